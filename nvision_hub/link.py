@@ -1,0 +1,105 @@
+"""A worker's end of its private pipe: status up, commands down.
+
+The pipe is a pair of SOCK_SEQPACKET sockets: a record arrives whole or not at all, so a worker stopped or killed
+in the middle of writing can never leave half a record for the supervisor to wait on. Neither side ever blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nvision_hub.status import Status
+
+REPORT_EVERY_S: Final = 1.0
+MAX_RECORD_BYTES: Final = 128 * 1024  # below Linux's default socket buffer, past which a packet cannot be sent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """What the supervisor asks of a worker: `drain`, `pause`, `resume`, `set`."""
+
+    verb: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """As one packet of the pipe."""
+        return json.dumps({"verb": self.verb, "arguments": self.arguments}).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Command:
+        """From one packet."""
+        return cls(**json.loads(data))
+
+
+class Link:
+    """What a worker has of its supervisor. `Link(None)` stands alone: nobody reads, signals alone stop it."""
+
+    def __init__(self, pipe: socket.socket | None) -> None:
+        self._pipe = pipe
+        if pipe is not None:
+            pipe.setblocking(False)
+
+    def report(self, status: Status) -> None:
+        """Send one record up; a supervisor that reads too slowly misses it and gets the next."""
+        if self._pipe is None:
+            return
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._pipe.send(status.encode())
+
+    async def run(
+        self, snapshot: Callable[[], Status], on_command: Callable[[Command], None] | None = None
+    ) -> None:
+        """Report at once, then each second, and hand on commands, until the worker is asked to end.
+
+        Returns on a `drain` command, on SIGTERM, on SIGINT where it stands alone, and when the supervisor is gone.
+        """
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM,) if self._pipe is not None else (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        reader = self._pipe
+        if reader is not None:
+            loop.add_reader(reader, self._receive, ended, on_command)
+        try:
+            while not ended.is_set():
+                self.report(snapshot())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_EVERY_S):
+                        await ended.wait()
+        finally:
+            if reader is not None:
+                loop.remove_reader(reader)
+
+    def _receive(self, ended: asyncio.Event, on_command: Callable[[Command], None] | None) -> None:
+        assert self._pipe is not None  # noqa: S101 - only a link with a pipe adds this reader
+        try:
+            data = self._pipe.recv(MAX_RECORD_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:  # the supervisor is gone
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            ended.set()
+            return
+        command = Command.decode(data)
+        if command.verb == "drain":
+            ended.set()
+        elif on_command is not None:
+            on_command(command)
+
+
+def status_basis(state: str) -> dict[str, Any]:
+    """The fields of a `Status` that every worker fills alike."""
+    return {"pid": os.getpid(), "at": time.monotonic(), "state": state}

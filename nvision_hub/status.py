@@ -1,0 +1,158 @@
+"""What a worker reports, once a second: heartbeat, metrics and the operators' row, all in one record.
+
+A worker counts in its `Meter`; `Status` is the snapshot that crosses the pipe. Metric names are those of the
+metrics contract without their `nvision_hub_` prefix; `site` and `camera` labels are added where they are exposed.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+AGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class CameraState(StrEnum):
+    """Where a camera stands, for operators; the names are part of the metrics contract."""
+
+    STARTING = "starting"
+    CONNECTING = "connecting"
+    STREAMING = "streaming"
+    PAUSED = "paused"
+    STALLED = "stalled"
+    AUTH_FAILED = "auth_failed"
+    NOT_FOUND = "not_found"
+    UNREACHABLE = "unreachable"
+    UNSUPPORTED = "unsupported"
+    CRASH_LOOP = "crash_loop"
+    STOPPED = "stopped"
+
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts of observed seconds per bucket (cumulated only where exposed), their sum and number."""
+
+    bounds: tuple[float, ...] = AGE_BUCKETS_S
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one value, in seconds."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Meter:
+    """A worker's own counters, gauges and histograms. One thread writes each name, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[str, Labels], float] = {}
+        self._gauges: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        """Add `by` to a counter."""
+        key = (name, tuple(sorted(labels.items())))
+        self._counters[key] = self._counters.get(key, 0) + by
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self._gauges[name, tuple(sorted(labels.items()))] = value
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Add one duration to a histogram."""
+        histogram = self._histograms.get(name)
+        if histogram is None:
+            histogram = self._histograms[name] = Histogram()
+        histogram.observe(seconds)
+
+    def value(self, name: str, **labels: str) -> float:
+        """One counter's value now; 0 where it never counted."""
+        return self._counters.get((name, tuple(sorted(labels.items()))), 0)
+
+    def total(self, name: str) -> float:
+        """The sum of one counter over all its labels."""
+        # A copy: the other thread may add a key while this one walks.
+        return sum(value for (key, _), value in list(self._counters.items()) if key == name)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as JSON-ready lists: `[name, {label: value}, number]` and histograms by name."""
+        return {
+            "counters": [[name, dict(labels), value] for (name, labels), value in list(self._counters.items())],
+            "gauges": [[name, dict(labels), value] for (name, labels), value in list(self._gauges.items())],
+            "histograms": {
+                name: {"bounds": list(h.bounds), "counts": list(h.counts), "sum": h.total}
+                for name, h in list(self._histograms.items())
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promise:
+    """One activity's last sign of progress, and how long it may be silent before its worker counts as stuck."""
+
+    at: float  # monotonic seconds
+    within_s: float
+
+    def broken(self, now: float) -> bool:
+        """Whether the silence has lasted too long at `now`."""
+        return now - self.at > self.within_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """One worker at one moment.
+
+    `ready` once it does its job for others (accepts connections, has its first picture). `error` is the last
+    sentence a person should read, None while all is well. `row` holds what a table of cameras shows.
+    """
+
+    pid: int
+    at: float  # monotonic seconds; the clock is the machine's, so it compares across processes
+    state: str
+    ready: bool = False
+    error: str | None = None
+    promises: dict[str, Promise] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    row: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """As one packet of the pipe."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Status:
+        """From one packet. Raises `ValueError` for anything else."""
+        try:
+            fields = json.loads(data)
+            fields["promises"] = {name: Promise(**promise) for name, promise in fields["promises"].items()}
+            return cls(**fields)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("not a status record") from error
+
+
+class Rate:
+    """Events per second over a sliding window, for people's eyes."""
+
+    def __init__(self, window_s: float = 10.0) -> None:
+        self._window_s = window_s
+        self._marks: deque[tuple[float, float]] = deque()  # (monotonic, the counter then)
+
+    def update(self, now: float, counter: float) -> float:
+        """Note the counter at `now`; its rate per second since the window's start."""
+        self._marks.append((now, counter))
+        while len(self._marks) > 1 and now - self._marks[0][0] > self._window_s:
+            self._marks.popleft()
+        then, before = self._marks[0]
+        return (counter - before) / (now - then) if now > then else 0.0
