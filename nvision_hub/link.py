@@ -11,12 +11,12 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from nvision_hub.status import Status
@@ -48,7 +48,7 @@ class Link:
     def __init__(self, pipe: socket.socket | None) -> None:
         self._pipe = pipe
         if pipe is not None:
-            pipe.setblocking(False)
+            pipe.settimeout(0)
 
     def report(self, status: Status) -> None:
         """Send one record up; a supervisor that reads too slowly misses it and gets the next."""
@@ -57,9 +57,7 @@ class Link:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             self._pipe.send(status.encode())
 
-    async def run(
-        self, snapshot: Callable[[], Status], on_command: Callable[[Command], None] | None = None
-    ) -> None:
+    async def run(self, snapshot: Callable[[], Status], on_command: Callable[[Command], None] | None = None) -> None:
         """Report at once, then each second, and hand on commands, until the worker is asked to end.
 
         Returns on a `drain` command, on SIGTERM, on SIGINT where it stands alone, and when the supervisor is gone.
