@@ -7,9 +7,11 @@ binary WebSocket message, every configuration value a string.
 from __future__ import annotations
 
 import base64
+import binascii
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from google.protobuf.message import DecodeError
@@ -27,7 +29,7 @@ DEFAULT_CONFIDENCE_THRESHOLD: Final = 0.1
 
 
 class WireError(ValueError):
-    """Bytes that are no Nvision message, or a configuration value outside its range."""
+    """Bytes that are no Nvision message, a picture that is not encoded as it says, or an option out of range."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +51,10 @@ def encode_request(*, source_id: str, frame_id: str, created_at: str, image: byt
 
     A threshold of 0, which the SDK cannot say, is sent: left out, the service would apply its default of 0.1.
     """
-    message = NvisionRequest(
-        source_id=source_id, frame_id=frame_id, created_at=created_at, raw_data=image
-    )
+    message = NvisionRequest(source_id=source_id, frame_id=frame_id, created_at=created_at, raw_data=image)
     if options.output_cropped_image:
         message.configurations.add(parameter="OutputCroppedImage", value="true")
-    message.configurations.add(parameter="ConfidenceThreshold", value=f"{options.confidence_threshold:g}")
+    message.configurations.add(parameter="ConfidenceThreshold", value=_number(options.confidence_threshold))
     if options.output_visualized_image:
         message.configurations.add(parameter="OutputVisualizedImage", value="true")
     return message.SerializeToString()
@@ -68,6 +68,29 @@ def decode(data: bytes | str) -> NvisionRequest:
         return NvisionRequest.FromString(data)
     except DecodeError as error:
         raise WireError(f"{len(data)} bytes that are no Nvision message") from error
+
+
+def _number(value: float) -> str:
+    """`value` in plain decimals, as JavaScript writes it: 1 is "1" and 0.00001 has no exponent."""
+    return format(Decimal(repr(value)).normalize(), "f")
+
+
+def picture_of(message: NvisionRequest) -> bytes:
+    """The picture's file bytes, base64 undone where the message says so. Raises `WireError` where it lies."""
+    if message.encoding == NvisionRequest.BUFFER:
+        return message.raw_data
+    if message.encoding != NvisionRequest.BASE64:
+        raise WireError(f"encoding must be 0 (BUFFER) or 1 (BASE64), not {message.encoding}")
+    return decode_base64(message.raw_data)
+
+
+def decode_base64(text: str | bytes) -> bytes:
+    """The bytes in base64 `text`; line breaks are passed over. Raises `WireError` for anything else."""
+    try:
+        lines = text.encode("ascii") if isinstance(text, str) else text
+        return base64.b64decode(b"".join(lines.split()), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise WireError("raw_data must be base64") from error
 
 
 def options_of(configurations: Iterable[tuple[str, str]]) -> Options:
@@ -96,8 +119,18 @@ def _flag(found: dict[str, str], parameter: str) -> bool:
     return value == "true"
 
 
+def answer_as_json(result: NvisionRequest, service: Service) -> dict[str, Any]:
+    """A result as the REST service answers and the callback posts it: a picture that was not asked for is ""."""
+    shown = result_as_json(result)
+    if service == "face-detection":
+        shown.setdefault("detected_faces", [])
+    for found in (*shown["detected_objects"], *shown.get("detected_faces", ())):
+        found.setdefault("cropped_image", "")
+    return shown
+
+
 def result_as_json(result: NvisionRequest) -> dict[str, Any]:
-    """A result as the REST service and the callback show it; pictures as base64, only where there are any.
+    """A result as consumers receive it; pictures as base64, only where there are any.
 
     The list of the service that answered is always there. Which one that was, a message does not say: objects
     unless faces were found; the caller that knows better adds the other list.
