@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from setproctitle import setproctitle
 
 from nvision_hub.errors import EXIT_FAILED, HubError
+from nvision_hub.lifeline import die_with_parent
 from nvision_hub.link import MAX_RECORD_BYTES, Command, Link
 from nvision_hub.logs import ChildLog
 from nvision_hub.status import Status
@@ -28,7 +29,6 @@ log = logging.getLogger("nvision_hub.child")
 
 # Fork, not spawn: modules loaded before it are shared, 9 MB of private memory a worker instead of 35 (measured).
 _FORK: Final = multiprocessing.get_context("fork")
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _M_ARENA_MAX: Final = -8  # malloc.h
 
 
@@ -169,13 +169,3 @@ def _live(spec: ChildSpec, pipe: socket.socket, child_log: ChildLog, unwanted: s
         log.exception("%s ended by an error of its own", spec.name)
         code = EXIT_FAILED
     sys.exit(code)
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent's forking thread dies; end at once if it already has.
-
-    For use in a child right after its fork: the request is not retroactive.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EXIT_FAILED)

@@ -40,7 +40,8 @@ DRAIN_S: Final = 4.0
 TERMINATE_S: Final = 1.5
 STOP_S: Final = 8.5  # the whole stop: within the 10 s that process managers grant, with room for the reaping
 HURRY_S: Final = 0.5  # each deadline, after a second signal
-TICK_S: Final = 0.5
+SHOWN_EVERY_S: Final = 0.5
+TICK_S: Final = 0.25  # bounds how late a restart or a deadline is
 
 
 class Phase(StrEnum):
@@ -267,7 +268,7 @@ class Supervisor:
             now = self._clock()
             for action in decide(list(self._members.values()), now, self._stopping):
                 self._carry_out(action, now)
-            if self._watch is not None and now - shown >= TICK_S:
+            if self._watch is not None and now - shown >= SHOWN_EVERY_S:
                 shown = now
                 self._watch(list(self._members.values()))
             ended: list[str] = []

