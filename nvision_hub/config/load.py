@@ -1,0 +1,109 @@
+"""cameras.yaml from disk to `Config`: the steps in order, every problem gathered on the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from nvision_hub.config.checks import checks
+from nvision_hub.config.models import Config
+from nvision_hub.config.problem import Loc, Problem, config_error
+from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence, read_tree
+from nvision_hub.config.variables import VariableError, substitute
+from nvision_hub.config.wording import worded
+from nvision_hub.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as AbstractMapping
+
+MAX_FILE_BYTES: Final = 1_000_000
+
+
+def load(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Config:
+    """The configuration in `path`, with variables replaced, `defaults` merged and every value checked.
+
+    Raises `ConfigError` that holds all the problems found, each as one line `file:line:column: key: sentence`.
+    """
+    tree, problems = read_tree(_text(path))
+    if tree is None:
+        raise config_error(path, problems or [_whole("is empty; `nvision-hub init` writes one to start from")])
+    if not isinstance(tree, Mapping):
+        raise config_error(path, [*problems, tree.problem("must hold `key: value` lines, `cameras:` among them")])
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
+    problems += _substitute(tree, environ, absolute.parent)
+    effective = merged(tree)
+    config: Config | None = None
+    try:
+        config = Config.model_validate(effective.plain(), context={"path": absolute, "directory": absolute.parent})
+    except ValidationError as error:
+        problems += worded(error, effective, tree)
+    problems += checks(effective, tree)
+    if problems or config is None:
+        raise config_error(path, problems)
+    return config
+
+
+def merged(tree: Mapping) -> Mapping:
+    """The tree in which each camera has, of `defaults` and `nvision`, what it does not set itself."""
+    cameras, defaults, nvision = (tree.child(key) for key in ("cameras", "defaults", "nvision"))
+    if not isinstance(cameras, Sequence):
+        return tree
+    below = Mapping(line=tree.line, column=tree.column)
+    if isinstance(nvision, Mapping):
+        below.keys["nvision"], below.values["nvision"] = tree.keys["nvision"], nvision
+    if isinstance(defaults, Mapping):
+        below = defaults.over(below)
+    effective = Mapping(line=tree.line, column=tree.column, keys=tree.keys, values=dict(tree.values))
+    effective.values["cameras"] = Sequence(
+        line=cameras.line,
+        column=cameras.column,
+        items=[camera.over(below) if isinstance(camera, Mapping) else camera for camera in cameras.items],
+    )
+    return effective
+
+
+def _substitute(tree: Node, environ: AbstractMapping[str, str], directory: Path) -> list[Problem]:
+    problems = []
+    seen: set[int] = set()  # an anchored text is reached by every alias of it
+    for loc, scalar in tree.scalars():
+        if scalar.text is None or "${" not in scalar.text or id(scalar) in seen:
+            continue
+        seen.add(id(scalar))
+        try:
+            scalar.text = substitute(scalar.text, environ=environ, directory=directory)
+        except VariableError as error:
+            scalar.spoilt = True
+            problems.append(scalar.problem(str(error), loc))
+    return problems
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise config_error(path, [_whole("is a folder; name the file in it, such as cameras.yaml")])
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise config_error(
+            path, [_whole("there is no such file; `nvision-hub init` writes one to start from")]
+        ) from error
+    except (OSError, ValueError) as error:
+        raise config_error(
+            path, [_whole(f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not valid'}")]
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise config_error(path, [_whole(f"is larger than {MAX_FILE_BYTES} bytes, which no cameras.yaml needs")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        place = {"line": before.count(b"\n") + 1, "column": len(before) - before.rfind(b"\n")}
+    # Outside of the handler: a decoding error holds the bytes of the file, which may hold passwords.
+    raise config_error(path, [Problem(**place, sentence="is not UTF-8 text here; save the file as UTF-8")])
+
+
+def _whole(sentence: str) -> Problem:
+    return Problem(line=0, column=0, sentence=sentence)
