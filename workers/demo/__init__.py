@@ -1,0 +1,1 @@
+"""The demo cameras: streets drawn by the project itself, served over real RTSP on loopback."""
