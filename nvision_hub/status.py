@@ -61,14 +61,14 @@ class Meter:
         self._gauges: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[str, Histogram] = {}
 
-    def count(self, name: str, by: float = 1, **labels: str) -> None:
+    def count(self, metric: str, /, by: float = 1, **labels: str) -> None:
         """Add `by` to a counter."""
-        key = (name, tuple(sorted(labels.items())))
+        key = (metric, tuple(sorted(labels.items())))
         self._counters[key] = self._counters.get(key, 0) + by
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, metric: str, /, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._gauges[name, tuple(sorted(labels.items()))] = value
+        self._gauges[metric, tuple(sorted(labels.items()))] = value
 
     def observe(self, name: str, seconds: float) -> None:
         """Add one duration to a histogram."""
@@ -77,9 +77,13 @@ class Meter:
             histogram = self._histograms[name] = Histogram()
         histogram.observe(seconds)
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, metric: str, /, **labels: str) -> float:
         """One counter's value now; 0 where it never counted."""
-        return self._counters.get((name, tuple(sorted(labels.items()))), 0)
+        return self._counters.get((metric, tuple(sorted(labels.items()))), 0)
+
+    def gauge_value(self, metric: str, /, **labels: str) -> float | None:
+        """One gauge's value now; None where it was never set."""
+        return self._gauges.get((metric, tuple(sorted(labels.items()))))
 
     def total(self, name: str) -> float:
         """The sum of one counter over all its labels."""

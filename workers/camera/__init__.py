@@ -1,0 +1,1 @@
+"""One camera's worker: source -> planner -> encoder -> mailbox -> uplink -> results -> Redis."""

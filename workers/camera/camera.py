@@ -1,0 +1,180 @@
+"""Joins one camera's stages, which do not know each other, and answers for them to the supervisor.
+
+Two threads: capture demuxes, decodes and encodes (its libraries release the GIL); the main thread runs the event loop
+with uplink, results, Redis and status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nvision_hub.broker import Publisher
+from nvision_hub.events import Origin, new_id, result_event
+from nvision_hub.link import Link, status_basis
+from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
+from workers.camera.capture import Capture
+from workers.camera.mailbox import Mailbox
+from workers.camera.uplink import Service, Uplink
+
+if TYPE_CHECKING:
+    from nvision_hub.broker.publisher import Stream
+    from nvision_hub.config import Camera
+    from nvision_hub.events import Sent
+    from nvision_hub.wire import NvisionRequest
+
+log = logging.getLogger("nvision_hub.camera")
+
+LOOP_WITHIN_S: Final = 10.0
+ANSWERS_WITHIN_S: Final = 2.0  # at a stop, for what is on its way
+REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
+MEMORY_EVERY_S: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """One camera and where its pictures and results go."""
+
+    camera: Camera
+    site: str
+    service: Service
+    stream: Stream
+
+
+def run(settings: CameraSettings, link: Link) -> int:
+    """Stream the camera until asked to end."""
+    return asyncio.run(_Worker(settings, link).live())
+
+
+class _Worker:
+    def __init__(self, settings: CameraSettings, link: Link) -> None:
+        self._settings = settings
+        self._link = link
+        self._meter = Meter()
+        self._stop = threading.Event()
+        self._rate_in, self._rate_out = Rate(), Rate()
+        self._state = CameraState.STARTING
+        self._last_result: float | None = None  # seconds since the epoch
+        self._seen: list[str] = []  # the names in the last result, for the operators' row
+        self._memory_read = float("-inf")
+        self._drained = False
+        self._origin = Origin(
+            site=settings.site,
+            camera=settings.camera.id,
+            labels=dict(settings.camera.labels),
+            service=settings.camera.nvision.service,
+        )
+
+    async def live(self) -> int:
+        camera = self._settings.camera
+        mailbox = Mailbox()
+        self._publisher = Publisher(self._settings.stream, self._meter)
+        self._capture = Capture(camera=camera, meter=self._meter, deliver=mailbox.put, stop=self._stop)
+        self._uplink = Uplink(
+            service=self._settings.service,
+            source_id=camera.id,
+            fps=camera.fps,
+            mailbox=mailbox,
+            meter=self._meter,
+            received=self._receive,
+        )
+        # A daemon: a thread that is stuck in a driver must not keep the process from ending.
+        threading.Thread(target=self._capture.run, name="capture", daemon=True).start()
+        publishing = asyncio.create_task(self._publisher.run())
+        streaming = asyncio.create_task(self._uplink.run())
+        reporting = asyncio.create_task(self._link.run(self._snapshot))
+        await asyncio.wait({publishing, streaming, reporting}, return_when=asyncio.FIRST_COMPLETED)
+        self._stop.set()
+        if reporting.done():
+            await self._uplink.drain(ANSWERS_WITHIN_S)
+            await self._publisher.drain(REDIS_WITHIN_S)
+        for task in (streaming, publishing, reporting):
+            task.cancel()
+        ends = await asyncio.gather(streaming, publishing, reporting, return_exceptions=True)
+        self._drained = True
+        self._link.report(self._snapshot())
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+        return 0
+
+    def _receive(self, result: NvisionRequest, sent: Sent) -> None:
+        now = time.time()
+        event = result_event(result, sent, self._origin, received_at=now)
+        self._last_result = now
+        found = [*result.detected_objects, *result.detected_faces]
+        for detection in found:
+            # The service chooses names; a label must not grow without bound through them.
+            self._meter.count("detections_total", name=detection.name[:64])
+        self._seen = [detection.name for detection in found]
+        self._publisher.publish(self._origin.camera, event)
+
+    def _current_state(self) -> CameraState:
+        """What an operator should know first: a refused key stops the camera as surely as a refused password."""
+        if self._drained or self._stop.is_set():
+            return CameraState.STOPPED
+        if self._capture.state is CameraState.STREAMING and self._uplink.error is not None:
+            return CameraState.AUTH_FAILED if self._uplink.refused else CameraState.CONNECTING
+        return self._capture.state
+
+    def _snapshot(self) -> Status:
+        now = time.monotonic()
+        state = self._current_state()
+        error = self._capture.error or self._uplink.error or self._publisher.error
+        if state is not self._state:
+            self._announce(state, error)
+        meter = self._meter
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        meter.gauge("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
+        if now - self._memory_read > MEMORY_EVERY_S:
+            self._memory_read = now
+            meter.gauge("worker_memory_bytes", private_memory_bytes())
+        return Status(
+            **status_basis(state),
+            ready=state is CameraState.STREAMING,
+            error=error,
+            promises={"capture": self._capture.promise(), "event loop": Promise(at=now, within_s=LOOP_WITHIN_S)},
+            metrics=meter.snapshot(),
+            row=self._row(now),
+        )
+
+    def _row(self, now: float) -> dict[str, Any]:
+        meter = self._meter
+        last_frame = meter.gauge_value("last_frame_timestamp_seconds")
+        return {
+            "rate_in": self._rate_in.update(now, meter.value("packets_received_total")),
+            "rate_out": self._rate_out.update(now, meter.value("frames_sent_total")),
+            "sent": meter.value("frames_sent_total"),
+            "dropped": meter.total("frames_dropped_total"),
+            "last_result_at": self._last_result,
+            "seen": self._seen,
+            "last_frame_at": last_frame,
+            "gop_s": self._capture.gop_s,
+        }
+
+    def _announce(self, state: CameraState, error: str | None) -> None:
+        self._publisher.announce(
+            self._origin.camera,
+            {
+                "id": new_id(),
+                "kind": "camera_state",
+                "site": self._origin.site,
+                "camera": self._origin.camera,
+                "from": self._state,
+                "state": state,
+                "error": error,
+            },
+        )
+        self._state = state
+
+
+def private_memory_bytes() -> int:
+    """What this process alone keeps in memory: shared pages of the supervisor's modules do not count."""
+    fields = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in fields if line.startswith(("Private_Clean", "Private_Dirty")))

@@ -1,0 +1,154 @@
+"""The capture thread: opens the camera, plans, decodes, encodes, and leaves the newest JPEG in the mailbox.
+
+It alone retries the source; every wait is on the stop event, so that a stop is never late. It knows nothing of where
+pictures go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from nvision_hub.backoff import Backoff
+from nvision_hub.errors import UnavailableError
+from nvision_hub.status import CameraState, Promise
+from workers.camera.encoder import EncodeError, Encoder
+from workers.camera.mailbox import Frame
+from workers.camera.media_clock import MediaClock
+from workers.camera.planner import LATE_S, Planner, Verdict
+from workers.camera.source import SourceError, open_source
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from nvision_hub.config import Camera
+    from nvision_hub.status import Meter
+    from workers.camera.source import Packet, Source
+
+log = logging.getLogger("nvision_hub.camera")
+
+# Beyond the longest wait inside FFmpeg (opening, reading), the thread itself is stuck.
+STUCK_MARGIN_S: Final = 15.0
+
+
+def backoff_for(state: CameraState) -> Backoff:
+    """How often to try again: a refused password never at a pace that locks the hub out (3 a minute at most)."""
+    match state:
+        case CameraState.AUTH_FAILED:
+            return Backoff(first_s=20.0, cap_s=300.0)
+        case CameraState.NOT_FOUND | CameraState.UNSUPPORTED:
+            return Backoff(first_s=5.0, cap_s=120.0)
+        case _:
+            return Backoff(first_s=0.5, cap_s=8.0)
+
+
+@dataclass(kw_only=True)
+class Capture:
+    """The thread's body (`run`) and what others may read of it. One thread writes, the event loop reads."""
+
+    camera: Camera
+    meter: Meter
+    deliver: Callable[[Frame], bool]  # True where a frame that was never taken is overwritten
+    stop: threading.Event
+    state: CameraState = CameraState.CONNECTING
+    error: str | None = None
+    progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
+    gop_s: float | None = None
+
+    def __post_init__(self) -> None:
+        self.progress = time.monotonic()
+        self._encoder = Encoder(quality=self.camera.jpeg_quality, max_width=self.camera.max_width)
+
+    def promise(self) -> Promise:
+        """How long the thread may show no progress."""
+        return Promise(at=self.progress, within_s=max(self.camera.stall_timeout, 10.0) + STUCK_MARGIN_S)
+
+    def run(self) -> None:
+        """Until `stop` is set."""
+        backoff, kind = backoff_for(CameraState.UNREACHABLE), CameraState.UNREACHABLE
+        while not self.stop.is_set():
+            self._enter(CameraState.CONNECTING)
+            try:
+                self._stream(backoff)
+            except (SourceError, UnavailableError) as error:
+                state = error.state if isinstance(error, SourceError) else CameraState.UNSUPPORTED
+                if kind is not state:
+                    backoff, kind = backoff_for(state), state
+                self._fail(state, str(error), backoff.next_s())
+        self._enter(CameraState.STOPPED)
+
+    def _enter(self, state: CameraState) -> None:
+        if state is not self.state:
+            log.info("%s", state)
+        self.state, self.progress = state, time.monotonic()
+
+    def _fail(self, state: CameraState, sentence: str, delay_s: float) -> None:
+        self.meter.count("camera_reconnects_total", reason=str(state))
+        if sentence != self.error:
+            log.warning("%s (next try in %.0f s)", sentence, delay_s)
+        self.error = sentence
+        self._enter(state)
+        until = time.monotonic() + delay_s
+        while not self.stop.wait(min(5.0, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
+            self.progress = time.monotonic()
+
+    def _stream(self, backoff: Backoff) -> None:
+        source = open_source(self.camera)
+        with contextlib.closing(source):
+            clock, planner = MediaClock(), Planner(self.camera.fps)
+            held: list[Packet] = []
+            for packet in source.packets():
+                if self.stop.is_set():
+                    return
+                self.progress = time.monotonic()
+                self.meter.count("packets_received_total")
+                at = clock.note(packet.media_s, packet.arrived)
+                verdict = planner.consider(
+                    at, keyframe=packet.keyframe, size_bytes=packet.size_bytes, late_s=packet.arrived - at
+                )
+                self.gop_s = planner.gop_s
+                if verdict is Verdict.DROP or packet.keyframe:
+                    held.clear()
+                if verdict is not Verdict.DROP:
+                    held.append(packet)
+                if verdict is Verdict.DECODE:
+                    for each in held:
+                        self._decode(source, each, clock, planner)
+                    held.clear()
+                    if self.state is CameraState.STREAMING:
+                        backoff.healthy(self.progress)
+
+    def _decode(self, source: Source, packet: Packet, clock: MediaClock, planner: Planner) -> None:
+        for media_s, picture in source.decode(packet):
+            self.meter.count("frames_decoded_total")
+            at = clock.captured(media_s, packet.arrived)
+            if not planner.owed(at):
+                continue
+            if time.monotonic() - at > LATE_S:
+                self.meter.count("frames_dropped_total", reason="late")
+                continue
+            self._deliver(picture, at)
+
+    def _deliver(self, picture: Any, at: float) -> None:
+        try:
+            jpeg = self._encoder.encode(picture)
+        except EncodeError:
+            self.meter.count("frames_dropped_total", reason="broken")
+            return
+        if self.state is not CameraState.STREAMING:
+            self.error = None
+            self._enter(CameraState.STREAMING)
+        frame = Frame(
+            jpeg=jpeg.data,
+            width=jpeg.width,
+            height=jpeg.height,
+            captured_mono=at,
+            captured_at=time.time() - (time.monotonic() - at),
+        )
+        self.meter.gauge("last_frame_timestamp_seconds", frame.captured_at or 0.0)
+        if self.deliver(frame):
+            self.meter.count("frames_dropped_total", reason="overwritten")

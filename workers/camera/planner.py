@@ -1,0 +1,115 @@
+"""Which packets to decode, told before any is. Pure: packets' facts in, verdicts out.
+
+Decoding is nearly the whole bill, so a packet is decoded only where a picture that is owed needs it:
+
+- every picture is a keyframe's, where keyframes come at least as often as pictures are owed;
+- otherwise from a keyframe on, until the last picture that this group of pictures (GOP) owes.
+
+The other packets are held, compressed, until the next keyframe: where that one stays out and a picture falls due,
+the held ones are decoded after all. GOP length is learned; a wrong guess costs CPU, never a picture.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final
+
+LATE_S: Final = 1.0  # a picture older than this is not worth sending
+HELD_MAX_BYTES: Final = 8 * 2**20  # two 10 s GOPs of a 4 Mbit/s camera, nearly
+_GOPS_REMEMBERED: Final = 3
+# A keyframe a little later than its picture is due still serves: 2 % is within the rate's tolerance.
+_KEYFRAMES_SERVE: Final = 0.98
+
+
+class Verdict(Enum):
+    """What to do with one packet."""
+
+    DECODE = "decode"  # and whatever is held, first
+    HOLD = "hold"
+    DROP = "drop"  # nothing can come of it: the chain back to a keyframe is broken
+
+
+class Planner:
+    """One stream's plan at one rate. All times are capture times in monotonic seconds."""
+
+    def __init__(self, fps: float) -> None:
+        self._period = 1 / fps
+        self._due = float("-inf")  # when the next picture is owed
+        self._gops: deque[float] = deque(maxlen=_GOPS_REMEMBERED)
+        self._keyframe: float | None = None  # the current GOP's first packet; None before the first
+        self._previous: float | None = None
+        self._interval = 0.0  # between packets, smoothed
+        self._whole = False  # whether everything since the keyframe was decoded or is held
+        self._held_bytes = 0
+
+    @property
+    def gop_s(self) -> float | None:
+        """The learned seconds from keyframe to keyframe; None until two were seen."""
+        return max(self._gops) if self._gops else None
+
+    @property
+    def keyframes_only(self) -> bool:
+        """Whether keyframes alone give every picture owed."""
+        return self.gop_s is not None and self.gop_s * _KEYFRAMES_SERVE <= self._period
+
+    def consider(self, at: float, *, keyframe: bool, size_bytes: int, late_s: float) -> Verdict:
+        """The verdict on the next packet, captured at `at`, `late_s` seconds ago."""
+        self._note(at, keyframe=keyframe)
+        if late_s > LATE_S:
+            # Behind: nothing of this GOP will be on time, and leaving packets undecoded is what catches up.
+            self._whole = False
+            return Verdict.DROP
+        if keyframe:
+            self._whole, self._held_bytes = True, 0
+        if not self._whole:
+            return Verdict.DROP
+        if self._wanted(at, keyframe=keyframe):
+            self._held_bytes = 0
+            return Verdict.DECODE
+        self._held_bytes += size_bytes
+        if self._held_bytes > HELD_MAX_BYTES:
+            self._whole = False
+            return Verdict.DROP
+        return Verdict.HOLD
+
+    def _note(self, at: float, *, keyframe: bool) -> None:
+        if self._previous is not None and at > self._previous:
+            step = at - self._previous
+            self._interval += (step - self._interval) * (0.1 if self._interval else 1.0)
+        self._previous = at
+        if keyframe:
+            if self._keyframe is not None and at > self._keyframe:
+                self._gops.append(at - self._keyframe)
+            self._keyframe = at
+        elif self._gops and self._keyframe is not None and at - self._keyframe > max(self._gops) + self._slack:
+            self._gops.append(at - self._keyframe)  # it has become longer
+
+    def _wanted(self, at: float, *, keyframe: bool) -> bool:
+        gop, began = self.gop_s, self._keyframe
+        if gop is None or began is None:
+            return True  # nothing learned yet
+        if self.keyframes_only:
+            # The keyframe nearest to the due time; without one, the first packet that is clearly past it.
+            return at >= self._due - self._tolerance if keyframe else at >= self._due + self._slack
+        comes = began + gop
+        return self._due < comes - self._tolerance or at >= comes + self._slack
+
+    @property
+    def _tolerance(self) -> float:
+        """How much too early a picture may be and still be the one nearest to its due time."""
+        apart = self.gop_s if self.keyframes_only else self._interval
+        return min(apart or 0.0, self._period) / 2
+
+    @property
+    def _slack(self) -> float:
+        """How long a keyframe may stay out before its picture is made otherwise: well within half a period."""
+        return self._period / 4
+
+    def owed(self, at: float) -> bool:
+        """Whether the decoded picture captured at `at` is to be sent; if so, it has been accounted for."""
+        if at < self._due - self._tolerance:
+            return False
+        # Counting from the due time keeps the rate exact; a source slower than the rate owes nothing for the past.
+        self._due = max(self._due + self._period, at) if self._due != float("-inf") else at + self._period
+        return True

@@ -1,0 +1,60 @@
+"""What every kind of source is to its camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nvision_hub.errors import HubError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nvision_hub.status import CameraState
+
+# A decoded picture as its source has it: planes, BGR of shape (height, width, 3), or a JPEG that the camera made.
+Picture = "av.VideoFrame | np.ndarray[Any, Any] | bytes"
+
+
+class SourceError(HubError):
+    """A camera gives no pictures. `state` is what operators see; the text says what is wrong and how to mend it."""
+
+    def __init__(self, state: CameraState, sentence: str) -> None:
+        super().__init__(sentence)
+        self.state = state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamFacts:
+    """What is known of a stream once it is open. None where the camera does not say."""
+
+    codec: str
+    width: int | None
+    height: int | None
+    fps: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packet:
+    """One picture, still compressed. `media_s` is the stream's own time, None where it has none."""
+
+    payload: Any  # its source's; only that source's `decode` looks inside
+    arrived: float  # monotonic seconds
+    media_s: float | None
+    keyframe: bool
+    size_bytes: int
+
+
+class Source(Protocol):
+    """An open camera. Every method may raise `SourceError`; none is called from two threads."""
+
+    facts: StreamFacts
+
+    def packets(self) -> Iterator[Packet]:
+        """Packets as they arrive, for ever; a stream that ends or stalls raises."""
+
+    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+        """The `Picture`s that this packet completes, each with its media time. Packets come in stream order."""
+
+    def close(self) -> None:
+        """Let go of the camera. May be called twice."""
