@@ -39,6 +39,7 @@ class CameraAddress(Written):
     place: str = ""
 
     example: ClassVar = "rtsp://10.0.0.5/stream1"
+    pattern: ClassVar = r"^(rtsps?|(snapshot\+)?https?)://|^(usb|file|demo):"
     schemes: ClassVar[dict[str, CameraKind]] = {
         "rtsp": "rtsp",
         "rtsps": "rtsp",
@@ -129,6 +130,7 @@ class ServiceAddress(Written):
     url: Url | None  # None means the local service
 
     example: ClassVar = "wss://nvision.nipa.cloud/api"
+    pattern: ClassVar = "^local$|^wss?://"
 
     @property
     def local(self) -> bool:
@@ -168,6 +170,7 @@ class RedisAddress(Written):
     _dial: Secret
 
     example: ClassVar = "redis://10.0.0.2:6379/0"
+    pattern: ClassVar = "^embedded$|^rediss?://|^unix://"
 
     @property
     def embedded(self) -> bool:
@@ -212,6 +215,7 @@ class WebhookAddress(Written):
     url: Url
 
     example: ClassVar = "https://example.com/hook"
+    pattern: ClassVar = "^https?://"
 
     @property
     def host(self) -> str:
@@ -242,6 +246,7 @@ class Listen(Written):
     port: int
 
     example: ClassVar = "127.0.0.1:8080"
+    pattern: ClassVar = r"^\S+:[0-9]{1,5}$"
 
     @property
     def loopback(self) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nvision_hub.config.address import CameraAddress, Listen, ServiceAddress
-from nvision_hub.config.problem import Loc, Problem
 from nvision_hub.config.suggestion import did_you_mean
 from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nvision_hub.config.problem import Loc, Problem
 
 _NETWORK_ONLY = ("username", "password")
 
@@ -36,7 +37,9 @@ def _unique_ids(tree: Mapping, section: str) -> Iterator[Problem]:
             continue
         earlier = first.setdefault(node.text, node)
         if earlier is not node:
-            yield node.problem(f"is also the id on line {earlier.line}; each needs its own", (section, index, "id"))
+            yield node.problem(
+                f"is also the id on line {earlier.place.line}; each needs its own", (section, index, "id")
+            )
 
 
 def _known_cameras(tree: Mapping) -> Iterator[Problem]:

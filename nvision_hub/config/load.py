@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from nvision_hub.config.checks import checks
 from nvision_hub.config.models import Config
-from nvision_hub.config.problem import Loc, Problem, config_error
-from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence, read_tree
+from nvision_hub.config.problem import Place, Problem, config_error
+from nvision_hub.config.tree import Mapping, Node, Sequence
 from nvision_hub.config.variables import VariableError, substitute
 from nvision_hub.config.wording import worded
-from nvision_hub.errors import ConfigError
+from nvision_hub.config.yaml_text import MAX_NODES, read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as AbstractMapping
@@ -34,7 +34,9 @@ def load(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Conf
         raise config_error(path, [*problems, tree.problem("must hold `key: value` lines, `cameras:` among them")])
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
     problems += _substitute(tree, environ, absolute.parent)
-    effective = merged(tree)
+    effective = _merged(tree)
+    if effective is None:
+        raise config_error(path, [*problems, tree.problem(f"comes to more than {MAX_NODES} values with `defaults`")])
     config: Config | None = None
     try:
         config = Config.model_validate(effective.plain(), context={"path": absolute, "directory": absolute.parent})
@@ -46,23 +48,25 @@ def load(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Conf
     return config
 
 
-def merged(tree: Mapping) -> Mapping:
-    """The tree in which each camera has, of `defaults` and `nvision`, what it does not set itself."""
+def _merged(tree: Mapping) -> Mapping | None:
+    """The tree in which each camera has, of `defaults` and `nvision`, what it does not set itself.
+
+    None where that is too much: a long list of cameras times long defaults is a bomb like nested aliases.
+    """
     cameras, defaults, nvision = (tree.child(key) for key in ("cameras", "defaults", "nvision"))
     if not isinstance(cameras, Sequence):
         return tree
-    below = Mapping(line=tree.line, column=tree.column)
+    below = Mapping(place=tree.place)
     if isinstance(nvision, Mapping):
-        below.keys["nvision"], below.values["nvision"] = tree.keys["nvision"], nvision
+        below = Mapping(place=tree.place, nodes=nvision.nodes, values={"nvision": nvision})
+        below.keys["nvision"] = tree.keys["nvision"]
     if isinstance(defaults, Mapping):
         below = defaults.over(below)
-    effective = Mapping(line=tree.line, column=tree.column, keys=tree.keys, values=dict(tree.values))
-    effective.values["cameras"] = Sequence(
-        line=cameras.line,
-        column=cameras.column,
-        items=[camera.over(below) if isinstance(camera, Mapping) else camera for camera in cameras.items],
-    )
-    return effective
+    if tree.nodes + len(cameras.items) * below.nodes > MAX_NODES:
+        return None
+    items = [camera.over(below) if isinstance(camera, Mapping) else camera for camera in cameras.items]
+    effective = Sequence(place=cameras.place, items=items)
+    return Mapping(place=tree.place, keys=tree.keys, values={**tree.values, "cameras": effective})
 
 
 def _substitute(tree: Node, environ: AbstractMapping[str, str], directory: Path) -> list[Problem]:
@@ -100,10 +104,10 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        place = {"line": before.count(b"\n") + 1, "column": len(before) - before.rfind(b"\n")}
+        place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
     # Outside of the handler: a decoding error holds the bytes of the file, which may hold passwords.
-    raise config_error(path, [Problem(**place, sentence="is not UTF-8 text here; save the file as UTF-8")])
+    raise config_error(path, [Problem(place=place, sentence="is not UTF-8 text here; save the file as UTF-8")])
 
 
 def _whole(sentence: str) -> Problem:
-    return Problem(line=0, column=0, sentence=sentence)
+    return Problem(sentence=sentence)

@@ -30,7 +30,7 @@ from pydantic import (
 from nvision_hub.config.address import CameraAddress, Listen, RedisAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.labels import Labels
 from nvision_hub.config.secret import Secret
-from nvision_hub.wire import Service
+from nvision_hub.wire import Service  # noqa: TC001 - pydantic reads it when the model is made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +94,7 @@ Point = tuple[Fraction, Fraction]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
 Key = Annotated[Secret, Field(examples=["${NVISION_STREAMING_KEY}"])]
 WebhookSecret = Annotated[Secret, AfterValidator(_webhook_secret), Field(examples=["${ALARM_SECRET}"])]
+WebhookSecrets = Annotated[tuple[WebhookSecret, ...], Field(min_length=1, max_length=2)]
 
 
 class Section(BaseModel):
@@ -232,7 +233,7 @@ class Webhook(Section):
     """The webhook's name in metrics and commands; unique."""
     url: WebhookAddress
     """The http:// or https:// address that results are posted to."""
-    secret: Annotated[tuple[WebhookSecret, ...], BeforeValidator(_listed), Field(min_length=1, max_length=2)]
+    secret: Annotated[WebhookSecrets, BeforeValidator(_listed, json_schema_input_type=WebhookSecret | WebhookSecrets)]
     """The Standard Webhooks secret (whsec_...) that signs each delivery; two while rotating."""
     cameras: Names | None = None
     """Ids of the cameras whose results are sent; all where left out."""
@@ -259,7 +260,7 @@ class Config(Section):
     """Where results are published."""
     gateway: Gateway = Gateway()
     """The hub's own HTTP server: ops page, API, metrics, callback."""
-    state_dir: Annotated[Path, WithJsonSchema({"type": "string"})] = Path(".nvision-hub")
+    state_dir: Annotated[Path, Field(validate_default=True), WithJsonSchema({"type": "string"})] = Path(".nvision-hub")
     """Folder for the spool, the embedded broker's data and dead letters; relative to this file."""
     defaults: CameraSettings = CameraSettings()
     """Settings of every camera that does not say otherwise."""

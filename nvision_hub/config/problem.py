@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nvision_hub.errors import ConfigError
 
@@ -17,12 +17,21 @@ Loc = tuple[str | int, ...]  # ("cameras", 0, "url")
 _NAME: Final = re.compile(r"[\w.-]{1,64}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, order=True)
-class Problem:
-    """A sentence, its place in the file (from 1; 0 for the file as a whole) and the key that it is about."""
+class Place(NamedTuple):
+    """Where in the file; both count from 1."""
 
     line: int
     column: int
+
+
+WHOLE_FILE: Final = Place(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Problem:
+    """A sentence, its place in the file and the key that it is about, as `loc_shown` writes it."""
+
+    place: Place = WHOLE_FILE
     loc: str = ""
     sentence: str
 
@@ -44,12 +53,13 @@ def loc_shown(loc: Loc) -> str:
 def config_error(path: Path, problems: Iterable[Problem]) -> ConfigError:
     """All of them as one error, a line each, in the order of the file."""
     lines = []
-    told: set[tuple[int, int, str]] = set()
+    told: set[tuple[Place, str]] = set()
     for problem in sorted(problems):
-        about = (problem.line, problem.column, problem.sentence)
+        about = (problem.place, problem.sentence)
         if about in told:
             continue  # what is wrong in `defaults` is wrong for every camera, and told once
         told.add(about)
-        place = f"{path}:{problem.line}:{problem.column}" if problem.line else f"{path}"
-        lines.append(": ".join(part for part in (place, problem.loc, problem.sentence) if part))
+        line, column = problem.place
+        where = f"{path}" if problem.place == WHOLE_FILE else f"{path}:{line}:{column}"
+        lines.append(": ".join(part for part in (where, problem.loc, problem.sentence) if part))
     return ConfigError(lines)

@@ -6,7 +6,11 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.config.models import Config
+from pydantic.json_schema import GenerateJsonSchema
+
+from nvision_hub.config.labels import Labels
+from nvision_hub.config.models import Config, Section
+from nvision_hub.config.written import Written
 
 if TYPE_CHECKING:
     from nvision_hub.config.problem import Loc
@@ -14,14 +18,19 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_REFERENCE: Final = {"type": "string", "pattern": r"\$\{"}
+_TOLD: Final = ("description", "default", "examples")  # for people; the rest of a schema is the rule
+_REFERENCE: Final = r"\$\{"
 
 
 def json_schema() -> Schema:
-    """Schema (2020-12) of the file as people write it: `${...}` may stand for any value, sections may be empty."""
-    schema = _widened(exact_schema())
-    schema["properties"]["version"]["description"] += " Always 1."
-    return {"$schema": DIALECT, "title": "cameras.yaml of nvision-hub", **schema}
+    """Schema (2020-12) of the file as people write it.
+
+    More than the values need: `${...}` may stand for any of them, a section or list may be left empty, and a text
+    may look like a number.
+    """
+    exact = exact_schema()
+    sections = {name: _widened(section) for name, section in exact["$defs"].items()}
+    return {"$schema": DIALECT, "title": "cameras.yaml of nvision-hub", **_widened(exact), "$defs": sections}
 
 
 def schema_text() -> str:
@@ -32,7 +41,7 @@ def schema_text() -> str:
 @functools.cache
 def exact_schema() -> Schema:
     """Schema of the values once variables are replaced. Not to be changed by who gets it."""
-    return Config.model_json_schema()
+    return Config.model_json_schema(schema_generator=_Generator)
 
 
 def schema_at(loc: Loc) -> Schema:
@@ -59,17 +68,44 @@ def resolved(schema: Schema) -> Schema:
     return schema
 
 
-def _widened(schema: Any) -> Any:
-    """Every scalar may also be a `${...}` text, every list and section may be left empty."""
-    if isinstance(schema, list):
-        return [_widened(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {
-        key: {name: _widened(part) for name, part in value.items()}
-        if key in ("properties", "$defs")
-        else _widened(value)
-        for key, value in schema.items()
-        if key not in ("default", "title")
-    }
-    return {**inner, **({"default": schema["default"]} if "default" in schema else {})}
+class _Generator(GenerateJsonSchema):
+    """Pydantic's, but a section left out is told as left out, not as all its defaults at length."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Written):
+            return dft.shown
+        return {} if isinstance(dft, Section | Labels) else super().encode_default(dft)
+
+
+def _widened(schema: Schema) -> Schema:
+    """The schema of what people write where `schema` holds for the value that is meant.
+
+    Keywords apply to their own type only (`minimum` to numbers, `pattern` to texts), so that most of it is a matter
+    of allowing one more type; editors then still say what exactly is wrong.
+    """
+    told = {key: value for key, value in schema.items() if key in _TOLD}
+    rule = {key: _inside(key, value) for key, value in schema.items() if key not in (*_TOLD, "title")}
+    match rule:
+        case {"type": "object" | "array" as kind}:
+            rule["type"] = [kind, "null"]
+        case {"type": "number" | "integer" | "boolean" as kind}:
+            rule |= {"type": [kind, "string"], "pattern": _REFERENCE}
+        case {"type": "string", "pattern": pattern}:
+            rule["pattern"] = f"{pattern}|{_REFERENCE}"
+        case {"type": "string", "enum": _}:
+            rule = {"anyOf": [rule, {"type": "string", "pattern": _REFERENCE}]}
+        case {"type": "string"}:
+            rule["type"] = ["string", "number", "boolean"]
+    return told | rule
+
+
+def _inside(key: str, value: Any) -> Any:
+    match key:
+        case "properties":
+            return {name: _widened(part) for name, part in value.items()}
+        case "items" | "additionalProperties" if isinstance(value, dict):
+            return _widened(value)
+        case "prefixItems" | "anyOf":
+            return [_widened(part) for part in value]
+        case _:
+            return value

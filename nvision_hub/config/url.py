@@ -76,7 +76,7 @@ def scheme_of(text: str) -> str:
 
 
 def parse(text: str) -> Url:
-    """`text`, which begins with `scheme://`, taken apart. Raises `ValueError` with a sentence that echoes none of it."""
+    """Take `scheme://...` apart. Raises `ValueError` with half a sentence that echoes none of it."""
     if len(text) > MAX_URL_CHARACTERS:
         raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
     if _CONTROL.search(text):

@@ -36,7 +36,8 @@ def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str
             return _content(directory / found["file"], found["file"])
         if found["malformed"]:
             raise VariableError(
-                "holds a `${` that is no reference; write ${NAME}, ${NAME:-default}, ${file:PATH}, or $${ for the characters"
+                "holds a `${` that is no reference; write ${NAME}, ${NAME:-default} or ${file:PATH}, "
+                "or $${ where the two characters are meant"
             )
         # As in a shell, `:-` also replaces a variable that is set to nothing.
         given = environ.get(found["name"])

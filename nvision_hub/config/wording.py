@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nvision_hub.config.problem import Loc, Problem
 from nvision_hub.config.schema import Schema, resolved, schema_at
 from nvision_hub.config.suggestion import did_you_mean, either, nearest
 from nvision_hub.config.tree import Mapping, Node, Scalar
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import ValidationError
+
+    from nvision_hub.config.problem import Loc, Problem
 
 
 def worded(error: ValidationError, effective: Mapping, written: Mapping) -> Iterator[Problem]:
@@ -107,8 +108,8 @@ def _unknown(key: str, parent: Schema) -> str:
     near = nearest(key, known)
     if near is not None:
         return f"unknown key; did you mean `{near}`?"
-    for section in known:
-        if key in resolved(known[section]).get("properties", {}):
+    for section, schema in known.items():
+        if key in resolved(schema).get("properties", {}):
             return f"unknown key here; it belongs under `{section}:`"
     return f"unknown key; known here are {', '.join(known)}"
 

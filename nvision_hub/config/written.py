@@ -16,6 +16,7 @@ class Written:
     __slots__ = ()
 
     example: ClassVar[str]
+    pattern: ClassVar[str | None] = None  # what editors may check while it is being written
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -45,4 +46,5 @@ class Written:
     def __get_pydantic_json_schema__(
         cls, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "examples": [cls.example]}
+        pattern = {} if cls.pattern is None else {"pattern": cls.pattern}
+        return {"type": "string", **pattern, "examples": [cls.example]}
