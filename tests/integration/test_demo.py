@@ -1,0 +1,184 @@
+"""The demo cameras as a client sees them: a real server process, real RTSP, real decoding."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import av
+import pytest
+from av.video.frame import PictureType
+
+from tests.support import clips, counter
+from workers.demo import clip, demo, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.rtsp import DemoServer
+
+OPTIONS = {"rtsp_transport": "tcp"}
+GOP = 50
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Path:
+    """A cache with every clip in it."""
+    cache_dir = clips.directory() / "demo"
+    for name in demo.SCENES:
+        clip.render(cache_dir, name)
+    return cache_dir
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
+    """A cache whose clip of the street is its first four seconds: loops that a test has time to see."""
+    cache_dir = tmp_path_factory.mktemp("short")
+    target = clip.path(cache_dir, "street")
+    target.parent.mkdir(parents=True)
+    with av.open(clip.path(drawn, "street")) as whole, av.open(target, "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if number == 2 * GOP:
+                break
+            packet.stream = stream
+            part.mux(packet)
+    return cache_dir
+
+
+def packets(url: str, count: int) -> Iterator[av.Packet[av.VideoStream]]:
+    with av.open(url, options=OPTIONS, timeout=(10, 10)) as container:
+        for number, packet in enumerate(container.demux(container.streams.video[0])):
+            if number == count:
+                return
+            yield packet
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize("name", demo.SCENES)
+def test_each_scene_is_720p_h264_as_a_camera_sends_it(demo_server: Callable[..., DemoServer], name: str) -> None:
+    server = demo_server()
+    with av.open(server.url(name), options=OPTIONS, timeout=(10, 10)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.name, context.width, context.height, context.pix_fmt) == ("h264", 1280, 720, "yuv420p")
+        assert stream.average_rate == scene.FPS
+        frame = next(container.decode(stream))
+        assert frame.key_frame
+        assert counter.of_frame(frame) == 0
+
+
+def test_counter_keyframes_and_time_go_on_evenly_across_the_loop(
+    demo_server: Callable[..., DemoServer], short: Path
+) -> None:
+    server = demo_server(scenes=("street",), cache_dir=short)
+    numbers, times, keyframes, kinds = [], [], [], set()
+    with av.open(server.url("street"), options=OPTIONS, timeout=(10, 10)) as container:
+        for frame in container.decode(video=0):
+            numbers.append(counter.of_frame(frame))
+            times.append(frame.pts)
+            kinds.add(PictureType(frame.pict_type).name)
+            if frame.key_frame:
+                keyframes.append(len(numbers) - 1)
+            if len(numbers) == 5 * GOP + 5:
+                break
+    assert numbers == [number % (2 * GOP) for number in range(5 * GOP + 5)]
+    assert keyframes == list(range(0, 5 * GOP + 5, GOP))
+    assert kinds == {"I", "P"}
+    known = [time for time in times if time is not None]
+    assert len(known) >= len(times) - 1  # FFmpeg may not date the first picture
+    assert {later - earlier for earlier, later in pairwise(known)} == {90000 // scene.FPS}
+
+
+@pytest.mark.usefixtures("drawn")
+def test_sixteen_clients_are_served_at_once(demo_server: Callable[..., DemoServer]) -> None:
+    """More than an executor has threads; each gets every picture, in order."""
+    server = demo_server()
+    together = threading.Barrier(16, timeout=20)
+    steps: list[set[int]] = []
+
+    def watch(name: str) -> None:
+        times = []
+        for number, packet in enumerate(packets(server.url(name), 60)):
+            if number == 10:
+                together.wait()
+            if packet.pts is not None:
+                times.append(packet.pts)
+        steps.append({later - earlier for earlier, later in pairwise(times)})
+
+    watchers = [threading.Thread(target=watch, args=(demo.SCENES[i % 3],)) for i in range(16)]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        watcher.join(30)
+    assert steps == [{90000 // scene.FPS}] * 16
+
+
+def test_a_client_waits_for_a_clip_that_is_still_being_drawn(
+    demo_server: Callable[..., DemoServer], tmp_path: Path
+) -> None:
+    server = demo_server(scenes=("parking",), cache_dir=tmp_path)
+    assert server.status is not None
+    assert (server.status.state, server.status.ready) == ("rendering", True)
+    with av.open(server.url("parking"), options=OPTIONS, timeout=(30, 10)) as container:
+        assert counter.of_frame(next(container.decode(video=0))) == 0
+    server.wait_until(lambda status: status.state == "serving" and status.row["clients"] == 0)
+    assert [path.name for path in clip.path(tmp_path, "parking").parent.iterdir()] == ["parking.mp4"]
+
+
+def test_it_ends_at_once_in_the_middle_of_drawing_and_leaves_no_half_clip(
+    demo_server: Callable[..., DemoServer], tmp_path: Path
+) -> None:
+    server = demo_server(cache_dir=tmp_path)
+    assert server.stop() == 0
+    directory = clip.path(tmp_path, "street").parent
+    assert not directory.exists() or list(directory.iterdir()) == []
+
+
+def test_two_processes_may_draw_the_same_clip_at_once(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from workers.demo import clip; clip.render(Path(sys.argv[1]), 'parking')"
+    )
+    drawing = [subprocess.Popen([sys.executable, "-c", program, tmp_path]) for _ in range(2)]
+    assert [process.wait(60) for process in drawing] == [0, 0]
+    with av.open(clip.path(tmp_path, "parking")) as container:
+        assert sum(1 for packet in container.demux(video=0) if packet.size) == scene.FRAMES
+    assert len(list(clip.path(tmp_path, "parking").parent.iterdir())) == 1
+
+
+def test_an_unknown_scene_is_not_found(demo_server: Callable[..., DemoServer], short: Path) -> None:
+    server = demo_server(scenes=("street",), cache_dir=short)
+    with pytest.raises(av.HTTPNotFoundError):
+        av.open(server.url("beach"), options=OPTIONS, timeout=(10, 10))
+
+
+def test_a_port_in_use_is_named(demo_server: Callable[..., DemoServer], short: Path) -> None:
+    taken = demo_server(scenes=("street",), cache_dir=short)
+    assert taken.status is not None
+    port = taken.status.row["port"]
+    second = demo_server(scenes=("street",), cache_dir=short, port=port, wait=False)
+    _, complaint = second.process.communicate(timeout=20)
+    assert complaint.strip() == (
+        f"69 The demo cameras' port {port} on 127.0.0.1 is taken; give them another one, or end what listens there."
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_named(demo_server: Callable[..., DemoServer], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    server = demo_server(cache_dir=blocked, wait=False)
+    _, complaint = server.process.communicate(timeout=20)
+    assert complaint.startswith("69 The demo camera's clip cannot be written to")
+    assert "Traceback" not in complaint
+
+
+def test_it_says_nothing_on_standard_output(demo_server: Callable[..., DemoServer], short: Path) -> None:
+    server = demo_server(scenes=("street",), cache_dir=short)
+    assert sum(1 for _ in packets(server.url("street"), 5)) == 5
+    server.process.terminate()
+    output, complaints = server.process.communicate(timeout=10)
+    assert (output, complaints) == ("", "")

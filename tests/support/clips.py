@@ -1,0 +1,159 @@
+"""Clips for test cameras: moving pictures with sensor noise, encoded once per machine, one access unit per picture.
+
+A clip is two files: `<name>.bin` holds the access units end to end (H.264 and H.265 in Annex B with parameter sets in
+every keyframe, JPEGs as they are), `<name>.json` says where each begins. Both are readable without any codec, because
+the program that serves them runs under the system's Python. Picture n carries the number n of
+`workers.demo.counter`; whoever watches the clip loop unwraps it (`tests.support.counter`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import av
+import numpy as np
+import simplejpeg
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange
+
+from nvision_hub import opencv
+from workers.demo import counter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+VERSION: Final = 1  # raise it when what is drawn or how it is encoded changes
+
+Codec = Literal["h264", "h265", "mjpeg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """What a camera sends. `noise` is that of its sensor, as a standard deviation in levels of luma."""
+
+    codec: Codec
+    width: int
+    height: int
+    kbit_s: int = 4000  # for MJPEG its quality decides
+    fps: int = 25
+    gop_s: float = 2.0
+    seconds: int = 10
+    noise: float = 2.5
+    jpeg_quality: int = 80
+
+    @property
+    def name(self) -> str:
+        """Unique to these values."""
+        return "-".join(str(value) for value in asdict(self).values())
+
+    @property
+    def frames(self) -> int:
+        """Pictures in the clip: its counter runs from 0 to one less."""
+        return self.fps * self.seconds
+
+
+H264_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080)
+H264_720P: Final = ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000)
+H265_720P: Final = ClipSpec(codec="h265", width=1280, height=720, kbit_s=1500)
+MJPEG_720P: Final = ClipSpec(codec="mjpeg", width=1280, height=720)
+
+
+def directory() -> Path:
+    """Where this user's clips are kept between test runs."""
+    return Path(tempfile.gettempdir()) / f"nvision-hub-test-clips-{os.getuid()}"
+
+
+def make(spec: ClipSpec) -> Path:
+    """The index (`.json`) of the clip of `spec`, encoded now where this machine has none yet (some seconds)."""
+    folder = directory() / f"v{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    index = folder / f"{spec.name}.json"
+    if index.exists():
+        return index
+    units = list(_jpegs(spec) if spec.codec == "mjpeg" else _encoded(spec))
+    content = {
+        **asdict(spec),
+        "data": f"{spec.name}.bin",
+        "sizes": [len(data) for data, _ in units],
+        "keyframes": [number for number, (_, keyframe) in enumerate(units) if keyframe],
+    }
+    _write(folder / f"{spec.name}.bin", b"".join(data for data, _ in units))
+    _write(index, json.dumps(content).encode())  # last: where it is, the clip is complete
+    return index
+
+
+def access_units(spec: ClipSpec) -> list[bytes]:
+    """The coded pictures of a clip, in order."""
+    index = make(spec)
+    content = json.loads(index.read_text())
+    data = (index.parent / content["data"]).read_bytes()
+    ends = np.cumsum(content["sizes"]).tolist()
+    return [data[end - size : end] for size, end in zip(content["sizes"], ends, strict=True)]
+
+
+def _write(target: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft:
+        draft.write(data)
+    Path(draft.name).replace(target)
+
+
+def _jpegs(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
+    for number, picture in enumerate(_pictures(spec)):
+        counter.stamp(picture, number)
+        yield simplejpeg.encode_jpeg(picture, spec.jpeg_quality, "BGR", "420"), True
+
+
+def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
+    import cv2  # noqa: PLC0415 - _pictures has loaded it by the time it is needed
+
+    gop = round(spec.fps * spec.gop_s)
+    common = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:repeat-headers=1"
+    options = {
+        "h264": {"preset": "superfast", "x264-params": common},
+        "h265": {"preset": "ultrafast", "x265-params": f"{common}:log-level=none"},
+    }[spec.codec]
+    options |= {"maxrate": f"{spec.kbit_s}k", "bufsize": f"{spec.kbit_s}k"}
+    context = VideoCodecContext.create("libx264" if spec.codec == "h264" else "libx265", "w")
+    context.width, context.height, context.pix_fmt = spec.width, spec.height, "yuv420p"
+    context.framerate, context.time_base = Fraction(spec.fps), Fraction(1, spec.fps)
+    context.bit_rate = spec.kbit_s * 1000
+    context.color_range = ColorRange.MPEG
+    context.options = options
+    units: list[tuple[bytes, bool]] = []
+    for number, picture in enumerate(_pictures(spec)):
+        planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        counter.stamp(planes[: spec.height], number, levels=(16, 235))
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, spec.fps)
+        frame.color_range = ColorRange.MPEG
+        units += ((bytes(packet), packet.is_keyframe) for packet in context.encode(frame))
+    units += ((bytes(packet), packet.is_keyframe) for packet in context.encode(None))
+    return iter(units)
+
+
+def _pictures(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
+    """The demo's street at the clip's size, in BGR, with noise that compression cannot tell from detail."""
+    cv2 = opencv.load()
+    from workers.demo import scene  # noqa: PLC0415 - draws with OpenCV
+
+    street = scene.SCENES["street"]
+    backdrop = street.backdrop()
+    random = np.random.default_rng(1)
+    margin = 64
+    shape = (spec.height + margin, spec.width + margin)
+    grain = np.clip(random.normal(32, spec.noise, shape).round(), 0, 64).astype(np.uint8)
+    grain = np.repeat(grain[:, :, None], 3, axis=2)
+    for number in range(spec.frames):
+        picture = backdrop.copy()
+        street.draw(picture, round(number * scene.FPS / spec.fps))
+        picture = cv2.resize(picture, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+        top, left = random.integers(margin, size=2)
+        yield cv2.addWeighted(picture, 1, grain[top : top + spec.height, left : left + spec.width], 1, -32)

@@ -1,0 +1,214 @@
+"""A real camera's RTSP side: GStreamer's server, fed picture by picture at the live pace. Run by the system's Python.
+
+Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
+
+    {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
+     "user": null, "password": null, "auth": "digest"}
+
+Prints one line of JSON, `{"port": N}`, once it accepts connections; ends on SIGTERM. Each mount is one camera with one
+live moment, whoever watches: picture `serial` (0, 1, ... since the start) is pushed at its time on the monotonic clock
+and is number `serial % length` of its clip. The push log gets a line of JSON for each: `{"mount", "serial", "number",
+"at"}`, `at` being CLOCK_MONOTONIC just before the push. A line on standard input, `{"mount": "/cam", "clip":
+"<clip>.json"}`, makes that camera go over to another clip of the same codec and rate, within the session.
+
+Knows nothing of pytest, and needs no package beyond Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+EXIT_UNAVAILABLE = 69  # what it needs is not installed; the last line on stderr says what to install
+
+try:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtsp", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+except (ImportError, ValueError):
+    print("`apt-get install python3-gi gir1.2-gst-rtsp-server-1.0` brings GStreamer's RTSP server", file=sys.stderr)
+    sys.exit(EXIT_UNAVAILABLE)
+
+# config-interval=0: parameter sets come in every keyframe already. The source holds half a second and then lets go of
+# the oldest, as a camera whose viewer has not pressed play.
+_SOURCE = (
+    "appsrc name=source is-live=true format=time max-time=500000000 max-buffers=0 max-bytes=0 leaky-type=downstream"
+)
+_PAYLOADERS = {
+    "h264": "rtph264pay name=pay0 pt=96 config-interval=0",
+    "h265": "rtph265pay name=pay0 pt=96 config-interval=0",
+    "mjpeg": "rtpjpegpay name=pay0 pt=26",
+}
+_CAPS = {
+    "h264": "video/x-h264,stream-format=byte-stream,alignment=au",
+    "h265": "video/x-h265,stream-format=byte-stream,alignment=au",
+    "mjpeg": "image/jpeg",
+}
+
+
+class Clip:
+    """A clip's access units in memory, and where a viewer can begin."""
+
+    def __init__(self, index: str) -> None:
+        content = json.loads(Path(index).read_text())
+        data = (Path(index).parent / content["data"]).read_bytes()
+        self.codec: str = content["codec"]
+        self.fps: int = content["fps"]
+        self.caps = f"{_CAPS[self.codec]},width={content['width']},height={content['height']},framerate={self.fps}/1"
+        self.keyframes = frozenset(content["keyframes"])
+        self.units: list[bytes] = []
+        start = 0
+        for size in content["sizes"]:
+            self.units.append(data[start : start + size])
+            start += size
+
+
+class Viewer:
+    """One pipeline that a mount's pictures go to; clients of the same mount share it."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.first: tuple[int, int] | None = None  # the first picture's serial and running time, ns
+
+    def push(self, data: bytes, serial: int, fps: int) -> None:
+        if self.first is None:
+            clock = self.source.get_clock()
+            if clock is None:  # not running yet
+                return
+            self.first = (serial, max(0, clock.get_time() - self.source.get_base_time()))
+        serial_before, began = self.first
+        picture = Gst.Buffer.new_wrapped(data)
+        # Evenly spaced, as an encoder's clock would have it, whatever the loop and this thread's wake-ups do.
+        picture.pts = began + (serial - serial_before) * Gst.SECOND // fps
+        picture.duration = Gst.SECOND // fps
+        self.source.emit("push-buffer", picture)
+
+
+class Camera:
+    """One mount: the live moment and who watches it."""
+
+    def __init__(self, mount: str, clip: Clip, push_log: IO[str] | None) -> None:
+        self._mount = mount
+        self._clip = clip
+        self._next_clip: Clip | None = None
+        self._log = push_log
+        self._lock = threading.Lock()
+        self._viewers: list[Viewer] = []
+
+    def factory(self) -> Any:
+        """What makes a pipeline for the first viewer, and lets the others share it."""
+        factory = GstRtspServer.RTSPMediaFactory()
+        factory.set_launch(f"( {_SOURCE} caps={self._clip.caps} ! {_PAYLOADERS[self._clip.codec]} )")
+        factory.set_shared(True)
+        factory.connect("media-configure", self._configure)
+        return factory
+
+    def go_over_to(self, clip: Clip) -> None:
+        """Send `clip` from now on, from its first picture."""
+        self._next_clip = clip
+
+    def live(self) -> None:
+        """Push for ever. Its own thread: the main loop answers requests meanwhile."""
+        began, offset = time.monotonic(), 0
+        serial = 0
+        while True:
+            due = began + serial / self._clip.fps
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self._next_clip is not None:
+                self._clip, self._next_clip, offset = self._next_clip, None, serial
+                with self._lock:
+                    for viewer in self._viewers:
+                        viewer.source.set_property("caps", Gst.Caps.from_string(self._clip.caps))
+            number = (serial - offset) % len(self._clip.units)
+            self._push(serial, number)
+            serial += 1
+
+    def _push(self, serial: int, number: int) -> None:
+        at = time.monotonic()
+        with self._lock:
+            for viewer in self._viewers:
+                if viewer.first is not None or number in self._clip.keyframes:
+                    viewer.push(self._clip.units[number], serial, self._clip.fps)
+        if self._log is not None:
+            line = {"mount": self._mount, "serial": serial, "number": number, "at": at}
+            self._log.write(json.dumps(line) + "\n")
+
+    def _configure(self, _factory: Any, media: Any) -> None:
+        viewer = Viewer(media.get_element().get_by_name("source"))
+        with self._lock:
+            viewer.source.set_property("caps", Gst.Caps.from_string(self._clip.caps))
+            self._viewers.append(viewer)
+        media.connect("unprepared", self._gone, viewer)
+
+    def _gone(self, _media: Any, viewer: Viewer) -> None:
+        with self._lock:
+            if viewer in self._viewers:
+                self._viewers.remove(viewer)
+
+
+def _guard(server: Any, factories: list[Any], user: str, password: str, method: str) -> None:
+    """Ask for a user name and password, by the method `basic` or `digest`."""
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "viewer")
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.BASIC if method == "basic" else GstRtsp.RTSPAuthMethod.DIGEST)
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    auth.add_digest(user, password, token)
+    server.set_auth(auth)
+    for factory in factories:
+        permissions = GstRtspServer.RTSPPermissions()
+        permissions.add_role("viewer")
+        permissions.add_permission_for_role("viewer", "media.factory.access", True)  # noqa: FBT003 - C's signature
+        permissions.add_permission_for_role("viewer", "media.factory.construct", True)  # noqa: FBT003
+        factory.set_permissions(permissions)
+
+
+def _commands(cameras: dict[str, Camera]) -> None:
+    for line in sys.stdin:
+        command = json.loads(line)
+        cameras[command["mount"]].go_over_to(Clip(command["clip"]))
+
+
+def main() -> None:
+    config = json.loads(Path(sys.argv[1]).read_text())
+    Gst.init(None)
+    for element, package in (
+        ("appsrc", "base"),
+        ("rtph264pay", "good"),
+        ("rtph265pay", "good"),
+        ("rtpjpegpay", "good"),
+    ):
+        if Gst.ElementFactory.find(element) is None:
+            print(f"`apt-get install gstreamer1.0-plugins-{package}` brings GStreamer's {element}", file=sys.stderr)
+            sys.exit(EXIT_UNAVAILABLE)
+    push_log = open(config["push_log"], "w", buffering=1) if config.get("push_log") else None  # noqa: SIM115, PTH123
+    cameras = {mount: Camera(mount, Clip(index), push_log) for mount, index in config["mounts"].items()}
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(config.get("port", 0)))
+    factories = {mount: camera.factory() for mount, camera in cameras.items()}
+    if config.get("user") is not None:
+        _guard(server, list(factories.values()), config["user"], config["password"], config["auth"])
+    for mount, factory in factories.items():
+        server.get_mount_points().add_factory(mount, factory)
+    if not server.attach(None):
+        sys.exit(f"port {config['port']} is taken")
+    for camera in cameras.values():
+        threading.Thread(target=camera.live, daemon=True).start()
+    threading.Thread(target=_commands, args=(cameras,), daemon=True).start()
+    loop = GLib.MainLoop()
+    GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, loop.quit)
+    print(json.dumps({"port": server.get_bound_port()}), flush=True)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""RTSP cameras for tests: GStreamer's server with clips, and the demo server, each a real process that can be hurt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from nvision_hub.link import MAX_RECORD_BYTES
+from nvision_hub.status import Status
+from tests.support import clips, counter, needs
+from workers.demo import demo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SYSTEM_PYTHON: Final = Path("/usr/bin/python3")  # Debian's: it alone has the bindings
+_SERVER: Final = Path(__file__).with_name("gst_server.py")
+_START_S: Final = 20.0
+_STOP_S: Final = 10.0
+_EXIT_UNAVAILABLE: Final = 69
+
+
+class Server:
+    """A server's process. Every way to end it is safe to use twice."""
+
+    process: subprocess.Popen[str]
+
+    def suspend(self) -> None:
+        """Freeze it: connections stay open and nothing comes."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """As a power cut: no goodbye to anyone."""
+        self.process.kill()
+        self.process.wait(_STOP_S)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def stop(self) -> int:
+        """Ask it to end; its exit code."""
+        self.process.terminate()
+        self.process.send_signal(signal.SIGCONT)
+        code = self.process.wait(_STOP_S)
+        self.kill()
+        return code
+
+
+@dataclass(kw_only=True)
+class GstCamera(Server):
+    """One process of GStreamer's RTSP server, with one camera per mount."""
+
+    folder: Path
+    mounts: dict[str, clips.ClipSpec]
+    user: str | None = None
+    password: str | None = None
+    auth: str = "digest"
+    port: int = 0
+    process: subprocess.Popen[str] = field(init=False)
+
+    def start(self) -> None:
+        """Start it, or start it again on the port it had."""
+        config = self.folder / "gst_server.json"
+        content = {
+            "port": self.port,
+            "mounts": {mount: str(clips.make(spec)) for mount, spec in self.mounts.items()},
+            "push_log": str(self.push_log),
+            "user": self.user,
+            "password": self.password,
+            "auth": self.auth,
+        }
+        config.write_text(json.dumps(content))
+        self.process = subprocess.Popen(
+            [_SYSTEM_PYTHON, _SERVER, config],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], _START_S)
+        line = self.process.stdout.readline() if readable else ""
+        if not line:
+            self.process.kill()
+            complaint = self.process.stderr.read().strip()
+            code = self.process.wait(_STOP_S)
+            self.kill()
+            if code == _EXIT_UNAVAILABLE:
+                needs.missing(complaint)
+            raise AssertionError(f"the RTSP server did not start: {complaint}")
+        self.port = json.loads(line)["port"]
+
+    def url(self, mount: str = "/cam", *, user: str | None = None, password: str | None = None) -> str:
+        """The camera's address, with its own credentials where it wants any and no others are given."""
+        user, password = (self.user, self.password) if user is None else (user, password)
+        who = "" if user is None else f"{quote(user, safe='')}:{quote(password or '', safe='')}@"
+        return f"rtsp://{who}127.0.0.1:{self.port}{mount}"
+
+    def push_times(self, mount: str = "/cam") -> list[counter.Push]:
+        """What the camera has sent since it started, and when."""
+        return counter.pushes(self.push_log, mount)
+
+    def go_over_to(self, spec: clips.ClipSpec, mount: str = "/cam") -> None:
+        """Send another clip of the same codec and rate from now on, within the session."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"mount": mount, "clip": str(clips.make(spec))}) + "\n")
+        self.process.stdin.flush()
+
+    @property
+    def push_log(self) -> Path:
+        """Where the server notes what it sends."""
+        return self.folder / "pushes.jsonl"
+
+
+@pytest.fixture
+def gst_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., GstCamera]]:
+    """Start a GStreamer camera: `gst_camera(clips.H264_1080P)`, or `gst_camera({"/a": ..., "/b": ...}, user=...)`."""
+    if not _SYSTEM_PYTHON.exists():
+        needs.missing(f"{_SYSTEM_PYTHON} is not installed; `apt-get install python3 python3-gi` brings it")
+    started: list[GstCamera] = []
+
+    def start(what: clips.ClipSpec | dict[str, clips.ClipSpec], **options: Any) -> GstCamera:
+        mounts = {"/cam": what} if isinstance(what, clips.ClipSpec) else what
+        camera = GstCamera(folder=tmp_path_factory.mktemp("gst"), mounts=mounts, **options)
+        camera.start()
+        started.append(camera)
+        return camera
+
+    yield start
+    for camera in started:
+        camera.kill()
+
+
+@dataclass(kw_only=True)
+class DemoServer(Server):
+    """The demo cameras' own process, and the supervisor's end of its pipe."""
+
+    process: subprocess.Popen[str]
+    pipe: socket.socket
+    status: Status | None = None
+
+    def wait_until(self, condition: Callable[[Status], bool], deadline_s: float = _START_S) -> Status:
+        """The first status, from now on, that meets the condition."""
+        end = time.monotonic() + deadline_s
+        while True:
+            self.pipe.settimeout(max(0.01, end - time.monotonic()))
+            record = self.pipe.recv(MAX_RECORD_BYTES)
+            if not record:
+                assert self.process.stderr is not None
+                raise AssertionError(f"the demo server has ended: {self.process.stderr.read()}")
+            self.status = Status.decode(record)
+            if condition(self.status):
+                return self.status
+
+    def url(self, scene: str) -> str:
+        """A demo camera's address."""
+        assert self.status is not None
+        return demo.url(self.status.row["port"], scene)
+
+    def kill(self) -> None:
+        super().kill()
+        self.pipe.close()
+
+
+_DEMO_PROGRAM: Final = """
+import json, socket, sys
+from pathlib import Path
+from nvision_hub.errors import HubError
+from nvision_hub.link import Link
+from workers.demo.demo import DemoSettings, run
+settings = json.loads(sys.argv[2])
+try:
+    run(
+        DemoSettings(port=settings["port"], scenes=tuple(settings["scenes"]), cache_dir=Path(settings["cache_dir"])),
+        Link(socket.socket(fileno=int(sys.argv[1]))),
+    )
+except HubError as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+
+
+@pytest.fixture
+def demo_server() -> Iterator[Callable[..., DemoServer]]:
+    """Start a demo server: `demo_server()`; clips are drawn once per machine unless `cache_dir` says otherwise."""
+    started: list[DemoServer] = []
+
+    def start(
+        *, scenes: tuple[str, ...] = demo.SCENES, cache_dir: Path | None = None, port: int = 0, wait: bool = True
+    ) -> DemoServer:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        settings = {"port": port, "scenes": scenes, "cache_dir": str(cache_dir or clips.directory() / "demo")}
+        process = subprocess.Popen(
+            [sys.executable, "-c", _DEMO_PROGRAM, str(theirs.fileno()), json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        server = DemoServer(process=process, pipe=ours)
+        started.append(server)
+        if wait:
+            server.wait_until(lambda status: status.ready)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
