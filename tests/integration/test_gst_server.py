@@ -122,7 +122,7 @@ def test_http_camera_streams_and_takes_snapshots(http_camera: Callable[..., Http
     assert {None if b is None or a is None else (b - a) % 100 for a, b in pairwise(numbers)} == {1}
 
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, camera.url(credentials=False), "viewer", "s3cret")
+    passwords.add_password(None, camera.url("/", credentials=False), "viewer", "s3cret")
     handler = {
         "basic": urllib.request.HTTPBasicAuthHandler,
         "digest": urllib.request.HTTPDigestAuthHandler,
