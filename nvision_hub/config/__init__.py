@@ -1,6 +1,7 @@
 """cameras.yaml: read, checked, compared. Everything that the rest of the hub knows of its configuration."""
 
-from nvision_hub.config.address import CameraAddress, CameraKind, Listen, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.address import Listen, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.camera_address import DEMO_SCENES, CameraAddress, CameraKind
 from nvision_hub.config.diff import RUN_TIME_SETTINGS, Diff, diff, run_time_values
 from nvision_hub.config.labels import Labels
 from nvision_hub.config.load import load
@@ -10,6 +11,7 @@ from nvision_hub.config.secret import Secret
 from nvision_hub.config.template import template
 
 __all__ = [
+    "DEMO_SCENES",
     "RUN_TIME_SETTINGS",
     "Camera",
     "CameraAddress",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nvision_hub.config.address import CameraAddress, Listen, ServiceAddress
+from nvision_hub.config.address import Listen, ServiceAddress
+from nvision_hub.config.camera_address import CameraAddress
 from nvision_hub.config.suggestion import did_you_mean
 from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence
 

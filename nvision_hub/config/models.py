@@ -27,10 +27,11 @@ from pydantic import (
     model_validator,
 )
 
-from nvision_hub.config.address import CameraAddress, Listen, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.address import Listen, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.camera_address import CameraAddress  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.labels import Labels
 from nvision_hub.config.secret import Secret
-from nvision_hub.wire import Service  # noqa: TC001 - pydantic reads it when the model is made
+from nvision_hub.wire import Service  # noqa: TC001 - pydantic reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -264,7 +265,7 @@ class Config(Section):
     """Folder for the spool, the embedded broker's data and dead letters; relative to this file."""
     defaults: CameraSettings = CameraSettings()
     """Settings of every camera that does not say otherwise."""
-    cameras: Annotated[tuple[Camera, ...], NoLines, Field(min_length=1)]
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1), NoLines]
     """The cameras."""
     webhooks: Annotated[tuple[Webhook, ...], NoLines] = ()
     """Endpoints that results are posted to."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from nvision_hub.config.secret import HIDDEN, Secret
+from nvision_hub.config.suggestion import either, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_URL_CHARACTERS: Final = 4096
 MAX_PORT: Final = 65535
@@ -69,18 +70,35 @@ class Url(NamedTuple):
         return host if self.port is None else f"{host}:{self.port}"
 
 
-def scheme_of(text: str) -> str:
-    """What stands before the first colon, in lower case; empty where there is none."""
-    scheme, colon, _ = text.partition(":")
-    return scheme.lower() if colon else ""
+def known_scheme(text: str, schemes: Iterable[str], word: str | None = None) -> str:
+    """The scheme of `text`, one of `schemes`; `word` may stand alone in place of an address.
+
+    Raises `ValueError` that names them all and suggests the nearest, and echoes nothing.
+    """
+    before, colon, _ = text.strip().partition(":")
+    scheme = before.lower() if colon else ""
+    written = {name: f"{name}:" if name in ("usb", "file") else f"{name}://" for name in schemes}
+    if scheme in written:
+        return scheme
+    near = written.get({"http": "ws", "https": "wss"}.get(scheme, "")) or nearest(
+        scheme or text.strip(), [*written, word or ""]
+    )
+    hint = f"; did you mean `{written.get(near, near)}`?" if near else ""
+    alone = f"be `{word}` or " if word else ""
+    raise ValueError(f"must {alone}begin with {either(list(written.values()))}{hint}")
 
 
-def parse(text: str) -> Url:
-    """Take `scheme://...` apart. Raises `ValueError` with half a sentence that echoes none of it."""
+def check_characters(text: str) -> None:
+    """Raise `ValueError` for what no address may hold: a line break would write a second line into a request or log."""
     if len(text) > MAX_URL_CHARACTERS:
         raise ValueError(f"is longer than {MAX_URL_CHARACTERS} characters")
     if _CONTROL.search(text):
         raise ValueError("holds a line break or another control character; remove it")
+
+
+def parse(text: str) -> Url:
+    """Take `scheme://...` apart. Raises `ValueError` with half a sentence that echoes none of it."""
+    check_characters(text)
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         raise ValueError("is no address: after the scheme comes `://` and a host")
@@ -91,8 +109,8 @@ def parse(text: str) -> Url:
         raise ValueError("names no host that can be read; it has the form scheme://user:password@host:port/path")
     if len(readings) > 1:
         raise ValueError(
-            "can be read in two ways, because there is an @ behind a / ? or #; write %40 for each @ "
-            "that does not end the password, and %2F %3F %23 for / ? # inside it"
+            "can be read in two ways, because there is an @ behind a / ? or #; write %40 for each @ that does not "
+            "end the password and %2F %3F %23 for / ? # inside it, or give a camera its `username:` and `password:`"
         )
     return readings[0]
 
@@ -105,7 +123,7 @@ def _readings(scheme: str, rest: str) -> Iterator[Url]:
             continue
         host = match["host"].removeprefix("[").removesuffix("]")
         port = int(match["port"]) if match["port"] else None
-        if not _is_host(host, bracketed=match["host"].startswith("[")) or not 0 < (port or 1) <= MAX_PORT:
+        if not _is_host(host, bracketed=match["host"].startswith("[")) or not (port is None or 0 < port <= MAX_PORT):
             continue
         username, colon, password = rest[: max(start - 1, 0)].partition(":")
         if re.search("[/?#]", username):

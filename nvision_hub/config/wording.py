@@ -86,14 +86,14 @@ def _sentence(loc: Loc, details: Any, node: Node) -> str:
     match details["type"]:
         case "extra_forbidden":
             return _unknown(str(loc[-1]), schema_at(loc[:-1]))
+        case "missing" | "too_short" if loc == ("cameras",):
+            return "has no cameras, so there is nothing to run; add one, such as `- {id: lobby, url: demo://street}`"
         case "missing":
             return f"is missing{_instance(str(loc[-1]), schema)}"
         case "value_error":
             return str(details["ctx"]["error"])
         case "literal_error" if isinstance(node, Scalar) and node.text:
             return f"{expected(schema)}{did_you_mean(node.text, schema['enum'])}"
-        case _ if loc == ("cameras",):
-            return "has no cameras, so there is nothing to run; add one, such as `- {id: lobby, url: demo://street}`"
         case _ if isinstance(node, Scalar) and node.text is None:
             return f"has no value; it {expected(schema)}"
         case _:

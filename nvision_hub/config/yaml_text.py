@@ -173,6 +173,8 @@ class _Builder:
             name = key_shown(key.text)
             self.problems.append(key.problem(f"`{name}` is given twice, first on line {first}; remove one of the two"))
         else:
+            if isinstance(value, Scalar) and value.text is None and value.place.line != key.place.line:
+                value.place = key.place  # the parser finds that nothing is there on the line where something is again
             mapping.keys[key.text] = key
             mapping.values[key.text] = value
 
@@ -194,14 +196,18 @@ def _problem(event: Any, sentence: str) -> Problem:
 
 def _translated(error: YAMLError, text: str) -> Problem:
     if isinstance(error, MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
         said = f"{error.problem or ''} {error.context or ''}"
-        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        # What is never closed is found missing at the end, but mended where it was opened.
+        marks = (
+            (error.context_mark, error.problem_mark) if "stream" in said else (error.problem_mark, error.context_mark)
+        )
+        mark = marks[0] or marks[1]
+        place = Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
     else:  # a character that YAML does not allow; its error tells the offset only
         said = str(error)
         before = text[: getattr(error, "position", 0)]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    words = next(
-        (words for fragment, words in _PLAIN_WORDS.items() if fragment in said), "something that YAML does not allow"
-    )
-    return Problem(place=Place(line, column), sentence=f"is no valid YAML: here is {words}")
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+    words = next((words for said_so, words in _PLAIN_WORDS.items() if said_so in said), "something YAML does not allow")
+    if "in { }" in words and "${" in "".join(text.split("\n")[place.line - 1 : place.line]):
+        words = "a ${...} inside { }, which needs quotes there"
+    return Problem(place=place, sentence=f"is no valid YAML: here is {words}")

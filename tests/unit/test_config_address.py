@@ -1,0 +1,248 @@
+"""Addresses: which are taken, what machines get, what people see."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nvision_hub.config import DEMO_SCENES, CameraAddress, Listen, RedisAddress, Secret, ServiceAddress, WebhookAddress
+from workers.demo.demo import SCENES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = "p@ss:/?#%[] é"
+
+# Control characters are refused, so that no line can be smuggled into a request; lone surrogates are no text.
+words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=64)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "dialled"),
+    [
+        ("rtsp://10.0.0.5/stream1", "rtsp", "rtsp://10.0.0.5/stream1"),
+        ("RTSP://10.0.0.5/Stream1", "rtsp", "rtsp://10.0.0.5/Stream1"),
+        ("rtsps://cam.example:322/a?b=c", "rtsp", "rtsps://cam.example:322/a?b=c"),
+        ("rtsp://[fe80::1%eth0]:554/a", "rtsp", "rtsp://[fe80::1%eth0]:554/a"),
+        ("http://camera_1/mjpg", "mjpeg", "http://camera_1/mjpg"),
+        ("https://cam.example", "mjpeg", "https://cam.example"),
+        ("snapshot+http://10.0.0.5/a b.jpg", "snapshot", "http://10.0.0.5/a%20b.jpg"),
+        ("snapshot+https://u:p@10.0.0.5/a.jpg", "snapshot", "https://u:p@10.0.0.5/a.jpg"),
+        ("usb:0", "usb", "0"),
+        ("usb:/dev/video0", "usb", "/dev/video0"),
+        ("file:clip.mp4", "file", "clip.mp4"),
+        ("demo://street", "demo", "street"),
+    ],
+)
+def test_each_kind_is_read(text: str, kind: str, dialled: str) -> None:
+    address = CameraAddress.parse(text)
+    assert (address.kind, address.dial()) == (kind, dialled)
+    assert pickle.loads(pickle.dumps(address)) == address  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(
+    ("text", "username", "password", "host", "path"),
+    [
+        (f"rtsp://viewer:{HOSTILE}@10.0.0.5/stream1", "viewer", HOSTILE, "10.0.0.5", "/stream1"),
+        (f"rtsp://viewer:{HOSTILE}@camera.lan:554/stream1", "viewer", HOSTILE, "camera.lan", "/stream1"),
+        ("rtsp://u:p@ss/word@10.0.0.5/s", "u", "p@ss/word", "10.0.0.5", "/s"),
+        ("rtsp://u:12/34@10.0.0.5/s", "u", "12/34", "10.0.0.5", "/s"),
+        ("rtsp://u:p%40ss@10.0.0.5/s", "u", "p@ss", "10.0.0.5", "/s"),
+        ("rtsp://u:100%@10.0.0.5/s", "u", "100%", "10.0.0.5", "/s"),
+        ("rtsp://u:%zz%41@10.0.0.5/s", "u", "%zzA", "10.0.0.5", "/s"),
+        ("rtsp://u:p@10.0.0.5/live@main", "u", "p", "10.0.0.5", "/live@main"),
+        ("http://cam.lan/snap?to=a@b.example", None, None, "cam.lan", "/snap?to=a@b.example"),
+        ("rtsp://admin@10.0.0.5/s", "admin", None, "10.0.0.5", "/s"),
+        ("rtsp://u:p@@10.0.0.5", "u", "p@", "10.0.0.5", ""),
+        ("rtsp://u:p@[::1]:8554/s", "u", "p", "::1", "/s"),
+    ],
+)
+def test_credentials_end_at_the_host(text: str, username: str, password: str, host: str, path: str) -> None:
+    address = CameraAddress.parse(text)
+    revealed = address.password.reveal() if address.password else None
+    assert (address.username, revealed, address.host, address.path) == (username, password, host, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://u:p@ss/word@camera/s",  # host `ss`, or a password with a slash
+        "rtsp://u:p@camera/snap?to=a@b.example",  # must not be sent to b.example
+        "rtsp://camera:554/live@main",
+        "rtsp://u:p@10.0.0.5/a@10.0.0.6/b",
+    ],
+)
+def test_an_address_with_two_readings_is_refused_not_guessed(text: str) -> None:
+    with pytest.raises(ValueError, match="two ways"):
+        CameraAddress.parse(text)
+
+
+@given(username=words.filter(bool), password=words)
+@example(username="viewer", password=HOSTILE)
+@example(username="a:b", password="@10.0.0.6/")
+def test_any_password_given_as_a_key_comes_back_from_the_dialled_url(username: str, password: str) -> None:
+    address = CameraAddress.parse("rtsp://10.0.0.5:554/stream1").with_credentials(username, Secret(password))
+    dialled = address.dial()
+    assert dialled.isascii()
+    split = urlsplit(dialled)
+    assert (unquote(split.username or ""), unquote(split.password or "")) == (username, password)
+    assert (split.hostname, split.port, split.path) == ("10.0.0.5", 554, "/stream1")
+    again = CameraAddress.parse(dialled)
+    assert again.dial() == dialled
+    assert (again.username, again.password or Secret("")) == (username, Secret(password))
+
+
+@given(password=words.filter(bool))
+def test_no_text_that_people_see_holds_the_password(password: str) -> None:
+    canary = f"canary{password}canary"
+    address = CameraAddress.parse("rtsp://10.0.0.5/s").with_credentials("viewer", Secret(canary))
+    assert str(address) == repr(address) == f"{address}" == address.shown == "rtsp://***@10.0.0.5/s"
+
+
+def test_a_password_that_is_no_utf8_is_dialled_as_it_was_written() -> None:
+    assert CameraAddress.parse("rtsp://u:caf%E9@10.0.0.5/").dial() == "rtsp://u:caf%E9@10.0.0.5/"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://10.0.0.5/snap.jpg?user=admin&pwd=canary", "http://10.0.0.5/snap.jpg?***"),
+        (
+            "rtsp://10.0.0.5/user=admin&password=canary&channel=1.sdp",
+            "rtsp://10.0.0.5/user=***&password=***&channel=***",
+        ),
+        ("snapshot+http://u:canary@10.0.0.5/a.jpg#canary", "snapshot+http://***@10.0.0.5/a.jpg"),
+        ("usb:0", "usb:0"),
+        ("file:clip.mp4", "file:clip.mp4"),
+        ("demo://street", "demo://street"),
+    ],
+)
+def test_people_see_no_value_that_may_be_secret(text: str, shown: str) -> None:
+    assert CameraAddress.parse(text).shown == shown
+
+
+def test_the_url_wins_over_keys_that_come_from_defaults() -> None:
+    address = CameraAddress.parse("rtsp://own:word@10.0.0.5/").with_credentials("other", Secret("else"))
+    assert address.dial() == "rtsp://own:word@10.0.0.5/"
+    assert (
+        CameraAddress.parse("rtsp://own@10.0.0.5/").with_credentials(None, Secret("word")).dial()
+        == "rtsp://own:word@10.0.0.5/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("rtps://10.0.0.5/", "did you mean `rtsp://`"),
+        ("rstp://10.0.0.5/", "did you mean `rtsp://`"),
+        ("htp://10.0.0.5/", "did you mean `http"),
+        ("snapshot://10.0.0.5/", "did you mean `snapshot+http"),
+        ("ftp://10.0.0.5/", "must begin with rtsp://"),
+        ("concat:a.mp4|b.mp4", "must begin with"),
+        ("subfile,,start,0,end,9,,:a.mp4", "must begin with"),
+        ("pipe:0", "must begin with"),
+        ("10.0.0.5/stream1", "must begin with"),
+        ("", "must begin with"),
+        ("rtsp:10.0.0.5", "comes `://`"),
+        ("rtsp://", "no host"),
+        ("rtsp://300.0.0.1/", "no host"),
+        ("rtsp://10.0.0.5:99999/", "no host"),
+        ("rtsp://10.0.0.5:0/", "no host"),
+        ("rtsp://[::1/", "no host"),
+        ("rtsp://u:p@/stream", "no host"),
+        ("rtsp://10.0.0.5/a\r\nX: y", "control character"),
+        ("rtsp://10.0.0.5/" + "a" * 5000, "longer than"),
+        ("usb:front", "usb:0"),
+        ("usb:/etc/passwd", "usb:0"),
+        ("usb:/dev/../etc/passwd", "usb:0"),
+        ("file:", "file:clip.mp4"),
+        ("demo://", "demo://street"),
+        ("demo://../street", "demo://street"),
+        ("demo://stret", "did you mean `street`"),
+        ("file:a\nb", "control character"),
+    ],
+)
+def test_what_is_no_camera_is_refused_with_the_mend(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        CameraAddress.parse(text)
+    assert sentence in str(caught.value)
+
+
+def test_a_file_must_lie_beside_the_configuration(tmp_path: Path) -> None:
+    inside = CameraAddress.parse("file:clips/../a.mp4").beside(tmp_path)
+    assert inside.dial() == str(tmp_path / "a.mp4")
+    assert inside.beside(tmp_path) == inside
+    for outside in ("file:/etc/passwd", "file:../a.mp4", "file:///etc/passwd"):
+        with pytest.raises(ValueError, match="link it in"):
+            CameraAddress.parse(outside).beside(tmp_path)
+
+
+def test_a_service_is_local_or_a_websocket_base() -> None:
+    assert ServiceAddress.parse("local").local
+    service = ServiceAddress.parse("wss://nvision.nipa.cloud/api/")
+    assert service.stream("face-detection") == "wss://nvision.nipa.cloud/api/v1/face-detection"
+    for text, sentence in (
+        ("https://nvision.nipa.cloud/api", "did you mean `wss://`"),
+        ("http://nvision.nipa.cloud/api", "did you mean `ws://`"),
+        ("locl", "did you mean `local`"),
+        ("wss://nvision.nipa.cloud/api/v1/object-detection", "base address"),
+        ("wss://key@nvision.nipa.cloud/api", "streaming_key"),
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            ServiceAddress.parse(text)
+        assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "dialled", "shown"),
+    [
+        ("redis://10.0.0.2:6379/1", "redis://10.0.0.2:6379/1", "redis://10.0.0.2:6379/1"),
+        ("redis://:p@ss/w@10.0.0.2", "redis://:p%40ss%2Fw@10.0.0.2", "redis://***@10.0.0.2"),
+        (
+            "rediss://u:canary@r.example/0?x=canary",
+            "rediss://u:canary@r.example/0?x=canary",
+            "rediss://***@r.example/0?***",
+        ),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock"),
+        ("unix://u:canary@/run/redis.sock", "unix://u:canary@/run/redis.sock", "unix://***@/run/redis.sock"),
+    ],
+)
+def test_redis_addresses(text: str, dialled: str, shown: str) -> None:
+    address = RedisAddress.parse(text)
+    assert not address.embedded
+    assert (address.dial(), address.shown, repr(address)) == (dialled, shown, shown)
+
+
+def test_redis_is_embedded_or_an_address() -> None:
+    assert RedisAddress.parse("embedded").embedded
+    for text in ("redis:10.0.0.2", "memcached://10.0.0.2", "unix://redis.sock", "embeded"):
+        with pytest.raises(ValueError, match=r"must|is no"):
+            RedisAddress.parse(text)
+
+
+def test_a_webhook_shows_its_host_only() -> None:
+    hook = WebhookAddress.parse("https://hooks.example/services/T0/canary?x=canary")
+    assert (hook.shown, hook.host) == ("https://hooks.example/***", "hooks.example")
+    assert hook.dial() == "https://hooks.example/services/T0/canary?x=canary"
+
+
+def test_listeners() -> None:
+    assert Listen.parse("127.0.0.1:8080") == Listen("127.0.0.1", 8080)
+    assert Listen.parse("[::1]:0").loopback
+    assert Listen.parse("localhost:1").loopback
+    assert not Listen.parse("0.0.0.0:8080").loopback
+    assert not Listen.parse("[::]:8080").loopback
+    assert not Listen.parse("hub.example:8080").loopback
+    assert Listen.parse("[::1]:80").shown == "[::1]:80"
+    for text in ("8080", ":8080", "127.0.0.1", "127.0.0.1:65536", "::1:80", "300.1.1.1:80", "[::g]:80"):
+        with pytest.raises(ValueError, match="host"):
+            Listen.parse(text)
+
+
+def test_every_demo_scene_can_be_written_and_every_one_written_is_there() -> None:
+    assert set(DEMO_SCENES) == set(SCENES)

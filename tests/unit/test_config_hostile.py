@@ -1,0 +1,89 @@
+"""Hostile YAML is refused before it costs anything: within 1 s of CPU and 50 MB on top of the bare interpreter's own.
+
+Each file is loaded by a process of its own under kernel limits, which end it where it asks for more.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from nvision_hub.config import load
+from nvision_hub.errors import ConfigError
+
+def used() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+Path(sys.argv[2]).write_text("cameras: [{id: a, url: demo://street}]")
+load(Path(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_AS, (used() + 50_000_000,) * 2)
+spent = resource.getrusage(resource.RUSAGE_SELF)
+limit = int(spent.ru_utime + spent.ru_stime) + 2
+resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+try:
+    load(Path(sys.argv[1]))
+except ConfigError as error:
+    print(error)
+else:
+    print("accepted")
+"""
+
+ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 12)
+)
+MERGES = "a0: &a0 {k: v}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}\n" for level in range(1, 12)
+)
+DEFAULTS = (
+    "defaults: {masks: [" + ", ".join(["[[0, 0], [1, 0], [1, 1]]"] * 1000) + "]}\n"
+    "cameras: [" + ", ".join(["{}"] * 3000) + "]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        pytest.param(ALIASES, "unfolds to more than", id="alias bomb"),
+        pytest.param(MERGES, "unfolds to more than", id="merge bomb"),
+        pytest.param(DEFAULTS, "comes to more than", id="defaults bomb"),
+        pytest.param("a: &a [*a]\n", "no `&` anchor above", id="an alias of itself"),
+        pytest.param("a: " + "[" * 500_000, "levels deep", id="deep nesting"),
+        pytest.param("a: " + "{a: " * 200_000, "levels deep", id="deep mappings"),
+        pytest.param("- " * 400_000, "levels deep", id="deep lists"),
+        pytest.param("x" * 100_000_000, "larger than 1000000 bytes", id="100 MB"),
+        pytest.param("a: !!python/object/apply:os.system ['touch harm']\n", "`!` tag", id="python tag"),
+        pytest.param("a: !!python/name:os.system\n", "`!` tag", id="python name"),
+        pytest.param("a: !!binary aGFybQ==\n", "`!` tag", id="binary tag"),
+        pytest.param("fps: 1\n" * 2000, "given twice", id="duplicate keys"),
+        pytest.param("? [a, b]\n: c\n", "is no key", id="list as key"),
+        pytest.param("a: 1\n---\nb: 2\n", "second document", id="two documents"),
+    ],
+)
+def test_it_is_refused_within_its_means(tmp_path: Path, text: str, sentence: str) -> None:
+    hostile = tmp_path / "hostile.yaml"
+    hostile.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(hostile), str(tmp_path / "cameras.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stderr == ""
+    assert sentence in done.stdout
+    assert "hostile.yaml" in done.stdout
+    assert not (tmp_path / "harm").exists()
