@@ -12,6 +12,8 @@ import av
 import pytest
 from av.video.frame import PictureType
 
+from nvision_hub.errors import UnavailableError
+from nvision_hub.link import Link
 from tests.support import clips, counter
 from workers.demo import clip, demo, scene
 
@@ -165,6 +167,14 @@ def test_a_port_in_use_is_named(demo_server: Callable[..., DemoServer], short: P
     assert complaint.strip() == (
         f"69 The demo cameras' port {port} on 127.0.0.1 is taken; give them another one, or end what listens there."
     )
+
+
+def test_without_the_extra_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.startswith("aio_rtsp_toolkit") or name == "workers.demo.server"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aio_rtsp_toolkit", None)  # as Python itself marks what must not be imported
+    with pytest.raises(UnavailableError, match=r"pip install 'nvision-hub\[demo\]'"):
+        demo.run(demo.DemoSettings(port=0, cache_dir=tmp_path), Link(None))
 
 
 def test_a_cache_that_cannot_be_written_is_named(demo_server: Callable[..., DemoServer], tmp_path: Path) -> None:
