@@ -60,7 +60,14 @@ def connect(url: str, *, timeout_s: float | None = COMMAND_WITHIN_S) -> redis.as
     The library's own retries would repeat an XADD that had arrived. None waits for ever, as blocking readers must.
     """
     return redis.asyncio.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=COMMAND_WITHIN_S, retry=Retry(NoBackoff(), 0)
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=COMMAND_WITHIN_S,
+        retry=Retry(NoBackoff(), 0),
+        # Each 1 MB of private memory a worker, measured, for what a publisher has no use for: looking up the library's
+        # own version in its package's metadata, and RESP3 with its notifications.
+        driver_info=None,
+        protocol=2,
     )
 
 
