@@ -1,3 +1,3 @@
 """Fixtures for all tests live in tests/support, one file per peer that tests talk to."""
 
-pytest_plugins: list[str] = []
+pytest_plugins = ["tests.support.rtsp", "tests.support.http_camera"]

@@ -1,0 +1,51 @@
+# Each target makes its own virtual environment and installs what it needs; nothing has to be set up before.
+#
+#   make run      the demo cameras, or CONFIG=my-cameras.yaml
+#   make test     all tests; those whose peers this machine lacks are skipped with the reason
+#   make check    format, lint, types, generated code
+#   make bench    the benchmarks, as a table of ratios
+#   make format   rewrite the code as `make check` wants it
+#   make proto    generate the Nvision messages anew
+
+PYTHON ?= python3
+CONFIG ?= cameras.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench format proto clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/run
+	@$(BIN)/nvision-hub start $(CONFIG)
+
+test: $(VENV)/dev
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(VENV)/dev
+	$(BIN)/python -m tests.bench $(ARGS)
+
+format: $(VENV)/dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+proto: $(VENV)/dev
+	cd nvision_hub/wire && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nvision.proto
+
+$(VENV)/run: pyproject.toml
+	@PYTHON=$(PYTHON) deploy/debian-packages run
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "nvision-hub needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
