@@ -36,4 +36,6 @@ def load() -> ModuleType:
         ) from error
     # One process per camera already uses every core; OpenCV's own pool would only make them fight for them.
     cv2.setNumThreads(1)
+    # It would write its warnings straight to stderr, past every log setting.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     return cv2

@@ -48,7 +48,7 @@ def street(*things: Person | Car, width: int = 960, height: int = 540, noise: fl
     picture = np.full((height, width, 3), (200, 170, 140), np.uint8)
     cv2.rectangle(picture, (0, height * 2 // 5), (width, height), (95, 95, 95), -1)
     for left in range(0, width, width // 6):
-        cv2.rectangle(picture, (left + 10, height // 8), (left + width // 8, height * 2 // 5), (110, 120, 150), -1)
+        cv2.rectangle(picture, (left + 10, height // 8), (left + width // 8, height * 2 // 5), (150, 125, 110), -1)
         cv2.rectangle(picture, (left, height * 7 // 10), (left + width // 12, height * 7 // 10 + 8), (230,) * 3, -1)
     for thing in things:
         if isinstance(thing, Person):

@@ -26,6 +26,7 @@ LONGEST_SIDE: Final = 400  # motion needs no more, and it bounds the cost of a p
 WARM_UP_PICTURES: Final = 2  # what stood in the first picture leaves a hole in the background until two others came
 FORGET_S: Final = 60.0  # something new that stands still is background after about a third of this
 BACKGROUND_SHARE: Final = 0.7  # of a pixel's recent past; what explains it counts as background
+PASTS: Final = 3  # colours remembered of a pixel; at 60 bytes a pixel and picture size, 5 MB a source
 SENSITIVITY: Final = 25.0  # squared distance, in a pixel's own variances, from which it is foreground
 SCENE_CHANGE_SHARE: Final = 0.6  # more of the picture than this does not move: the camera turned, or its light did
 SMALLEST_SHARE: Final = 0.0005  # of the picture; smaller things are leaves and sensor noise
@@ -97,6 +98,7 @@ class MovingObjects:
         self._last_at = -math.inf
         self._background = cv2.createBackgroundSubtractorMOG2(varThreshold=SENSITIVITY, detectShadows=True)
         self._background.setBackgroundRatio(BACKGROUND_SHARE)
+        self._background.setNMixtures(PASTS)
 
     def _learn(self, small: Pixels, at: float) -> Mask:
         """Learn one picture; what of it is foreground (0 or 255).
