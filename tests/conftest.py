@@ -1,3 +1,8 @@
 """Fixtures for all tests live in tests/support, one file per peer that tests talk to."""
 
-pytest_plugins = ["tests.support.rtsp", "tests.support.http_camera"]
+pytest_plugins = [
+    "tests.support.rtsp",
+    "tests.support.http_camera",
+    "tests.support.recorder",
+    "tests.support.hub",
+]

@@ -1,0 +1,188 @@
+"""A real hub in a process of its own, with its own broker, and all that its supervisor knows of its children."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import redis
+
+from tests.support.recorder import KEY
+from tests.support.rtsp import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.support.recorder import Recorder
+
+_ROOT: Final = Path(__file__).parents[2]
+_START_S: Final = 30.0
+STOP_S: Final = 12.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CameraNow:
+    """One camera at the last report. `metrics` holds its counters and gauges, labels flattened into the name."""
+
+    state: str
+    error: str | None
+    pid: int | None
+    restarts: int
+    metrics: dict[str, float]
+    row: dict[str, Any]
+
+    def total(self, metric: str) -> float:
+        """A counter's sum over all labels."""
+        return sum(value for name, value in self.metrics.items() if name.partition("{")[0] == metric)
+
+
+@dataclass(kw_only=True)
+class Hub(Server):
+    """A running hub. Every method reads what has been reported; the supervisor reports twice a second."""
+
+    folder: Path
+    process: subprocess.Popen[str] = field(init=False)
+    addresses: dict[str, Any] = field(default_factory=dict)
+    _members: dict[str, Any] = field(default_factory=dict)
+    _states: list[tuple[float, str, str]] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+    _ended: bool = False
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "hub.log").open("ab"),
+            text=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.wait_until(lambda: bool(self._members), _START_S)
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            told = json.loads(line)
+            with self._news:
+                self.addresses = told.get("addresses", self.addresses)
+                for name, member in told.get("members", {}).items():
+                    self._members[name] = member
+                    state = (member["status"] or {}).get("state")
+                    known = next((old for _, who, old in reversed(self._states) if who == name), None)
+                    if state is not None and state != known:
+                        self._states.append((time.monotonic(), name, state))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_until(self, condition: Callable[[], bool], deadline_s: float = _START_S) -> None:
+        """Wait for news until the condition holds; fails after `deadline_s`, with what is known and logged then."""
+        with self._news:
+            met = self._news.wait_for(lambda: condition() or self._ended, deadline_s)
+            if not (met and condition()):
+                states = {name: (member["status"] or {}).get("state") for name, member in self._members.items()}
+                raise AssertionError(f"not met within {deadline_s} s; {states}; the log:\n{self.log()}")
+
+    def wait_for_state(self, camera: str, state: str, deadline_s: float = _START_S) -> float:
+        """The moment (CLOCK_MONOTONIC) at which a camera was first seen in a state; waits for it."""
+        self.wait_until(lambda: state in self.states(camera), deadline_s)
+        return next(at for at, name, seen in self._states if name == f"camera:{camera}" and seen == state)
+
+    def camera(self, camera: str) -> CameraNow:
+        """What is known of a camera now; all zero and `starting` before its first report."""
+        member = self._members.get(f"camera:{camera}", {})
+        status = member.get("status") or {}
+        metrics = {}
+        for name, labels, value in (
+            *status.get("metrics", {}).get("counters", ()),
+            *status.get("metrics", {}).get("gauges", ()),
+        ):
+            shown = ",".join(f"{key}={text}" for key, text in sorted(labels.items()))
+            metrics[f"{name}{{{shown}}}" if shown else name] = value
+        return CameraNow(
+            state=status.get("state", "starting"),
+            error=status.get("error"),
+            pid=member.get("pid"),
+            restarts=member.get("restarts", 0),
+            metrics=metrics,
+            row=status.get("row", {}),
+        )
+
+    def states(self, camera: str) -> list[str]:
+        """The states that a camera has been seen in, in order."""
+        return [state for _, name, state in list(self._states) if name == f"camera:{camera}"]
+
+    def log(self) -> str:
+        """Everything that the hub and its children have logged."""
+        return (self.folder / "hub.log").read_text(encoding="utf-8")
+
+    def redis(self) -> redis.Redis:
+        """A client of its broker. Its connection has to be closed."""
+        return redis.Redis.from_url(self.addresses["redis"], decode_responses=True)
+
+    def events(self, camera: str | None = None) -> list[dict[str, Any]]:
+        """The events in its result stream, oldest first, of one camera or of all."""
+        with self.redis() as client:
+            entries: Any = client.xrange("nvision:results")
+        events = [(fields["camera"], json.loads(fields["event"])) for _, fields in entries]
+        return [event for name, event in events if camera in {None, name}]
+
+    def stop(self) -> int:
+        """Ask it to end, and wait; its exit code."""
+        self.process.terminate()
+        code = self.process.wait(STOP_S)
+        with self._news:
+            self._news.wait_for(lambda: self._ended, STOP_S)
+        return code
+
+
+def write(folder: Path, cameras: Sequence[dict[str, Any]], service: Recorder | None, **more: Any) -> None:
+    """A cameras.yaml (JSON is YAML): an embedded broker on any port; the local service where `service` is None."""
+    nvision = {"url": "local"} if service is None else {"url": service.url, "streaming_key": KEY}
+    content = {
+        "version": 1,
+        "site": "test",
+        "nvision": nvision,
+        "redis": {"url": "embedded", "embedded_port": 0},
+        "gateway": {"listen": "127.0.0.1:0"},
+        "state_dir": str(folder / "state"),
+        "cameras": list(cameras),
+        **more,
+    }
+    (folder / "cameras.yaml").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture
+def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
+    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`."""
+    started: list[Hub] = []
+
+    def start(cameras: Sequence[dict[str, Any]], service: Recorder | None, **more: Any) -> Hub:
+        folder = tmp_path / f"hub{len(started)}"
+        folder.mkdir()
+        write(folder, cameras, service, **more)
+        hub = Hub(folder=folder)
+        started.append(hub)
+        hub.start()
+        return hub
+
+    yield start
+    for hub in started:
+        end(hub)
+
+
+def end(hub: Hub) -> None:
+    """End a hub however it goes: asked, then killed."""
+    try:
+        hub.stop()
+    finally:
+        hub.kill()
