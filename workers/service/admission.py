@@ -37,11 +37,12 @@ class Admission:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def knows(self, key: str) -> bool:
-        """Whether `key` opens the door; takes as long for a wrong one as for a right one."""
+        """Whether `key` opens the door."""
         if not self._keys:
             return bool(key)
         offered = key.encode()
-        return any([hmac.compare_digest(offered, known) for known in self._keys])
+        # Summed, not `any`: it goes through all of them, so the time tells nothing about which came near.
+        return sum(hmac.compare_digest(offered, known) for known in self._keys) > 0
 
     def take(self, key: str, now: float) -> TooMany | None:
         """Count one request of `key` at `now` (monotonic seconds); `TooMany` where it is over the rate."""

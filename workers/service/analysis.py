@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import cv2
 
+from nvision_hub.errors import UnavailableError
 from nvision_hub.wire import options_of, picture_of
 from workers.service import answers
 from workers.service.pictures import open_picture
@@ -110,3 +111,5 @@ class Analysis:
             )
         except cv2.error as error:
             raise DetectionError(f"OpenCV failed in {error.func}") from error
+        except UnavailableError as error:  # each thread loads a model anew, and its file may be gone by then
+            raise DetectionError(str(error)) from error

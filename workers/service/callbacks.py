@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx2
@@ -85,7 +84,7 @@ class Callbacks:
                 self._waiting.task_done()
 
     async def _deliver(self, body: bytes) -> bool:
-        delays = Backoff(first_s=0.2, cap_s=5.0, rng=random.Random())  # noqa: S311 - spreads tries, keeps no secret
+        delays = Backoff(first_s=0.2, cap_s=5.0)
         for attempt in range(1, TRIES + 1):
             try:
                 answer = await self._client.post(self._url, content=body)

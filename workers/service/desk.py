@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
 from workers.service import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from nvision_hub.status import Meter
     from nvision_hub.wire import NvisionRequest, Service
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workers.service.callbacks import Callbacks
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+DRAIN_S: Final = 0.7
 
 
 class Desk:
@@ -38,10 +40,15 @@ class Desk:
         self.callbacks = callbacks
         self.meter = meter
         self.draining = asyncio.Event()
-        self.connections = 0
         self._analysis = analysis
         self._latency_s = latency_s
+        self._sessions: set[asyncio.Task[None]] = set()
         self._under_way: dict[asyncio.Task[None], float] = {}
+
+    @property
+    def connections(self) -> int:
+        """How many streams are open."""
+        return len(self._sessions)
 
     @property
     def sources(self) -> int:
@@ -52,6 +59,31 @@ class Desk:
     def oldest_at(self) -> float | None:
         """When the longest-waiting request came, in monotonic seconds; None while none waits."""
         return min(self._under_way.values(), default=None)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """One stream's time at the desk, in the task that serves it."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a stream is served in a task")
+        self._sessions.add(task)
+        try:
+            yield
+        finally:
+            self._sessions.discard(task)
+
+    async def drain(self) -> None:
+        """Have every stream send what is under way and end; returns when they have, or a moment later all the same."""
+        self.draining.set()
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=2 * DRAIN_S)
+
+    async def close(self) -> None:
+        """Give up what is still under way."""
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def result(self, key: SourceKey, request: NvisionRequest) -> NvisionRequest:
         """The result of one request, no sooner than the configured delay; raises what the analysis raises."""
