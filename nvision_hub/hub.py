@@ -37,6 +37,7 @@ from workers.camera import camera as camera_worker
 from workers.camera.uplink import Service
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from nvision_hub.config import Camera, Config, Nvision
@@ -231,8 +232,8 @@ def start(
     chosen: Plan,
     *,
     watch: Callable[[Sequence[Member]], None] | None = None,
-) -> None:
-    """Run `chosen` until SIGTERM or SIGINT; returns when nothing of it is left.
+) -> signal.Signals:
+    """Run `chosen` until SIGTERM or SIGINT; returns which of them it was, when nothing of it is left.
 
     Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
     """
@@ -245,7 +246,7 @@ def start(
         gc.collect()
         gc.freeze()
         try:
-            Supervisor(chosen.children, watch=watch).run()
+            return Supervisor(chosen.children, watch=watch).run()
         finally:
             file.unlink(missing_ok=True)
 
@@ -276,6 +277,13 @@ def _sole_use(state_dir: Path) -> Iterator[None]:
 def addresses_of(state_dir: Path) -> Addresses | None:
     """Where the hub that uses `state_dir` can be reached; None where none runs."""
     try:
-        return Addresses(**json.loads((state_dir / "hub.json").read_text(encoding="utf-8")))
+        addresses = Addresses(**json.loads((state_dir / "hub.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    try:
+        os.kill(addresses.pid, 0)
+    except ProcessLookupError:  # a hub that was killed leaves its file behind
+        return None
+    except PermissionError:  # it lives, and is another user's
+        pass
+    return addresses

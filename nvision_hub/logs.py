@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from multiprocessing_logging import MultiProcessingHandler
 
@@ -35,10 +35,14 @@ class _Line(logging.Formatter):
         return redact(super().format(record))
 
 
-def set_up(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send every record of this process, and of the children it will have, to `stream` (stderr where None)."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(processName)s  %(message)s"))
+def set_up(level: int = logging.INFO, handler: logging.Handler | None = None) -> None:
+    """Send every record of this process, and of the children it will have, to `handler`: lines on stderr where None.
+
+    Records from children come on threads of their own, so a handler of another kind must be quick.
+    """
+    if handler is None:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(processName)s  %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LIBRARIES_SHOWN_FROM)

@@ -241,9 +241,13 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._stopping: Stopping | None = None
+        self._stopped_by = signal.SIGTERM
 
-    def run(self) -> None:
-        """Keep the members alive until SIGTERM or SIGINT, then stop them in order; returns when none is left."""
+    def run(self) -> signal.Signals:
+        """Keep the members alive until SIGTERM or SIGINT, then stop them in order; returns when none is left.
+
+        Tells which of the two began the stop.
+        """
         woken, wakes = socket.socketpair()
         with woken, wakes, self._selector:
             woken.settimeout(0)
@@ -258,6 +262,7 @@ class Supervisor:
                 for number, handler in before.items():
                     signal.signal(number, handler)
                 self._end_all()
+        return self._stopped_by
 
     def _note(self, number: int, _frame: object) -> None:
         self._signals.append(number)
@@ -288,9 +293,10 @@ class Supervisor:
 
     def _heed_signals(self) -> None:
         while self._signals:
-            number = self._signals.pop(0)
+            number = signal.Signals(self._signals.pop(0))
             if self._stopping is None:
-                log.info("stopping (%s); once more to hurry", signal.Signals(number).name)
+                log.info("stopping (%s); once more to hurry", number.name)
+                self._stopped_by = number
                 self._stopping = Stopping(self._clock())
             else:
                 self._stopping = Stopping(self._stopping.since, hurry=True)
