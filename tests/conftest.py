@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.http_camera",
     "tests.support.recorder",
     "tests.support.hub",
+    "tests.support.service",
 ]

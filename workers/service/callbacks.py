@@ -7,11 +7,11 @@ import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
 
 import httpx2
 
 from nvision_hub.backoff import Backoff
-from nvision_hub.errors import redact
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,6 +34,9 @@ class Callbacks:
 
     def __init__(self, url: str, meter: Meter) -> None:
         self._url = url
+        parts = urlsplit(url)
+        # For the log: the rest of the address may hold a token.
+        self._place = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._meter = meter
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
         self._in_hand = 0
@@ -60,7 +63,7 @@ class Callbacks:
         lost = self._waiting.qsize() + self._in_hand
         if lost:
             self._count("lost_at_end", lost)
-            _log.warning("%d results were not posted to %s before the end.", lost, redact(self._url))
+            _log.warning("%d results were not posted to %s before the end.", lost, self._place)
         for sender in self._senders:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
@@ -107,7 +110,7 @@ class Callbacks:
         """Once for each time it begins to fail: a receiver that is away would otherwise fill the log."""
         if not self._failing:
             self._failing = True
-            _log.warning("The callback %s does not take results: %s.", redact(self._url), reason)
+            _log.warning("The callback at %s does not take results: %s.", self._place, reason)
 
     def _count(self, outcome: str, by: int = 1) -> None:
         self._meter.count("service_callbacks_total", by, outcome=outcome)

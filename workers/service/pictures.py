@@ -45,7 +45,7 @@ def _size_of(data: bytes) -> tuple[int, int]:
     if data.startswith(_JPEG_MAGIC):
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        except ValueError as error:
+        except (ValueError, KeyError) as error:  # the second where the header ends before it names its colours
             raise PictureError("a JPEG with a damaged header") from error
         return width, height
     if data.startswith(_PNG_MAGIC):

@@ -66,6 +66,9 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: ServiceSettings, link: Link) -> None:
     """Listen, answer and report until the link says to end. Raises `UnavailableError`."""
+    for chatty in ("uvicorn", "httpx2", "httpcore2"):
+        # They log whole addresses and headers, in which callback tokens and streaming keys travel.
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     detectors = detectors_of(settings)
     listener = _listen(settings.host, settings.port)
     service_id = str(uuid.uuid4())

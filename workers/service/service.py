@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nvision_hub import opencv
-from nvision_hub.errors import ConfigError, redact
+from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,6 @@ def _problems(settings: ServiceSettings) -> list[str]:
         except ValueError:
             usable = False
         if not usable:
-            problems.append(
-                f"The callback address {redact(settings.callback_url)} must be http:// or https:// with a host."
-            )
+            # Not repeated here: it may hold a token.
+            problems.append("The service's callback address must begin with http:// or https:// and name a host.")
     return problems

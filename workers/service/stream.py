@@ -130,7 +130,14 @@ class _Session:
             await self._room_for(size)
             task = self._desk.undertake(self._answer(request))
             self._under_way[task] = size
-            task.add_done_callback(lambda done: self._under_way.pop(done, None))
+            task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect of ours: the client must not wait for a result that will not come.
+            _log.error("A request could not be answered.", exc_info=error)
+            self._close(_Closed(INTERNAL, "The service failed on a request.", "defect"))
 
     def _request(self, message: Message) -> tuple[NvisionRequest, int]:
         if message["type"] == "websocket.disconnect":
