@@ -6,10 +6,13 @@ import contextlib
 import ctypes
 import logging
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import socket
 import sys
+import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +35,9 @@ _FORK: Final = multiprocessing.get_context("fork")
 # malloc.h. glibc keeps an arena per thread, and raises the size from which it maps memory to that of the largest
 # block it has freed: pictures then live in arenas that fragment and are never given back (2.5 MB a worker, measured).
 _MALLOC_OPTIONS: Final = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 128 * 1024), "M_TRIM_THRESHOLD": (-1, 2**18)}
+_RECORDS_AT_ONCE: Final = 64  # a child that reports without end must not keep the supervisor reading
+
+Descriptors = dict[int, tuple[int, int]]  # each with what it stands for: device and inode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +51,32 @@ class ChildSpec:
 
 
 class Child:
-    """A process that was started from a `ChildSpec`."""
+    """A process that was started from a `ChildSpec`.
+
+    Raises `OSError`, and leaves nothing behind, where the machine has no process, thread or descriptor to give.
+    """
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
-        inherited = _open_descriptors()
-        self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._pipe.settimeout(0)
-        self._log = ChildLog(spec.name)
-        unwanted = inherited | {self._pipe.fileno()}
-        unwanted -= {0, 1, 2, theirs.fileno(), *self._log.child_descriptors}
-        self._process = _FORK.Process(
-            target=_live,
-            args=(spec, theirs, self._log, unwanted, os.getpid()),
-            name=spec.name,
-            daemon=False,
-        )
-        self._process.start()
-        theirs.close()
+        with contextlib.ExitStack() as undo:
+            self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._pipe.settimeout(0)
+            undo.callback(self._pipe.close)
+            with theirs:
+                self._log = ChildLog(spec.name)
+                undo.callback(self._log.close)
+                undo.callback(self._log.forked)
+                unwanted = _open_descriptors()
+                for kept in (0, 1, 2, theirs.fileno(), *self._log.child_descriptors):
+                    unwanted.pop(kept, None)
+                self._process = _FORK.Process(
+                    target=_live, args=(spec, theirs, self._log, unwanted, os.getpid()), name=spec.name, daemon=False
+                )
+                with warnings.catch_warnings():
+                    # Python 3.12 and later warn of forking beside threads; `logs.py` says why it is safe here.
+                    warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+                    self._process.start()
+            undo.pop_all()
         self._log.forked()
 
     @property
@@ -88,7 +102,10 @@ class Child:
         """
         newest = None
         with contextlib.suppress(BlockingIOError):
-            while data := self._receive_record():
+            for _ in range(_RECORDS_AT_ONCE):
+                data = self._receive_record()
+                if not data:
+                    break
                 newest = data
             if newest is None:
                 raise EOFError
@@ -123,13 +140,19 @@ class Child:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        # Not after the process was reaped: its id may be another's by then.
+        if self.exit_code is None:
             os.kill(self.pid, number)
 
     @property
     def exit_code(self) -> int | None:
         """None while it lives; negative for the signal that ended it."""
         return self._process.exitcode
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait for its end, `seconds` at most; whether it came."""
+        self._process.join(max(0.0, seconds))
+        return self.exit_code is not None
 
     def close(self) -> None:
         """Let go of everything of a process that has ended."""
@@ -138,12 +161,32 @@ class Child:
         self._pipe.close()
         self._log.close()
 
+    def abandon(self) -> None:
+        """Let go of a process that does not end, so that this one's own end does not wait for it."""
+        self._pipe.close()
+        # multiprocessing joins whatever it knows when the interpreter exits, and offers no other way to prevent it.
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
 
-def _open_descriptors() -> set[int]:
-    return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+
+def _open_descriptors() -> Descriptors:
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the directory's own, or a log thread's that has just ended
+            known = os.fstat(int(entry.name))
+            found[int(entry.name)] = (known.st_dev, known.st_ino)
+    return found
 
 
-def _live(spec: ChildSpec, pipe: socket.socket, child_log: ChildLog, unwanted: set[int], supervisor: int) -> None:
+def _close_descriptors(unwanted: Descriptors) -> None:
+    """Close what is still what it was: a number may have been freed by a thread, and given to our own sentinel."""
+    for descriptor, known in unwanted.items():
+        with contextlib.suppress(OSError):
+            now = os.fstat(descriptor)
+            if (now.st_dev, now.st_ino) == known:
+                os.close(descriptor)
+
+
+def _live(spec: ChildSpec, pipe: socket.socket, child_log: ChildLog, unwanted: Descriptors, supervisor: int) -> None:
     """In the child: leave everything of the supervisor's behind, then be the worker."""
     die_with_parent(supervisor)
     # Ctrl-C reaches the whole group; the order in which to stop is the supervisor's to decide.
@@ -151,14 +194,14 @@ def _live(spec: ChildSpec, pipe: socket.socket, child_log: ChildLog, unwanted: s
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    # A fresh stderr: a thread of the supervisor may have held the old one's lock at the fork.
-    sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: SIM115
+    # Fresh streams: a thread of the supervisor may have held a lock of the old ones at the fork. What a library prints
+    # goes to stderr, too: stdout is for the supervisor's data.
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: SIM115
     # The objects behind these descriptors stay referenced by the supervisor's frames below us on this stack, so no
     # finalizer can close a number again after it has been given to something else.
-    for descriptor in unwanted:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+    _close_descriptors(unwanted)
     child_log.enter_child()
+    threading.excepthook = _log_thread_error
     setproctitle(f"nvision-hub {spec.name}")
     libc = ctypes.CDLL(None)
     for option, value in _MALLOC_OPTIONS.values():
@@ -172,3 +215,13 @@ def _live(spec: ChildSpec, pipe: socket.socket, child_log: ChildLog, unwanted: s
         log.exception("%s ended by an error of its own", spec.name)
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _log_thread_error(error: threading.ExceptHookArgs) -> None:
+    """A thread's last error: as a record, which loses its secrets, and not printed, which would show them."""
+    if error.exc_value is not None:
+        log.error(
+            "the thread %s ended by an error of its own",
+            error.thread.name if error.thread else "of an unknown name",
+            exc_info=(error.exc_type, error.exc_value, error.exc_traceback),
+        )

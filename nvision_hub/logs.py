@@ -5,12 +5,17 @@ tens of `kill -9` under load (measured: 10 to 80), because a process that dies i
 it; with one each, a death ends that child's pipe and nothing else.
 """
 
+# ruff: noqa: SLF001 - the library's handler and its queue are adapted from inside, for want of another way
+
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import multiprocessing
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from multiprocessing_logging import MultiProcessingHandler
 
@@ -19,7 +24,14 @@ from nvision_hub.errors import redact
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LIBRARIES_SHOWN_FROM = logging.WARNING
+log = logging.getLogger("nvision_hub.logs")
+
+LIBRARIES_SHOWN_FROM: Final = logging.WARNING
+RECORDS_WAITING_MAX: Final = 1000  # per child
+LAST_WORDS_WITHIN_S: Final = 0.25
+
+_TRACEBACK: Final = logging.Formatter()
+_TEXT_OF_A_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) - {"msg", "args", "exc_info"}
 
 
 class _Line(logging.Formatter):
@@ -43,6 +55,7 @@ def set_up(level: int = logging.INFO, handler: logging.Handler | None = None) ->
     if handler is None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(processName)s  %(message)s"))
+    multiprocessing.current_process().name = "hub"  # what lines say of it; each child has its own name
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LIBRARIES_SHOWN_FROM)
@@ -58,31 +71,86 @@ class _Forward(logging.Handler):
                 handler.handle(record)
 
 
+class _ChildHandler(MultiProcessingHandler):  # type: ignore[misc]  # the library has no types
+    """The library's handler for exactly one child: without polling, bounded, and for any record."""
+
+    def __init__(self, name: str) -> None:
+        self._lost = 0
+        super().__init__(name, sub_handler=_Forward())
+
+    def _receive(self) -> None:
+        """Be the reading thread, until the child's end of the pipe is closed.
+
+        The library's own wakes up five times a second to see whether its handler was closed: 5 % of a core at 100
+        children (measured). This one sleeps, because a child's death closes its pipe.
+        """
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                try:
+                    record = self.queue.get()
+                except (EOFError, OSError):
+                    raise
+                except Exception:  # a record that cannot be read must not end the reading of those after it
+                    log.exception("a record of a child's log cannot be read; it is lost")
+                else:
+                    self.sub_handler.handle(record)
+        self.queue.close()
+        self.queue._reader.close()
+
+    def _format_record(self, record: logging.LogRecord) -> logging.LogRecord:
+        """The record as text alone, without secrets: what libraries attach to it may not fit through a pipe."""
+        text = logging.makeLogRecord({name: value for name, value in vars(record).items() if name in _TEXT_OF_A_RECORD})
+        text.msg = redact(record.getMessage())
+        if record.exc_info and not record.exc_text:
+            text.exc_text = _TRACEBACK.formatException(record.exc_info)
+        text.exc_text = text.exc_text and redact(text.exc_text)
+        return text
+
+    def _send(self, record: logging.LogRecord) -> None:
+        if self.queue.qsize() >= RECORDS_WAITING_MAX:  # a reader that is held up must not cost the child its memory
+            self._lost += 1
+            return
+        lost, self._lost = self._lost, 0
+        if lost:
+            note = f"{lost} log records are lost: they came faster than they were read"
+            super()._send(log.makeRecord(log.name, logging.WARNING, __file__, 0, note, (), None))
+        super()._send(record)
+
+    def close(self) -> None:
+        """Wait a moment for the child's last words; where they are many, the thread reads on alone."""
+        self._receive_thread.join(LAST_WORDS_WITHIN_S)
+        logging.Handler.close(self)
+
+
 class ChildLog:
-    """One child's log pipe, made before the fork.
+    """One child's log pipe, made before the fork. Raises `OSError` where there is no thread or descriptor for it.
 
     A thread in the supervisor reads it. Forking while such threads run is safe here, though Python 3.12+ warns:
-    the child uses nothing a thread may hold at that moment. Its handlers and stderr are new (`enter_child`,
+    the child uses nothing a thread may hold at that moment. Its handlers and streams are new (`enter_child`,
     `child.py`), the logging module and malloc renew their own locks after a fork, and siblings' queues are never
     touched.
     """
 
     def __init__(self, name: str) -> None:
-        self._handler = MultiProcessingHandler(f"log {name}", sub_handler=_Forward())
+        try:
+            self._handler = _ChildHandler(f"log {name}")
+        except RuntimeError as error:  # how threading says that it got no thread
+            raise OSError(errno.EAGAIN, "no thread for a child's log") from error
 
     @property
     def child_descriptors(self) -> Iterable[int]:
-        """What the child must keep open."""
-        return (self._handler.queue._writer.fileno(),)  # noqa: SLF001 - the library offers no other way
+        """What the child must keep open, until `enter_child` closes what it does not need."""
+        return (self._handler.queue._writer.fileno(), self._handler.queue._reader.fileno())
 
     def enter_child(self) -> None:
         """In the child: this pipe is the only way out for records."""
+        self._handler.queue._reader.close()
         logging.getLogger().handlers = [self._handler]
 
     def forked(self) -> None:
         """In the supervisor, after the fork: drop the write end, so that the child's death ends the reading thread."""
-        self._handler.queue._writer.close()  # noqa: SLF001 - see child_descriptors
+        self._handler.queue._writer.close()
 
     def close(self) -> None:
-        """After the child's death: wait for what it still wrote, then let go."""
+        """After the child's death: wait a moment for what it still wrote, then let go."""
         self._handler.close()

@@ -7,6 +7,7 @@ metrics contract without their `nvision_hub_` prefix; `site` and `camera` labels
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -109,9 +110,9 @@ class Promise:
     at: float  # monotonic seconds
     within_s: float
 
-    def broken(self, now: float) -> bool:
-        """Whether the silence has lasted too long at `now`."""
-        return now - self.at > self.within_s
+    def broken(self, now: float, *, judged_from: float = -math.inf) -> bool:
+        """Whether the silence has lasted too long at `now`, not counting what of it lies before `judged_from`."""
+        return now - max(self.at, judged_from) > self.within_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,195 @@
+"""The loop that carries decisions out: waits on descriptors, decodes nothing, serves nothing, blocks on no child."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.child import Child, ChildSpec
+from nvision_hub.link import Command
+from nvision_hub.supervisor.decisions import Action, Drain, Kill, Start, Stopping, Terminate, decide, over
+from nvision_hub.supervisor.member import Limits, Member, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+log = logging.getLogger("nvision_hub.supervisor")
+
+SHOWN_EVERY_S: Final = 0.5
+TICK_S: Final = 0.25  # bounds how late a restart or a deadline is
+
+
+class Supervisor:
+    """Keeps children alive. `watch` is called with the members about twice a second, for whoever shows them."""
+
+    def __init__(
+        self,
+        specs: Iterable[ChildSpec],
+        *,
+        limits: Limits | None = None,
+        watch: Callable[[Sequence[Member]], None] | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._members = {spec.name: Member(spec=spec, limits=self._limits) for spec in specs}
+        self._children: dict[str, Child] = {}
+        self._watch = watch
+        self._selector = selectors.DefaultSelector()
+        self._signals: list[int] = []
+        self._stopping: Stopping | None = None
+        self._stopped_by = signal.SIGTERM
+
+    def run(self) -> signal.Signals:
+        """Keep the members alive until SIGTERM or SIGINT, then stop them in order; returns when none is left.
+
+        Tells which of the two began the stop.
+        """
+        woken, wakes = socket.socketpair()
+        with woken, wakes, self._selector:
+            woken.settimeout(0)
+            wakes.settimeout(0)
+            self._selector.register(woken, selectors.EVENT_READ, None)
+            before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+            try:
+                self._loop(woken)
+            finally:
+                self._end_all()
+                signal.set_wakeup_fd(-1)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+        return self._stopped_by
+
+    def _note(self, number: int, _frame: object) -> None:
+        self._signals.append(number)
+
+    def _loop(self, woken: socket.socket) -> None:
+        members = list(self._members.values())
+        shown, turned = float("-inf"), time.monotonic()
+        while True:
+            now = time.monotonic()
+            self._excuse(members, now - turned, now)
+            turned = now
+            for action in decide(members, now, self._stopping, self._limits):
+                self._carry_out(action, now)
+            if over(members, now, self._stopping, self._limits):
+                return
+            if now - shown >= SHOWN_EVERY_S:
+                shown = now
+                self._show(members)
+            self._take_in(woken)
+            self._heed_signals()
+
+    def _excuse(self, members: Sequence[Member], gap_s: float, now: float) -> None:
+        """Stopped by Ctrl-Z or with its machine, the supervisor heard no one, and must take no one for dead."""
+        if gap_s > self._limits.stood_still_s:
+            log.warning("the supervisor itself stood still for %.0f s", gap_s)
+            for member in members:
+                member.excused(now)
+
+    def _show(self, members: Sequence[Member]) -> None:
+        if self._watch is None:
+            return
+        try:
+            self._watch(members)
+        except Exception:  # whoever shows the fleet must not end it
+            log.exception("the members can no longer be shown")
+            self._watch = None
+
+    def _take_in(self, woken: socket.socket) -> None:
+        """Wait for news, a tick at most: statuses, deaths, signals."""
+        # A process whose grandchild lives on never closes its sentinel; one that is on its way out is asked for anyway.
+        ended = {name for name in self._children if self._members[name].phase is not Phase.RUNNING}
+        for key, _ in self._selector.select(TICK_S):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(1024)
+                continue
+            name, what = key.data
+            if what == "ended":
+                ended.add(name)
+            else:
+                self._hear(name)
+        for name in ended:
+            self._reap(name)
+
+    def _heed_signals(self) -> None:
+        while self._signals:
+            number = signal.Signals(self._signals.pop(0))
+            if self._stopping is None:
+                log.info("stopping (%s); once more to hurry", number.name)
+                self._stopped_by = number
+                self._stopping = Stopping(time.monotonic())
+            else:
+                self._stopping = Stopping(self._stopping.since, hurry=True)
+
+    def _carry_out(self, action: Action, now: float) -> None:
+        member = self._members[action.name]
+        match action:
+            case Start():
+                self._start(member, now)
+            case Drain():
+                # A child that does not read its pipe still has its SIGTERM coming.
+                self._children[action.name].ask(Command(verb="drain"))
+                member.enter(Phase.DRAINING, now)
+            case Terminate():
+                self._children[action.name].terminate()
+                member.enter(Phase.TERMINATING, now)
+            case Kill(reason=reason):
+                log.warning("%s is killed: %s", action.name, reason)
+                member.killed_for = reason
+                self._children[action.name].kill()
+                member.enter(Phase.KILLED, now)
+
+    def _start(self, member: Member, now: float) -> None:
+        name = member.spec.name
+        try:
+            child = Child(member.spec)
+        except OSError as error:  # out of processes, threads, memory or descriptors
+            member.put_off(os.strerror(error.errno or 0), now)
+            return
+        self._children[name] = child
+        self._selector.register(child.sentinel, selectors.EVENT_READ, (name, "ended"))
+        self._selector.register(child.pipe, selectors.EVENT_READ, (name, "status"))
+        member.started(child.pid, now)
+
+    def _hear(self, name: str) -> None:
+        child = self._children[name]
+        try:
+            status = child.receive()
+        except EOFError:
+            with contextlib.suppress(KeyError):  # heard before
+                self._selector.unregister(child.pipe)
+            return
+        if status is not None:
+            self._members[name].reported(status, time.monotonic())
+
+    def _reap(self, name: str) -> None:
+        child = self._children[name]
+        if (code := child.exit_code) is None:
+            return
+        self._hear(name)  # its last words
+        self._selector.unregister(child.sentinel)
+        with contextlib.suppress(KeyError):  # it hung up before it ended
+            self._selector.unregister(child.pipe)
+        child.close()
+        del self._children[name]
+        self._members[name].exited(code, time.monotonic(), wanted=self._stopping is None)
+
+    def _end_all(self) -> None:
+        """Whatever ended the loop, no child outlives it, and none that the kernel cannot end keeps it."""
+        for child in self._children.values():
+            child.kill()
+        deadline = time.monotonic() + self._limits.reap_s
+        for child in self._children.values():
+            if child.ended_within(deadline - time.monotonic()):
+                child.close()
+            else:
+                log.error("%s (pid %d) does not end even when killed; it is left behind", child.spec.name, child.pid)
+                child.abandon()
+        self._children.clear()
