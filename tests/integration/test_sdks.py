@@ -1,0 +1,199 @@
+"""The official SDKs, unmodified but for the address they dial, as clients of our service and as judges of our wire."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from nvision_hub import wire
+from nvision_hub.wire import Options
+from tests.support import needs, sdks
+from tests.support.service import KEY, LocalService
+from tests.support.street import Car, Person, as_jpeg, street
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WALKER: Final = Person(x=300, feet=430, tall=180)
+BUS: Final = Car(x=600, wheels=500, long=240)
+SHOWN: Final = street(WALKER, BUS, seed=9)
+BEFORE: Final = [as_jpeg(street(seed=seed)) for seed in range(4)]
+
+# What the three parameters are called by each SDK.
+JAVASCRIPT: Final = ("confidenceThreshold", "outputCroppedImage", "outputVisualizedImage")
+PYTHON: Final = ("confidence_threshold", "output_cropped_image", "output_visualized_image")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    running = LocalService(
+        log=tmp_path_factory.mktemp("service") / "log", settings={"port": 0, "streaming_keys": [KEY, "other"]}
+    )
+    running.start()
+    yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.said()
+
+
+def runtime_websocket() -> str:
+    """The flag that gives an older Node the WebSocket that Node 22 has built in, which the SDK then prefers."""
+    node = needs.program("node", "nodejs npm")
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    major = int(told.lstrip("v").split(".")[0])
+    if major < 20:
+        pytest.skip(f"Node {told.strip()} has no WebSocket of its own")
+    return "--experimental-websocket"
+
+
+def asked_of(
+    door: str, which: str, mode: dict[str, Any], picture: bytes = as_jpeg(SHOWN), key: str = KEY
+) -> dict[str, Any]:
+    """Four pictures of an empty street, then the one to look at, with the mode's parameters."""
+    raw = "image" if door == "python" else "rawData"
+    requests = [{raw: base64.b64encode(before).decode()} for before in BEFORE]
+    requests.append({raw: base64.b64encode(picture).decode()} | mode)
+    if door == "stream":
+        for number, request in enumerate(requests):
+            request |= {"sourceId": "lobby", "frameId": f"frame-{number}"}
+    return {"door": door, "service": which, "key": key, "requests": requests}
+
+
+def result_of(service: LocalService, asked: dict[str, Any], flags: tuple[str, ...] = ()) -> dict[str, Any]:
+    base = service.url.removeprefix("ws://")
+    results = sdks.python(base, asked) if asked["door"] == "python" else sdks.javascript(base, asked, flags)
+    return results[-1]
+
+
+def picture(text: str) -> Any:
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded
+
+
+def right(found: dict[str, Any], box: tuple[int, int, int, int]) -> bool:
+    """Whether the box found is that one, within a few pixels."""
+    edges = (found["bounding_box"][edge] for edge in ("left", "top", "right", "bottom"))
+    return all(abs(mine - theirs) <= 14 for mine, theirs in zip(edges, box, strict=True))
+
+
+@pytest.mark.parametrize("door", ["stream", "rest", "python"])
+@pytest.mark.parametrize("which", ["object-detection", "face-detection"])
+@pytest.mark.parametrize("mode", ["plain", "cropped", "visualized"])
+def test_every_door_service_and_mode_answers_right(service: LocalService, door: str, which: str, mode: str) -> None:
+    _, cropped, visualized = PYTHON if door == "python" else JAVASCRIPT
+    parameters = {"plain": {}, "cropped": {cropped: True}, "visualized": {visualized: True}}[mode]
+    result = result_of(service, asked_of(door, which, parameters))
+
+    assert result["service_id"]
+    if door == "stream":
+        assert (result["source_id"], result["frame_id"]) == ("lobby", "frame-4")
+    if which == "face-detection":
+        (face,) = result["detected_faces"]
+        assert (face["name"], face["parent"]) == ("face", "human")
+        left, top, right_edge, _ = WALKER.box
+        assert right(face, (left + 13, top, right_edge - 13, top + 44))
+        found = [face]
+    else:
+        found = result["detected_objects"]
+        known = {detection["name"]: detection for detection in found}
+        assert known.keys() == {"person", "car"}
+        assert right(known["person"], WALKER.box)
+        assert right(known["car"], BUS.box)
+    for detection in found:
+        assert 0.1 <= detection["confidence"] <= 1
+        if mode == "cropped":
+            box = detection["bounding_box"]
+            shown = SHOWN[box["top"] : box["bottom"], box["left"] : box["right"]]
+            assert cv2.absdiff(picture(detection["cropped_image"]), shown).mean() < 12
+        else:
+            assert not detection.get("cropped_image")
+    if mode == "visualized":
+        drawn = picture(result["raw_data"])
+        assert drawn.shape == SHOWN.shape
+        assert cv2.absdiff(drawn, SHOWN).max() > 80
+    else:
+        assert not result.get("raw_data")
+
+
+@pytest.mark.parametrize("door", ["stream", "rest", "python"])
+def test_the_threshold_reaches_the_service(service: LocalService, door: str) -> None:
+    threshold = (PYTHON if door == "python" else JAVASCRIPT)[0]
+    pale = street(Person(x=300, feet=430, tall=60, coat=(110, 110, 110)), BUS, seed=9)
+    everything, sure = (
+        result_of(service, asked_of(door, "object-detection", {threshold: value}, as_jpeg(pale), key="other"))
+        for value in (0.1, 0.97)
+    )
+    assert {found["name"] for found in everything["detected_objects"]} == {"person", "car"}
+    assert [found["name"] for found in sure["detected_objects"]] == ["car"]
+
+
+def test_a_stream_over_the_runtimes_own_websocket(service: LocalService) -> None:
+    asked = asked_of("stream", "object-detection", {})
+    result = result_of(service, asked, (runtime_websocket(), "--no-warnings"))
+    assert {found["name"] for found in result["detected_objects"]} == {"person", "car"}
+
+
+def test_an_empty_result_and_a_broken_picture_do_not_end_the_application(service: LocalService) -> None:
+    result = result_of(service, asked_of("stream", "object-detection", {}, b"\xff\xd8\xff broken"))
+    assert result["frame_id"] == "frame-4"
+    assert "detected_objects" not in result
+
+
+@pytest.mark.parametrize("door", ["rest", "python"])
+@pytest.mark.parametrize(("key", "sent", "status"), [("wrong", as_jpeg(SHOWN), 401), (KEY, b"broken", 400)])
+def test_an_error_reaches_the_application_with_its_message(
+    service: LocalService, door: str, key: str, sent: bytes, status: int
+) -> None:
+    result = result_of(service, asked_of(door, "object-detection", {}, sent, key))
+    assert result["status"] == status
+    assert isinstance(result["message"], str)
+
+
+async def test_our_encoder_and_the_official_one_write_the_same_and_read_each_other() -> None:
+    """The SDK's own message is ours byte for byte, and its decoder reads our request and our result."""
+    options = Options(confidence_threshold=0.25, output_cropped_image=True, output_visualized_image=True)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def answer(connection: ServerConnection) -> None:
+        message = await connection.recv()
+        assert isinstance(message, bytes)
+        heard.put_nowait(message)
+        await connection.send(
+            wire.encode_request(
+                source_id="höf-1", frame_id="0199", created_at="", image=bytes(range(256)), options=options
+            )
+        )
+        await connection.wait_closed()
+
+    def choose(_: ServerConnection, offered: Any) -> Any:
+        return offered[0]
+
+    request = {
+        "rawData": base64.b64encode(b"\xff\xd8\xff\xd9").decode(),
+        "sourceId": "cam-1",
+        "frameId": "7",
+        "confidenceThreshold": 0.25,
+        "outputCroppedImage": True,
+        "outputVisualizedImage": True,
+    }
+    asked = {"door": "stream", "service": "object-detection", "key": "k", "requests": [request]}
+    async with serve(answer, "127.0.0.1", 0, select_subprotocol=choose) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        (read,) = await asyncio.to_thread(sdks.javascript, f"127.0.0.1:{port}/api", asked)
+    official = await heard.get()
+    assert official == wire.encode_request(
+        source_id="cam-1",
+        frame_id="7",
+        created_at=wire.decode(official).created_at,
+        image=b"\xff\xd8\xff\xd9",
+        options=options,
+    )
+    assert (read["source_id"], read["frame_id"]) == ("höf-1", "0199")
+    assert base64.b64decode(read["raw_data"]) == bytes(range(256))
