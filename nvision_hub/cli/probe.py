@@ -1,0 +1,257 @@
+"""`probe`: one camera opened as the hub opens it, and what it sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import click
+from setproctitle import setproctitle
+
+from nvision_hub.cli.cameras_yaml import chosen, config_option
+from nvision_hub.cli.options import json_option
+from nvision_hub.cli.survey import Survey, record, survey
+from nvision_hub.cli.terminal import console
+from nvision_hub.config import Camera, CameraAddress, Secret, load
+from nvision_hub.config.secret import HIDDEN
+from nvision_hub.errors import UnavailableError
+from nvision_hub.hub import addresses_of
+from workers.camera.source import SourceError, open_source
+from workers.demo import demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECONDS: Final = 8.0  # three or more keyframes of most cameras
+LONG_GOP_S: Final = 4.0
+LARGE_PIXELS: Final = 1920 * 1080
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nvision-hub probe rtsp://10.0.0.5/stream1
+  nvision-hub probe rtsp://viewer@10.0.0.5/stream1         asks for the password
+  nvision-hub probe --username viewer --password-stdin rtsp://10.0.0.5/stream1 < secret
+  nvision-hub probe http://10.0.0.8/mjpg/video.mjpg
+  nvision-hub probe lobby                                  a camera of cameras.yaml
+"""
+)
+@click.argument("url_or_camera", metavar="URL|CAMERA")
+@click.option("--username", metavar="NAME", help="The camera's user name.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
+@click.option("--password-env", metavar="VARIABLE", help="Take the password from this variable of the environment.")
+@click.option("--transport", type=click.Choice(["tcp", "udp"]), help="How RTSP media travels.  [default: tcp]")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.5, max=600), default=SECONDS, show_default=True, help="How long to read."
+)
+@config_option
+@json_option
+def probe(
+    *,
+    url_or_camera: str,
+    username: str | None,
+    password_stdin: bool,
+    password_env: str | None,
+    transport: str | None,
+    seconds: float,
+    config_path: Path,
+    as_json: bool,
+) -> None:
+    """Open one camera and tell what it sends and what it would cost.
+
+    URL is rtsp://, rtsps://, http(s):// (MJPEG), snapshot+http(s)://, usb:0 or file:clip.mp4; CAMERA the id of one in
+    cameras.yaml. Keep the password out of the URL, where others on this machine can see it: without one you are asked.
+    """
+    setproctitle("nvision-hub probe")  # a password in the URL would stand in the list of processes until the end
+    known = ":" not in url_or_camera
+    if known:
+        if username is not None or password_stdin or password_env is not None:
+            raise click.UsageError("a camera of cameras.yaml has its user name and password there")
+        camera = chosen(load(config_path), [url_or_camera])[0]
+    else:
+        camera = _camera(url_or_camera, username, _password(from_stdin=password_stdin, variable=password_env))
+    if transport is not None:
+        camera = camera.model_copy(update={"transport": transport})
+    found = _survey(_demo(camera, config_path) if camera.address.kind == "demo" else camera, seconds)
+    if as_json:
+        print(json.dumps({"url": camera.address.shown, **_rounded(found)}, indent=2))
+        return
+    _show(camera, found)
+    if not known:
+        _show_entry(camera)
+
+
+def _demo(camera: Camera, config_path: Path) -> Camera:
+    """The demo camera of the hub that runs with this configuration."""
+    addresses = addresses_of(load(config_path).state_dir)
+    if addresses is None or addresses.demo is None:
+        raise UnavailableError("demo cameras are there only while a hub that has some runs: nvision-hub start")
+    port = urlsplit(addresses.demo).port
+    assert port is not None  # noqa: S101 - the hub writes it
+    return camera.model_copy(update={"url": CameraAddress.parse(demo.url(port, camera.address.place))})
+
+
+def _rounded(found: Survey) -> dict[str, Any]:
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: rounded(each) for key, each in value.items()}
+        return round(value, 3) if isinstance(value, float) else value
+
+    facts: dict[str, Any] = rounded(asdict(found))
+    return facts
+
+
+def _password(*, from_stdin: bool, variable: str | None) -> Secret | None:
+    if from_stdin and variable is not None:
+        raise click.UsageError("--password-stdin and --password-env exclude each other")
+    if from_stdin:
+        return Secret(sys.stdin.readline().rstrip("\r\n"))
+    if variable is not None:
+        if variable not in os.environ:
+            raise click.UsageError(f"the environment has no variable {variable}; `export {variable}=...` sets it")
+        return Secret(os.environ[variable])
+    return None
+
+
+def _camera(text: str, username: str | None, password: Secret | None) -> Camera:
+    try:
+        address = CameraAddress.parse(text)
+    except ValueError as error:
+        raise click.UsageError(f"the camera's address {error}") from error
+    if address.url is None:
+        if username is not None or password is not None:
+            raise click.UsageError(f"a {address.kind} camera has no user name or password")
+    else:
+        if username is not None and address.username is not None:
+            raise click.UsageError("the user name is in the address too; give it once")
+        if password is not None and address.password:
+            raise click.UsageError("the password is in the address too; give it once")
+        user = address.username if username is None else username
+        if user is not None and password is None and not address.password and sys.stdin.isatty():
+            password = Secret(click.prompt(f"Password of {user}", hide_input=True, default="", show_default=False,
+                                           err=True))  # fmt: skip
+    return Camera(id="camera-1", url=address, username=username, password=password)
+
+
+def _survey(camera: Camera, seconds: float) -> Survey:
+    began = time.monotonic()
+    try:
+        source = open_source(camera)
+        try:
+            return survey(record(source, began=began, seconds=seconds))
+        finally:
+            source.close()
+    except SourceError as error:
+        raise UnavailableError(str(error)) from error
+
+
+def _show(camera: Camera, found: Survey) -> None:
+    out = console()
+    rows = [
+        ("camera", camera.address.shown),
+        ("video", _video(found)),
+        ("rate", _rate(found)),
+        ("keyframes", _keyframes(found)),
+        ("bitrate", "not known" if found.bitrate_kbit_s is None else f"{found.bitrate_kbit_s:,.0f} kbit/s"),
+        ("colour", _colour(found)),
+        ("timestamps", _timestamps(found)),
+        ("opened in", f"{found.opened_s:.2f} s{_first_picture(found)}"),
+    ]
+    if found.decode_ms is not None:
+        rows.append(("decoding", f"{found.decode_ms:.2f} ms of one core per picture"))
+    for name, text in rows:
+        out.print(f"{name:<11} {text}")
+    if found.decoded_per_s is not None and found.decode_ms is not None:
+        out.print("\nWhat it would cost here, decoding only:", style="bold")
+        for fps, decoded in found.decoded_per_s.items():
+            core = decoded * found.decode_ms / 10
+            out.print(f"  fps: {fps:<4} {decoded:5.1f} pictures decoded a second, {core:5.1f} % of a core")
+    for note in _notes(found):
+        out.print(f"\n{note}", style="yellow")
+
+
+def _show_entry(camera: Camera) -> None:
+    out, entry = console(), _entry(camera)
+    out.print("\nIn cameras.yaml:", style="bold")
+    out.print(entry)
+    if HIDDEN in entry:
+        out.print(f"({HIDDEN} stands for what you gave)", style="dim")
+
+
+def _video(found: Survey) -> str:
+    size = "size not known" if found.width is None else f"{found.width}x{found.height}"
+    return f"{found.codec}, {size}{'' if found.pixel_format is None else f', {found.pixel_format}'}"
+
+
+def _rate(found: Survey) -> str:
+    measured = "not known" if found.fps is None else f"{found.fps:.2f} pictures a second"
+    if found.fps_announced is None:
+        return measured
+    return f"{measured} (the camera announces {found.fps_announced:g})"
+
+
+def _keyframes(found: Survey) -> str:
+    if found.keyframe_interval_s is None:
+        return f"fewer than two in {found.seconds:.0f} s; --seconds reads longer"
+    return f"one every {found.keyframe_interval_s:.2f} s"
+
+
+def _colour(found: Survey) -> str:
+    match found.colour_range:
+        case "limited":
+            return "limited range; expanded before it is sent"
+        case "full":
+            return "full range"
+        case "not told":
+            return "the camera does not say its range; taken as limited"
+        case _:
+            return "not known"
+
+
+def _timestamps(found: Survey) -> str:
+    if found.timestamps_missing == found.packets:
+        return "none; pictures count as taken when they arrive"
+    missing = f", missing from {found.timestamps_missing} of {found.packets}" if found.timestamps_missing else ""
+    return f"{f'{found.timestamp_jumps} jumps' if found.timestamp_jumps else 'steady'}{missing}"
+
+
+def _first_picture(found: Survey) -> str:
+    return "" if found.first_picture_s is None else f", first picture after {found.first_picture_s:.2f} s"
+
+
+def _notes(found: Survey) -> list[str]:
+    notes = []
+    if found.decode_ms is None:
+        notes.append("No picture could be decoded. Set the camera to H.264, H.265 or MJPEG, or try --transport tcp.")
+    if found.keyframe_interval_s is not None and found.keyframe_interval_s > LONG_GOP_S:
+        notes.append(
+            "Keyframes every 1 to 2 s (the camera's I-frame interval) make low rates cheaper, and starts quicker."
+        )
+    if (found.width or 0) * (found.height or 0) > LARGE_PIXELS:
+        notes.append("A sub-stream of the camera would do: larger pictures cost more than detection gains.")
+    return notes
+
+
+def _entry(camera: Camera) -> str:
+    address, variable = camera.url, f"{re.sub('[^A-Z0-9]', '_', camera.id.upper())}_PASSWORD"
+    lines = [f"  - id: {camera.id}"]
+    if address.url is None:
+        lines.append(f"    url: {json.dumps(address.shown)}")
+    else:
+        bare = replace(address, url=address.url._replace(username=None, password=None))
+        lines.append(f"    url: {json.dumps(bare.shown)}")
+        user = camera.address.username
+        if user is not None:
+            lines.append(f"    username: {json.dumps(user)}")
+        if camera.address.password:
+            lines.append(f"    password: ${{{variable}}}")
+    if camera.transport != "tcp":
+        lines.append(f"    transport: {camera.transport}")
+    return "\n".join([*lines, "    fps: 1"])

@@ -1,0 +1,106 @@
+"""`start`: the hub in the foreground; a live table on a terminal, log lines otherwise."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from nvision_hub import __version__, hub, logs
+from nvision_hub.cli.cameras_yaml import chosen, config_argument, not_acted_upon, only_option
+from nvision_hub.cli.live import LiveTable, TerminalLog
+from nvision_hub.cli.options import log_level_option
+from nvision_hub.cli.terminal import console
+from nvision_hub.config import load
+from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from nvision_hub.config import Config
+    from nvision_hub.hub import Addresses, Plan
+
+log = logging.getLogger("nvision_hub.cli")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  nvision-hub start
+  nvision-hub start cameras.yaml --only lobby --only gate
+  nvision-hub start /etc/nvision-hub/cameras.yaml 2>> hub.log
+"""
+)
+@config_argument
+@only_option
+@log_level_option
+def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
+    """Run every camera of CONFIG (cameras.yaml) until Ctrl-C or SIGTERM.
+
+    On a terminal a table shows each camera: its state, the pictures a second that come in and go out, how many were
+    dropped, the age of the last one and what was seen. Elsewhere there are log lines, on stderr.
+
+    \b
+    in/s   pictures a second that the camera sends
+    out/s  pictures a second sent to the service
+    drops  pictures that were not sent because a newer one was there, or the service was away
+    age    since the last picture was taken
+    """  # noqa: D301 - \b keeps the lines above as they are
+    config = load(config_path)
+    cameras = chosen(config, only)
+    warnings = not_acted_upon(config, cameras)
+    plan = hub.plan(config, only=[camera.id for camera in cameras])
+    screen = console()
+    if screen.is_terminal and not screen.is_dumb_terminal:
+        ended_by = _with_table(screen, config, plan, warnings, log_level)
+    else:
+        logs.set_up(log_level)
+        _log_start(plan, warnings)
+        ended_by = hub.start(config, plan)
+    return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
+
+
+def _log_start(plan: Plan, warnings: Sequence[str]) -> None:
+    for sentence in warnings:
+        log.warning("%s", sentence)
+    for name, text in _where(plan.addresses):
+        log.info("%s: %s", name, text)
+
+
+def _with_table(screen: Console, config: Config, plan: Plan, warnings: Sequence[str], log_level: int) -> signal.Signals:
+    waiting = TerminalLog()
+    # Where stderr goes elsewhere (`2>> hub.log`) the lines belong there, in the form that programs read.
+    logs.set_up(log_level, waiting if sys.stderr.isatty() else None)
+    for sentence in warnings:
+        log.warning("%s", sentence)
+    cameras = sum(child.stage == hub.STAGE_CAMERAS for child in plan.children)
+    head = [
+        Text.assemble(("nvision-hub", "bold"), f" {__version__}  {config.site}  {_counted(cameras)}  Ctrl-C ends it"),
+        *(Text.assemble((f"{name:<8}", "dim"), text) for name, text in _where(plan.addresses)),
+        Text(),
+    ]
+    with LiveTable(screen, waiting, head) as table:
+        ended_by = hub.start(config, plan, watch=table.show)
+    sent = sum(row.sent or 0 for row in table.rows)
+    screen.print(f"Ended; {_counted(cameras)}, {sent:,} pictures sent.")
+    return ended_by
+
+
+def _where(addresses: Addresses) -> list[tuple[str, str]]:
+    """What to know to use this hub: names and texts."""
+    channels = f"{addresses.prefix}:results:*"
+    known = [("results", addresses.redis), ("read", f"redis-cli -u {addresses.redis} psubscribe '{channels}'")]
+    if addresses.service is not None:
+        known.append(("service", addresses.service))
+    return known
+
+
+def _counted(cameras: int) -> str:
+    return f"{cameras} camera{'' if cameras == 1 else 's'}"
