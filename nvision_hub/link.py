@@ -47,6 +47,7 @@ class Link:
 
     def __init__(self, pipe: socket.socket | None) -> None:
         self._pipe = pipe
+        self.ended_by: signal.Signals | None = None  # None until a signal asked for the end
         if pipe is not None:
             pipe.settimeout(0)
 
@@ -65,7 +66,7 @@ class Link:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         for number in (signal.SIGTERM,) if self._pipe is not None else (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
+            loop.add_signal_handler(number, self._end, number, ended)
         reader = self._pipe
         if reader is not None:
             loop.add_reader(reader, self._receive, ended, on_command)
@@ -78,6 +79,10 @@ class Link:
         finally:
             if reader is not None:
                 loop.remove_reader(reader)
+
+    def _end(self, number: signal.Signals, ended: asyncio.Event) -> None:
+        self.ended_by = number
+        ended.set()
 
     def _receive(self, ended: asyncio.Event, on_command: Callable[[Command], None] | None) -> None:
         assert self._pipe is not None  # noqa: S101 - only a link with a pipe adds this reader
