@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LONGEST_SIDE: Final = 400  # motion needs no more, and it bounds the cost of a picture to a few milliseconds
 WARM_UP_PICTURES: Final = 2  # what stood in the first picture leaves a hole in the background until two others came
 FORGET_S: Final = 60.0  # something new that stands still is background after about a third of this
+YOUNG_FORGET_S: Final = 10.0  # the same in the first seconds; it grows to the other as the background ages
+EVEN_PICTURES: Final = 8
 BACKGROUND_SHARE: Final = 0.7  # of a pixel's recent past; what explains it counts as background
 PASTS: Final = 3  # colours remembered of a pixel; at 60 bytes a pixel and picture size, 5 MB a source
 SENSITIVITY: Final = 25.0  # squared distance, in a pixel's own variances, from which it is foreground
@@ -43,7 +45,7 @@ _CLEAR_SIZE: Final = 8.0
 
 _SPECKS: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 # Taller than wide: it joins head, trunk and legs of one figure sooner than it joins two figures side by side.
-_GAPS: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 11))
+_GAPS: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 7))
 _FOREGROUND: Final = 255  # MOG2 marks shadows with 127
 
 
@@ -95,7 +97,7 @@ class MovingObjects:
     def _restart(self, size: tuple[int, int]) -> None:
         self._size = size
         self._pictures = 0
-        self._last_at = -math.inf
+        self._first_at = self._last_at = 0.0
         self._background = cv2.createBackgroundSubtractorMOG2(varThreshold=SENSITIVITY, detectShadows=True)
         self._background.setBackgroundRatio(BACKGROUND_SHARE)
         self._background.setNMixtures(PASTS)
@@ -104,10 +106,15 @@ class MovingObjects:
         """Learn one picture; what of it is foreground (0 or 255).
 
         The rate follows the time that passed, not the number of pictures, so that a source of one picture in two
-        seconds forgets as fast as one of five a second; the first pictures count evenly, to learn at once.
+        seconds forgets as fast as one of five a second. The first pictures count evenly, to learn at once, and a
+        young background forgets sooner, since it may have taken what only waited for scenery.
         """
-        passed_s = at - self._last_at
-        rate = max(1 / (self._pictures + 1), 1 - math.exp(-passed_s / FORGET_S))
+        if not self._pictures:
+            self._first_at = self._last_at = at
+        forget_s = min(max(at - self._first_at, YOUNG_FORGET_S), FORGET_S)
+        rate = 1 - math.exp(-(at - self._last_at) / forget_s)
+        if self._pictures < EVEN_PICTURES:
+            rate = max(rate, 1 / (self._pictures + 1))
         self._pictures += 1
         self._last_at = at
         marked = self._background.apply(small, learningRate=rate)

@@ -100,8 +100,9 @@ class YoloModel:
             net.setInput(blob)
             outputs = net.forward(net.getUnconnectedOutLayersNames())
         except cv2.error as error:
+            reason = " ".join(str(error.err or error).split())
             raise UnavailableError(
-                f"OpenCV cannot run the model {self._path} ({error.err or error}); "
+                f"OpenCV cannot run the model {self._path} ({reason}); "
                 "export it again with opset 12 to 17 and a fixed input size."
             ) from error
         if len(outputs) != 1 or np.squeeze(outputs[0], axis=0).ndim != 2:  # noqa: PLR2004 - a table

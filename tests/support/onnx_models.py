@@ -1,0 +1,77 @@
+"""Small YOLO-like ONNX models whose answers truly depend on the picture: each cell's colour is its class's score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+Layout = Literal["v8", "v8 turned", "v5", "v5 turned", "end to end"]
+LAYOUTS: Final[tuple[Layout, ...]] = ("v8", "v8 turned", "v5", "v5 turned", "end to end")
+
+CELL: Final = 8
+WIDTH: Final = 96
+HEIGHT: Final = 64
+NAMES: Final = "{0: 'person', 1: 'car', 2: 'dog'}"  # red, green, blue
+OBJECTNESS: Final = 0.9
+
+
+def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, classes: int = 3, box: int = CELL) -> None:
+    """Write a model of one candidate a cell: the box around its middle, the mean of its red, green and blue.
+
+    `classes` beyond three have a score of zero. `box` larger than a cell makes neighbours overlap.
+    """
+    rows, columns = HEIGHT // CELL, WIDTH // CELL
+    cells = rows * columns
+    middles = np.stack(
+        [
+            np.tile((np.arange(columns) + 0.5) * CELL, rows),
+            np.repeat((np.arange(rows) + 0.5) * CELL, columns),
+            np.full(cells, box),
+            np.full(cells, box),
+        ]
+    )[None].astype(np.float32)
+    constants: dict[str, npt.NDArray[Any]] = {
+        "shape": np.array([1, 3, cells], np.int64),
+        "rest": np.zeros((1, classes - 3, cells), np.float32),
+    }
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
+        helper.make_node("Reshape", ["means", "shape"], ["colours"]),
+    ]
+    scores = ["colours", "rest"] if classes > 3 else ["colours"]
+    if layout == "end to end":
+        constants["corners"] = np.concatenate([middles[:, :2] - box / 2, middles[:, :2] + box / 2], 1)
+        constants["number"] = np.ones((1, 1, cells), np.float32)  # whatever it is, it is a car
+        nodes.append(helper.make_node("ReduceMax", ["colours"], ["best"], axes=[1], keepdims=1))
+        parts = ["corners", "best", "number"]
+    elif layout.startswith("v5"):
+        constants |= {"boxes": middles, "sure": np.full((1, 1, cells), OBJECTNESS, np.float32)}
+        parts = ["boxes", "sure", *scores]
+    else:
+        constants["boxes"] = middles
+        parts = ["boxes", *scores]
+    in_rows = layout in {"v8 turned", "v5", "end to end"}
+    nodes.append(helper.make_node("Concat", parts, ["table" if in_rows else "output0"], axis=1))
+    if in_rows:
+        nodes.append(helper.make_node("Transpose", ["table"], ["output0"], perm=[0, 2, 1]))
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, None, None])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    if names is not None:
+        helper.set_model_props(model, {"names": names, "imgsz": f"[{HEIGHT}, {WIDTH}]"})
+    onnx.save(model, path)

@@ -1,0 +1,65 @@
+"""Faces in still pictures, without a model."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.support.street import SKIN, Person, as_jpeg, street
+from workers.service.faces import SkinFaces
+from workers.service.pictures import Pixels, open_picture
+
+
+def with_patch(skin: tuple[int, int, int], axes: tuple[int, int], *, square: bool = False) -> Pixels:
+    picture = np.full((480, 640, 3), (150, 125, 110), np.uint8)
+    if square:
+        cv2.rectangle(picture, (320 - axes[0], 240 - axes[1]), (320 + axes[0], 240 + axes[1]), skin, -1)
+    else:
+        cv2.ellipse(picture, (320, 240), axes, 0, 0, 360, skin, -1)
+    return open_picture(as_jpeg(picture))
+
+
+def test_every_head_is_found_where_it_is() -> None:
+    people = [Person(x=200, feet=480, tall=260), Person(x=450, feet=430, tall=200), Person(x=700, feet=400, tall=140)]
+    found = SkinFaces().detect(open_picture(as_jpeg(street(*people))), 0.0, 0.5)
+    assert len(found) == 3
+    for person in people:
+        head = person.tall // 8
+        top = person.feet - person.tall
+        face = min(found, key=lambda detection: abs(detection.box.left - person.x))
+        assert abs((face.box.left + face.box.right) // 2 - person.x) <= 3
+        assert abs(face.box.top - top) <= 3
+        assert abs(face.box.bottom - (top + 2 * head)) <= 8
+
+
+@pytest.mark.parametrize("skin", [(170, 200, 240), SKIN, (90, 125, 180), (60, 85, 130), (45, 60, 95)])
+def test_skin_from_fair_to_dark_is_skin(skin: tuple[int, int, int]) -> None:
+    assert len(SkinFaces().detect(with_patch(skin, (40, 52)), 0.0, 0.5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("colour", "axes", "square"),
+    [
+        ((200, 80, 40), (40, 52), False),
+        ((60, 160, 60), (40, 52), False),
+        (SKIN, (40, 52), True),
+        (SKIN, (90, 40), False),
+        (SKIN, (20, 90), False),
+        (SKIN, (2, 3), False),
+    ],
+    ids=["blue", "green", "square", "lying", "a post", "a speck"],
+)
+def test_what_is_no_upright_skin_coloured_oval_is_no_face(
+    colour: tuple[int, int, int], axes: tuple[int, int], *, square: bool
+) -> None:
+    assert SkinFaces().detect(with_patch(colour, axes, square=square), 0.0, 0.1) == []
+
+
+def test_a_face_keeps_being_one_with_eyes_and_a_mouth() -> None:
+    picture = with_patch(SKIN, (60, 78))
+    for x, y in ((298, 225), (342, 225)):
+        cv2.circle(picture, (x, y), 7, (40, 30, 30), -1)
+    cv2.line(picture, (300, 280), (340, 280), (60, 50, 120), 6)
+    (face,) = SkinFaces().detect(picture, 0.0, 0.5)
+    assert (face.name, face.parent) == ("face", "human")
