@@ -1,4 +1,4 @@
-"""Small YOLO-like ONNX models whose answers truly depend on the picture: each cell's colour is its class's score."""
+"""Small ONNX models like YOLO and YuNet whose answers truly depend on the picture: a cell's colour is its score."""
 
 from __future__ import annotations
 
@@ -74,4 +74,50 @@ def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, class
     model.ir_version = 8
     if names is not None:
         helper.set_model_props(model, {"names": names, "imgsz": f"[{HEIGHT}, {WIDTH}]"})
+    onnx.save(model, path)
+
+
+def red_faces(path: Path) -> None:
+    """Write a model with YuNet's twelve outputs: every cell of 8 pixels that is red is a face of 32 pixels around it.
+
+    Output names and their meaning are those that OpenCV's FaceDetectorYN reads: for each stride a class score, an
+    objectness, a box (offset of the middle in cells, logarithm of the size in cells) and five points.
+    """
+    nodes, outputs = [], []
+    constants: dict[str, npt.NDArray[Any]] = {
+        "only red": np.array([0, 0, 1 / 255], np.float32).reshape(1, 3, 1, 1),  # blue green red, 0..255
+        "channels": np.array([1], np.int64),
+        "flat": np.array([1, -1, 1], np.int64),
+        "nothing": np.float32(0).reshape(1, 1, 1),
+        "size": np.array([0.5, 0.5, np.log(4), np.log(4)], np.float32).reshape(1, 1, 4),
+        "points": np.zeros((1, 1, 10), np.float32),
+    }
+    for stride in (8, 16, 32):
+        answers = stride == CELL
+        nodes += [
+            helper.make_node(
+                "AveragePool", ["input"], [f"mean{stride}"], kernel_shape=[stride, stride], strides=[stride, stride]
+            ),
+            helper.make_node("Mul", [f"mean{stride}", "only red"], [f"red{stride}"]),
+            helper.make_node("ReduceSum", [f"red{stride}", "channels"], [f"sum{stride}"], keepdims=1),
+            helper.make_node("Reshape", [f"sum{stride}", "flat"], [f"score{stride}"]),
+            helper.make_node("Mul", [f"score{stride}", "nothing"], [f"zero{stride}"]),
+            helper.make_node("Identity", [f"score{stride}" if answers else f"zero{stride}"], [f"cls_{stride}"]),
+            helper.make_node("Identity", [f"score{stride}" if answers else f"zero{stride}"], [f"obj_{stride}"]),
+            helper.make_node("Add", [f"zero{stride}", "size"], [f"bbox_{stride}"]),
+            helper.make_node("Add", [f"zero{stride}", "points"], [f"kps_{stride}"]),
+        ]
+        outputs += [
+            helper.make_tensor_value_info(f"{kind}_{stride}", TensorProto.FLOAT, [1, None, size])
+            for kind, size in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "faces",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "height", "width"])],
+        outputs,
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
     onnx.save(model, path)

@@ -1,14 +1,21 @@
-"""Faces in still pictures, without a model."""
+"""Faces in still pictures, with a model and without."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
+from nvision_hub.errors import UnavailableError
+from tests.support.onnx_models import colour_model, red_faces
 from tests.support.street import SKIN, Person, as_jpeg, street
-from workers.service.faces import SkinFaces
+from workers.service.faces import SkinFaces, YunetFaces
 from workers.service.pictures import Pixels, open_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def with_patch(skin: tuple[int, int, int], axes: tuple[int, int], *, square: bool = False) -> Pixels:
@@ -63,3 +70,25 @@ def test_a_face_keeps_being_one_with_eyes_and_a_mouth() -> None:
     cv2.line(picture, (300, 280), (340, 280), (60, 50, 120), 6)
     (face,) = SkinFaces().detect(picture, 0.0, 0.5)
     assert (face.name, face.parent) == ("face", "human")
+
+
+def test_a_yunet_model_answers_for_pictures_of_any_size(tmp_path: Path) -> None:
+    red_faces(tmp_path / "yunet.onnx")
+    model = YunetFaces(tmp_path / "yunet.onnx")
+    for width, height in ((640, 480), (333, 217), (1600, 900)):
+        picture = np.zeros((height, width, 3), np.uint8)
+        scale = max(max(width, height) / 800, 1)  # larger ones are looked at with a longest side of 800
+        left, top = round(96 * scale), round(64 * scale)
+        picture[top : top + round(8 * scale), left : left + round(8 * scale)] = (0, 0, 255)
+        (face,) = model.detect(picture, 0.0, 0.8)
+        assert (face.name, face.parent) == ("face", "human")
+        assert face.confidence == pytest.approx(1.0, abs=0.05)
+        wanted = [round(edge * scale) for edge in (84, 52, 116, 84)]
+        edges = (face.box.left, face.box.top, face.box.right, face.box.bottom)
+        assert all(abs(mine - theirs) <= 2 for mine, theirs in zip(edges, wanted, strict=True)), (edges, wanted)
+
+
+def test_another_model_is_refused_as_no_yunet(tmp_path: Path) -> None:
+    colour_model(tmp_path / "m.onnx", "v8")
+    with pytest.raises(UnavailableError, match="a YuNet ONNX file is needed"):
+        YunetFaces(tmp_path / "m.onnx")
