@@ -34,7 +34,7 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix
 
 proto: $(VENV)/dev
-	cd nvision_hub/wire && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. nvision.proto
+	$(BIN)/python -m tests.support.wire_code
 
 $(VENV)/run: pyproject.toml
 	@PYTHON=$(PYTHON) deploy/debian-packages run
