@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.street import Car, Person, as_jpeg, street
+from workers.service import moving
 from workers.service.moving import FORGET_S, MovingObjects
 from workers.service.pictures import Pixels, open_picture
 
@@ -132,3 +133,10 @@ def test_odd_sizes_are_looked_at_all_the_same(width: int, height: int) -> None:
             box = detection.box
             assert 0 <= box.left < box.right <= width
             assert 0 <= box.top < box.bottom <= height
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "name"), [(40, 100, "person"), (200, 90, "car"), (100, 100, "object"), (640, 16, "object")]
+)
+def test_outlines_name_things(width: int, height: int, name: str) -> None:
+    assert moving._shape(width, height)[0] == name

@@ -36,6 +36,7 @@ SMALLEST_SIDE: Final = 4  # pixels of the reduced picture
 
 UPRIGHT: Final = 1.25  # height over width from which a thing counts as a person
 WIDE: Final = 1.2  # width over height from which it counts as a vehicle
+STRIP: Final = 5.0  # and from which it is too flat for one: a banner, a clock burnt into the picture
 
 # What a clear sighting measures: it differs from the background by this much (of 255), fills this much of its box,
 # and is this many times the smallest. Each part of the confidence is full there.
@@ -125,7 +126,7 @@ def _shape(width: int, height: int) -> tuple[str, str]:
     """Class and parent of a thing of that outline."""
     if height >= UPRIGHT * width:
         return "person", "human"
-    if width >= WIDE * height:
+    if WIDE * height <= width < STRIP * height:
         return "car", "vehicle"
     return "object", "object"
 
