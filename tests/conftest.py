@@ -1,9 +1,11 @@
 """Fixtures for all tests live in tests/support, one file per peer that tests talk to."""
 
 pytest_plugins = [
+    "tests.support.command",
     "tests.support.rtsp",
     "tests.support.http_camera",
     "tests.support.recorder",
     "tests.support.hub",
+    "tests.support.fleet",
     "tests.support.service",
 ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.shell_completion import shell_complete
 
 from nvision_hub.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ConfigError, HubError, redact
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM: Final = "nvision-hub"
+_COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as click prescribes
 
 # What `--help` lists. Each verb's own help is in its module, which has the verb's name and a command of that name.
 VERBS: Final = {
@@ -91,8 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code. `arguments` are those of the process where None."""
     invocation = Invocation()
     try:
-        code = verbs.main(arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+        code = _invoke(sys.argv[1:] if arguments is None else arguments, invocation)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough, as `head` has. The interpreter flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,6 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last place before a user would see a traceback
         return _apologise(error, debug=invocation.debug)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _invoke(arguments: Sequence[str], invocation: Invocation) -> object:
+    # Not through click's own `main`, which calls it a failure when the reader of stdout has gone.
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_complete(verbs, {}, PROGRAM, _COMPLETE, instruction)
+    with verbs.make_context(PROGRAM, list(arguments), obj=invocation) as context:
+        return verbs.invoke(context)
 
 
 def _tell(error: HubError) -> int:

@@ -65,10 +65,8 @@ def peers(members: Sequence[Member], *, now: float) -> list[Peer]:
 
 
 def _fresh(member: Member) -> Status | None:
-    """The last status, unless it is that of a process that has ended since and has a successor to come."""
-    if member.status is None or (member.phase is not Phase.ENDED and member.status.pid != member.pid):
-        return None
-    return member.status
+    """The last status, unless it is that of a process that has ended and is to have a successor."""
+    return member.status if member.fresh or member.phase is Phase.ENDED else None
 
 
 def _state(member: Member) -> str:
@@ -82,9 +80,11 @@ def _state(member: Member) -> str:
 
 def _trouble(member: Member, now: float) -> str | None:
     sentences = []
-    if member.phase is Phase.WAITING and member.restarts:
-        what = "its process keeps ending" if member.crash_loop else "its process has ended"
-        sentences.append(f"{what}; started again in {ago(member.due - now)} (the log says why)")
+    if member.phase is Phase.WAITING and member.tried is not None:
+        what = "its process could not be started"
+        if member.restarts:
+            what = "its process keeps ending" if member.crash_loop else "its process has ended"
+        sentences.append(f"{what}; tried again in {ago(member.due - now)} (the log says why)")
     status = _fresh(member)
     if status is not None and status.error is not None:
         sentences.append(harmless(status.error))

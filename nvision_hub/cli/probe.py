@@ -37,10 +37,10 @@ LARGE_PIXELS: Final = 1920 * 1080
     epilog="""\b
 Examples:
   nvision-hub probe rtsp://10.0.0.5/stream1
-  nvision-hub probe rtsp://viewer@10.0.0.5/stream1         asks for the password
-  nvision-hub probe --username viewer --password-stdin rtsp://10.0.0.5/stream1 < secret
+  nvision-hub probe rtsp://viewer@10.0.0.5/stream1   (asks for the password)
+  nvision-hub probe rtsp://viewer@10.0.0.5/stream1 --password-stdin < secret
   nvision-hub probe http://10.0.0.8/mjpg/video.mjpg
-  nvision-hub probe lobby                                  a camera of cameras.yaml
+  nvision-hub probe lobby                            (one of cameras.yaml)
 """
 )
 @click.argument("url_or_camera", metavar="URL|CAMERA")

@@ -35,12 +35,13 @@ _MODEL = click.Path(path_type=Path, exists=True, dir_okay=False)
     epilog="""\b
 Examples:
   nvision-hub service
-  NVISION_STREAMING_KEYS=trial-key nvision-hub service --listen 0.0.0.0:8090
-  nvision-hub service --model yolo11n.onnx --callback http://127.0.0.1:3000/results
+  NVISION_STREAMING_KEYS=trial nvision-hub service --listen 0.0.0.0:8090
+  nvision-hub service --model yolo11n.onnx --callback http://127.0.0.1:3000/
   nvision-hub service --latency 0.125 --rate-limit 20
+
 \b
 In cameras.yaml of a hub elsewhere:
-  nvision: {url: "ws://10.0.0.9:8090/api", streaming_key: trial-key}
+  nvision: {url: "ws://10.0.0.9:8090/api", streaming_key: trial}
 """
 )
 @click.option("--listen", type=_ListenAt(), default="127.0.0.1:8090", show_default=True, help="Where to listen.")

@@ -50,7 +50,7 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
     \b
     in/s   pictures a second that the camera sends
     out/s  pictures a second sent to the service
-    drops  pictures that were not sent because a newer one was there, or the service was away
+    drops  pictures not sent: a newer one was there, or the service was away
     age    since the last picture was taken
     """  # noqa: D301 - \b keeps the lines above as they are
     config = load(config_path)

@@ -1,0 +1,162 @@
+"""`check`, `init` and `schema` on files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from nvision_hub import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """\
+version: 1
+site: test
+nvision: {url: "wss://nvision.example/api", streaming_key: canary-key}
+redis: {url: "redis://:canary-redis@10.0.0.2:6379/0"}
+cameras:
+  - {id: lobby, url: "rtsp://viewer:canary-password@10.0.0.5/stream1", fps: 2}
+  - {id: gate, url: "http://10.0.0.6/video.mjpg", fps: 0.5, max_width: 640}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NVISION_HUB_CONFIG", raising=False)
+    file = tmp_path / "cameras.yaml"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.mark.usefixtures("good")
+def test_what_would_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check"]) == 0
+    shown = capsys.readouterr()
+    for text in (
+        "lobby",
+        "gate",
+        "rtsp://***@10.0.0.5/stream1",
+        "<= 640 px",
+        "wss://nvision.example/api",
+        "2.5 a second",
+    ):
+        assert text in shown.out
+    assert "redis://***@10.0.0.2:6379/0, channel nvision:results:<camera>" in shown.out
+    assert "canary" not in shown.out + shown.err
+    assert shown.err == ""
+
+
+@pytest.mark.usefixtures("good")
+def test_json_holds_every_setting_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--json", "--only", "gate"]) == 0
+    text = capsys.readouterr().out
+    facts = json.loads(text)
+    assert facts["ok"] is True
+    assert [camera["id"] for camera in facts["cameras"]] == ["gate"]
+    assert facts["cameras"][0]["fps"] == 0.5
+    assert facts["warnings"] == []
+    assert "canary" not in text
+
+
+def test_the_file_may_come_from_the_environment(
+    good: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = good.rename(good.with_name("other.yaml"))
+    monkeypatch.setenv("NVISION_HUB_CONFIG", str(other))
+    assert cli.main(["check"]) == 0
+    assert "other.yaml is good: 2 cameras" in capsys.readouterr().out
+
+
+def test_every_problem_is_told_at_once(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good.write_text("version: 1\nsiet: x\ncameras:\n  - {id: A, url: 'ftp://x', fps: 1000}\n")
+    assert cli.main(["check"]) == 78
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.split(": ")[:2] for line in shown.err.splitlines()] == [
+        ["cameras.yaml:2:1", "siet"],
+        ["cameras.yaml:4:10", "cameras[0].id"],
+        ["cameras.yaml:4:18", "cameras[0].url"],
+        ["cameras.yaml:4:34", "cameras[0].fps"],
+    ]
+    assert cli.main(["check", "--json"]) == 78
+    shown = capsys.readouterr()
+    facts = json.loads(shown.out)
+    assert facts["ok"] is False
+    assert len(facts["problems"]) == 4
+    assert shown.err == ""
+
+
+@pytest.mark.usefixtures("good")
+def test_an_unknown_camera_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--only", "loby"]) == 2
+    assert "did you mean `lobby`?" in capsys.readouterr().err
+    assert cli.main(["check", "--only", "zzz"]) == 2
+    assert "there are lobby, gate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("addition", "said"),
+    [
+        ("webhooks: [{id: a, url: 'https://example.com/h', secret: whsec_" + "A" * 40 + "}]", "webhooks: "),
+        ("gateway: {listen: '127.0.0.1:9'}", "gateway: "),
+        ("defaults: {when: motion}", "when: motion (camera lobby, gate): "),
+        ("defaults: {hwaccel: cuda}", "hwaccel (camera lobby, gate): "),
+        ("defaults: {placement: {site: east}}", "placement (camera lobby, gate): "),
+    ],
+)
+def test_what_this_version_leaves_undone_is_told(
+    good: Path, capsys: pytest.CaptureFixture[str], addition: str, said: str
+) -> None:
+    good.write_text(f"{GOOD}{addition}\n")
+    assert cli.main(["check"]) == 0
+    assert f"warning: cameras.yaml: {said}" in capsys.readouterr().err
+    assert cli.main(["check", "--json"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert said in warning
+
+
+def test_a_gateway_left_at_its_default_is_no_wish(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good.write_text(f"{GOOD}gateway: {{listen: '127.0.0.1:8080'}}\n")
+    assert cli.main(["check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("verb", ["check", "start"])
+def test_masks_are_refused_rather_than_ignored(good: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    good.write_text(GOOD.replace("fps: 2}", "fps: 2, masks: [[[0, 0], [1, 0], [1, 1]]]}"))
+    assert cli.main([verb]) == 78
+    shown = capsys.readouterr().err
+    assert "camera lobby: masks: " in shown
+    assert "gate" not in shown
+    assert cli.main(["check", "--only", "gate"]) == 0
+
+
+def test_init_writes_what_check_finds_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["init"]) == 0
+    assert "nvision-hub start" in capsys.readouterr().out
+    assert (tmp_path / "cameras.yaml").stat().st_mode & 0o777 == 0o600
+    assert cli.main(["check"]) == 0
+    assert cli.main(["init", "second.yaml"]) == 0
+    assert "nvision-hub start second.yaml" in capsys.readouterr().out
+    assert (tmp_path / "second.yaml").read_text() == (tmp_path / "cameras.yaml").read_text()
+
+
+def test_init_overwrites_nothing(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init"]) == 1
+    assert "is there already and stays as it is" in capsys.readouterr().err
+    assert good.read_text() == GOOD
+    assert cli.main(["init", "no-such-folder/cameras.yaml"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema"]) == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads(capsys.readouterr().out))
