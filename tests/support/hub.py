@@ -56,14 +56,15 @@ class Hub(Server):
     _ended: bool = False
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
-            cwd=_ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "hub.log").open("ab"),
-            text=True,
-        )
+        with (self.folder / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         threading.Thread(target=self._listen, daemon=True).start()
         self.wait_until(lambda: bool(self._members), _START_S)
 
@@ -89,13 +90,17 @@ class Hub(Server):
         with self._news:
             met = self._news.wait_for(lambda: condition() or self._ended, deadline_s)
             if not (met and condition()):
-                states = {name: (member["status"] or {}).get("state") for name, member in self._members.items()}
-                raise AssertionError(f"not met within {deadline_s} s; {states}; the log:\n{self.log()}")
+                known = "\n".join(f"{name}: {self.camera(name.partition(':')[2])}" for name in self._members)
+                raise AssertionError(f"not met within {deadline_s} s; known:\n{known}\nlogged:\n{self.log()}")
 
     def wait_for_state(self, camera: str, state: str, deadline_s: float = _START_S) -> float:
         """The moment (CLOCK_MONOTONIC) at which a camera was first seen in a state; waits for it."""
         self.wait_until(lambda: state in self.states(camera), deadline_s)
         return next(at for at, name, seen in self._states if name == f"camera:{camera}" and seen == state)
+
+    def wait_for_results(self, camera: str, count: int, deadline_s: float = _START_S) -> None:
+        """Wait until so many of a camera's results have been published, by its worker's own count."""
+        self.wait_until(lambda: self.camera(camera).total("results_published_total") >= count, deadline_s)
 
     def camera(self, camera: str) -> CameraNow:
         """What is known of a camera now; all zero and `starting` before its first report."""

@@ -18,6 +18,7 @@ A process of its own, so that its clock readings do not wait for whatever a test
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -107,20 +108,19 @@ class Recorder:
 
     async def serve(self, connection: ServerConnection) -> None:
         self._open.add(connection)
-        try:
-            async for data in connection:
+        with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
+            while True:
+                data = await connection.recv(decode=False)
                 at = time.monotonic()
                 if self.behaviour.close_code is not None:
                     await connection.close(self.behaviour.close_code)
-                    return
-                assert isinstance(data, bytes)
+                    break
                 request = NvisionRequest.FromString(data)
                 self._write(at, request)
                 task = asyncio.create_task(self._answer(connection, request))
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
-        finally:
-            self._open.discard(connection)
+        self._open.discard(connection)
 
     def _write(self, at: float, request: NvisionRequest) -> None:
         line: dict[str, Any] = {
@@ -142,10 +142,8 @@ class Recorder:
             await asyncio.sleep(behaviour.latency_s)
         message = answer(request, behaviour.answer)
         if message is not None:
-            try:
+            with contextlib.suppress(ConnectionClosed):  # nobody is left to hear it
                 await connection.send(message)
-            except ConnectionClosed:
-                return  # nobody is left to hear it
 
     async def obey(self, line: str) -> None:
         orders = json.loads(line)

@@ -126,6 +126,9 @@ class Capture:
         for media_s, picture in source.decode(packet):
             self.meter.count("frames_decoded_total")
             at = clock.captured(media_s, packet.arrived)
+            if picture is None:
+                self.meter.count("frames_dropped_total", reason="torn")
+                continue
             if not planner.owed(at):
                 continue
             if time.monotonic() - at > LATE_S:

@@ -9,36 +9,46 @@ from __future__ import annotations
 
 from typing import Final
 
-# A camera's crystal may run off by some hundred ppm; letting the offset rise by a little more follows it.
-DRIFT_PER_S: Final = 0.001
-JUMP_S: Final = 2.0
+# Long enough to hold a moment without queueing, short enough to follow a camera's crystal and whatever else changes:
+# a delay that never gets shorter again is the way there, not a queue, and must not keep pictures back for ever.
+WINDOW_S: Final = 10.0
+AHEAD_S: Final = 2.0
+BACK_S: Final = 1.0  # pictures come in decoding order, up to 16 of them (H.264, A.3.1) before their time
 
 
 class MediaClock:
     """Times in seconds; `media` is the stream's own, everything else monotonic."""
 
     def __init__(self) -> None:
-        self._offset: float | None = None
+        self._began: float | None = None  # the current window; None before the first packet with a time
+        self._least = float("inf")  # delay in the current window
+        self._least_before = float("inf")  # and in the one before it
         self._media = 0.0
         self._arrival = 0.0
+
+    @property
+    def _offset(self) -> float:
+        return min(self._least, self._least_before)
 
     def note(self, media: float | None, arrival: float) -> float:
         """Take a packet's arrival into account; when it was captured. A stream without times is taken as it comes."""
         if media is None:
             return arrival
-        if self._offset is None or self._jumped(media, arrival):
-            self._offset = arrival - media
+        delay = arrival - media
+        if self._began is None or self._jumped(media, arrival):
+            self._began, self._least, self._least_before = arrival, delay, float("inf")
+        elif arrival - self._began >= WINDOW_S:
+            self._began, self._least, self._least_before = arrival, delay, self._least
         else:
-            risen = self._offset + DRIFT_PER_S * max(0.0, arrival - self._arrival)
-            self._offset = min(risen, arrival - media)
+            self._least = min(self._least, delay)
         self._media, self._arrival = media, arrival
         return media + self._offset
 
     def captured(self, media: float | None, arrival: float) -> float:
         """When the picture with this media time was captured; `arrival` where the stream has no times."""
-        return arrival if media is None or self._offset is None else min(arrival, media + self._offset)
+        return arrival if media is None or self._began is None else min(arrival, media + self._offset)
 
     def _jumped(self, media: float, arrival: float) -> bool:
         """Whether the stream's clock was set: back, or ahead by more than has passed. A backlog does neither."""
         ahead = media - self._media
-        return ahead < -JUMP_S or ahead > max(0.0, arrival - self._arrival) + JUMP_S
+        return ahead < -BACK_S or ahead > max(0.0, arrival - self._arrival) + AHEAD_S

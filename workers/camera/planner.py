@@ -20,6 +20,7 @@ HELD_MAX_BYTES: Final = 8 * 2**20  # two 10 s GOPs of a 4 Mbit/s camera, nearly
 _GOPS_REMEMBERED: Final = 3
 # A keyframe a little later than its picture is due still serves: 2 % is within the rate's tolerance.
 _KEYFRAMES_SERVE: Final = 0.98
+_WHOLE_PERIODS: Final = 0.01  # of a GOP, which may miss a whole number of periods by so much: the rate then does too
 
 
 class Verdict(Enum):
@@ -62,6 +63,7 @@ class Planner:
             return Verdict.DROP
         if keyframe:
             self._whole, self._held_bytes = True, 0
+            self._align(at)
         if not self._whole:
             return Verdict.DROP
         if self._wanted(at, keyframe=keyframe):
@@ -85,10 +87,23 @@ class Planner:
         elif self._gops and self._keyframe is not None and at - self._keyframe > max(self._gops) + self._slack:
             self._gops.append(at - self._keyframe)  # it has become longer
 
+    def _align(self, at: float) -> None:
+        """Where a GOP lasts a whole number of periods, let a picture fall due at its keyframe.
+
+        The last picture that the GOP owes then comes as early as can be, and decoding ends with it: at 1 a second in a
+        GOP of 2 s half of it, where one due just before the next keyframe would cost all of it.
+        """
+        gop, early = self.gop_s, self._due - at
+        if gop is None or self.keyframes_only or not -self._period < early <= self._period:
+            return
+        if abs(gop - round(gop / self._period) * self._period) < min(self._tolerance, gop * _WHOLE_PERIODS):
+            # Moved by half a period at most, once: from then on they fall due there by themselves.
+            self._due = at if early <= self._period / 2 else at + self._period
+
     def _wanted(self, at: float, *, keyframe: bool) -> bool:
         gop, began = self.gop_s, self._keyframe
         if gop is None or began is None:
-            return True  # nothing learned yet
+            return at >= self._due - self._tolerance  # nothing learned yet: held until a picture is due
         if self.keyframes_only:
             # The keyframe nearest to the due time; without one, the first packet that is clearly past it.
             return at >= self._due - self._tolerance if keyframe else at >= self._due + self._slack
@@ -110,6 +125,8 @@ class Planner:
         """Whether the decoded picture captured at `at` is to be sent; if so, it has been accounted for."""
         if at < self._due - self._tolerance:
             return False
-        # Counting from the due time keeps the rate exact; a source slower than the rate owes nothing for the past.
-        self._due = max(self._due + self._period, at) if self._due != float("-inf") else at + self._period
+        # Counting from the due time keeps the rate exact; after a gap nothing is owed for the time that is gone.
+        self._due += self._period
+        if self._due <= at:
+            self._due = at + self._period
         return True

@@ -54,7 +54,10 @@ class Source(Protocol):
         """Packets as they arrive, for ever; a stream that ends or stalls raises."""
 
     def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
-        """The `Picture`s that this packet completes, each with its media time. Packets come in stream order."""
+        """The `Picture`s that this packet completes, each with its media time. Packets come in stream order.
+
+        A picture is None where only a part of it arrived.
+        """
 
     def close(self) -> None:
         """Let go of the camera. May be called twice."""

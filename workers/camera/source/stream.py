@@ -56,6 +56,7 @@ class StreamSource:
             fps=float(self._video.average_rate) if self._video.average_rate else None,
         )
         self._is_jpeg = context.name in JPEG_CODECS
+        self._torn = False  # pictures since the last keyframe build on one of which a part was lost
 
     def _open(self, camera: Camera) -> InputContainer:
         options, form = {"fflags": "+genpts+discardcorrupt"}, None
@@ -127,7 +128,10 @@ class StreamSource:
             raise self._fault(error, began, self._stall_s) from error
 
     def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
-        """Frames with their media times; an MJPEG packet is its picture already. Corrupt packets give none."""
+        """Frames with their media times; an MJPEG packet is its picture already. Corrupt packets give none.
+
+        None stands for a picture of which a part was lost on the way (UDP), until the next keyframe.
+        """
         if self._is_jpeg:
             return [(packet.media_s, bytes(packet.payload))]
         try:
@@ -139,7 +143,19 @@ class StreamSource:
                 CameraState.UNSUPPORTED, f"{self._address.shown}: {self.facts.codec} video that cannot be decoded"
             ) from error
         shift = 0.0 if packet.media_s is None else packet.media_s - _media_time(packet.payload)
-        return [(None if frame.pts is None else frame.time + shift, frame) for frame in frames]
+        return [
+            (None if frame.pts is None else frame.time + shift, None if self._is_torn(frame) else frame)
+            for frame in frames
+        ]
+
+    def _is_torn(self, frame: av.VideoFrame) -> bool:
+        # The decoder fills what is missing from whatever is near, and says so of that one picture only; those that
+        # build on it show it as well.
+        if frame.is_corrupt:
+            self._torn = True
+        elif frame.key_frame:
+            self._torn = False
+        return self._torn
 
     def close(self) -> None:
         """Let go of the connection or file."""

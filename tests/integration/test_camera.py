@@ -1,0 +1,288 @@
+"""Cameras of every kind through a real hub to a recording service: the pictures, their rate, their names, their events.
+
+One fleet runs once, for some ten seconds; each test looks at what one camera left behind.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import pytest
+
+from tests.support import clips, counter, files
+from tests.support.http_camera import HttpCamera
+from tests.support.hub import CameraNow, Hub, end, write
+from tests.support.recorder import KEY, Handshake, Received, Recorder
+from tests.support.rtsp import GstCamera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SMALL: Final = {
+    "/h264": clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2),
+    "/h265": clips.ClipSpec(codec="h265", width=640, height=360, kbit_s=600, gop_s=1.0, seconds=2),
+    "/mjpeg": clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=2),
+    "/gop2": clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=2.0, seconds=4),
+}
+PASSWORD: Final = "p@ss:/?#%[] é€\\\"'&=+ 0123456789"
+FPS: Final = {  # of each camera, pictures per second sent
+    "tcp-h264": 5.0,
+    "tcp-h265": 4.0,
+    "tcp-mjpeg": 5.0,
+    "udp-h264": 5.0,
+    "narrow": 5.0,
+    "half": 0.5,
+    "one": 1.0,
+    "guarded": 3.0,
+    "http-mjpeg": 5.0,
+    "snapshot-basic": 4.0,
+    "snapshot-digest": 4.0,
+    "limited": 5.0,
+    "full": 5.0,
+}
+MOUNTS: Final = {
+    "tcp-h264": "/h264",
+    "tcp-h265": "/h265",
+    "tcp-mjpeg": "/mjpeg",
+    "udp-h264": "/h264",
+    "narrow": "/h264",
+    "half": "/gop2",
+    "one": "/gop2",
+}
+SECONDS: Final = 8.0
+INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """What is left of the run."""
+
+    hub: Hub
+    recorder: Recorder
+    gst: GstCamera
+    http: dict[str, HttpCamera]
+    handshakes: list[Handshake]
+    messages: dict[str, list[Received]]
+    events: dict[str, list[dict[str, Any]]]
+    cameras: dict[str, CameraNow]
+    exit_code: int
+    wall: float  # the epoch's clock minus CLOCK_MONOTONIC
+
+    def pictures(self, camera: str) -> list[bytes]:
+        return [self.recorder.picture(message) for message in self.messages[camera]]
+
+    def steady(self, camera: str) -> list[tuple[Received, counter.Push]]:
+        """Each received picture and which of the camera's it is, but for the first two.
+
+        GStreamer's server begins with the picture that it had before anyone watched, however old that is.
+        """
+        sent = self.http[camera].pushes if camera in self.http else self.gst.push_times(MOUNTS[camera])
+        unwrapper = counter.Unwrapper(sent)
+        pairs = []
+        for message in self.messages[camera][2:]:
+            number = counter.of_jpeg(self.recorder.picture(message))
+            assert number is not None
+            pairs.append((message, unwrapper.find(number, message.at)))
+        return pairs
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    for name in ("gst", "guarded", "recorder"):
+        (folder / name).mkdir()
+    gst = GstCamera(folder=folder / "gst", mounts=SMALL)
+    guarded = GstCamera(
+        folder=folder / "guarded", mounts={"/cam": SMALL["/h264"]}, user="us er@", password=PASSWORD, auth="digest"
+    )
+    recorder = Recorder(folder=folder / "recorder")
+    http = {
+        "http-mjpeg": HttpCamera(),
+        "snapshot-basic": HttpCamera(user="viewer", password=PASSWORD, auth="basic"),
+        "snapshot-digest": HttpCamera(user="viewer", password=PASSWORD, auth="digest"),
+    }
+    hub = Hub(folder=folder)
+    servers = (gst, guarded, recorder)
+    for server in servers:
+        server.start()
+    for name in ("limited", "full"):
+        files.write(folder / f"{name}.mp4", full_range=name == "full", b_frames=2 if name == "limited" else 0)
+    urls = {camera: gst.url(mount) for camera, mount in MOUNTS.items()}
+    urls["guarded"] = guarded.url(user="", password="").replace(":@", "")
+    urls["http-mjpeg"] = http["http-mjpeg"].url()
+    for name in ("snapshot-basic", "snapshot-digest"):
+        urls[name] = "snapshot+" + http[name].url("/snapshot.jpg", credentials=False)
+    urls |= {name: f"file:{name}.mp4" for name in ("limited", "full")}
+    extras: dict[str, dict[str, Any]] = {
+        "udp-h264": {"transport": "udp"},
+        "narrow": {"max_width": 321, "labels": {"floor": "1"}},
+        "guarded": {"username": "us er@", "password": PASSWORD},
+        "snapshot-basic": {"username": "viewer", "password": PASSWORD},
+        "snapshot-digest": {"username": "viewer", "password": PASSWORD},
+        "limited": {"jpeg_quality": 95},
+        "full": {"jpeg_quality": 95},
+    }
+    cameras = [{"id": name, "url": urls[name], "fps": fps, **extras.get(name, {})} for name, fps in FPS.items()]
+    write(folder, cameras, recorder)
+    try:
+        hub.start()
+        for name, fps in FPS.items():
+            hub.wait_for_results(name, round(SECONDS * fps) + 2, 45)
+        events = {name: hub.events(name) for name in FPS}
+        now = {name: hub.camera(name) for name in FPS}
+        handshakes = recorder.handshakes()
+        code = hub.stop()
+        yield Fleet(
+            hub=hub,
+            recorder=recorder,
+            gst=gst,
+            http=http,
+            handshakes=handshakes,
+            messages={name: recorder.received(name) for name in FPS},
+            events=events,
+            cameras=now,
+            exit_code=code,
+            wall=time.time() - time.monotonic(),
+        )
+    finally:
+        end(hub)
+        for server in servers:
+            server.kill()
+        for camera in http.values():
+            camera.close()
+
+
+@pytest.mark.parametrize("camera", [*MOUNTS, "http-mjpeg", "snapshot-basic", "snapshot-digest"])
+def test_pictures_leave_at_the_rate_in_the_cameras_own_time(fleet: Fleet, camera: str) -> None:
+    serials = [push.serial for _, push in fleet.steady(camera)]
+    assert all(later > earlier for earlier, later in pairwise(serials)), "a picture was sent twice or out of order"
+    rate = (len(serials) - 1) / (serials[-1] - serials[0]) * 25
+    assert rate == pytest.approx(FPS[camera], rel=0.05)
+
+
+@pytest.mark.parametrize("camera", ["limited", "full"])
+def test_a_file_is_looped_at_its_own_pace(fleet: Fleet, camera: str) -> None:
+    numbers = [counter.of_jpeg(picture) for picture in fleet.pictures(camera)]
+    assert None not in numbers
+    steps = [((later or 0) - (earlier or 0)) % 50 for earlier, later in pairwise(numbers)]
+    assert steps.count(5) >= 0.9 * len(steps)
+    times = [message.at for message in fleet.messages[camera]]
+    assert (len(times) - 1) / (times[-1] - times[0]) == pytest.approx(5, rel=0.1)
+
+
+@pytest.mark.parametrize("camera", FPS)
+def test_every_picture_has_one_name_everywhere(fleet: Fleet, camera: str) -> None:
+    sent = [message.frame_id for message in fleet.messages[camera]]
+    answered = [event["frame_id"] for event in fleet.events[camera]]
+    assert len(set(sent)) == len(sent)
+    assert answered == sent[: len(answered)]
+    assert len(sent) - len(answered) < 2 * FPS[camera] + 2  # sent while the run was being ended
+    assert [event["hub"]["sequence"] for event in fleet.events[camera]] == list(range(1, len(answered) + 1))
+    for message, event in zip(fleet.messages[camera], fleet.events[camera], strict=False):
+        assert message.source_id == event["source_id"] == camera
+        assert message.created_at == event["hub"]["captured_at"]
+        name = UUID(message.frame_id)
+        assert name.version == 7
+        assert abs((name.int >> 80) - message.created * 1000) <= 1.01  # one rounds, the other cuts off
+
+
+@pytest.mark.parametrize("camera", FPS)
+def test_events_are_what_the_contract_says(fleet: Fleet, camera: str) -> None:
+    event = fleet.events[camera][-1]
+    assert set(event) == {"service_id", "source_id", "frame_id", "detected_objects", "hub"}
+    assert event["service_id"] == "recorder"
+    assert event["detected_objects"] == [
+        {
+            "name": "person",
+            "parent": "human",
+            "confidence": 0.5,
+            "bounding_box": {"left": 10, "top": 20, "right": 110, "bottom": 220},
+        }
+    ]
+    hub = event["hub"]
+    times = [hub.pop(name) for name in ("captured_at", "sent_at", "received_at")]
+    assert all(INSTANT.fullmatch(each) for each in times)
+    assert times == sorted(times)
+    message = next(each for each in fleet.messages[camera] if each.frame_id == event["frame_id"])
+    assert hub.pop("sequence") > 0
+    assert hub == {
+        "id": event["frame_id"],
+        "site": "test",
+        "camera": camera,
+        "labels": {"floor": "1"} if camera == "narrow" else {},
+        "service": "object-detection",
+        "via": "websocket",
+        "width": 320 if camera == "narrow" else 640,
+        "height": 180 if camera == "narrow" else 360,
+        "jpeg_bytes": message.size,
+    }
+
+
+@pytest.mark.parametrize("camera", [*MOUNTS, "http-mjpeg"])
+def test_captured_at_is_when_the_camera_had_the_picture(fleet: Fleet, camera: str) -> None:
+    late = sorted(message.created - fleet.wall - push.at for message, push in fleet.steady(camera))
+    assert late[0] > -0.05
+    assert late[len(late) // 2] < 0.15
+
+
+def test_pictures_are_scaled_to_max_width(fleet: Fleet) -> None:
+    for picture in fleet.pictures("narrow"):
+        luma = files.planes_of_jpeg(picture)[0]
+        assert luma.shape == (180, 320)
+
+
+@pytest.mark.parametrize("camera", ["limited", "full"])
+def test_colours_are_those_of_the_camera(fleet: Fleet, camera: str) -> None:
+    for picture in fleet.pictures(camera)[:6]:
+        number = counter.of_jpeg(picture)
+        assert number is not None
+        clip = fleet.hub.folder / f"{camera}.mp4"
+        expected = files.as_jpeg_should_have_it(clip, number, full_range=camera == "full")
+        assert files.psnr(files.planes_of_jpeg(picture), expected) >= 38
+
+
+@pytest.mark.parametrize("camera", ["http-mjpeg", "snapshot-basic", "snapshot-digest"])
+def test_a_cameras_own_jpeg_is_passed_on_byte_for_byte(fleet: Fleet, camera: str) -> None:
+    own = set(fleet.http[camera].pictures)
+    assert all(picture in own for picture in fleet.pictures(camera))
+
+
+def test_a_slow_camera_decodes_keyframes_only(fleet: Fleet) -> None:
+    camera = fleet.cameras["half"]
+    numbers = {counter.of_jpeg(picture) for picture in fleet.pictures("half")}
+    assert numbers <= {0, 50}
+    assert camera.total("frames_decoded_total") == camera.total("frames_sent_total")
+    assert camera.total("packets_received_total") > 45 * camera.total("frames_decoded_total") / 2
+
+
+def test_decoding_stops_after_the_last_picture_that_a_gop_owes(fleet: Fleet) -> None:
+    camera = fleet.cameras["one"]
+    assert camera.total("frames_decoded_total") / camera.total("packets_received_total") == pytest.approx(0.5, abs=0.12)
+
+
+def test_nothing_is_lost_or_dropped_without_need(fleet: Fleet) -> None:
+    for name, camera in fleet.cameras.items():
+        assert camera.state == "streaming", (name, camera.error)
+        assert camera.error is None
+        assert camera.restarts == 0
+        assert camera.total("results_lost_total") == 0
+        # Another process may take the machine for a moment; what that costs has to be told.
+        assert camera.total("frames_dropped_total") <= 0.1 * camera.total("frames_sent_total") + 1
+    assert fleet.exit_code == 0
+
+
+def test_the_key_is_the_subprotocol_and_each_camera_connects_once(fleet: Fleet) -> None:
+    assert {handshake.key for handshake in fleet.handshakes} == {KEY}
+    assert {handshake.path for handshake in fleet.handshakes} == {"/api/v1/object-detection"}
+    assert len(fleet.handshakes) == len(FPS)
+
+
+def test_no_secret_is_logged(fleet: Fleet) -> None:
+    log = fleet.hub.log()
+    for secret in (PASSWORD, KEY, "us er@"):
+        assert secret not in log
