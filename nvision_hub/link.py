@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_S: Final = 1.0
 MAX_RECORD_BYTES: Final = 128 * 1024  # below Linux's default socket buffer, past which a packet cannot be sent
+_ERROR_KEPT: Final = 1000  # characters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +53,18 @@ class Link:
             pipe.settimeout(0)
 
     def report(self, status: Status) -> None:
-        """Send one record up; a supervisor that reads too slowly misses it and gets the next."""
+        """Send one record up; a supervisor that reads too slowly misses it and gets the next.
+
+        One too large for the pipe goes without its metrics and row.
+        """
         if self._pipe is None:
             return
+        record = status.encode()
+        if len(record) > MAX_RECORD_BYTES:  # the heartbeat must arrive, whatever a worker has gathered
+            error = status.error and status.error[:_ERROR_KEPT]
+            record = replace(status, metrics={}, row={}, error=error).encode()
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            self._pipe.send(status.encode())
+            self._pipe.send(record)
 
     async def run(self, snapshot: Callable[[], Status], on_command: Callable[[Command], None] | None = None) -> None:
         """Report at once, then each second, and hand on commands, until the worker is asked to end.

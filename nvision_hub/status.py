@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 AGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Names of detections come from a service, and must not fill the pipe, the memory or a Prometheus server.
+LABEL_SETS_MAX: Final = 200
+OTHER: Final = "other"
 
 
 class CameraState(StrEnum):
@@ -59,12 +62,17 @@ class Meter:
 
     def __init__(self) -> None:
         self._counters: dict[tuple[str, Labels], float] = {}
+        self._label_sets: Counter[str] = Counter()
         self._gauges: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[str, Histogram] = {}
 
     def count(self, metric: str, /, by: float = 1, **labels: str) -> None:
-        """Add `by` to a counter."""
+        """Add `by` to a counter. Beyond `LABEL_SETS_MAX` of one counter, all new ones count as `OTHER`."""
         key = (metric, tuple(sorted(labels.items())))
+        if key not in self._counters:
+            if labels and self._label_sets[metric] >= LABEL_SETS_MAX:
+                key = (metric, tuple((name, OTHER) for name, _ in key[1]))
+            self._label_sets[metric] += 1
         self._counters[key] = self._counters.get(key, 0) + by
 
     def gauge(self, metric: str, /, value: float, **labels: str) -> None:

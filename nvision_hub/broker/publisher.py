@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
@@ -32,6 +33,7 @@ COMMAND_WITHIN_S: Final = 5.0
 BATCH_EVENTS: Final = 64
 WAITING_MAX_EVENTS: Final = 2_000
 WAITING_MAX_BYTES: Final = 16 * 2**20
+DRAINING_RETRY_S: Final = 0.1  # an end has no time for longer pauses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +81,11 @@ class Publisher:
         self._meter = meter
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
+        self._in_flight = 0  # how many of the oldest are on their way
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
+        self._draining = asyncio.Event()
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self.error: str | None = None  # why Redis cannot be reached, as a sentence; None while it can
 
@@ -98,8 +102,12 @@ class Publisher:
     def _put(self, item: _Waiting) -> None:
         self._waiting.append(item)
         self._waiting_bytes += len(item.payload)
-        while len(self._waiting) > WAITING_MAX_EVENTS or self._waiting_bytes > WAITING_MAX_BYTES:
-            oldest = self._waiting.popleft()
+        while len(self._waiting) > self._in_flight and (
+            len(self._waiting) > WAITING_MAX_EVENTS or self._waiting_bytes > WAITING_MAX_BYTES
+        ):
+            # Not those on their way, which may arrive: each is either published or lost, and counted once.
+            oldest = self._waiting[self._in_flight]
+            del self._waiting[self._in_flight]
             self._waiting_bytes -= len(oldest.payload)
             if oldest.is_result:
                 self._meter.count("results_lost_total", reason="redis_away")
@@ -113,13 +121,16 @@ class Publisher:
         try:
             while True:
                 await self._arrived.wait()
-                batch = [self._waiting[i] for i in range(min(BATCH_EVENTS, len(self._waiting)))]
+                batch = list(islice(self._waiting, BATCH_EVENTS))
+                self._in_flight = len(batch)
                 try:
                     async with asyncio.timeout(2 * COMMAND_WITHIN_S):
                         await self._send(client, batch)
-                except (RedisError, OSError, TimeoutError) as error:
+                except (RedisError, OSError) as error:
+                    self._in_flight = 0
                     await self._away(client, error)
                 else:
+                    self._in_flight = 0
                     self._sent(batch)
         finally:
             with contextlib.suppress(RedisError, OSError):
@@ -144,11 +155,8 @@ class Publisher:
     def _sent(self, batch: list[_Waiting]) -> None:
         now = time.monotonic()
         for item in batch:
-            # The bound may have pushed the oldest out while they were on their way; those are counted lost already,
-            # which then errs on the safe side.
-            if self._waiting and self._waiting[0] is item:
-                self._waiting.popleft()
-                self._waiting_bytes -= len(item.payload)
+            self._waiting.popleft()
+            self._waiting_bytes -= len(item.payload)
             if item.is_result:
                 self._meter.count("results_published_total")
                 self._meter.observe("publish_seconds", now - item.received_mono)
@@ -171,10 +179,16 @@ class Publisher:
         # A connection that failed half-way through a transaction is not to be trusted with the next.
         with contextlib.suppress(RedisError, OSError):
             await client.connection_pool.disconnect(inuse_connections=True)
-        await asyncio.sleep(self._backoff.next_s())
+        if self._draining.is_set():
+            await asyncio.sleep(DRAINING_RETRY_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next_s()):
+                await self._draining.wait()
 
     async def drain(self, within_s: float) -> None:
-        """Wait until all is sent, or give up after `within_s` and count what is left as lost."""
+        """The end: wait until all is sent, or give up after `within_s` and count what is left as lost."""
+        self._draining.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._emptied.wait()

@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 from nvision_hub.broker import embedded
 from nvision_hub.broker.publisher import connect
-from nvision_hub.errors import EXIT_FAILED
+from nvision_hub.errors import EXIT_FAILED, UnavailableError
 from nvision_hub.lifeline import die_with_parent
 from nvision_hub.link import Link, status_basis
 from nvision_hub.status import Promise, Status
@@ -26,6 +28,7 @@ from nvision_hub.status import Promise, Status
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
+    from pathlib import Path
 
     import redis.asyncio
 
@@ -36,6 +39,8 @@ log = logging.getLogger("nvision_hub.broker")
 ASKED_EVERY_S: Final = 1.0
 ANSWERS_WITHIN_S: Final = 15.0  # a rewrite of a large append-only file may take its time
 ENDS_WITHIN_S: Final = 2.5
+# "4711:M 22 Nov 2026 14:00:00.120 # sentence": the hub's log line carries process and time itself.
+_STAMP: Final = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ \S ")
 
 
 @dataclass(kw_only=True)
@@ -83,13 +88,14 @@ async def _keep(settings: EmbeddedBroker, link: Link) -> int:
 
 
 async def _start(settings: EmbeddedBroker) -> Process:
-    os.umask(0o077)
-    settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Left behind by a Valkey that was killed; the port's owner is checked by the hub, the directory's by its lock.
-    settings.socket_path.unlink(missing_ok=True)
     file = settings.directory / "valkey.conf"
-    file.write_text(settings.configuration(), encoding="utf-8")
+    try:
+        _prepare(settings, file)
+    except OSError as error:
+        raise UnavailableError(
+            f"the embedded broker cannot keep its data in {settings.directory} ({error.strerror}); "
+            "make room there, mend its rights, or choose another state_dir"
+        ) from error
     parent = os.getpid()
     # A session of its own keeps the terminal's Ctrl-C away from it: it has to outlive those that still write.
     return await asyncio.create_subprocess_exec(
@@ -103,20 +109,42 @@ async def _start(settings: EmbeddedBroker) -> Process:
     )
 
 
+def _prepare(settings: EmbeddedBroker, file: Path) -> None:
+    os.umask(0o077)
+    settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.directory.chmod(0o700)
+    beside = settings.socket_path.parent
+    if beside != settings.directory:
+        beside.mkdir(mode=0o700, exist_ok=True)
+        # In a directory that everybody may write to, somebody else could have been first, and would own the socket.
+        found = beside.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise UnavailableError(
+                f"{beside} is not this user's alone; remove it, or choose a state_dir with a shorter path"
+            )
+    # Left behind by a Valkey that was killed; the port's owner is checked by the hub, the directory's by its lock.
+    settings.socket_path.unlink(missing_ok=True)
+    file.write_text(settings.configuration(), encoding="ascii")
+
+
 async def _relay(output: asyncio.StreamReader) -> str:
     """What Valkey has to say goes where the hub's own words go; its last sentence, once it has ended."""
     sentence = "nothing"
     while line := await output.readline():
-        # "4711:M 22 Nov 2026 14:00:00.120 # sentence": the log line carries process and time itself.
-        sentence = line.decode(errors="replace").split(" ", 6)[-1].strip()
+        sentence = _STAMP.sub("", line.decode(errors="replace")).strip() or sentence
         log.debug("Valkey: %s", sentence)
     return sentence
 
 
 async def _ask(client: redis.asyncio.Redis, health: _Health, report: Callable[[], None]) -> None:
     while True:
-        with contextlib.suppress(RedisError, OSError):
+        try:
             await client.ping()
+        except BusyLoadingError:  # alive, and still reading its file
+            health.answered = time.monotonic()
+        except (RedisError, OSError):
+            pass
+        else:
             health.answered = time.monotonic()
             if not health.ready:
                 health.ready = True

@@ -1,0 +1,447 @@
+"""Events through real Redis servers, Debian's and the embedded one; and the embedded one's own life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import redis
+
+from nvision_hub.broker import EmbeddedBroker, Publisher, publisher
+from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.publisher import Stream, connect
+from nvision_hub.errors import EXIT_UNAVAILABLE
+from nvision_hub.events import new_id
+from nvision_hub.link import Command
+from nvision_hub.status import Meter
+from workers.broker import broker as keeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from tests.support.fleet import Fleet
+    from tests.support.redis_server import DebianRedis, KeptValkey, Server
+
+SOON_S = 10.0
+
+
+def event(number: int, size: int = 0) -> dict[str, Any]:
+    return {"detected_objects": [], "name": "Tür", "hub": {"id": new_id(), "sequence": number}, "pad": "x" * size}
+
+
+async def until(condition: Callable[[], bool], within_s: float = SOON_S) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for says nothing when it happens
+            await asyncio.sleep(0.005)
+
+
+class Running:
+    """A publisher at work."""
+
+    def __init__(self, url: str, max_entries: int = 100_000) -> None:
+        self.meter = Meter()
+        self.publisher = Publisher(Stream(url=url, prefix="site", max_entries=max_entries), self.meter)
+        self.task = asyncio.create_task(self.publisher.run())
+
+    async def until(self, condition: Callable[[], bool], within_s: float = SOON_S) -> None:
+        await until(lambda: self.task.done() or condition(), within_s)
+        assert not self.task.done(), "the publisher never ends"
+
+    @property
+    def published(self) -> float:
+        return self.meter.value("results_published_total")
+
+    @property
+    def lost(self) -> float:
+        return self.meter.total("results_lost_total")
+
+
+@contextlib.asynccontextmanager
+async def running(url: str, **options: Any) -> AsyncIterator[Running]:
+    it = Running(url, **options)
+    try:
+        yield it
+    finally:
+        it.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await it.task
+
+
+def entries(url: str) -> list[dict[bytes, bytes]]:
+    with redis.Redis.from_url(url) as client:
+        found: Any = client.xrange("site:results")
+    return [fields for _, fields in found]
+
+
+def sequences(url: str) -> list[int]:
+    return [json.loads(fields[b"event"])["hub"]["sequence"] for fields in entries(url)]
+
+
+# Publishing
+
+
+async def test_an_event_is_published_and_streamed_with_the_same_bytes(redis_server: Server) -> None:
+    client = connect(redis_server.url, timeout_s=None)
+    async with running(redis_server.url) as it, client.pubsub() as heard:
+        await heard.psubscribe("site:*")
+        await heard.get_message(timeout=SOON_S)
+        it.publisher.publish("lobby", event(1))
+        it.publisher.publish("gate", event(2))
+        it.publisher.announce("lobby", {"kind": "camera_state"})
+        messages = [await heard.get_message(timeout=SOON_S) for _ in range(3)]
+        await it.until(lambda: it.meter.gauge_value("spool_events") == 0)
+    await client.aclose()
+    channels = [(message or {})["channel"] for message in messages]
+    assert channels == [b"site:results:lobby", b"site:results:gate", b"site:events"]
+    streamed = entries(redis_server.url)
+    assert [fields[b"camera"] for fields in streamed] == [b"lobby", b"gate"]
+    assert [fields[b"event"] for fields in streamed] == [(message or {})["data"] for message in messages[:2]]
+    assert json.loads(streamed[0][b"event"])["name"] == "Tür"
+    assert (it.published, it.lost) == (2, 0)
+
+
+async def test_both_happen_in_one_transaction(redis_server: Server) -> None:
+    client = connect(redis_server.url)
+    async with running(redis_server.url) as it, client.monitor() as watched:
+        it.publisher.publish("lobby", event(1))
+        seen: list[str] = []
+        async with asyncio.timeout(SOON_S):
+            while not seen or seen[-1] != "EXEC":
+                seen.append((await watched.next_command())["command"].split()[0].upper())
+    await client.aclose()
+    assert seen[-4:] == ["MULTI", "PUBLISH", "XADD", "EXEC"]
+
+
+async def test_order_is_kept_and_the_stream_trimmed(redis_server: Server) -> None:
+    async with running(redis_server.url, max_entries=500) as it:
+        for start in range(0, 3000, 1000):
+            for number in range(start, start + 1000):
+                it.publisher.publish("lobby", event(number))
+            await it.until(lambda start=start: it.published == start + 1000)  # type: ignore[misc]
+    kept = sequences(redis_server.url)
+    assert kept == list(range(3000 - len(kept), 3000))
+    assert 500 <= len(kept) <= 700, "trimmed by whole nodes of a hundred"
+
+
+async def test_nothing_is_lost_while_redis_is_away(redis_server: Server) -> None:
+    async with running(redis_server.url) as it:
+        it.publisher.publish("lobby", event(0))
+        await it.until(lambda: it.published == 1)
+        for number in range(1, 400):
+            if number == 100:
+                await asyncio.to_thread(redis_server.kill)
+            it.publisher.publish("lobby", event(number))
+            await asyncio.sleep(0)
+        await it.until(lambda: it.publisher.error is not None)
+        assert (it.publisher.error or "").startswith("Redis cannot be used (")
+        await asyncio.to_thread(redis_server.start)
+        back = time.monotonic()
+        await it.until(lambda: it.meter.gauge_value("spool_events") == 0)
+        assert time.monotonic() - back < 5.0
+        assert not it.publisher.error
+    found = entries(redis_server.url)
+    unique = {json.loads(fields[b"event"])["hub"]["id"]: json.loads(fields[b"event"]) for fields in found}
+    assert [each["hub"]["sequence"] for each in unique.values()] == list(range(400)), "in order, and none is missing"
+    assert (it.published, it.lost) == (400, 0)
+
+
+async def test_beyond_the_bound_the_oldest_are_lost_and_counted(
+    redis_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "WAITING_MAX_EVENTS", 100)
+    monkeypatch.setattr(publisher, "WAITING_MAX_BYTES", 100_000)
+    await asyncio.to_thread(redis_server.kill)
+    async with running(redis_server.url) as it:
+        for number in range(250):
+            it.publisher.publish("lobby", event(number))
+        it.publisher.announce("lobby", {})
+        assert it.meter.value("results_lost_total", reason="redis_away") == 151
+        it.publisher.publish("lobby", event(250, size=90_000))
+        lost = it.lost
+        assert 151 < lost < 250
+        it.publisher.publish("lobby", event(251, size=200_000))
+        assert it.lost == 252, "one that is larger than all that may wait takes all with it"
+        for number in range(252, 300):
+            it.publisher.publish("lobby", event(number))
+        await asyncio.to_thread(redis_server.start)
+        await it.until(lambda: it.meter.gauge_value("spool_events") == 0)
+    assert sequences(redis_server.url) == list(range(252, 300))
+    assert it.published + it.lost == 300
+
+
+async def test_what_is_on_its_way_when_the_bound_is_reached_is_counted_once(
+    debian_redis: Callable[..., DebianRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "WAITING_MAX_EVENTS", 100)
+    server = debian_redis()
+    assert server.process is not None
+    async with running(server.url) as it:
+        it.publisher.publish("lobby", event(0))
+        await it.until(lambda: it.published == 1)
+        server.process.send_signal(signal.SIGSTOP)
+        for number in range(1, 11):
+            it.publisher.publish("lobby", event(number))
+        await it.until(lambda: it.publisher._in_flight == 10)
+        for number in range(11, 301):
+            it.publisher.publish("lobby", event(number))
+        assert it.lost == 200
+        server.process.send_signal(signal.SIGCONT)
+        await it.until(lambda: it.meter.gauge_value("spool_events") == 0)
+    assert sequences(server.url) == [*range(11), *range(211, 301)]
+    assert (it.published, it.lost) == (101, 200)
+
+
+async def test_a_frozen_redis_is_noticed_and_what_waits_arrives_later(
+    debian_redis: Callable[..., DebianRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "COMMAND_WITHIN_S", 0.5)
+    server = debian_redis()
+    assert server.process is not None
+    # The client is made with the module's time-outs as its default arguments.
+    monkeypatch.setattr(publisher, "connect", lambda url: connect(url, timeout_s=0.5))
+    async with running(server.url) as it:
+        it.publisher.publish("lobby", event(0))
+        await it.until(lambda: it.published == 1)
+        server.process.send_signal(signal.SIGSTOP)
+        it.publisher.publish("lobby", event(1))
+        await it.until(lambda: it.publisher.error is not None)
+        server.process.send_signal(signal.SIGCONT)
+        await it.until(lambda: it.publisher.error is None)
+    assert set(sequences(server.url)) == {0, 1}
+
+
+async def test_a_drain_waits_for_what_is_to_be_sent(redis_server: Server) -> None:
+    async with running(redis_server.url) as it:
+        for number in range(1000):
+            it.publisher.publish("lobby", event(number))
+        await it.publisher.drain(SOON_S)
+        assert (it.published, it.lost) == (1000, 0)
+        await it.publisher.drain(SOON_S)
+
+
+async def test_a_drain_tries_at_once_whatever_the_pause(redis_server: Server) -> None:
+    await asyncio.to_thread(redis_server.kill)
+    async with running(redis_server.url) as it:
+        it.publisher._backoff.first_s = it.publisher._backoff.cap_s = 1000.0
+        it.publisher.publish("lobby", event(0))
+        await it.until(lambda: it.publisher.error is not None)
+        await asyncio.to_thread(redis_server.start)
+        await it.publisher.drain(2.0)
+    assert (it.published, it.lost) == (1, 0)
+
+
+async def test_a_drain_without_redis_gives_up_in_time_and_counts(redis_server: Server) -> None:
+    await asyncio.to_thread(redis_server.kill)
+    async with running(redis_server.url) as it:
+        for number in range(10):
+            it.publisher.publish("lobby", event(number))
+        it.publisher.announce("lobby", {})
+        began = time.monotonic()
+        await it.publisher.drain(0.5)
+        assert 0.5 <= time.monotonic() - began < 1.5
+    assert it.meter.value("results_lost_total", reason="stopped") == 10
+
+
+async def test_a_password_is_never_told(debian_redis: Callable[..., DebianRedis]) -> None:
+    server = debian_redis(password="s3cr3t")
+    wrong = server.url.replace("s3cr3t", "wr0ng")
+    assert "wr0ng" not in repr(Stream(url=wrong, prefix="site", max_entries=1))
+    async with running(wrong) as it:
+        it.publisher.publish("lobby", event(0))
+        await it.until(lambda: it.publisher.error is not None)
+        assert "wr0ng" not in (it.publisher.error or "")
+        assert "invalid username-password pair" in (it.publisher.error or "")
+
+
+# The embedded broker
+
+
+def test_its_data_outlives_its_death(kept_valkey: Callable[..., KeptValkey]) -> None:
+    server = kept_valkey()
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        for number in range(1000):
+            client.xadd("site:results", {"number": number})
+    server.kill()
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.xlen("site:results") == 1000
+
+
+def test_it_is_private_and_local_and_an_ordinary_redis_on_loopback(
+    kept_valkey: Callable[..., KeptValkey], tmp_path: Path
+) -> None:
+    folder = tmp_path / "state" / "broker"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    server = kept_valkey(folder=folder)
+    server.start()
+    with redis.Redis(port=server.port) as client:
+        client.set("key", "value")
+    assert server.settings.public_url == f"redis://127.0.0.1:{server.port}"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
+    sockets_and_folders = {"broker", "valkey.sock", "appendonlydir"}
+    assert {modes.pop(name) for name in sockets_and_folders} == {0o700}
+    assert set(modes.values()) == {0o600}, modes
+    listening = {
+        each.laddr.ip
+        for each in psutil.Process(server.program).net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a#b?c", "100%20", 'quo"te', "back\\slash", "Büro", "new\nline", "x" * 120], ids=repr
+)
+def test_it_lives_under_any_path(kept_valkey: Callable[..., KeptValkey], tmp_path: Path, name: str) -> None:
+    server = kept_valkey(folder=tmp_path / name / "broker")
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.set("key", "value")
+    assert (tmp_path / name / "broker" / "appendonlydir").is_dir()
+
+
+def test_a_socket_that_had_to_go_elsewhere_is_in_a_directory_of_its_owner_alone(
+    kept_valkey: Callable[..., KeptValkey], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = kept_valkey(folder=tmp_path / ("x" * 120))
+    elsewhere = server.settings.socket_path.parent
+    assert elsewhere.parent == tmp_path
+    server.start()
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
+    server.close()
+    elsewhere.chmod(0o777)  # as somebody else might have made it before us
+    server.child = keeper_of(server.settings)
+    assert server.end_of_keeper() == EXIT_UNAVAILABLE
+
+
+def keeper_of(settings: EmbeddedBroker) -> Any:
+    from nvision_hub.child import Child, ChildSpec  # noqa: PLC0415
+
+    return Child(ChildSpec(name="broker", stage=0, entry=keeper.run, settings=settings))
+
+
+def test_a_directory_that_cannot_be_written_is_said_in_a_sentence(
+    kept_valkey: Callable[..., KeptValkey], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    server = kept_valkey(folder=tmp_path / "file" / "broker")
+    server.child = keeper_of(server.settings)
+    assert server.end_of_keeper() == EXIT_UNAVAILABLE
+    (sentence,) = caplog.messages
+    assert sentence.startswith("the embedded broker cannot keep its data in ")
+    assert "Not a directory" in sentence
+
+
+def test_what_a_killed_one_left_is_no_obstacle(kept_valkey: Callable[..., KeptValkey], tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "valkey.sock"))
+        server = kept_valkey(folder=folder)
+        server.start()
+
+
+def test_a_port_that_is_taken_is_passed_over(kept_valkey: Callable[..., KeptValkey]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = free_port(port)
+        assert port < found < port + 100
+        server = kept_valkey(port=found)
+        server.start()
+        with redis.Redis(port=found) as client:
+            assert client.ping()
+
+
+def test_a_port_taken_between_choice_and_start_is_named(
+    kept_valkey: Callable[..., KeptValkey], caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = kept_valkey(port=taken.getsockname()[1])
+        server.child = keeper_of(server.settings)
+        assert server.end_of_keeper() == 1
+    assert caplog.messages == [
+        f"Valkey ended by itself (exit code 1); its last words: Failed listening on port {server.port} (tcp), aborting."
+    ]
+
+
+def test_a_frozen_valkey_breaks_its_keepers_promise(kept_valkey: Callable[..., KeptValkey]) -> None:
+    server = kept_valkey()
+    server.start()
+    name = "answer from Valkey"
+    os.kill(server.program, signal.SIGSTOP)
+    status = server.wait_for(lambda status: status.at - status.promises[name].at > 2.5)
+    promise = status.promises[name]
+    assert promise.broken(promise.at + keeper.ANSWERS_WITHIN_S + 0.1)
+    os.kill(server.program, signal.SIGCONT)
+    server.wait_for(lambda status: status.at - status.promises[name].at < 1.5)
+
+
+@pytest.mark.long
+def test_a_frozen_valkey_is_replaced_with_all_its_data(start_fleet: Callable[..., Fleet]) -> None:
+    port = free_port(26379)
+    fleet = start_fleet({"broker": ("broker", {"directory": "broker", "port": port}), "other": "steady"})
+    old, other = fleet.ready_pid("broker"), fleet.ready_pid("other")
+    with redis.Redis(port=port) as client:
+        client.set("key", "value")
+    os.kill(fleet.members["broker"]["status"]["row"]["program"], signal.SIGSTOP)
+    assert fleet.replaced("broker", old, within_s=30.0) < 25.0
+    assert fleet.pid("other") == other
+    with redis.Redis(port=port) as client:
+        assert client.get("key") == b"value"
+
+
+async def test_a_valkey_that_reads_its_file_is_alive_and_not_ready(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            while await reader.read(1000):
+                writer.write(b"-LOADING Valkey is loading the dataset in memory\r\n")
+
+    path = tmp_path / "valkey.sock"
+    health = keeper._Health(answered=0.0)
+    async with await asyncio.start_unix_server(answer, path) as server:
+        client = connect(f"unix://{path}")
+        asking = asyncio.create_task(keeper._ask(client, health, lambda: None))
+        await until(lambda: health.answered > 0.0)
+        asking.cancel()
+        await client.aclose()
+        server.close()
+    assert not health.ready
+
+
+def test_it_ends_when_asked_and_only_then(kept_valkey: Callable[..., KeptValkey]) -> None:
+    server = kept_valkey()
+    server.start()
+    valkey = psutil.Process(server.program)
+    assert server.child is not None
+    os.kill(server.child.pid, signal.SIGINT)  # Ctrl-C reaches the group of the keeper,
+    assert os.getsid(valkey.pid) == valkey.pid  # and not Valkey, which has a session of its own.
+    server.wait_for(lambda status: status.ready)
+    with redis.Redis.from_url(server.url) as client:
+        client.set("key", "value")
+    server.child.ask(Command(verb="drain"))
+    assert server.end_of_keeper() == 0
+    assert not valkey.is_running()
+
+
+def test_it_dies_with_its_keeper(kept_valkey: Callable[..., KeptValkey]) -> None:
+    server = kept_valkey()
+    server.start()
+    valkey = psutil.Process(server.program)
+    assert server.child is not None
+    server.child.kill()
+    assert server.end_of_keeper() == -signal.SIGKILL
+    valkey.wait(3.0)
