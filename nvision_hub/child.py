@@ -48,6 +48,8 @@ class ChildSpec:
     stage: int
     entry: Callable[[Any, Link], int | None]
     settings: Any
+    # The command that makes a running child of the first settings one of the second; None where only a new one will do.
+    retune: Callable[[Any, Any], Command | None] = lambda _old, _new: None
 
 
 class Child:

@@ -59,7 +59,9 @@ def decide(members: Sequence[Member], now: float, stopping: Stopping | None, lim
         return _wind_down(members, now, stopping, limits)
     actions: list[Action] = []
     for member in members:
-        if member.phase is Phase.WAITING and now >= member.due and _may_start(member, members, now):
+        if member.leaving:
+            actions += _ending(member, now, limits.drain_s, limits.terminate_s)
+        elif member.phase is Phase.WAITING and now >= member.due and _may_start(member, members, now):
             actions.append(Start(member.spec.name))
         elif member.phase is Phase.RUNNING and (reason := _stuck(member, now, limits)):
             actions.append(Kill(member.spec.name, reason))
@@ -99,11 +101,20 @@ def _wind_down(members: Sequence[Member], now: float, stopping: Stopping, limits
         drain_s = terminate_s = limits.hurry_s
     actions: list[Action] = []
     for member in alive:
-        waited_s = now - member.since
-        if member.phase is Phase.RUNNING and member.spec.stage == last:
-            actions.append(Drain(member.spec.name))
-        elif member.phase is Phase.DRAINING and waited_s > drain_s:
-            actions.append(Terminate(member.spec.name))
-        elif member.phase is Phase.TERMINATING and waited_s > terminate_s:
-            actions.append(Kill(member.spec.name, "it did not stop when asked"))
+        if member.phase is not Phase.RUNNING or member.spec.stage == last:
+            actions += _ending(member, now, drain_s, terminate_s)
     return actions
+
+
+def _ending(member: Member, now: float, drain_s: float, terminate_s: float) -> list[Action]:
+    """The next step of ending one member: asked, told, killed, each once the one before has had its time."""
+    waited_s = now - member.since
+    match member.phase:
+        case Phase.RUNNING:
+            return [Drain(member.spec.name)]
+        case Phase.DRAINING if waited_s > drain_s:
+            return [Terminate(member.spec.name)]
+        case Phase.TERMINATING if waited_s > terminate_s:
+            return [Kill(member.spec.name, "it did not stop when asked")]
+        case _:
+            return []

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.supervisor")
 
 SHOWN_EVERY_S: Final = 0.5
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TICK_S: Final = 0.25  # bounds how late a restart or a deadline is
 
 
 class Supervisor:
-    """Keeps children alive. `watch` is called with the members about twice a second, for whoever shows them."""
+    """Keeps children alive.
+
+    `watch` is called with the members about twice a second, for whoever shows them. `renew` is asked about twice a
+    second, and with True after a SIGHUP, which children there should be from now on; None means no change. It must
+    answer without waiting.
+    """
 
     def __init__(
         self,
@@ -34,11 +40,13 @@ class Supervisor:
         *,
         limits: Limits | None = None,
         watch: Callable[[Sequence[Member]], None] | None = None,
+        renew: Callable[[bool], Iterable[ChildSpec] | None] | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._members = {spec.name: Member(spec=spec, limits=self._limits) for spec in specs}
         self._children: dict[str, Child] = {}
         self._watch = watch
+        self._renew = renew
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._stopping: Stopping | None = None
@@ -54,7 +62,7 @@ class Supervisor:
             woken.settimeout(0)
             wakes.settimeout(0)
             self._selector.register(woken, selectors.EVENT_READ, None)
-            before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            before = {number: signal.signal(number, self._note) for number in _SIGNALS}
             signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
             try:
                 self._loop(woken)
@@ -69,10 +77,10 @@ class Supervisor:
         self._signals.append(number)
 
     def _loop(self, woken: socket.socket) -> None:
-        members = list(self._members.values())
         shown, turned = float("-inf"), time.monotonic()
         while True:
             now = time.monotonic()
+            members = list(self._members.values())
             self._excuse(members, now - turned, now)
             turned = now
             for action in decide(members, now, self._stopping, self._limits):
@@ -82,8 +90,10 @@ class Supervisor:
             if now - shown >= SHOWN_EVERY_S:
                 shown = now
                 self._show(members)
+                self._ask_for_change(asked=False)
             self._take_in(woken)
             self._heed_signals()
+            self._succeed()
 
     def _excuse(self, members: Sequence[Member], gap_s: float, now: float) -> None:
         """Stopped by Ctrl-Z or with its machine, the supervisor heard no one, and must take no one for dead."""
@@ -121,12 +131,52 @@ class Supervisor:
     def _heed_signals(self) -> None:
         while self._signals:
             number = signal.Signals(self._signals.pop(0))
-            if self._stopping is None:
+            if number is signal.SIGHUP:
+                self._ask_for_change(asked=True)
+            elif self._stopping is None:
                 log.info("stopping (%s); once more to hurry", number.name)
                 self._stopped_by = number
                 self._stopping = Stopping(time.monotonic())
             else:
                 self._stopping = Stopping(self._stopping.since, hurry=True)
+
+    def _ask_for_change(self, *, asked: bool) -> None:
+        if self._renew is not None and self._stopping is None:
+            specs = self._renew(asked)
+            if specs is not None:
+                self._change({spec.name: spec for spec in specs})
+
+    def _change(self, wanted: dict[str, ChildSpec]) -> None:
+        """Touch only those whose settings differ: tuned where that will do, else ended and started anew."""
+        for name, member in self._members.items():
+            spec = wanted.pop(name, None)
+            target = member.successor if member.leaving else member.spec
+            if spec == target:
+                continue
+            if spec is None or member.leaving or not self._tune(member, spec):
+                log.info("%s %s", name, "ends: it is no longer wanted" if spec is None else "starts anew")
+                member.leave(spec)
+        for name, spec in wanted.items():
+            log.info("%s is new", name)
+            self._members[name] = Member(spec=spec, limits=self._limits)
+
+    def _tune(self, member: Member, spec: ChildSpec) -> bool:
+        """Make a member one of other settings without ending it; False where that cannot be."""
+        command = member.spec.retune(member.spec.settings, spec.settings)
+        child = self._children.get(member.spec.name)
+        if command is None or (child is not None and not child.ask(command)):
+            return False
+        log.info("%s is tuned", member.spec.name)
+        member.spec = spec  # also what it is started with, should it have to be
+        return True
+
+    def _succeed(self) -> None:
+        """Those who have left make room."""
+        gone = [member for member in self._members.values() if member.leaving and not member.alive]
+        for member in gone:
+            del self._members[member.spec.name]
+            if member.successor is not None:
+                self._members[member.spec.name] = Member(spec=member.successor, limits=self._limits)
 
     def _carry_out(self, action: Action, now: float) -> None:
         member = self._members[action.name]

@@ -74,6 +74,8 @@ class Member:
     restarts: int = 0
     crash_loop: bool = False
     killed_for: str | None = None
+    leaving: bool = False  # to be ended, and then replaced by `successor`, or forgotten where that is None
+    successor: ChildSpec | None = None
     exits: deque[float] = field(default_factory=deque)  # the unasked ones of the last `crash_loop_window_s`
     backoff: Backoff = field(init=False)
 
@@ -94,7 +96,7 @@ class Member:
 
     def holds_back(self, now: float) -> bool:
         """Whether later stages still wait for it: until it is ready, or has had its time."""
-        if self.ready or self.phase is Phase.ENDED:
+        if self.ready or self.leaving or self.phase is Phase.ENDED:
             return False
         return self.tried is None or now - self.tried <= self.limits.ready_within_s
 
@@ -129,10 +131,14 @@ class Member:
         """The supervisor itself stood still until `now`: nobody is judged by the silence that it did not hear."""
         self.judged_from = now
 
+    def leave(self, successor: ChildSpec | None) -> None:
+        """It is to end, for the `successor` that takes its place; for good where that is None."""
+        self.leaving, self.successor = True, successor
+
     def exited(self, code: int, now: float, *, wanted: bool) -> None:
         """Its process has ended; where it is still `wanted`, decides when it is due again."""
         self.pid, self.fresh = None, False
-        if not wanted:
+        if self.leaving or not wanted:
             self.enter(Phase.ENDED, now)
         elif code == EXIT_CONFIG and self.killed_for is None:
             log.error("%s cannot run with this configuration; it is not started again", self.spec.name)

@@ -11,13 +11,14 @@ import logging
 import resource
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker import Publisher
+from nvision_hub.config import run_time_values
 from nvision_hub.events import Origin, new_id, result_event
-from nvision_hub.link import Link, status_basis
+from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
 from workers.camera.capture import Capture
 from workers.camera.mailbox import Mailbox
@@ -45,6 +46,21 @@ class CameraSettings:
     site: str
     service: Service
     stream: Stream
+
+
+def retune(old: CameraSettings, new: CameraSettings) -> Command | None:
+    """The command that makes a worker of `old` one of `new` while it runs; None where only a new one will do."""
+    if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
+        return None  # its pictures are asked for at that rate
+    tuned = run_time_values(new.camera)
+    threshold = tuned["confidence_threshold"]
+    nvision = old.camera.nvision.model_copy(update={"confidence_threshold": threshold})
+    plain = {name: value for name, value in tuned.items() if name != "confidence_threshold"}
+    camera = old.camera.model_copy(update={**plain, "nvision": nvision})
+    service = replace(old.service, options=replace(old.service.options, confidence_threshold=threshold))
+    if replace(old, camera=camera, service=service) != new:
+        return None
+    return Command(verb="set", arguments=tuned)
 
 
 def run(settings: CameraSettings, link: Link) -> int:
@@ -88,7 +104,7 @@ class _Worker:
         threading.Thread(target=self._capture.run, name="capture", daemon=True).start()
         publishing = asyncio.create_task(self._publisher.run())
         streaming = asyncio.create_task(self._uplink.run())
-        reporting = asyncio.create_task(self._link.run(self._snapshot))
+        reporting = asyncio.create_task(self._link.run(self._snapshot, self._command))
         await asyncio.wait({publishing, streaming, reporting}, return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         if reporting.done():
@@ -103,6 +119,16 @@ class _Worker:
             if isinstance(end, Exception):
                 raise end
         return 0
+
+    def _command(self, command: Command) -> None:
+        match command:
+            case Command(verb="set", arguments=values):
+                self._capture.tune(
+                    fps=values["fps"], jpeg_quality=values["jpeg_quality"], max_width=values["max_width"]
+                )
+                self._uplink.tune(fps=values["fps"], confidence_threshold=values["confidence_threshold"])
+            case _:
+                log.warning("%s: not a command of a camera", command.verb)
 
     def _receive(self, result: NvisionRequest, sent: Sent) -> None:
         now = time.time()

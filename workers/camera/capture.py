@@ -61,7 +61,13 @@ class Capture:
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
+        self.fps = self.camera.fps
         self._encoder = Encoder(quality=self.camera.jpeg_quality, max_width=self.camera.max_width)
+
+    def tune(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
+        """Take up new settings from the next picture on."""
+        self.fps = fps
+        self._encoder.quality, self._encoder.max_width = jpeg_quality, max_width
 
     def promise(self) -> Promise:
         """How long the thread may show no progress."""
@@ -99,7 +105,7 @@ class Capture:
     def _stream(self, backoff: Backoff) -> None:
         source = open_source(self.camera)
         with contextlib.closing(source):
-            clock, planner = MediaClock(), Planner(self.camera.fps)
+            clock, planner = MediaClock(), Planner(self.fps)
             held: list[Packet] = []
             for packet in source.packets():
                 if self.stop.is_set():
@@ -107,6 +113,7 @@ class Capture:
                 self.progress = time.monotonic()
                 self.meter.count("packets_received_total")
                 at = clock.note(packet.media_s, packet.arrived)
+                planner.tune(self.fps)
                 verdict = planner.consider(
                     at, keyframe=packet.keyframe, size_bytes=packet.size_bytes, late_s=packet.arrived - at
                 )

@@ -44,6 +44,12 @@ class Planner:
         self._whole = False  # whether everything since the keyframe was decoded or is held
         self._held_bytes = 0
 
+    def tune(self, fps: float) -> None:
+        """Another rate from now on: the next picture is owed one new period after the last."""
+        period = 1 / fps
+        self._due += period - self._period
+        self._period = period
+
     @property
     def gop_s(self) -> float | None:
         """The learned seconds from keyframe to keyframe; None until two were seen."""

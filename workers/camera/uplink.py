@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +44,14 @@ UNACKNOWLEDGED_MS: Final = 20_000  # TCP_USER_TIMEOUT: a peer that vanished with
 ANSWER_MAX_BYTES: Final = 100 * 2**20  # as the service's own SDK accepts
 WINDOW_S: Final = 2.0  # answers may lag by this much before pictures are held back, so that each sent one is fresh
 WINDOW_MIN: Final = 4
+
+
+class _Connect(connect):
+    """websockets follows redirects, and would show the key, which is its subprotocol, to whatever host they name."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Take a redirect for the refusal that it is."""
+        return exc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +126,7 @@ class Uplink:
 
     async def _connect(self) -> ClientConnection:
         async with asyncio.timeout(OPEN_WITHIN_S):
-            connection = await connect(
+            connection = await _Connect(
                 self.service.url,
                 subprotocols=[Subprotocol(self.service.key)],
                 compression=None,  # JPEG does not deflate
@@ -226,6 +234,12 @@ class Uplink:
     def _lose(self, pictures: int, reason: str) -> None:
         if pictures:
             self.meter.count("results_lost_total", pictures, reason=reason)
+
+    def tune(self, *, fps: float, confidence_threshold: float) -> None:
+        """Take up new settings from the next picture on."""
+        self.fps = fps
+        options = replace(self.service.options, confidence_threshold=confidence_threshold)
+        self.service = replace(self.service, options=options)
 
     async def drain(self, within_s: float) -> None:
         """Wait for the answers still due, at most `within_s`."""

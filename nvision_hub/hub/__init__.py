@@ -1,0 +1,20 @@
+"""The hub: composed from its configuration, checked against its machine, run, and renewed while it runs."""
+
+from nvision_hub.hub.addresses import Addresses, addresses_of
+from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, cache_dir, plan
+from nvision_hub.hub.run import start
+from nvision_hub.hub.surroundings import check_surroundings
+
+__all__ = [
+    "STAGE_BROKER",
+    "STAGE_CAMERAS",
+    "STAGE_PEERS",
+    "Addresses",
+    "Places",
+    "Plan",
+    "addresses_of",
+    "cache_dir",
+    "check_surroundings",
+    "plan",
+    "start",
+]

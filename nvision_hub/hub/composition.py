@@ -1,0 +1,187 @@
+"""Which processes a configuration needs, and where each finds the others. Starts nothing and opens nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.broker import EmbeddedBroker
+from nvision_hub.broker import embedded as embedded_broker
+from nvision_hub.broker.publisher import Stream
+from nvision_hub.child import ChildSpec
+from nvision_hub.config import CameraAddress
+from nvision_hub.errors import ConfigError
+from nvision_hub.hub.addresses import Addresses
+from nvision_hub.wire import Options
+from workers.broker import broker
+from workers.camera import camera as camera_worker
+from workers.camera.uplink import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from nvision_hub.config import Camera, Config, Nvision
+
+LOOPBACK: Final = "127.0.0.1"
+STAGE_BROKER: Final = 0
+STAGE_PEERS: Final = 1  # the local service and the demo cameras: what cameras connect to
+STAGE_CAMERAS: Final = 2
+LOCAL_PORTS_FROM: Final = 8090
+DEMO_PORTS_FROM: Final = 8554
+
+
+@dataclass(kw_only=True)
+class Places:
+    """Ports and keys of the hub's own servers: chosen when first needed, and kept for as long as the hub runs."""
+
+    service_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def port(self, of: str, wanted: int) -> int:
+        """The port of one server: `wanted`, or the next free one. Raises `UnavailableError` where none is free."""
+        if of not in self.ports:
+            self.ports[of] = embedded_broker.free_port(wanted)
+        return self.ports[of]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to run."""
+
+    children: tuple[ChildSpec, ...]
+    addresses: Addresses
+    places: Places
+    has_usb: bool  # a camera of this machine, for which OpenCV is needed
+
+
+def plan(config: Config, *, only: Collection[str] = (), places: Places | None = None) -> Plan:
+    """The processes for `config`, or for the cameras of `only` where it names any.
+
+    `places` are those of a hub that runs already. Starts and opens nothing. Raises `ConfigError` for what cannot run,
+    `UnavailableError` where no port is free.
+    """
+    places = places or Places()
+    cameras = _chosen(config, only)
+    children: list[ChildSpec] = []
+    if config.redis.url.embedded:
+        port = places.port("broker", config.redis.embedded_port)
+        own = EmbeddedBroker(directory=config.state_dir / "broker", port=port)
+        children.append(ChildSpec(name="broker", stage=STAGE_BROKER, entry=broker.run, settings=own))
+        redis_url, redis_shown = own.url, own.public_url
+    else:
+        redis_url, redis_shown = config.redis.url.dial(), config.redis.url.shown
+    local = _local_service(cameras, places)
+    if local is not None:
+        children.append(local.child)
+    demo_port = None
+    if any(camera.address.kind == "demo" for camera in cameras):
+        demo_port = places.port("demo", DEMO_PORTS_FROM)
+        children.append(_demo(cameras, demo_port))
+    stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
+    for camera in cameras:
+        settings = camera_worker.CameraSettings(
+            camera=camera if demo_port is None else _dialled(camera, demo_port),
+            site=config.site,
+            service=_service(camera.nvision, local),
+            stream=stream,
+        )
+        children.append(
+            ChildSpec(
+                name=f"camera:{camera.id}",
+                stage=STAGE_CAMERAS,
+                entry=camera_worker.run,
+                settings=settings,
+                retune=camera_worker.retune,
+            )
+        )
+    addresses = Addresses(
+        pid=os.getpid(),
+        site=config.site,
+        redis=redis_shown,
+        prefix=config.redis.prefix,
+        service=None if local is None else local.base,
+        demo=None if demo_port is None else f"rtsp://{LOOPBACK}:{demo_port}",
+    )
+    return Plan(
+        children=tuple(children),
+        addresses=addresses,
+        places=places,
+        has_usb=any(camera.address.kind == "usb" for camera in cameras),
+    )
+
+
+def _chosen(config: Config, only: Collection[str]) -> list[Camera]:
+    known = {camera.id for camera in config.cameras}
+    if unknown := sorted(set(only) - known):
+        raise ConfigError(
+            [f"{config.path.name}: no camera is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"]
+        )
+    return [camera for camera in config.cameras if not only or camera.id in only]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LocalService:
+    child: ChildSpec
+    base: str
+    key: str
+
+
+def _local_service(cameras: Sequence[Camera], places: Places) -> _LocalService | None:
+    """The service for the cameras whose nvision.url is `local`; None where there is no such camera."""
+    theirs = [camera.nvision for camera in cameras if camera.nvision.url.local]
+    if not theirs:
+        return None
+    from workers.service import service  # noqa: PLC0415 - its web server is only for those who run it
+
+    port = places.port("service", LOCAL_PORTS_FROM)
+    given = {nvision.streaming_key.reveal() for nvision in theirs if nvision.streaming_key is not None}
+    key = places.service_key
+    settings = service.ServiceSettings(host=LOOPBACK, port=port, streaming_keys=(key, *sorted(given)))
+    return _LocalService(
+        child=ChildSpec(name="service", stage=STAGE_PEERS, entry=service.run, settings=settings),
+        base=f"ws://{LOOPBACK}:{port}/api",
+        key=key,
+    )
+
+
+def _service(nvision: Nvision, local: _LocalService | None) -> Service:
+    options = Options(
+        confidence_threshold=nvision.confidence_threshold,
+        output_cropped_image=nvision.output_cropped_image,
+        output_visualized_image=nvision.output_visualized_image,
+    )
+    if nvision.url.local:
+        assert local is not None  # noqa: S101 - plan() makes it for exactly these cameras
+        key = local.key if nvision.streaming_key is None else nvision.streaming_key.reveal()
+        return Service(url=f"{local.base}/v1/{nvision.service}", key=key, options=options, direct=True)
+    assert nvision.streaming_key is not None  # noqa: S101 - the configuration demands it
+    return Service(url=nvision.url.stream(nvision.service), key=nvision.streaming_key.reveal(), options=options)
+
+
+def _demo(cameras: Sequence[Camera], port: int) -> ChildSpec:
+    from workers.demo import demo  # noqa: PLC0415 - only for those who have demo cameras
+
+    scenes = tuple(sorted({camera.address.place for camera in cameras if camera.address.kind == "demo"}))
+    if unknown := sorted(set(scenes) - set(demo.SCENES)):
+        raise ConfigError(
+            [f"no demo camera is called {', '.join(unknown)}; there are demo://{', demo://'.join(demo.SCENES)}"]
+        )
+    settings = demo.DemoSettings(host=LOOPBACK, port=port, scenes=scenes, cache_dir=cache_dir())
+    return ChildSpec(name="demo", stage=STAGE_PEERS, entry=demo.run, settings=settings)
+
+
+def _dialled(camera: Camera, demo_port: int) -> Camera:
+    """The camera as its worker connects to it: a demo camera is an RTSP camera like any other."""
+    if camera.address.kind != "demo":
+        return camera
+    from workers.demo import demo  # noqa: PLC0415 - only for those who have demo cameras
+
+    return camera.model_copy(update={"url": CameraAddress.parse(demo.url(demo_port, camera.address.place))})
+
+
+def cache_dir() -> Path:
+    """Where what can be made again is kept: XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"

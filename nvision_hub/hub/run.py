@@ -1,0 +1,78 @@
+"""One hub at a time per state_dir, from its first process to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import multiprocessing
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from nvision_hub.errors import UnavailableError
+from nvision_hub.hub.addresses import addresses_of
+from nvision_hub.hub.renewal import Renewal
+from nvision_hub.hub.surroundings import check_surroundings
+from nvision_hub.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from nvision_hub.config import Config
+    from nvision_hub.hub.composition import Plan
+    from nvision_hub.supervisor import Member
+
+
+def start(
+    config: Config,
+    chosen: Plan,
+    *,
+    only: Collection[str] = (),
+    watch: Callable[[Sequence[Member]], None] | None = None,
+) -> signal.Signals:
+    """Run `chosen` until SIGTERM or SIGINT; returns which of them it was, when nothing of it is left.
+
+    Meanwhile follows the file of `config`, of which it runs the cameras of `only`, or all where that is empty.
+
+    Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
+    """
+    multiprocessing.set_start_method("fork", force=True)
+    with _sole_use(config.state_dir):
+        check_surroundings(config, chosen)
+        file = config.state_dir / "hub.json"
+        file.write_text(json.dumps(asdict(chosen.addresses)), encoding="utf-8")
+        # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
+        gc.collect()
+        gc.freeze()
+        try:
+            renewal = Renewal(config, chosen.places, only=only)
+            return Supervisor(chosen.children, watch=watch, renew=renewal).run()
+        finally:
+            file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _sole_use(state_dir: Path) -> Iterator[None]:
+    """Hold `state_dir`: made 0700 where it is missing, and refused to a second hub."""
+    os.umask(0o077)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (state_dir / "hub.lock").open("a")
+    except OSError as error:
+        raise UnavailableError(
+            f"state_dir {state_dir} cannot be written ({error.strerror}); choose another one, or mend its rights"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = addresses_of(state_dir)
+            raise UnavailableError(
+                f"another hub{f' (pid {running.pid})' if running else ''} uses {state_dir}; "
+                "end it, or give this one a state_dir of its own"
+            ) from error
+        yield

@@ -1,0 +1,67 @@
+"""What a start needs of the machine, checked before anything starts.
+
+Said here, at once and by the process that the user called, instead of by a child that fails again and again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import TYPE_CHECKING, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from nvision_hub import opencv
+from nvision_hub.broker import embedded as embedded_broker
+from nvision_hub.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from nvision_hub.config import Config
+    from nvision_hub.hub.composition import Plan
+
+REDIS_WITHIN_S: Final = 5.0
+
+
+def check_surroundings(config: Config, chosen: Plan) -> None:
+    """Raise `UnavailableError` for what a start needs and this machine lacks."""
+    check_libraries(chosen)
+    if config.redis.url.embedded:
+        embedded_broker.program()
+    else:
+        _ask_redis(config)
+
+
+def check_libraries(chosen: Plan) -> None:
+    """Load what the planned processes will want of the machine. Raises `UnavailableError`; waits for nothing."""
+    names = {child.name for child in chosen.children}
+    if names & {"service", "demo"} or chosen.has_usb:
+        opencv.load()
+    if "demo" in names:
+        try:
+            importlib.import_module("aio_rtsp_toolkit.server")
+        except ImportError as error:
+            raise UnavailableError(
+                "the demo cameras need aio-rtsp-toolkit; `pip install 'nvision-hub[demo]'` brings it"
+            ) from error
+
+
+def _ask_redis(config: Config) -> None:
+    where = config.redis.url.shown
+    client = redis.Redis.from_url(
+        config.redis.url.dial(),
+        socket_timeout=REDIS_WITHIN_S,
+        socket_connect_timeout=REDIS_WITHIN_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with contextlib.closing(client):
+        try:
+            client.ping()
+        except AuthenticationError as error:
+            raise UnavailableError(f"Redis at {where} refused the password; correct redis.url") from error
+        except (RedisError, OSError) as error:
+            raise UnavailableError(
+                f"no Redis answers at {where}; start it, correct redis.url, or use redis.url: embedded"
+            ) from error
