@@ -7,7 +7,7 @@ Options are those of FFmpeg 8; PyAV passes unknown ones over in silence, so each
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import av
 import av.error
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from av.container import InputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
     from nvision_hub.config import Camera
@@ -45,6 +46,14 @@ class StreamSource:
             self.close()
             raise SourceError(CameraState.UNSUPPORTED, f"{self._address.shown} has no video; choose a path that has")
         self._video: VideoStream = self._container.streams.video[0]
+        # None, whatever PyAV's types say, where FFmpeg knows no decoder for what the camera announces.
+        if cast("VideoCodecContext | None", self._video.codec_context) is None:
+            self.close()
+            raise SourceError(
+                CameraState.UNSUPPORTED,
+                f"{self._address.shown} sends video in a codec that nobody here can decode; "
+                "set the camera to H.264, H.265 or MJPEG",
+            )
         context = self._video.codec_context
         context.thread_count = 1  # costs least CPU, and hundreds of cameras are parallel enough
         if not context.has_b_frames:
