@@ -172,19 +172,20 @@ def decoded_per_s(gops: Sequence[Arrival], *, fps: float, spacing_s: float) -> f
     `gops` are whole groups of pictures; they are planned as an endless stream whose pictures are `spacing_s` apart.
     """
     planner, clock = Planner(fps), MediaClock()
-    decoded, held = 0, 0
+    decoded, held = 0, list[float]()
     counted_from = len(gops)  # the first turn is for learning
     for number in range(len(gops) * _TURNS):
         arrival = gops[number % len(gops)]
         at = clock.note(number * spacing_s, number * spacing_s)
         verdict = planner.consider(at, keyframe=arrival.keyframe, size_bytes=arrival.size_bytes, late_s=0.0)
         if verdict is Verdict.DROP or arrival.keyframe:
-            held = 0
+            held.clear()
         if verdict is not Verdict.DROP:
-            held += 1
+            held.append(at)
         if verdict is Verdict.DECODE:
             if number >= counted_from:
-                decoded += held
-            held = 0
-            planner.owed(at)
+                decoded += len(held)
+            for each in held:
+                planner.owed(each)
+            held.clear()
     return decoded / (len(gops) * (_TURNS - 1) * spacing_s)

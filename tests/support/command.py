@@ -32,6 +32,9 @@ _PROGRAM: Final = (sys.executable, "-m", "nvision_hub")
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The process's, without what would change how the command line behaves, and where the project is."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NVISION")}
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        kept.pop(name, None)
+    kept["TERM"] = "xterm-256color"
     path = os.pathsep.join(filter(None, [(extra or {}).get("PYTHONPATH"), str(_ROOT)]))
     return {**kept, **(extra or {}), "PYTHONPATH": path}
 
@@ -130,6 +133,11 @@ class Running:
         else:
             os.write(self.master, b"\x03")
 
+    def type(self, text: str) -> None:
+        """Type on its terminal."""
+        assert self.master is not None
+        os.write(self.master, text.encode())
+
     def wait(self, within_s: float = _STOP_S) -> int:
         """Its exit code, once it has ended and all it said is read."""
         code = self.process.wait(within_s)
@@ -206,7 +214,7 @@ def _on_terminal(words: list[str], cwd: Path, env: dict[str, str], size: tuple[i
     process = subprocess.Popen(
         words,
         cwd=cwd,
-        env={**env, "TERM": "xterm-256color"},
+        env=env,
         stdin=slave,
         stdout=slave,
         stderr=slave,

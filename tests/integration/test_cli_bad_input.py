@@ -1,0 +1,228 @@
+"""What users get wrong: each answered by a sentence that names the place and the mend, and by the right exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import clips, command, hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.command import Running
+    from tests.support.http_camera import HttpCamera
+    from tests.support.rtsp import GstCamera
+
+SMALL = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+PASSWORD = "p@ss:/?#%[] é"
+DEMO = {"id": "street", "url": "demo://street"}
+
+
+def refused(done: Any, code: int, *words: str) -> None:
+    """It ended with the code, said the words in one sentence on stderr, and showed no traceback."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert any(all(word in line for word in words) for line in lines), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cameras: [{id: a, url: 'demo://street'", ("cameras.yaml:1:11", "not closed")),
+        ("cameras:\n\t- id: a", ("cameras.yaml:2:", "tab")),
+        ("", ("is empty", "nvision-hub init")),
+        ("- a list", ("cameras.yaml:1:1", "cameras:")),
+        ("version: 1", ("cameras: has no cameras", "demo://street")),
+        ("camera: []\ncameras: [{id: a, url: 'demo://street'}]", ("cameras.yaml:1:1: camera:", "`cameras`")),
+        ("cameras: [{id: a, url: 'demo://street', fsp: 1}]", ("cameras[0].fsp", "`fps`")),
+        (
+            "cameras:\n  - {id: a, url: 'demo://street'}\n  - {id: a, url: 'demo://street'}",
+            ("cameras.yaml:3:10: cameras[1].id", "line 2"),
+        ),
+        ("cameras:\n  - {id: a, id: b, url: 'demo://street'}", ("cameras.yaml:2:13", "id")),
+        ("cameras: [{id: a, url: 'rtsp://u:${NOT_SET_HERE}@10.0.0.5/1'}]", ("cameras[0].url", "NOT_SET_HERE")),
+        ("cameras: [{id: a, url: 'ftp://10.0.0.5/1'}]", ("cameras[0].url", "rtsp://", "usb:")),
+        ("cameras: [{id: a, url: 'concat:/etc/passwd'}]", ("cameras[0].url",)),
+        ("cameras: [{id: a, url: 'file:/etc/passwd'}]", ("cameras[0].url", "outside")),
+        ("cameras: [{id: a, url: 'demo://street', fps: 0}]", ("cameras[0].fps", "0", "60")),
+        ("cameras: [{id: a, url: 'demo://street', fps: 1000}]", ("cameras[0].fps", "60")),
+        ("cameras: [{id: a, url: 'demo://street', fps: fast}]", ("cameras[0].fps", "number")),
+        ("cameras: [{id: a, url: 'demo://steet'}]", ("cameras[0].url", "`street`")),
+        (
+            "nvision: {url: 'wss://nvision.example/api'}\ncameras: [{id: a, url: 'demo://street'}]",
+            ("nvision.streaming_key", "portal"),
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_with_place_and_mend(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "cameras.yaml").write_text(text)
+    refused(command.run("start", cwd=tmp_path), 78, *words)
+    assert not (tmp_path / ".nvision-hub").exists()
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "cameras.yaml").write_text(
+        "siet: x\ncameras:\n"
+        "  - {id: A, url: 'demo://street', fps: 0}\n"
+        "  - {id: b, url: 'ftp://x', password: '${NOT_SET_HERE}'}\n"
+    )
+    done = command.run("start", cwd=tmp_path)
+    assert done.returncode == 78
+    assert [line.split(":")[:2] for line in done.stderr.splitlines()] == [
+        ["cameras.yaml", line] for line in ("1", "3", "3", "4", "4")
+    ]
+
+
+def test_no_file_and_wrong_files(tmp_path: Path) -> None:
+    refused(command.run("start", cwd=tmp_path), 78, "cameras.yaml", "no such file", "nvision-hub init")
+    refused(command.run("start", ".", cwd=tmp_path), 78, "is a folder")
+    (tmp_path / "cameras.yaml").write_bytes(b"site: \xff\xfe\n")
+    refused(command.run("start", cwd=tmp_path), 78, "cameras.yaml:1:7", "UTF-8")
+
+
+def test_errors_of_usage(tmp_path: Path) -> None:
+    hub.write(tmp_path, [DEMO], None)
+    refused(command.run("start", "--only", "stret", cwd=tmp_path), 2, "no camera 'stret'", "`street`")
+    refused(command.run("start", "--log-level", "loud", cwd=tmp_path), 2, "loud", "warning")
+    refused(command.run("start", "--onyl", "street", cwd=tmp_path), 2, "--onyl", "--only")
+    refused(command.run("service", "--listen", "8090", cwd=tmp_path), 2, "host:port")
+    refused(command.run("service", "--model", "no.onnx", cwd=tmp_path), 2, "no.onnx", "does not exist")
+    refused(command.run("service", "--latency", "-1", cwd=tmp_path), 2, "--latency")
+    refused(command.run("service", "--callback", "ftp://x", cwd=tmp_path), 78, "callback", "http://")
+    refused(command.run("probe", "rtps://u:canary@10.0.0.5/", cwd=tmp_path), 2, "must begin with rtsp://")
+    refused(command.run("probe", cwd=tmp_path), 2, "URL|CAMERA")
+    refused(command.run("probe", "usb:0", "--username", "u", cwd=tmp_path), 2, "no user name")
+    refused(command.run("probe", "rtsp://u:p@c/", "--password-env", "HOME", cwd=tmp_path), 2, "give it once")
+    refused(command.run("probe", "rtsp://u@c/", "--password-env", "NOT_SET_HERE", cwd=tmp_path), 2, "NOT_SET_HERE")
+
+
+def test_no_redis(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    hub.write(tmp_path, [DEMO], None, redis={"url": f"redis://:canary@127.0.0.1:{port}/0"})
+    for verb in ("start", "tail"):
+        done = command.run(verb, cwd=tmp_path)
+        refused(done, 69, f"no Redis answers at redis://***@127.0.0.1:{port}", "correct redis.url")
+        assert "canary" not in done.stderr
+
+
+def test_no_free_port_for_the_service(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = command.run("service", "--listen", f"127.0.0.1:{port}", cwd=tmp_path)
+    refused(done, 69, f"127.0.0.1 port {port}", "choose another port")
+
+
+def test_no_libgl(tmp_path: Path, broken_opencv: dict[str, str]) -> None:
+    words = ("OpenCV cannot be loaded", "libGL.so.1", "apt-get install libgl1")
+    hub.write(tmp_path, [DEMO], None)
+    refused(command.run("start", cwd=tmp_path, env=broken_opencv), 69, *words)
+    refused(command.run("service", "--listen", "127.0.0.1:0", cwd=tmp_path, env=broken_opencv), 69, *words)
+    assert command.run("check", cwd=tmp_path, env=broken_opencv).returncode == 0
+
+
+def test_a_state_dir_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    hub.write(tmp_path, [DEMO], None, state_dir=str(tmp_path / "file" / "state"))
+    refused(command.run("start", cwd=tmp_path), 69, "state_dir", "cannot be written", "choose another one")
+
+
+def test_probe_says_what_is_wrong_with_a_camera(
+    tmp_path: Path, gst_camera: Callable[..., GstCamera], unknown_codec: str
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password=PASSWORD)
+    address = f"rtsp://viewer@127.0.0.1:{camera.port}/cam"
+    wrong = command.run("probe", address, "--password-stdin", cwd=tmp_path, stdin="canary\n")
+    refused(wrong, 69, "refused the user name or password", "rtsp://***@127.0.0.1")
+    assert "canary" not in wrong.stderr
+    refused(command.run("probe", f"rtsp://127.0.0.1:{camera.port}/cam", cwd=tmp_path), 69, "refused the user name")
+    missing = command.run("probe", f"{address}2", "--password-env", "SECRET", cwd=tmp_path, env={"SECRET": PASSWORD})
+    refused(missing, 69, "does not exist there", "correct the path")
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    refused(command.run("probe", f"rtsp://127.0.0.1:{port}/", cwd=tmp_path), 69, "nobody listens at")
+    refused(command.run("probe", unknown_codec, cwd=tmp_path), 69, "set the camera to H.264, H.265 or MJPEG")
+    (tmp_path / "notes.mp4").write_text("no video at all\n" * 100)
+    refused(command.run("probe", "file:notes.mp4", cwd=tmp_path), 69, "set the camera to H.264")
+    refused(command.run("probe", "usb:99", cwd=tmp_path), 69, "/dev/video99 is not there")
+
+
+def test_probe_tells_what_a_camera_sends(
+    tmp_path: Path, gst_camera: Callable[..., GstCamera], http_camera: Callable[..., HttpCamera]
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password=PASSWORD)
+    address = f"rtsp://viewer@127.0.0.1:{camera.port}/cam"
+    done = command.run("probe", address, "--seconds", "4", "--password-stdin", cwd=tmp_path, stdin=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
+    for text in ("h264, 640x360", "one every 1.00 s", "taken as limited", "fps: 0.5", "password: ${CAMERA_1_PASSWORD}"):
+        assert text in done.stdout, done.stdout
+    assert PASSWORD not in done.stdout
+    assert f'url: "rtsp://127.0.0.1:{camera.port}/cam"' in done.stdout
+    done = command.run("probe", camera.url(), "--transport", "udp", "--seconds", "4", "--json", cwd=tmp_path)
+    facts = json.loads(done.stdout)
+    assert facts["url"] == f"rtsp://***@127.0.0.1:{camera.port}/cam"
+    assert facts["fps"] == pytest.approx(25, rel=0.02)
+    assert facts["decoded_per_s"] == {"5": pytest.approx(23, abs=4), "1": pytest.approx(1, abs=0.1),
+                                      "0.5": pytest.approx(0.5, abs=0.1)}  # fmt: skip
+    mjpeg = command.run("probe", http_camera().url(), "--seconds", "2", cwd=tmp_path)
+    assert "mjpeg, 640x360, JPEG" in mjpeg.stdout
+    assert "full range" in mjpeg.stdout
+    snapshot = command.run("probe", f"snapshot+{http_camera().url('/snapshot.jpg')}", "--seconds", "1", cwd=tmp_path)
+    assert "jpeg, 640x360" in snapshot.stdout, snapshot.stderr
+
+
+def test_the_password_is_asked_for_on_a_terminal(
+    tmp_path: Path, gst_camera: Callable[..., GstCamera], start_command: Callable[..., Running]
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password="canary")
+    address = f"rtsp://viewer@127.0.0.1:{camera.port}/cam"
+    probe = start_command("probe", address, "--seconds", "2", cwd=tmp_path, terminal=(80, 40))
+    probe.wait_for(lambda: "Password of viewer:" in probe.screen)
+    probe.type("canary\n")
+    assert probe.wait() == 0
+    assert "h264, 640x360" in probe.screen
+    assert "canary" not in probe.screen
+
+
+def _said(running: Running, text: str) -> bool:
+    return text in running.err
+
+
+def test_cameras_in_trouble_stop_no_other(
+    tmp_path: Path,
+    gst_camera: Callable[..., GstCamera],
+    unknown_codec: str,
+    start_command: Callable[..., Running],
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password=PASSWORD)
+    cameras: list[dict[str, Any]] = [
+        {"id": "locked", "url": camera.url(user="viewer", password="canary")},
+        {"id": "lost", "url": f"{camera.url()}-nowhere"},
+        {"id": "strange", "url": unknown_codec},
+        {"id": "gone", "url": "rtsp://127.0.0.1:9/"},
+        {"id": "good", "url": camera.url(), "fps": 5},
+    ]
+    hub.write(tmp_path, cameras, None)
+    running = start_command("start", cwd=tmp_path)
+    for text in (
+        "camera:good  streaming",
+        "camera:locked  auth_failed",
+        "camera:lost  not_found",
+        "camera:strange  unsupported",
+        "camera:gone  unreachable",
+    ):
+        running.wait_for(partial(_said, running, text))
+    assert "correct `username` and `password` of this camera" in running.err
+    assert "canary" not in running.err
+    assert PASSWORD not in running.err
+    assert "Traceback" not in running.err
+    running.interrupt()
+    assert running.wait() == 130
