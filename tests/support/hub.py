@@ -93,10 +93,17 @@ class Hub(Server):
                 known = "\n".join(f"{name}: {self.camera(name.partition(':')[2])}" for name in self._members)
                 raise AssertionError(f"not met within {deadline_s} s; known:\n{known}\nlogged:\n{self.log()}")
 
-    def wait_for_state(self, camera: str, state: str, deadline_s: float = _START_S) -> float:
-        """The moment (CLOCK_MONOTONIC) at which a camera was first seen in a state; waits for it."""
-        self.wait_until(lambda: state in self.states(camera), deadline_s)
-        return next(at for at, name, seen in self._states if name == f"camera:{camera}" and seen == state)
+    def wait_for_state(
+        self, camera: str, state: str, deadline_s: float = _START_S, *, since: float = float("-inf")
+    ) -> float:
+        """The moment (CLOCK_MONOTONIC, after `since`) at which a camera was first seen in a state; waits for it."""
+
+        def moments() -> list[float]:
+            name = f"camera:{camera}"
+            return [at for at, who, seen in list(self._states) if who == name and seen == state and at > since]
+
+        self.wait_until(lambda: bool(moments()), deadline_s)
+        return moments()[0]
 
     def wait_for_results(self, camera: str, count: int, deadline_s: float = _START_S) -> None:
         """Wait until so many of a camera's results have been published, by its worker's own count."""
@@ -122,6 +129,10 @@ class Hub(Server):
             row=status.get("row", {}),
         )
 
+    def members(self) -> list[str]:
+        """The names of all children."""
+        return list(self._members)
+
     def states(self, camera: str) -> list[str]:
         """The states that a camera has been seen in, in order."""
         return [state for _, name, state in list(self._states) if name == f"camera:{camera}"]
@@ -131,7 +142,8 @@ class Hub(Server):
         return (self.folder / "hub.log").read_text(encoding="utf-8")
 
     def redis(self) -> redis.Redis:
-        """A client of its broker. Its connection has to be closed."""
+        """A client of its broker, once that answers. Its connection has to be closed."""
+        self.wait_until(lambda: ((self._members.get("broker") or {}).get("status") or {}).get("ready", False))
         return redis.Redis.from_url(self.addresses["redis"], decode_responses=True)
 
     def events(self, camera: str | None = None) -> list[dict[str, Any]]:

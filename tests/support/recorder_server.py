@@ -53,7 +53,7 @@ class Behaviour:
     close_code: int | None = (
         None  # close every connection so: those there are now, and each new one at its first message
     )
-    answer: str = "detection"  # or none, without_ids, unknown_frame, garbage, text, not_a_number
+    answer: str = "detection"  # or none, without_ids, unknown_frame, garbage, text, not_a_number, many_names
 
 
 def answer(request: NvisionRequest, kind: str) -> bytes | str | None:
@@ -76,6 +76,10 @@ def answer(request: NvisionRequest, kind: str) -> bytes | str | None:
         bounding_box=BoundingBox(left=10, top=20, right=110, bottom=220),
     )
     result.detected_objects.append(found)
+    if kind == "many_names":
+        result.detected_objects.extend(
+            ObjectDetection(name=f"{request.frame_id} {number} " + "x" * 1000) for number in range(200)
+        )
     return result.SerializeToString()
 
 

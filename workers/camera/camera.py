@@ -36,6 +36,9 @@ LOOP_WITHIN_S: Final = 10.0
 ANSWERS_WITHIN_S: Final = 2.0  # at a stop, for what is on its way
 REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
 MEMORY_EVERY_S: Final = 10.0
+NAME_CHARACTERS: Final = 64
+NAMES_SHOWN: Final = 20
+NAMES_COUNTED: Final = 200  # more than any model of the YOLO family has, and a status must fit its pipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,7 @@ class _Worker:
         self._state = CameraState.STARTING
         self._last_result: float | None = None  # seconds since the epoch
         self._seen: list[str] = []  # the names in the last result, for the operators' row
+        self._names: set[str] = set()  # those that have a metric of their own
         self._memory_read = float("-inf")
         self._drained = False
         self._origin = Origin(
@@ -136,10 +140,17 @@ class _Worker:
         self._last_result = now
         found = [*result.detected_objects, *result.detected_faces]
         for detection in found:
-            # The service chooses names; a label must not grow without bound through them.
-            self._meter.count("detections_total", name=detection.name[:64])
-        self._seen = [detection.name for detection in found]
+            self._meter.count("detections_total", name=self._label(detection.name))
+        self._seen = [detection.name[:NAME_CHARACTERS] for detection in found[:NAMES_SHOWN]]
         self._publisher.publish(self._origin.camera, event)
+
+    def _label(self, name: str) -> str:
+        """A detection's name as a metric's label: the service chooses names, and must not make endless series."""
+        name = name[:NAME_CHARACTERS]
+        if name not in self._names and len(self._names) >= NAMES_COUNTED:
+            return "other"
+        self._names.add(name)
+        return name
 
     def _current_state(self) -> CameraState:
         """What an operator should know first: a refused key stops the camera as surely as a refused password."""

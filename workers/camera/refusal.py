@@ -71,6 +71,13 @@ def _by_status(error: InvalidStatus, where: str, now: float) -> Refusal:
                 wait_s=FINAL_RETRY_S,
                 final=True,
             )
+        case 301 | 302 | 303 | 307 | 308:
+            return Refusal(
+                reason="redirect",
+                sentence=f"{where} answers with a redirect ({status}); set nvision.url to the final address",
+                wait_s=FINAL_RETRY_S,
+                final=True,
+            )
         case 429 | 503:
             wait = _retry_after(error.response.headers.get("Retry-After"), now)
             return Refusal(reason=f"http_{status}", sentence=f"{where} is too busy ({status})", wait_s=wait)

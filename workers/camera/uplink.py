@@ -91,7 +91,7 @@ class Uplink:
                 await self._session(backoff)
             except (WebSocketException, OSError, TimeoutError) as error:
                 refusal = classify(error, self.service.url, now=time.time())
-            self._lose(self._in_flight.clear(), "uplink")
+            self._give_up("uplink")
             await asyncio.sleep(self._fail(refusal, backoff))
 
     def _fail(self, refusal: Refusal, backoff: Backoff) -> float:
@@ -207,6 +207,9 @@ class Uplink:
             self._answers += 1
             self._weigh()
             backoff.healthy(now)
+            if not all(math.isfinite(found.confidence) for found in (*result.detected_objects, *result.detected_faces)):
+                self.meter.count("results_lost_total", reason="unreadable")  # JSON has no word for it
+                continue
             self.meter.observe("round_trip_seconds", now - sent.sent_mono)
             self.received(result, sent)
 
@@ -219,17 +222,31 @@ class Uplink:
                 self._lose(given_up, "unanswered")
             self._weigh()
 
+    @property
+    def _window(self) -> int:
+        return max(WINDOW_MIN, math.ceil(WINDOW_S * self.fps))
+
+    @property
+    def _answering(self) -> bool:
+        """Whether answers are ours to await: some came, or it is too early to say that none do."""
+        return self._answers > 0 or len(self._in_flight) < self._window
+
     def _weigh(self) -> None:
         """Hold pictures back while answers lag, where answers come at all."""
-        window = max(WINDOW_MIN, math.ceil(WINDOW_S * self.fps))
-        if self._answers and len(self._in_flight) >= window:
+        if self._answers and len(self._in_flight) >= self._window:
             self._room.clear()
         else:
             self._room.set()
-        if self._in_flight and self._answers:
+        if self._in_flight and self._answering:
             self._quiet.clear()
         else:
             self._quiet.set()
+
+    def _give_up(self, reason: str) -> None:
+        answering = self._answering
+        pictures = self._in_flight.clear()
+        if answering:
+            self._lose(pictures, reason)
 
     def _lose(self, pictures: int, reason: str) -> None:
         if pictures:
@@ -247,4 +264,4 @@ class Uplink:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._quiet.wait()
-        self._lose(self._in_flight.clear(), "stopped")
+        self._give_up("stopped")
