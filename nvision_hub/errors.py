@@ -22,9 +22,10 @@ EXIT_UNAVAILABLE: Final = 69  # sysexits.h EX_UNAVAILABLE
 EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG; a worker that exits so would fail again the same way
 EXIT_INTERRUPTED: Final = 130
 
-# Everything between the scheme and the last @ before the path: cameras' passwords may hold @ : / ? # themselves,
-# so the match is greedy up to the last @ that is followed by something host-like.
-_USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s'\"<>]*@(?=[\w\[])", re.IGNORECASE)
+# Cameras' passwords may hold @ : / ? # and quotes themselves, so everything goes up to the last @ before a white space
+# that something host-like follows: better a word too many than half a password. Both lengths are bounded, or a long
+# line of base64 would take minutes.
+_USERINFO = re.compile(r"([a-z][a-z0-9+.-]{0,31}://)\S{0,4096}@(?=[\w\[])", re.IGNORECASE)
 
 
 def redact(text: str) -> str:

@@ -146,12 +146,15 @@ class Status:
 
     @classmethod
     def decode(cls, data: bytes) -> Status:
-        """From one packet. Raises `ValueError` for anything else."""
+        """From one packet. Raises `ValueError` for anything else: one that went wrong must take nobody along."""
         try:
             fields = json.loads(data)
-            fields["promises"] = {name: Promise(**promise) for name, promise in fields["promises"].items()}
+            fields["promises"] = {
+                name: Promise(at=float(promise["at"]), within_s=float(promise["within_s"]))
+                for name, promise in fields["promises"].items()
+            }
             return cls(**fields)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError("not a status record") from error
 
 

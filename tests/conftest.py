@@ -1,5 +1,10 @@
 """Fixtures for all tests live in tests/support, one file per peer that tests talk to."""
 
+from hypothesis import settings
+
+settings.register_profile("hub", deadline=None)  # machines are shared: a slow example is no failure
+settings.load_profile("hub")
+
 pytest_plugins = [
     "tests.support.command",
     "tests.support.rtsp",

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nvision_hub.child import ChildSpec
@@ -459,7 +459,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(stages=st.lists(st.integers(0, 2), min_size=4, max_size=4), steps=STEPS, stubborn=st.sets(st.integers(0, 3)))
 def test_any_history(stages: list[int], steps: list[Any], stubborn: set[int]) -> None:
     """Whatever happens: nothing is done to the dead, nobody is started twice (`carry_out` checks), every stop ends."""
