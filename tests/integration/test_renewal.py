@@ -1,0 +1,153 @@
+"""cameras.yaml changed under a running hub: real processes, a real file, and what the service then gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+
+STREET: Final = {"id": "street", "url": "demo://street", "fps": 5}
+PARKING: Final = {"id": "parking", "url": "demo://parking", "fps": 5}
+
+
+def rewrite(hub: Hub, cameras: Sequence[dict[str, Any]], **more: Any) -> None:
+    """Change the file as editors do: a new one in the old one's place."""
+    file = hub.folder / "cameras.yaml"
+    content = json.loads(file.read_text()) | {"cameras": list(cameras)} | more
+    draft = hub.folder / "draft"
+    draft.write_text(json.dumps(content))
+    draft.replace(file)
+
+
+def both_streaming(start_hub: Callable[..., Hub], service: Recorder) -> Hub:
+    hub = start_hub([STREET, PARKING], service)
+    service.wait_for(3, "street")
+    service.wait_for(3, "parking")
+    hub.wait_for_results("street", 3)
+    hub.wait_for_results("parking", 3)
+    return hub
+
+
+def pids(hub: Hub) -> tuple[int | None, int | None]:
+    return hub.camera("street").pid, hub.camera("parking").pid
+
+
+def test_rate_quality_size_and_threshold_change_without_a_restart(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = both_streaming(start_hub, service)
+    before = pids(hub)
+    tuned = {
+        "fps": 10,
+        "jpeg_quality": 50,
+        "max_width": 640,
+        "nvision": {"confidence_threshold": 0.7},
+    }
+    rewrite(hub, [STREET | tuned, PARKING])
+    hub.wait_until(lambda: "camera:street is tuned" in hub.log())
+    service.wait_for(len(service.received("street")) + 25, "street")
+    newest = service.received("street")[-10:]
+    rate = 9 / (newest[-1].at - newest[0].at)
+    assert 7 < rate < 13
+    assert all(("ConfidenceThreshold", "0.7") in [tuple(pair) for pair in record.configurations] for record in newest)
+    hub.wait_until(lambda: bool(hub.events("street")) and hub.events("street")[-1]["hub"]["width"] == 640)
+    assert pids(hub) == before
+    assert [hub.camera(name).restarts for name in ("street", "parking")] == [0, 0]
+
+
+def test_cameras_come_and_go_and_the_others_are_left_alone(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = both_streaming(start_hub, service)
+    _, parking = pids(hub)
+    rewrite(hub, [PARKING, {"id": "crossing", "url": "demo://crossing", "fps": 5}])
+    service.wait_for(3, "crossing")
+    hub.wait_until(lambda: "camera:street  stopped" in hub.log())
+    ended = len(service.received("street"))
+    service.wait_for(len(service.received("parking")) + 10, "parking")
+    assert len(service.received("street")) == ended
+    assert hub.camera("parking").pid == parking
+    assert len(hub.events("street")) == ended, "what the service had accepted before the camera went is published"
+
+
+def test_another_address_starts_that_camera_anew(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = both_streaming(start_hub, service)
+    street, parking = pids(hub)
+    rewrite(hub, [STREET, PARKING | {"url": "demo://crossing"}])
+    hub.wait_until(lambda: hub.camera("parking").pid not in {None, parking})
+    hub.wait_for_results("parking", 3)
+    assert hub.camera("street").pid == street
+
+
+def test_a_wrong_file_is_refused_whole_while_what_ran_runs_on(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = both_streaming(start_hub, service)
+    before = pids(hub)
+    rewrite(hub, [STREET | {"fps": 0}, PARKING | {"colour": "red"}, {"id": "new", "url": "demo://crossing"}])
+    hub.wait_until(lambda: "is not taken up" in hub.log())
+    assert "cameras[0].fps" in hub.log()
+    assert "cameras[1].colour" in hub.log()
+    service.wait_for(len(service.received("street")) + 10, "street")
+    assert pids(hub) == before
+    assert "camera:new" not in hub.members()
+    rewrite(hub, [STREET, PARKING | {"fps": 2}])
+    hub.wait_until(lambda: "camera:parking is tuned" in hub.log())
+
+
+def test_a_mounted_configmap_changes_by_its_link(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    service = recorder()
+    hub = start_hub([STREET], service)
+    hub.wait_for_results("street", 1)
+    file = hub.folder / "cameras.yaml"
+    for version in ("one", "two"):
+        (hub.folder / version).mkdir()
+    content = json.loads(file.read_text())
+    (hub.folder / "one" / "cameras.yaml").write_text(json.dumps(content))
+    (hub.folder / "two" / "cameras.yaml").write_text(json.dumps(content | {"cameras": [STREET | {"fps": 2}]}))
+    # As Kubernetes mounts it: the file is a link into ..data, which is a link to the version's folder.
+    (hub.folder / "..data").symlink_to("one")
+    link = tmp_path / "link"
+    link.symlink_to(os.path.join("..data", "cameras.yaml"))  # noqa: PTH118 - a relative link is wanted
+    link.replace(file)
+    hub.wait_until(lambda: "is read anew" in hub.log())
+    swapped = hub.folder / "..swapped"
+    swapped.symlink_to("two")
+    swapped.replace(hub.folder / "..data")
+    hub.wait_until(lambda: "camera:street is tuned" in hub.log())
+
+
+def test_sighup_reads_the_file_again(start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]) -> None:
+    hub = start_hub([STREET], recorder())
+    hub.wait_for_results("street", 1)
+    hub.process.send_signal(signal.SIGHUP)
+    hub.wait_until(lambda: "is read anew" in hub.log())
+    assert hub.camera("street").restarts == 0
+
+
+@pytest.mark.parametrize("key", ["state_dir"])
+def test_what_the_hub_stands_on_cannot_change(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], key: str
+) -> None:
+    hub = start_hub([STREET], recorder())
+    hub.wait_for_results("street", 1)
+    rewrite(hub, [STREET], **{key: "elsewhere"})
+    hub.wait_until(lambda: f"{key}: cannot change while the hub runs" in hub.log())
