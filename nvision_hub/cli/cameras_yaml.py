@@ -1,17 +1,16 @@
-"""How verbs are told of a cameras.yaml and of cameras in it, and what is said of keys that wait for a later version."""
+"""How verbs are told of a cameras.yaml and of cameras in it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from nvision_hub.config.suggestion import did_you_mean
-from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from nvision_hub.config import Camera, Config
 
@@ -40,54 +39,3 @@ def chosen(config: Config, only: Iterable[str]) -> list[Camera]:
         hint = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
         raise click.UsageError(f"{config.path.name} has no camera {unknown[0]!r}{hint}")
     return [camera for camera in config.cameras if not wanted or camera.id in wanted]
-
-
-# What a camera may ask for and this version leaves undone: whether it does, the key, and what happens instead.
-_CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
-    (
-        lambda camera: camera.when == "motion",
-        "when: motion",
-        "this version does not watch for motion yet; it sends at the camera's full rate all the time",
-    ),
-    (
-        lambda camera: camera.hwaccel != "none",
-        "hwaccel",
-        "this version does not use decoding hardware yet; it decodes on the processor",
-    ),
-    (
-        lambda camera: bool(camera.placement),
-        "placement",
-        "this version runs on one machine; the labels are not used yet",
-    ),
-)
-_SECTIONS: Final = {
-    "webhooks": "this version posts no webhooks yet; read the results from Redis",
-    "gateway": "this version serves no HTTP yet: no page, API, metrics or callback endpoint",
-}
-
-
-def not_acted_upon(config: Config, cameras: Sequence[Camera]) -> list[str]:
-    """A sentence for each key in `config` that this version accepts and does nothing about.
-
-    Raises `ConfigError` for masks: what somebody wants hidden must not leave the machine because a version came early.
-    """
-    file = config.path.name
-    masked = [camera.id for camera in cameras if camera.masks]
-    if masked:
-        raise ConfigError(
-            [
-                f"{file}: camera {camera_id}: masks: this version cannot blank parts of a picture yet, so it does not "
-                "stream this camera; mask it in the camera itself and remove the key, or start the others with --only"
-                for camera_id in masked
-            ]
-        )
-    told = [f"{file}: {section}: {sentence}" for section, sentence in _SECTIONS.items() if _asks_for(config, section)]
-    for asks, key, sentence in _CAMERA_KEYS:
-        if concerned := [camera.id for camera in cameras if asks(camera)]:
-            told.append(f"{file}: {key} (camera {', '.join(concerned)}): {sentence}")
-    return told
-
-
-def _asks_for(config: Config, section: str) -> bool:
-    value: Any = getattr(config, section)
-    return section in config.model_fields_set and value != type(config).model_fields[section].get_default()

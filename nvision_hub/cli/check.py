@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nvision_hub.cli.cameras_yaml import chosen, config_argument, not_acted_upon, only_option
+from nvision_hub import hub
+from nvision_hub.cli.cameras_yaml import chosen, config_argument, only_option
 from nvision_hub.cli.options import json_option
 from nvision_hub.cli.terminal import console
 from nvision_hub.config import load
@@ -38,7 +39,7 @@ def check(config_path: Path, only: tuple[str, ...], *, as_json: bool) -> int:
     try:
         config = load(config_path)
         cameras = chosen(config, only)
-        warnings = not_acted_upon(config, cameras)
+        warnings = hub.plan(config, only=only).warnings
     except ConfigError as error:
         if not as_json:
             raise
@@ -51,7 +52,7 @@ def check(config_path: Path, only: tuple[str, ...], *, as_json: bool) -> int:
     return 0
 
 
-def _facts(config: Config, cameras: Sequence[Camera], warnings: list[str]) -> dict[str, Any]:
+def _facts(config: Config, cameras: Sequence[Camera], warnings: Sequence[str]) -> dict[str, Any]:
     return {
         "ok": True,
         "file": str(config.path),
@@ -63,7 +64,7 @@ def _facts(config: Config, cameras: Sequence[Camera], warnings: list[str]) -> di
     }
 
 
-def _show(config: Config, cameras: Sequence[Camera], warnings: list[str]) -> None:
+def _show(config: Config, cameras: Sequence[Camera], warnings: Sequence[str]) -> None:
     out, err = console(), console(stderr=True)
     header = ("camera", "pictures/s", "size", "service", "at", "from")
     lines = [header, *(_line(camera) for camera in cameras)]

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from nvision_hub import __version__, hub, logs
-from nvision_hub.cli.cameras_yaml import chosen, config_argument, not_acted_upon, only_option
+from nvision_hub.cli.cameras_yaml import chosen, config_argument, only_option
 from nvision_hub.cli.live import LiveTable, TerminalLog
 from nvision_hub.cli.options import log_level_option
 from nvision_hub.cli.terminal import console
@@ -54,43 +54,41 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
     age    since the last picture was taken
     """  # noqa: D301 - \b keeps the lines above as they are
     config = load(config_path)
-    cameras = chosen(config, only)
-    warnings = not_acted_upon(config, cameras)
-    plan = hub.plan(config, only=[camera.id for camera in cameras])
+    chosen(config, only)
+    plan = hub.plan(config, only=only)
     screen = console()
     if screen.is_terminal and not screen.is_dumb_terminal:
-        ended_by = _with_table(screen, config, plan, warnings, log_level)
+        ended_by = _with_table(screen, config, plan, only, log_level)
     else:
         logs.set_up(log_level)
-        _log_start(plan, warnings)
-        ended_by = hub.start(config, plan)
+        _warn(plan)
+        for name, text in _where(plan.addresses):
+            log.info("%s: %s", name, text)
+        ended_by = hub.start(config, plan, only=only)
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
 
 
-def _log_start(plan: Plan, warnings: Sequence[str]) -> None:
-    for sentence in warnings:
-        log.warning("%s", sentence)
-    for name, text in _where(plan.addresses):
-        log.info("%s: %s", name, text)
-
-
-def _with_table(screen: Console, config: Config, plan: Plan, warnings: Sequence[str], log_level: int) -> signal.Signals:
+def _with_table(screen: Console, config: Config, plan: Plan, only: Sequence[str], log_level: int) -> signal.Signals:
     waiting = TerminalLog()
     # Where stderr goes elsewhere (`2>> hub.log`) the lines belong there, in the form that programs read.
     logs.set_up(log_level, waiting if sys.stderr.isatty() else None)
-    for sentence in warnings:
-        log.warning("%s", sentence)
-    cameras = sum(child.stage == hub.STAGE_CAMERAS for child in plan.children)
+    _warn(plan)
     head = [
-        Text.assemble(("nvision-hub", "bold"), f" {__version__}  {config.site}  {_counted(cameras)}  Ctrl-C ends it"),
+        Text.assemble(("nvision-hub", "bold"), f" {__version__}  {config.site}  Ctrl-C ends it"),
         *(Text.assemble((f"{name:<8}", "dim"), text) for name, text in _where(plan.addresses)),
         Text(),
     ]
     with LiveTable(screen, waiting, head) as table:
-        ended_by = hub.start(config, plan, watch=table.show)
+        ended_by = hub.start(config, plan, only=only, watch=table.show)
     sent = sum(row.sent or 0 for row in table.rows)
-    screen.print(f"Ended; {_counted(cameras)}, {sent:,} pictures sent.")
+    count = len(table.rows)
+    screen.print(f"Ended; {count} camera{'' if count == 1 else 's'}, {sent:,} pictures sent.")
     return ended_by
+
+
+def _warn(plan: Plan) -> None:
+    for sentence in plan.warnings:
+        log.warning("%s", sentence)
 
 
 def _where(addresses: Addresses) -> list[tuple[str, str]]:
@@ -100,7 +98,3 @@ def _where(addresses: Addresses) -> list[tuple[str, str]]:
     if addresses.service is not None:
         known.append(("service", addresses.service))
     return known
-
-
-def _counted(cameras: int) -> str:
-    return f"{cameras} camera{'' if cameras == 1 else 's'}"

@@ -14,6 +14,7 @@ from nvision_hub.broker.publisher import Stream
 from nvision_hub.child import ChildSpec
 from nvision_hub.config import CameraAddress
 from nvision_hub.errors import ConfigError
+from nvision_hub.hub import not_yet
 from nvision_hub.hub.addresses import Addresses
 from nvision_hub.wire import Options
 from workers.broker import broker
@@ -55,6 +56,7 @@ class Plan:
     addresses: Addresses
     places: Places
     has_usb: bool  # a camera of this machine, for which OpenCV is needed
+    warnings: tuple[str, ...]  # what the configuration asks for and does not get, a sentence each
 
 
 def plan(config: Config, *, only: Collection[str] = (), places: Places | None = None) -> Plan:
@@ -65,6 +67,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
     """
     places = places or Places()
     cameras = _chosen(config, only)
+    warnings = not_yet.warnings(config, cameras)
     children: list[ChildSpec] = []
     if config.redis.url.embedded:
         port = places.port("broker", config.redis.embedded_port)
@@ -110,6 +113,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
         addresses=addresses,
         places=places,
         has_usb=any(camera.address.kind == "usb" for camera in cameras),
+        warnings=tuple(warnings),
     )
 
 

@@ -53,6 +53,8 @@ class Renewal:
             return None
         self._config = config
         log.info("%s is read anew", config.path.name)
+        for sentence in chosen.warnings:
+            log.warning("%s", sentence)
         return chosen.children
 
 

@@ -1,0 +1,65 @@
+"""Keys of cameras.yaml that this version accepts and does not act upon: told, never passed over in silence.
+
+A key is taken from here when what it asks for is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from nvision_hub.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nvision_hub.config import Camera, Config
+
+# What a camera may ask for and this version leaves undone: whether it does, the key, and what happens instead.
+_CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
+    (
+        lambda camera: camera.when == "motion",
+        "when: motion",
+        "this version does not watch for motion yet; it sends at the camera's full rate all the time",
+    ),
+    (
+        lambda camera: camera.hwaccel != "none",
+        "hwaccel",
+        "this version does not use decoding hardware yet; it decodes on the processor",
+    ),
+    (
+        lambda camera: bool(camera.placement),
+        "placement",
+        "this version runs on one machine; the labels are not used yet",
+    ),
+)
+_SECTIONS: Final = {
+    "webhooks": "this version posts no webhooks yet; read the results from Redis",
+    "gateway": "this version serves no HTTP yet: no page, API, metrics or callback endpoint",
+}
+
+
+def warnings(config: Config, cameras: Sequence[Camera]) -> list[str]:
+    """A sentence for each key in `config` that this version accepts and does nothing about.
+
+    Raises `ConfigError` for masks: what somebody wants hidden must not leave the machine because a version came early.
+    """
+    file = config.path.name
+    masked = [camera.id for camera in cameras if camera.masks]
+    if masked:
+        raise ConfigError(
+            [
+                f"{file}: camera {camera_id}: masks: this version cannot blank parts of a picture yet, so it does not "
+                "stream this camera; mask it in the camera itself and remove the key, or start the others with --only"
+                for camera_id in masked
+            ]
+        )
+    told = [f"{file}: {section}: {sentence}" for section, sentence in _SECTIONS.items() if _asks_for(config, section)]
+    for asks, key, sentence in _CAMERA_KEYS:
+        if concerned := [camera.id for camera in cameras if asks(camera)]:
+            told.append(f"{file}: {key} (camera {', '.join(concerned)}): {sentence}")
+    return told
+
+
+def _asks_for(config: Config, section: str) -> bool:
+    value: Any = getattr(config, section)
+    return section in config.model_fields_set and value != type(config).model_fields[section].get_default()
