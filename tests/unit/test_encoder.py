@@ -1,0 +1,151 @@
+"""Pictures of every kind to JPEG: right range, right colours, right size, and the cheap way where there is one."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import simplejpeg
+from av.video.reformatter import ColorRange
+
+from tests.support import files
+from workers.camera.encoder import EncodeError, Encoder, Jpeg
+
+WIDTH, HEIGHT = 320, 180
+
+
+def gradient(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A smooth RGB picture of many colours."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    return (255 * np.stack([x, y, (x + y) / 2], axis=2)).round().astype(np.uint8)
+
+
+def frame(pixel_format: str, color_range: ColorRange, width: int = WIDTH, height: int = HEIGHT) -> av.VideoFrame:
+    """The gradient as a decoder would give it."""
+    made = av.VideoFrame.from_ndarray(gradient(width, height), format="rgb24").reformat(
+        format=pixel_format,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=color_range,
+        dst_colorspace="ITU601",
+    )
+    made.color_range = color_range
+    made.pts, made.time_base = 0, Fraction(1, 25)
+    return made
+
+
+def shown(jpeg: Jpeg) -> np.ndarray:
+    """What whoever receives it sees, as RGB."""
+    return np.asarray(simplejpeg.decode_jpeg(jpeg.data, "RGB"))
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return files.psnr([one.astype(np.float64)], [other.astype(np.float64)])
+
+
+@pytest.mark.parametrize(
+    "pixel_format", ["yuv420p", "nv12", "yuv422p", "yuv444p", "yuv411p", "yuv420p10le", "yuv422p10le", "yuv444p12le"]
+)
+@pytest.mark.parametrize("color_range", [ColorRange.MPEG, ColorRange.JPEG])
+@pytest.mark.parametrize("max_width", [None, 160])
+def test_what_is_seen_is_what_the_camera_saw(pixel_format: str, color_range: ColorRange, max_width: int | None) -> None:
+    jpeg = Encoder(quality=95, max_width=max_width).encode(frame(pixel_format, color_range))
+    assert (jpeg.width, jpeg.height) == ((160, 90) if max_width else (WIDTH, HEIGHT))
+    assert shown(jpeg).shape == (jpeg.height, jpeg.width, 3)
+    assert psnr(shown(jpeg), gradient(jpeg.width, jpeg.height)) > 35
+
+
+def test_what_says_nothing_of_its_range_is_limited() -> None:
+    picture = frame("yuv420p", ColorRange.MPEG)
+    picture.color_range = ColorRange.UNSPECIFIED
+    assert psnr(shown(Encoder(quality=95, max_width=None).encode(picture)), gradient()) > 35
+
+
+def test_jpeg_planes_are_full_range_whatever_they_say() -> None:
+    picture = frame("yuvj420p", ColorRange.JPEG)
+    picture.color_range = ColorRange.UNSPECIFIED
+    assert psnr(shown(Encoder(quality=95, max_width=None).encode(picture)), gradient()) > 35
+
+
+@pytest.mark.parametrize("pixel_format", ["gray", "gray10le"])
+@pytest.mark.parametrize("color_range", [ColorRange.MPEG, ColorRange.JPEG])
+def test_cameras_of_the_night_are_gray(pixel_format: str, color_range: ColorRange) -> None:
+    seen = shown(Encoder(quality=95, max_width=None).encode(frame(pixel_format, color_range)))
+    red, green, blue = gradient().astype(np.float64).transpose(2, 0, 1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert psnr(seen, np.repeat(luma[:, :, None], 3, axis=2)) > 35
+
+
+@pytest.mark.parametrize("size", [(321, 181), (319, 179), (64, 48), (17, 33), (1, 1), (2, 3)])
+@pytest.mark.parametrize("color_range", [ColorRange.MPEG, ColorRange.JPEG])
+def test_odd_sizes(size: tuple[int, int], color_range: ColorRange) -> None:
+    width, height = size
+    jpeg = Encoder(quality=95, max_width=None).encode(frame("yuv420p", color_range, width, height))
+    assert (jpeg.width, jpeg.height) == size
+    assert shown(jpeg).shape == (height, width, 3)
+    if min(size) > 30:
+        assert psnr(shown(jpeg), gradient(width, height)) > 30
+
+
+@pytest.mark.parametrize(("max_width", "size"), [(159, (158, 88)), (160, (160, 90)), (320, (320, 180)), (16, (16, 8))])
+def test_scaling_keeps_the_aspect_and_never_enlarges(max_width: int, size: tuple[int, int]) -> None:
+    jpeg = Encoder(quality=85, max_width=max_width).encode(frame("yuv420p", ColorRange.MPEG))
+    assert (jpeg.width, jpeg.height) == size
+    assert simplejpeg.decode_jpeg_header(jpeg.data)[:2] == (size[1], size[0])
+
+
+def test_pixels_of_a_usb_camera() -> None:
+    bgr = np.ascontiguousarray(gradient()[:, :, ::-1])
+    assert psnr(shown(Encoder(quality=95, max_width=None).encode(bgr)), gradient()) > 35
+    scaled = Encoder(quality=95, max_width=160).encode(bgr)
+    assert psnr(shown(scaled), gradient(160, 90)) > 35
+
+
+@pytest.mark.parametrize("subsampling", ["420", "422", "444", "Gray"])
+def test_a_cameras_jpeg_passes_as_it_is_unless_it_is_too_wide(subsampling: str) -> None:
+    space = "GRAY" if subsampling == "Gray" else "RGB"
+    pixels = gradient()[:, :, :1] if space == "GRAY" else gradient()
+    original = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 95, space, subsampling)
+    passed = Encoder(quality=10, max_width=WIDTH).encode(original)
+    assert passed == Jpeg(data=original, width=WIDTH, height=HEIGHT)
+    scaled = Encoder(quality=95, max_width=160).encode(original)
+    assert (scaled.width, scaled.height) == (160, 90)
+    expected = np.repeat(gradient(160, 90)[:, :, :1], 3, axis=2) if space == "GRAY" else gradient(160, 90)
+    assert psnr(shown(scaled), expected) > 33
+
+
+@pytest.mark.parametrize("broken", [b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"no picture at all", b"\x00" * 1000])
+@pytest.mark.parametrize("max_width", [None, 160])
+def test_a_broken_jpeg_is_said_to_be_broken(broken: bytes, max_width: int | None) -> None:
+    with pytest.raises(EncodeError, match="broken"):
+        Encoder(quality=85, max_width=max_width).encode(broken)
+
+
+def test_one_broken_picture_does_not_spoil_the_next() -> None:
+    encoder = Encoder(quality=85, max_width=160)
+    original = simplejpeg.encode_jpeg(gradient(), 95, "RGB", "420")
+    for _ in range(3):
+        with pytest.raises(EncodeError):
+            encoder.encode(original[:400])
+        assert encoder.encode(original).width == 160
+
+
+def test_a_camera_may_change_its_size_and_format_at_any_time() -> None:
+    encoder = Encoder(quality=95, max_width=None)
+    for pixel_format, color_range, size in (
+        ("yuv420p", ColorRange.MPEG, (320, 180)),
+        ("yuv422p", ColorRange.MPEG, (64, 48)),
+        ("yuv420p", ColorRange.JPEG, (160, 90)),
+        ("yuv420p10le", ColorRange.MPEG, (320, 240)),
+        ("yuv420p", ColorRange.MPEG, (320, 180)),
+    ):
+        jpeg = encoder.encode(frame(pixel_format, color_range, *size))
+        assert psnr(shown(jpeg), gradient(*size)) > 33
+
+
+def test_quality_is_that_of_the_moment() -> None:
+    encoder = Encoder(quality=95, max_width=None)
+    large = len(encoder.encode(frame("yuv420p", ColorRange.JPEG)).data)
+    encoder.quality = 20
+    assert len(encoder.encode(frame("yuv420p", ColorRange.JPEG)).data) < large / 2
