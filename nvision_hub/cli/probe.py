@@ -73,7 +73,7 @@ def probe(
     known = ":" not in url_or_camera
     if known:
         if username is not None or password_stdin or password_env is not None:
-            raise click.UsageError("a camera of cameras.yaml has its user name and password there")
+            raise click.UsageError("cameras.yaml has the user name and password of its cameras; correct them there")
         camera = chosen(load(config_path), [url_or_camera])[0]
     else:
         camera = _camera(url_or_camera, username, _password(from_stdin=password_stdin, variable=password_env))
