@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from tests.support.recorder import KEY
 from tests.support.rtsp import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support.recorder import Recorder
 
@@ -48,6 +49,8 @@ class Hub(Server):
     """A running hub. Every method reads what has been reported; the supervisor reports twice a second."""
 
     folder: Path
+    prefix: Sequence[str] = ()  # a command that starts it in surroundings of its making, and becomes it
+    env: Mapping[str, str] = field(default_factory=dict)  # on top of this process's
     process: subprocess.Popen[str] = field(init=False)
     addresses: dict[str, Any] = field(default_factory=dict)
     _members: dict[str, Any] = field(default_factory=dict)
@@ -58,8 +61,9 @@ class Hub(Server):
     def start(self) -> None:
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
+                [*self.prefix, sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
                 cwd=_ROOT,
+                env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -180,14 +184,21 @@ def write(folder: Path, cameras: Sequence[dict[str, Any]], service: Recorder | N
 
 @pytest.fixture
 def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`."""
+    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`; `prefix` and `env` are those of `Hub`."""
     started: list[Hub] = []
 
-    def start(cameras: Sequence[dict[str, Any]], service: Recorder | None, **more: Any) -> Hub:
+    def start(
+        cameras: Sequence[dict[str, Any]],
+        service: Recorder | None,
+        *,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Hub:
         folder = tmp_path / f"hub{len(started)}"
         folder.mkdir()
         write(folder, cameras, service, **more)
-        hub = Hub(folder=folder)
+        hub = Hub(folder=folder, prefix=prefix, env=env or {})
         started.append(hub)
         hub.start()
         return hub

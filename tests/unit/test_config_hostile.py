@@ -49,27 +49,25 @@ DEFAULTS = (
     "defaults: {masks: [" + ", ".join(["[[0, 0], [1, 0], [1, 1]]"] * 1000) + "]}\n"
     "cameras: [" + ", ".join(["{}"] * 3000) + "]\n"
 )
+HOSTILE = [
+    pytest.param(ALIASES, "unfolds to more than", id="alias bomb"),
+    pytest.param(MERGES, "unfolds to more than", id="merge bomb"),
+    pytest.param(DEFAULTS, "comes to more than", id="defaults bomb"),
+    pytest.param("a: &a [*a]\n", "no `&` anchor above", id="an alias of itself"),
+    pytest.param("a: " + "[" * 500_000, "levels deep", id="deep nesting"),
+    pytest.param("a: " + "{a: " * 200_000, "levels deep", id="deep mappings"),
+    pytest.param("- " * 400_000, "levels deep", id="deep lists"),
+    pytest.param("x" * 100_000_000, "larger than 1000000 bytes", id="100 MB"),
+    pytest.param("a: !!python/object/apply:os.system ['touch harm']\n", "`!` tag", id="python tag"),
+    pytest.param("a: !!python/name:os.system\n", "`!` tag", id="python name"),
+    pytest.param("a: !!binary aGFybQ==\n", "`!` tag", id="binary tag"),
+    pytest.param("fps: 1\n" * 2000, "given twice", id="duplicate keys"),
+    pytest.param("? [a, b]\n: c\n", "is no key", id="list as key"),
+    pytest.param("a: 1\n---\nb: 2\n", "second document", id="two documents"),
+]
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        pytest.param(ALIASES, "unfolds to more than", id="alias bomb"),
-        pytest.param(MERGES, "unfolds to more than", id="merge bomb"),
-        pytest.param(DEFAULTS, "comes to more than", id="defaults bomb"),
-        pytest.param("a: &a [*a]\n", "no `&` anchor above", id="an alias of itself"),
-        pytest.param("a: " + "[" * 500_000, "levels deep", id="deep nesting"),
-        pytest.param("a: " + "{a: " * 200_000, "levels deep", id="deep mappings"),
-        pytest.param("- " * 400_000, "levels deep", id="deep lists"),
-        pytest.param("x" * 100_000_000, "larger than 1000000 bytes", id="100 MB"),
-        pytest.param("a: !!python/object/apply:os.system ['touch harm']\n", "`!` tag", id="python tag"),
-        pytest.param("a: !!python/name:os.system\n", "`!` tag", id="python name"),
-        pytest.param("a: !!binary aGFybQ==\n", "`!` tag", id="binary tag"),
-        pytest.param("fps: 1\n" * 2000, "given twice", id="duplicate keys"),
-        pytest.param("? [a, b]\n: c\n", "is no key", id="list as key"),
-        pytest.param("a: 1\n---\nb: 2\n", "second document", id="two documents"),
-    ],
-)
+@pytest.mark.parametrize(("text", "sentence"), HOSTILE)
 def test_it_is_refused_within_its_means(tmp_path: Path, text: str, sentence: str) -> None:
     hostile = tmp_path / "hostile.yaml"
     hostile.write_text(text)
