@@ -86,8 +86,14 @@ class Publisher:
         self._emptied = asyncio.Event()
         self._emptied.set()
         self._draining = asyncio.Event()
+        self._ended = False
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self.error: str | None = None  # why Redis cannot be reached, as a sentence; None while it can
+
+    @property
+    def results_waiting(self) -> int:
+        """How many results are neither published nor lost."""
+        return 0 if self._ended else sum(item.is_result for item in self._waiting)
 
     def publish(self, camera: str, event: dict[str, Any]) -> None:
         """A result, for the camera's channel and for the stream."""
@@ -195,3 +201,4 @@ class Publisher:
         for item in self._waiting:
             if item.is_result:
                 self._meter.count("results_lost_total", reason="stopped")
+        self._ended = True

@@ -19,7 +19,7 @@ from nvision_hub.hub.addresses import Addresses
 from nvision_hub.wire import Options
 from workers.broker import broker
 from workers.camera import camera as camera_worker
-from workers.camera.uplink import Service
+from workers.camera.dial import Service
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -90,6 +90,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
             site=config.site,
             service=_service(camera.nvision, local),
             stream=stream,
+            turns=config.state_dir / "uplink-turns",
         )
         children.append(
             ChildSpec(

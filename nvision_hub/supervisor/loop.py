@@ -86,6 +86,7 @@ class Supervisor:
             for action in decide(members, now, self._stopping, self._limits):
                 self._carry_out(action, now)
             if over(members, now, self._stopping, self._limits):
+                self._show(members)  # their last words
                 return
             if now - shown >= SHOWN_EVERY_S:
                 shown = now
@@ -141,10 +142,15 @@ class Supervisor:
                 self._stopping = Stopping(self._stopping.since, hurry=True)
 
     def _ask_for_change(self, *, asked: bool) -> None:
-        if self._renew is not None and self._stopping is None:
+        if self._renew is None or self._stopping is not None:
+            return
+        try:
             specs = self._renew(asked)
-            if specs is not None:
-                self._change({spec.name: spec for spec in specs})
+        except Exception:  # whoever reads a changed configuration must not end what runs
+            log.exception("the change is not taken up, what ran runs on")
+            return
+        if specs is not None:
+            self._change({spec.name: spec for spec in specs})
 
     def _change(self, wanted: dict[str, ChildSpec]) -> None:
         """Touch only those whose settings differ: tuned where that will do, else ended and started anew."""
@@ -174,8 +180,9 @@ class Supervisor:
         """Those who have left make room."""
         gone = [member for member in self._members.values() if member.leaving and not member.alive]
         for member in gone:
-            del self._members[member.spec.name]
-            if member.successor is not None:
+            if member.successor is None:
+                del self._members[member.spec.name]
+            else:  # in the same place: whoever shows the members shows them in this order
                 self._members[member.spec.name] = Member(spec=member.successor, limits=self._limits)
 
     def _carry_out(self, action: Action, now: float) -> None:

@@ -18,7 +18,14 @@ from websockets.exceptions import (
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from workers.camera.refusal import FINAL_RETRY_S, RETRY_AFTER_MAX_S, TRY_AGAIN_LATER_S, Refusal, classify
+from workers.camera.refusal import (
+    FINAL_RETRY_S,
+    RETRY_AFTER_MAX_S,
+    TRY_AGAIN_LATER_S,
+    Refusal,
+    classify,
+    unusable_answer,
+)
 
 WHERE = "wss://nvision.example/api/v1/object-detection"
 NOW = 1_800_000_000.0
@@ -32,7 +39,29 @@ def by_status(status: int, **headers: str) -> Refusal:
 def by_code(code: int | None) -> Refusal:
     received = None if code is None else Close(code, "words that may hold anything")
     kind = ConnectionClosedOK if code == 1000 else ConnectionClosedError
-    return classify(kind(received, None), WHERE, now=NOW)
+    return classify(kind(received, received, None if received is None else True), WHERE, now=NOW)
+
+
+@pytest.mark.parametrize("echoed", [True, False])
+@pytest.mark.parametrize(
+    ("code", "reason", "answer"),
+    [
+        (1011, "timeout", None),  # the library's keepalive
+        (1009, "bad_answer", "too_large"),
+        (1007, "bad_answer", "unreadable"),
+        (1002, "bad_answer", None),
+    ],
+)
+def test_what_we_end_ourselves(code: int, reason: str, answer: str | None, echoed: bool) -> None:  # noqa: FBT001
+    ours = Close(code, "")
+    error = ConnectionClosedError(ours if echoed else None, ours, False if echoed else None)
+    assert classify(error, WHERE, now=NOW).reason == reason
+    assert unusable_answer(error) == answer
+
+
+def test_the_services_own_word_about_size_is_no_answer_of_its() -> None:
+    theirs = Close(1009, "")
+    assert unusable_answer(ConnectionClosedError(theirs, theirs, rcvd_then_sent=True)) is None
 
 
 @pytest.mark.parametrize(
@@ -93,7 +122,7 @@ def test_retry_after(status: int, value: str, wait_s: float | None) -> None:
         (1011, "closed_1011", None, False),
         (1012, "closed_1012", None, False),
         (4000, "closed_4000", None, False),
-        (None, "closed_1006", None, False),
+        (None, "lost", None, False),
     ],
 )
 def test_close_codes(code: int | None, reason: str, wait_s: float | None, final: bool) -> None:  # noqa: FBT001
@@ -106,6 +135,7 @@ def test_close_codes(code: int | None, reason: str, wait_s: float | None, final:
     ("error", "reason", "final"),
     [
         (ssl.SSLCertVerificationError(1, "self-signed"), "certificate", True),
+        (ssl.SSLError(1, "wrong version number"), "tls", False),
         (TimeoutError(), "timeout", False),
         (ConnectionRefusedError(111, "refused"), "refused", False),
         (ConnectionResetError(104, "reset"), "network", False),

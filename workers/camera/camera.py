@@ -22,18 +22,20 @@ from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
 from workers.camera.capture import Capture
 from workers.camera.mailbox import Mailbox
-from workers.camera.uplink import Service, Uplink
+from workers.camera.pace import Pace
+from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
     from nvision_hub.broker.publisher import Stream
     from nvision_hub.config import Camera
     from nvision_hub.events import Sent
     from nvision_hub.wire import NvisionRequest
+    from workers.camera.dial import Service
 
 log = logging.getLogger("nvision_hub.camera")
 
 LOOP_WITHIN_S: Final = 10.0
-ANSWERS_WITHIN_S: Final = 2.0  # at a stop, for what is on its way
+ANSWERS_WITHIN_S: Final = 1.5  # at a stop, for what is on its way
 REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
 MEMORY_EVERY_S: Final = 10.0
 NAME_CHARACTERS: Final = 64
@@ -49,6 +51,7 @@ class CameraSettings:
     site: str
     service: Service
     stream: Stream
+    turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
 
 
 def retune(old: CameraSettings, new: CameraSettings) -> Command | None:
@@ -103,6 +106,7 @@ class _Worker:
             mailbox=mailbox,
             meter=self._meter,
             received=self._receive,
+            pace=Pace(file=self._settings.turns),
         )
         # A daemon: a thread that is stuck in a driver must not keep the process from ending.
         threading.Thread(target=self._capture.run, name="capture", daemon=True).start()
@@ -113,10 +117,10 @@ class _Worker:
         self._stop.set()
         if reporting.done():
             await self._uplink.drain(ANSWERS_WITHIN_S)
-            await self._publisher.drain(REDIS_WITHIN_S)
-        for task in (streaming, publishing, reporting):
-            task.cancel()
-        ends = await asyncio.gather(streaming, publishing, reporting, return_exceptions=True)
+        # One after the other, so that no result is handed on that nobody would count.
+        ends = [*await _ended(streaming)]
+        await self._publisher.drain(REDIS_WITHIN_S)
+        ends += await _ended(publishing, reporting)
         self._drained = True
         self._link.report(self._snapshot())
         for end in ends:
@@ -167,6 +171,7 @@ class _Worker:
         if state is not self._state:
             self._announce(state, error)
         meter = self._meter
+        meter.gauge("results_waiting", self._publisher.results_waiting)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         meter.gauge("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
         if now - self._memory_read > MEMORY_EVERY_S:
@@ -192,6 +197,7 @@ class _Worker:
             "last_result_at": self._last_result,
             "seen": self._seen,
             "last_frame_at": last_frame,
+            "last_frame_id": self._uplink.last_frame_id,
             "gop_s": self._capture.gop_s,
         }
 
@@ -209,6 +215,13 @@ class _Worker:
             },
         )
         self._state = state
+
+
+async def _ended(*tasks: asyncio.Task[None]) -> list[BaseException | None]:
+    """Cancel tasks; what each has ended with."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def private_memory_bytes() -> int:

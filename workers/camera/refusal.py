@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode
 
 # An account that is put right should be noticed without a restart, and ten minutes bother nobody.
 FINAL_RETRY_S: Final = 600.0
@@ -36,7 +37,7 @@ def classify(error: BaseException, where: str, *, now: float) -> Refusal:
             return _by_status(error, where, now)
         case ConnectionClosed():
             return _by_close_code(error, where)
-        case ssl.SSLError():
+        case ssl.SSLCertVerificationError():
             return Refusal(
                 reason="certificate",
                 sentence=f"{where} has a certificate that this machine does not trust; correct nvision.url, "
@@ -44,6 +45,8 @@ def classify(error: BaseException, where: str, *, now: float) -> Refusal:
                 wait_s=FINAL_RETRY_S,
                 final=True,
             )
+        case ssl.SSLError():
+            return Refusal(reason="tls", sentence=f"{where} does not speak TLS as it should; check nvision.url")
         case InvalidURI() | InvalidHandshake():
             return Refusal(reason="protocol", sentence=f"{where} does not speak WebSocket; correct nvision.url")
         case TimeoutError():
@@ -86,7 +89,9 @@ def _by_status(error: InvalidStatus, where: str, now: float) -> Refusal:
 
 
 def _by_close_code(error: ConnectionClosed, where: str) -> Refusal:
-    code = error.rcvd.code if error.rcvd else 1006
+    if error.rcvd is None or error.rcvd_then_sent is False:
+        return _cut_by_us(error, where)
+    code = error.rcvd.code
     match code:
         case 1008:
             return Refusal(
@@ -107,6 +112,28 @@ def _by_close_code(error: ConnectionClosed, where: str) -> Refusal:
             )
         case _:
             return Refusal(reason=f"closed_{code}", sentence=f"{where} ended the stream ({code})")
+
+
+def _cut_by_us(error: ConnectionClosed, where: str) -> Refusal:
+    """The service said no goodbye of its own: either we ended it, or the connection broke."""
+    match error.sent.code if error.sent else CloseCode.ABNORMAL_CLOSURE:
+        case CloseCode.INTERNAL_ERROR:  # of the library's keepalive
+            return Refusal(reason="timeout", sentence=f"{where} does not answer")
+        case CloseCode.MESSAGE_TOO_BIG | CloseCode.INVALID_DATA | CloseCode.PROTOCOL_ERROR:
+            return Refusal(reason="bad_answer", sentence=f"{where} sends what is no answer; check nvision.url")
+        case _:
+            return Refusal(reason="lost", sentence=f"{where} ended the stream without a word")
+
+
+def unusable_answer(error: BaseException) -> str | None:
+    """Why the message that ended a connection was lost, where it was a message that did."""
+    if isinstance(error, ConnectionClosed) and error.sent is not None and not error.rcvd_then_sent:
+        match error.sent.code:
+            case CloseCode.MESSAGE_TOO_BIG:
+                return "too_large"
+            case CloseCode.INVALID_DATA:
+                return "unreadable"
+    return None
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
