@@ -1,0 +1,38 @@
+"""Runs benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. Exit code 1 where a goal is missed.
+
+Goals are ratios wherever they can be: other work on the machine then falls on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Final
+
+from tests.bench import cpu, fleet, rates, start
+
+BENCHMARKS: Final = {"start": start.run, "rates": rates.run, "cpu": cpu.run, "fleet": fleet.run}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of nvision-hub.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where left out")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output instead of tables")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.names) - set(BENCHMARKS)):
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    reports = []
+    for name in arguments.names or BENCHMARKS:
+        report = BENCHMARKS[name](quick=arguments.quick)
+        reports.append(report)
+        if not arguments.json:
+            print(report.as_text(), flush=True)
+    if arguments.json:
+        print(json.dumps([report.as_json() for report in reports], indent=2))
+    return 0 if all(goal.met for report in reports for goal in report.goals) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

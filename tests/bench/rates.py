@@ -1,0 +1,117 @@
+"""Two cameras through the hub, beside the documentation's agent: rates, names, and how old pictures truly are.
+
+The age is that at the service: from the push of the picture whose number is burnt into the JPEG, to the moment the
+service had all of it. It holds the camera's server, the network and FFmpeg's parser (which lets go of a picture when
+the next begins: 40 ms at 25 a second), not only what the hub can see of itself.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.bench import bench, wait
+from tests.bench.report import Goal, Report, percentile
+from tests.support import clips, counter
+
+if TYPE_CHECKING:
+    from tests.support.recorder import Received, Recorder
+    from tests.support.rtsp import GstCamera
+
+CAMERAS: Final = {"h264-1080p": ("/h264", 5.0), "h265-720p": ("/h265", 2.0)}
+EDGE_S: Final = 10.0
+AGE_MOST_MS: Final = 80.0
+RATE_OFF_MOST: Final = 0.03
+
+
+def run(*, quick: bool) -> Report:
+    """All at once, on the same cameras, to the same service."""
+    seconds = 20.0 if quick else 60.0
+    report = Report(
+        name="rates",
+        columns=[
+            "agent",
+            "wanted /s",
+            "sent /s",
+            "pictures",
+            "torn",
+            "age p50, first 10 s",
+            "p99",
+            "age p50, last 10 s",
+            "p99",
+        ],
+    )
+    with bench() as own:
+        camera = own.cameras({"/h264": clips.H264_1080P, "/h265": clips.H265_720P})
+        recorder = own.recorder()
+        entries = [{"id": name, "url": camera.url(mount), "fps": fps} for name, (mount, fps) in CAMERAS.items()]
+        documented = own.contender(
+            "documented", recorder, camera=camera.url("/h264"), source_id="documented", fps=5.0, width=None
+        )
+        with own.hub(entries, recorder) as hub, documented:
+            for name in (*CAMERAS, "documented"):
+                recorder.wait_for(1, name, 30)
+            wait(seconds)
+            answered = {name: [event["frame_id"] for event in hub.events(name)] for name in CAMERAS}
+        for name, (mount, fps) in CAMERAS.items():
+            _judge(
+                report,
+                name=name,
+                mount=mount,
+                fps=fps,
+                camera=camera,
+                recorder=recorder,
+                answered=answered[name],
+            )
+        _judge(report, name="documented", mount="/h264", fps=5.0, camera=camera, recorder=recorder, answered=None)
+    return report
+
+
+def _judge(
+    report: Report,
+    *,
+    name: str,
+    mount: str,
+    fps: float,
+    camera: GstCamera,
+    recorder: Recorder,
+    answered: list[str] | None,
+) -> None:
+    # GStreamer's server begins with what it had before anyone watched, however old; that is not the agents' doing.
+    records = recorder.received(name)[2:]
+    seen = _seen(records, mount, camera, recorder)
+    torn = len(records) - len(seen)
+    ages = [(record.at, 1000 * (record.at - push.at)) for record, push in seen]
+    first = [age for at, age in ages if at - records[0].at <= EDGE_S]
+    last = [age for at, age in ages if records[-1].at - at <= EDGE_S]
+    rate = (len(records) - 1) / (records[-1].at - records[0].at)
+    edges = [percentile(first, 0.5), percentile(first, 0.99), percentile(last, 0.5), percentile(last, 0.99)]
+    report.rows.append(
+        [name, f"{fps:g}", f"{rate:.3f}", f"{len(records)}", f"{torn}", *(f"{age:.0f} ms" for age in edges)]
+    )
+    if answered is None:
+        return
+    serials = [push.serial for _, push in seen]
+    names = [record.frame_id for record in recorder.received(name)]
+    twice = len(names) - len(set(names)) + sum(later <= earlier for earlier, later in pairwise(serials))
+    strangers = sum(a != b for a, b in zip(answered, names, strict=False)) + max(0, len(answered) - len(names))
+    report.goals += [
+        Goal(what=f"{name}: rate off by", value=abs(rate / fps - 1), at_most=RATE_OFF_MOST),
+        Goal(what=f"{name}: pictures sent twice", value=twice, at_most=0),
+        Goal(what=f"{name}: torn pictures sent", value=torn, at_most=0),
+        Goal(what=f"{name}: events that are of no picture sent, in order", value=strangers, at_most=0),
+        Goal(what=f"{name}: age p99 in the first 10 s, ms", value=edges[1], at_most=AGE_MOST_MS),
+        Goal(what=f"{name}: age p99 in the last 10 s, ms", value=edges[3], at_most=AGE_MOST_MS),
+    ]
+
+
+def _seen(
+    records: list[Received], mount: str, camera: GstCamera, recorder: Recorder
+) -> list[tuple[Received, counter.Push]]:
+    unwrapper = counter.Unwrapper(camera.push_times(mount))
+    pairs = []
+    for record in records:
+        number = counter.of_jpeg(recorder.picture(record))
+        if number is not None:
+            pairs.append((record, unwrapper.find(number, record.at)))
+    return pairs
