@@ -10,6 +10,7 @@ import multiprocessing.process
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import warnings
@@ -68,16 +69,18 @@ class Child:
                 self._log = ChildLog(spec.name)
                 undo.callback(self._log.close)
                 undo.callback(self._log.forked)
-                unwanted = _open_descriptors()
-                for kept in (0, 1, 2, theirs.fileno(), *self._log.child_descriptors):
-                    unwanted.pop(kept, None)
+                before = _open_descriptors()
+                kept = {0, 1, 2, theirs.fileno(), *self._log.descriptors}
+                unwanted = {number: known for number, known in before.items() if number not in kept}
                 self._process = _FORK.Process(
                     target=_live, args=(spec, theirs, self._log, unwanted, os.getpid()), name=spec.name, daemon=False
                 )
-                with warnings.catch_warnings():
-                    # Python 3.12 and later warn of forking beside threads; `logs.py` says why it is safe here.
-                    warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-                    self._process.start()
+                try:
+                    _start(self._process)
+                except OSError:
+                    undo.close()  # at once, for without a free descriptor nobody can look around
+                    _close_pipes_made_since(before)
+                    raise
             undo.pop_all()
         self._log.forked()
 
@@ -170,21 +173,38 @@ class Child:
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn of forking beside threads; `logs.py` says why it is safe here.
+        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+        process.start()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    known = os.fstat(descriptor)
+    return known.st_dev, known.st_ino
+
+
 def _open_descriptors() -> Descriptors:
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the directory's own, or a log thread's that has just ended
-            known = os.fstat(int(entry.name))
-            found[int(entry.name)] = (known.st_dev, known.st_ino)
+        with contextlib.suppress(OSError):  # the one that lists them, or a log thread's that has just ended
+            found[int(entry.name)] = _identity(int(entry.name))
     return found
+
+
+def _close_pipes_made_since(before: Descriptors) -> None:
+    """After a fork that failed: multiprocessing forgets the pipes it had made for it."""
+    for descriptor, known in _open_descriptors().items():
+        if before.get(descriptor) != known and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
 
 
 def _close_descriptors(unwanted: Descriptors) -> None:
     """Close what is still what it was: a number may have been freed by a thread, and given to our own sentinel."""
     for descriptor, known in unwanted.items():
         with contextlib.suppress(OSError):
-            now = os.fstat(descriptor)
-            if (now.st_dev, now.st_ino) == known:
+            if _identity(descriptor) == known:
                 os.close(descriptor)
 
 

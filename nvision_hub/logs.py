@@ -15,14 +15,11 @@ import logging
 import multiprocessing
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from multiprocessing_logging import MultiProcessingHandler
 
 from nvision_hub.errors import redact
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 log = logging.getLogger("nvision_hub.logs")
 
@@ -138,9 +135,9 @@ class ChildLog:
             raise OSError(errno.EAGAIN, "no thread for a child's log") from error
 
     @property
-    def child_descriptors(self) -> Iterable[int]:
-        """What the child must keep open, until `enter_child` closes what it does not need."""
-        return (self._handler.queue._writer.fileno(), self._handler.queue._reader.fileno())
+    def descriptors(self) -> tuple[int, int]:
+        """Its two ends, of which `enter_child` and `forked` each close one."""
+        return self._handler.queue._reader.fileno(), self._handler.queue._writer.fileno()
 
     def enter_child(self) -> None:
         """In the child: this pipe is the only way out for records."""

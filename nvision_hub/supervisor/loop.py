@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
 import signal
 import socket
@@ -208,7 +207,7 @@ class Supervisor:
         try:
             child = Child(member.spec)
         except OSError as error:  # out of processes, threads, memory or descriptors
-            member.put_off(os.strerror(error.errno or 0), now)
+            member.put_off(error, now)
             return
         self._children[name] = child
         self._selector.register(child.sentinel, selectors.EVENT_READ, (name, "ended"))

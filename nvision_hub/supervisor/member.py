@@ -5,7 +5,9 @@ All times are monotonic seconds and are given by the caller, so that tests repla
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from nvision_hub.status import Status
 
 log = logging.getLogger("nvision_hub.supervisor")
+
+# What a person does about a machine that cannot start one more process.
+_MENDS: Final = {
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, or LimitNOFILE= of its service)",
+    errno.ENFILE: "raise the machine's limit of open files (`sysctl fs.file-max`)",
+    errno.EAGAIN: "raise the limit of processes (`ulimit -u`, or TasksMax= of its service)",
+    errno.ENOMEM: "give the machine more memory, or run fewer cameras",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,13 +122,15 @@ class Member:
         self.heard = self.judged_from = now
         self.enter(Phase.RUNNING, now)
 
-    def put_off(self, why: str, now: float) -> None:
+    def put_off(self, error: OSError, now: float) -> None:
         """It could not be forked, which is the machine's failure and none of its own."""
         self.tried = now if self.tried is None else self.tried
         delay = self.limits.no_room_pause_s * self.backoff.rng.uniform(0.5, 1.5)
         self.due = now + delay
         self.enter(Phase.WAITING, now)
-        log.error("%s could not be started: %s; tried again in %.1f s", self.spec.name, why, delay)
+        number = error.errno or 0
+        why = f"{os.strerror(number)}; {_MENDS.get(number, 'mend that, or run fewer cameras')}"
+        log.error("%s could not be started: %s (tried again in %.1f s)", self.spec.name, why, delay)
 
     def reported(self, status: Status, now: float) -> None:
         """A status has arrived. A worker that goes on working is healthy, though its camera may not be."""

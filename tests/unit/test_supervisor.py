@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 TICK_S = 0.25
 LIMITS = Limits()
 SIGKILL = -9
+NO_MEMORY = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 def nothing(_settings: Any, _link: Link) -> None:
@@ -155,7 +158,7 @@ def test_a_stage_that_never_gets_ready_holds_nobody_back_for_long() -> None:
     "ending",
     [
         pytest.param(lambda fleet: fleet.exit("m0"), id="crashes"),
-        pytest.param(lambda fleet: fleet["m0"].put_off("no memory", fleet.now), id="cannot be forked"),
+        pytest.param(lambda fleet: fleet["m0"].put_off(NO_MEMORY, fleet.now), id="cannot be forked"),
         pytest.param(lambda fleet: fleet.carry_out(Kill("m0", "stuck in a driver")), id="does not die"),
     ],
 )
@@ -281,7 +284,7 @@ def test_a_kill_of_ours_is_a_crash_whatever_the_exit_code() -> None:
 def test_a_start_that_the_machine_refuses_is_no_crash() -> None:
     fleet = Replay(0)
     for _ in range(20):
-        fleet["m0"].put_off("Cannot allocate memory", fleet.now)
+        fleet["m0"].put_off(NO_MEMORY, fleet.now)
         assert 0 < fleet["m0"].due - fleet.now <= 1.5 * LIMITS.no_room_pause_s
         fleet.now = fleet["m0"].due
     fleet.turn()
@@ -444,6 +447,36 @@ def test_a_stop_ends_though_the_kernel_cannot_end_a_child() -> None:
     assert {member.phase for member in fleet.members} == {Phase.KILLED}
 
 
+# Leaving, while the others go on
+
+
+def test_who_is_to_leave_is_ended_step_by_step_and_not_started_again() -> None:
+    fleet = started(0, 0)
+    fleet["m0"].leave(None)
+    began = fleet.now
+    fleet.until(lambda: fleet["m0"].phase is Phase.KILLED, 10)
+    assert [action for _, action in fleet.done[-3:]] == [
+        Drain("m0"),
+        Terminate("m0"),
+        Kill("m0", "it did not stop when asked"),
+    ]
+    assert fleet.now - began <= LIMITS.drain_s + LIMITS.terminate_s + 5 * TICK_S
+    fleet.exit("m0", SIGKILL)
+    assert fleet["m0"].phase is Phase.ENDED
+    assert fleet.turn() == []
+    assert (fleet["m0"].restarts, fleet.running) == (0, {"m1"})
+
+
+def test_one_that_waits_to_be_started_leaves_at_once_and_holds_nobody_back() -> None:
+    fleet = Replay(0, 1)
+    fleet.turn()
+    fleet.exit("m0")
+    fleet["m0"].leave(None)
+    fleet.turn()
+    assert fleet.running == {"m1"}
+    assert not fleet["m0"].alive
+
+
 # Any history
 
 STEPS = st.lists(
@@ -453,6 +486,7 @@ STEPS = st.lists(
         st.tuples(st.just("report"), st.integers(0, 3), st.booleans(), st.floats(-100.0, 0.0)),
         st.tuples(st.just("refuse"), st.integers(0, 3)),
         st.tuples(st.just("excuse")),
+        st.tuples(st.just("leave"), st.integers(0, 3)),
         st.tuples(st.just("stop"), st.booleans()),
     ),
     max_size=60,
@@ -488,9 +522,11 @@ def apply(fleet: Replay, step: Any) -> None:
         case "report", number, ready, moved if fleet.members[number].alive:
             fleet.report(f"m{number}", ready=ready, capture=Promise(at=fleet.now + moved, within_s=10.0))
         case "refuse", number if fleet.members[number].phase is Phase.WAITING and fleet.stopping is None:
-            fleet.members[number].put_off("no memory", fleet.now)
+            fleet.members[number].put_off(NO_MEMORY, fleet.now)
         case ("excuse",):
             for member in fleet.members:
                 member.excused(fleet.now)
+        case "leave", number:
+            fleet.members[number].leave(None)
         case "stop", hurry if not hurry or fleet.stopping is not None:
             fleet.stop(hurry=hurry)
