@@ -7,6 +7,7 @@ stdout, logs and errors to stderr. Nothing below this package prints.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -92,6 +93,8 @@ def verbs(invocation: Invocation, *, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; its exit code. `arguments` are those of the process where None."""
     invocation = Invocation()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks is no reason to fail
     try:
         code = _invoke(sys.argv[1:] if arguments is None else arguments, invocation)
         sys.stdout.flush()

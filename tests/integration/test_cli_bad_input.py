@@ -192,7 +192,7 @@ def test_probe_says_what_is_wrong_with_a_camera(
     wrong = command.run("probe", address, "--password-stdin", cwd=tmp_path, stdin="canary\n")
     refused(wrong, 69, "refused the user name or password", "rtsp://***@127.0.0.1")
     assert "canary" not in wrong.stderr
-    refused(command.run("probe", f"rtsp://127.0.0.1:{camera.port}/cam", cwd=tmp_path), 69, "refused the user name")
+    refused(command.run("probe", f"rtsp://127.0.0.1:{camera.port}/cam", cwd=tmp_path), 69, "user name and password")
     missing = command.run("probe", f"{address}2", "--password-env", "SECRET", cwd=tmp_path, env={"SECRET": PASSWORD})
     refused(missing, 69, "does not exist there", "correct the path")
     with socket.create_server(("127.0.0.1", 0)) as gone:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 _STOP_S: Final = 15.0
-_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PROGRAM: Final = (sys.executable, "-m", "nvision_hub")
 
 
@@ -96,7 +96,8 @@ class Running:
     @property
     def screen(self) -> str:
         """The terminal's text without its colours and movements: every picture it has shown, one after another."""
-        return _ANSI.sub("", self.out)
+        # A carriage return alone goes back to where the next picture begins.
+        return _ANSI.sub("", self.out).replace("\r\n", "\n").replace("\r", "\n")
 
     def wait_for(self, condition: Callable[[], object], within_s: float = 30.0) -> None:
         """Wait for output until the condition holds."""
