@@ -12,7 +12,7 @@ from tests.support import clips
 if TYPE_CHECKING:
     from tests.support.recorder import Recorder
 
-SETTLE_S: Final = 4.0  # until a GOP is known and a decoder's threads are up
+SETTLE_S: Final = 3.0  # until a GOP is known and a decoder's threads are up
 
 
 @dataclass(frozen=True, kw_only=True)
