@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import termios
@@ -117,7 +118,7 @@ def test_a_camera_that_ended() -> None:
     assert row(one).state == "stopped"
     assert row(one).sent == 100
     no_room = member()
-    no_room.put_off("too many open files", NOW)
+    no_room.put_off(OSError(errno.EMFILE, "Too many open files"), NOW)
     assert "could not be started; tried again in " in (row(no_room).trouble or "")
     wrong = member()
     wrong.started(PID, NOW)
