@@ -51,6 +51,8 @@ class Hub(Server):
     folder: Path
     prefix: Sequence[str] = ()  # a command that starts it in surroundings of its making, and becomes it
     env: Mapping[str, str] = field(default_factory=dict)  # on top of this process's
+    # Called with the members, as reported, at each report.
+    heard: Callable[[dict[str, Any]], None] = lambda _members: None
     process: subprocess.Popen[str] = field(init=False)
     addresses: dict[str, Any] = field(default_factory=dict)
     _members: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Hub(Server):
             told = json.loads(line)
             with self._news:
                 self.addresses = told.get("addresses", self.addresses)
+                self.heard(told.get("members", {}))
                 for name, member in told.get("members", {}).items():
                     self._members[name] = member
                     state = (member["status"] or {}).get("state")
@@ -113,10 +116,15 @@ class Hub(Server):
         """Wait until so many of a camera's results have been published, by its worker's own count."""
         self.wait_until(lambda: self.camera(camera).total("results_published_total") >= count, deadline_s)
 
+    def status(self, camera: str) -> dict[str, Any]:
+        """A camera's last status as it was reported; empty before its first."""
+        status: dict[str, Any] = self._members.get(f"camera:{camera}", {}).get("status") or {}
+        return status
+
     def camera(self, camera: str) -> CameraNow:
         """What is known of a camera now; all zero and `starting` before its first report."""
         member = self._members.get(f"camera:{camera}", {})
-        status = member.get("status") or {}
+        status = self.status(camera)
         metrics = {}
         for name, labels, value in (
             *status.get("metrics", {}).get("counters", ()),
@@ -136,6 +144,24 @@ class Hub(Server):
     def members(self) -> list[str]:
         """The names of all children."""
         return list(self._members)
+
+    def restarts(self) -> dict[str, int]:
+        """How often each child has been started again."""
+        return {name: member["restarts"] for name, member in self._members.items()}
+
+    def member_pid(self, name: str) -> int:
+        """The process of a child that lives."""
+        pid = self._members[name]["pid"]
+        assert isinstance(pid, int)
+        return pid
+
+    def change(self, cameras: Sequence[dict[str, Any]]) -> None:
+        """Put other cameras into its cameras.yaml, in one step."""
+        file = self.folder / "cameras.yaml"
+        content = json.loads(file.read_text(encoding="utf-8")) | {"cameras": list(cameras)}
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        new.replace(file)
 
     def states(self, camera: str) -> list[str]:
         """The states that a camera has been seen in, in order."""

@@ -60,6 +60,7 @@ class Recorder(Server):
 
     folder: Path
     behaviour: dict[str, Any] = field(default_factory=dict)
+    certificate: Path | None = None  # a PEM file with its key: then it speaks TLS
     port: int = 0
     process: subprocess.Popen[str] = field(init=False)
 
@@ -67,7 +68,15 @@ class Recorder(Server):
         """Start it, or start it again on the port it had; what it wrote down before is kept."""
         config = self.folder / "recorder.json"
         config.write_text(
-            json.dumps({"port": self.port, "folder": str(self.folder), "behaviour": self.behaviour}), encoding="utf-8"
+            json.dumps(
+                {
+                    "port": self.port,
+                    "folder": str(self.folder),
+                    "behaviour": self.behaviour,
+                    "certificate": self.certificate and str(self.certificate),
+                }
+            ),
+            encoding="utf-8",
         )
         self.process = subprocess.Popen(
             [sys.executable, _PROGRAM, config], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -94,7 +103,7 @@ class Recorder(Server):
     @property
     def url(self) -> str:
         """What `nvision.url` is to be: the base address."""
-        return f"ws://127.0.0.1:{self.port}/api"
+        return f"{'wss' if self.certificate else 'ws'}://127.0.0.1:{self.port}/api"
 
     def received(self, source_id: str | None = None) -> list[Received]:
         """The messages so far, of one camera or of all, in the order they came."""

@@ -2,7 +2,9 @@
 
 Usage: `python recorder_server.py CONFIG`, where CONFIG is a JSON file:
 
-    {"port": 0, "folder": "<dir>", "behaviour": {...}}
+    {"port": 0, "folder": "<dir>", "behaviour": {...}, "certificate": null}
+
+With a certificate, a PEM file that holds its key too, it speaks TLS.
 
 Prints one line of JSON, `{"port": N}`, once it accepts connections; ends on SIGTERM. A line on standard input, a JSON
 object with the fields of `Behaviour` that change, is obeyed at once and answered by an empty line. In `folder`:
@@ -21,6 +23,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -50,13 +53,16 @@ class Behaviour:
     latency_s: float = 0.0  # from a message to its answer
     status: int = 101  # of a handshake; anything but 101 refuses it
     headers: tuple[tuple[str, str], ...] = ()  # of a refusal
-    close_code: int | None = (
-        None  # close every connection so: those there are now, and each new one at its first message
-    )
-    answer: str = "detection"  # or none, without_ids, unknown_frame, garbage, text, not_a_number, many_names
+    # Close every connection so: those there are now, and each new one at its first message, or at once.
+    close_code: int | None = None
+    close_at_once: bool = False
+    # or none, without_ids, unknown_frame, garbage, text, not_a_number, many_names, twice, unknown_enum, oversize
+    answer: str = "detection"
+    oversize_bytes: int = 0  # of a picture that comes back, for `oversize`
+    keep_pictures: bool = True
 
 
-def answer(request: NvisionRequest, kind: str) -> bytes | str | None:
+def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes | str | None:
     """What is said of a picture: one person in its upper left corner, unless ordered otherwise."""
     if kind == "none":
         return None
@@ -69,6 +75,8 @@ def answer(request: NvisionRequest, kind: str) -> bytes | str | None:
         result.source_id = result.frame_id = ""
     if kind == "unknown_frame":
         result.frame_id = "nobody-sent-this"
+    if kind == "oversize":
+        result.raw_data = bytes(oversize_bytes)
     found = ObjectDetection(
         name="person",
         parent="human",
@@ -80,6 +88,8 @@ def answer(request: NvisionRequest, kind: str) -> bytes | str | None:
         result.detected_objects.extend(
             ObjectDetection(name=f"{request.frame_id} {number} " + "x" * 1000) for number in range(200)
         )
+    if kind == "unknown_enum":  # an encoding, and a field, that nobody has heard of
+        return b"\x08\x2a" + result.SerializeToString() + b"\xfa\x01\x01x"
     return result.SerializeToString()
 
 
@@ -113,6 +123,8 @@ class Recorder:
     async def serve(self, connection: ServerConnection) -> None:
         self._open.add(connection)
         with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
+            if self.behaviour.close_at_once and self.behaviour.close_code is not None:
+                await connection.close(self.behaviour.close_code)
             while True:
                 data = await connection.recv(decode=False)
                 at = time.monotonic()
@@ -137,17 +149,19 @@ class Recorder:
             "offset": self._pictures.tell(),
             "size": len(request.raw_data),
         }
-        self._pictures.write(request.raw_data)
+        if self.behaviour.keep_pictures:
+            self._pictures.write(request.raw_data)
         self._messages.write(json.dumps(line) + "\n")
 
     async def _answer(self, connection: ServerConnection, request: NvisionRequest) -> None:
         behaviour = self.behaviour
         if behaviour.latency_s:
             await asyncio.sleep(behaviour.latency_s)
-        message = answer(request, behaviour.answer)
+        message = answer(request, behaviour.answer, behaviour.oversize_bytes)
         if message is not None:
             with contextlib.suppress(ConnectionClosed):  # nobody is left to hear it
-                await connection.send(message)
+                for _ in range(2 if behaviour.answer == "twice" else 1):
+                    await connection.send(message)
 
     async def obey(self, line: str) -> None:
         orders = json.loads(line)
@@ -164,6 +178,10 @@ def _select(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Su
 async def main(config: dict[str, Any]) -> None:
     recorder = Recorder(Path(config["folder"]), Behaviour(**config["behaviour"]))
     loop = asyncio.get_running_loop()
+    tls = None
+    if config.get("certificate"):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(config["certificate"])
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     orders = asyncio.StreamReader()
@@ -172,6 +190,7 @@ async def main(config: dict[str, Any]) -> None:
         recorder.serve,
         "127.0.0.1",
         config["port"],
+        ssl=tls,
         process_request=recorder.shake_hands,
         select_subprotocol=_select,
         compression=None,

@@ -1,0 +1,87 @@
+"""The account of pictures and results, read from a worker's metrics, and whether it balances to the unit.
+
+    frames_sent_total      = frames_answered_total + frames_unanswered_total{reason} + frames_in_flight
+    results_received_total = results_published_total + results_lost_total{reason} + results_waiting
+
+Each side of both holds in every single status, since a worker takes it between two steps of its event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """One worker's account at one moment, or the sum of several."""
+
+    sent: int = 0
+    answered: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)  # by reason
+    in_flight: int = 0
+    received: int = 0
+    published: int = 0
+    lost: Counter[str] = field(default_factory=Counter)  # by reason
+    waiting: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # pictures that were never sent, by reason
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> Ledger:
+        """From `Status.metrics`."""
+        ledger = cls()
+        totals = {
+            "frames_sent_total": "sent",
+            "frames_answered_total": "answered",
+            "results_received_total": "received",
+            "results_published_total": "published",
+            "frames_in_flight": "in_flight",
+            "results_waiting": "waiting",
+        }
+        by_reason = {
+            "frames_unanswered_total": ledger.unanswered,
+            "results_lost_total": ledger.lost,
+            "frames_dropped_total": ledger.dropped,
+        }
+        for name, labels, value in (*metrics.get("counters", ()), *metrics.get("gauges", ())):
+            if name in totals:
+                setattr(ledger, totals[name], int(value))
+            elif name in by_reason:
+                by_reason[name][labels["reason"]] += int(value)
+        return ledger
+
+    def __add__(self, other: Ledger) -> Ledger:
+        return Ledger(
+            sent=self.sent + other.sent,
+            answered=self.answered + other.answered,
+            unanswered=self.unanswered + other.unanswered,
+            in_flight=self.in_flight + other.in_flight,
+            received=self.received + other.received,
+            published=self.published + other.published,
+            lost=self.lost + other.lost,
+            waiting=self.waiting + other.waiting,
+            dropped=self.dropped + other.dropped,
+        )
+
+    @property
+    def frames_off(self) -> int:
+        """Pictures that the account has lost sight of (or has twice, where negative): 0 where it balances."""
+        return self.sent - self.answered - self.unanswered.total() - self.in_flight
+
+    @property
+    def results_off(self) -> int:
+        """The same of results."""
+        return self.received - self.published - self.lost.total() - self.waiting
+
+    @property
+    def balanced(self) -> bool:
+        return self.frames_off == self.results_off == 0
+
+    @property
+    def settled(self) -> bool:
+        """Balanced, and nothing is under way any more."""
+        return self.balanced and self.in_flight == self.waiting == 0
