@@ -82,8 +82,7 @@ class Supervisor:
             members = list(self._members.values())
             self._excuse(members, now - turned, now)
             turned = now
-            for action in decide(members, now, self._stopping, self._limits):
-                self._carry_out(action, now)
+            all_done = self._act(decide(members, now, self._stopping, self._limits), now)
             if over(members, now, self._stopping, self._limits):
                 self._show(members)  # their last words
                 return
@@ -91,9 +90,17 @@ class Supervisor:
                 shown = now
                 self._show(members)
                 self._ask_for_change(asked=False)
-            self._take_in(woken)
+            self._take_in(woken, TICK_S if all_done else 0.0)
             self._heed_signals()
             self._succeed()
+
+    def _act(self, actions: Sequence[Action], now: float) -> bool:
+        """Carry out what a tick has time for; False where some is left, which is then decided anew."""
+        for action in actions:
+            if time.monotonic() - now > TICK_S:  # a hundred forks take seconds, and meanwhile nobody is heard
+                return False
+            self._carry_out(action, now)
+        return True
 
     def _excuse(self, members: Sequence[Member], gap_s: float, now: float) -> None:
         """Stopped by Ctrl-Z or with its machine, the supervisor heard no one, and must take no one for dead."""
@@ -111,20 +118,28 @@ class Supervisor:
             log.exception("the members can no longer be shown")
             self._watch = None
 
-    def _take_in(self, woken: socket.socket) -> None:
-        """Wait for news, a tick at most: statuses, deaths, signals."""
+    def _take_in(self, woken: socket.socket, within_s: float) -> None:
+        """Wait for news that may call for action, `within_s` at most. A status alone calls for none."""
         # A process whose grandchild lives on never closes its sentinel; one that is on its way out is asked for anyway.
         ended = {name for name in self._children if self._members[name].phase is not Phase.RUNNING}
-        for key, _ in self._selector.select(TICK_S):
-            if key.data is None:
-                with contextlib.suppress(BlockingIOError):
-                    woken.recv(1024)
-                continue
-            name, what = key.data
-            if what == "ended":
-                ended.add(name)
-            else:
-                self._hear(name)
+        deadline = time.monotonic() + within_s
+        news = False
+        while not news:
+            left_s = deadline - time.monotonic()
+            for key, _ in self._selector.select(max(0.0, left_s)):
+                match key.data:
+                    case None:
+                        with contextlib.suppress(BlockingIOError):
+                            woken.recv(1024)
+                        news = True
+                    case name, "ended":
+                        ended.add(name)
+                        news = True
+                    case name, _:
+                        was_ready = self._members[name].ready
+                        self._hear(name)
+                        news = news or self._members[name].ready != was_ready
+            news = news or left_s <= 0
         for name in ended:
             self._reap(name)
 
