@@ -8,6 +8,8 @@ settings.load_profile("hub")
 pytest_plugins = [
     "tests.support.command",
     "tests.support.rtsp",
+    "tests.support.line",
+    "tests.support.watching",
     "tests.support.http_camera",
     "tests.support.recorder",
     "tests.support.hub",

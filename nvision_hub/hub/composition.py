@@ -90,6 +90,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
             site=config.site,
             service=_service(camera.nvision, local),
             stream=stream,
+            dial_dir=config.state_dir / "dial",
             turns=config.state_dir / "uplink-turns",
         )
         children.append(

@@ -21,8 +21,10 @@ from nvision_hub.events import Origin, new_id, result_event
 from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
 from workers.camera.capture import Capture
+from workers.camera.limits import cap_memory
 from workers.camera.mailbox import Mailbox
 from workers.camera.pace import Pace
+from workers.camera.turnstile import Turnstile
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class CameraSettings:
     site: str
     service: Service
     stream: Stream
+    dial_dir: Path | None = None  # where the hub's cameras take turns to be dialled; None: dialled at once
     turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
 
 
@@ -71,6 +74,7 @@ def retune(old: CameraSettings, new: CameraSettings) -> Command | None:
 
 def run(settings: CameraSettings, link: Link) -> int:
     """Stream the camera until asked to end."""
+    cap_memory()
     return asyncio.run(_Worker(settings, link).live())
 
 
@@ -98,7 +102,14 @@ class _Worker:
         camera = self._settings.camera
         mailbox = Mailbox()
         self._publisher = Publisher(self._settings.stream, self._meter)
-        self._capture = Capture(camera=camera, meter=self._meter, deliver=mailbox.put, stop=self._stop)
+        dial_dir = self._settings.dial_dir
+        self._capture = Capture(
+            camera=camera,
+            meter=self._meter,
+            deliver=mailbox.put,
+            stop=self._stop,
+            turnstile=None if dial_dir is None else Turnstile(dial_dir),
+        )
         self._uplink = Uplink(
             service=self._settings.service,
             source_id=camera.id,

@@ -12,14 +12,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.backoff import Backoff
 from nvision_hub.errors import UnavailableError
 from nvision_hub.status import CameraState, Promise
 from workers.camera.encoder import EncodeError, Encoder
 from workers.camera.mailbox import Frame
 from workers.camera.media_clock import MediaClock
 from workers.camera.planner import LATE_S, Planner, Verdict
-from workers.camera.source import SourceError, open_source
+from workers.camera.retries import Retries
+from workers.camera.source import OPEN_WITHIN_S, SourceError, open_source
 
 if TYPE_CHECKING:
     import threading
@@ -28,22 +28,13 @@ if TYPE_CHECKING:
     from nvision_hub.config import Camera
     from nvision_hub.status import Meter
     from workers.camera.source import Packet, Source
+    from workers.camera.turnstile import Turnstile
 
 log = logging.getLogger("nvision_hub.camera")
 
-# Beyond the longest wait inside FFmpeg (opening, reading), the thread itself is stuck.
-STUCK_MARGIN_S: Final = 15.0
-
-
-def backoff_for(state: CameraState) -> Backoff:
-    """How often to try again: a refused password never at a pace that locks the hub out (3 a minute at most)."""
-    match state:
-        case CameraState.AUTH_FAILED:
-            return Backoff(first_s=20.0, cap_s=300.0)
-        case CameraState.NOT_FOUND | CameraState.UNSUPPORTED:
-            return Backoff(first_s=5.0, cap_s=120.0)
-        case _:
-            return Backoff(first_s=0.5, cap_s=8.0)
+# FFmpeg may take the time to open twice, to connect and to find out what comes; a source that is asked for every
+# picture sleeps as long as these are apart. Beyond that the thread is stuck.
+STUCK_MARGIN_S: Final = 5.0
 
 
 @dataclass(kw_only=True)
@@ -54,6 +45,7 @@ class Capture:
     meter: Meter
     deliver: Callable[[Frame], bool]  # True where a frame that was never taken is overwritten
     stop: threading.Event
+    turnstile: Turnstile | None = None  # None: dialled at once
     state: CameraState = CameraState.CONNECTING
     error: str | None = None
     progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
@@ -62,6 +54,9 @@ class Capture:
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
         self.fps = self.camera.fps
+        self._retries = Retries()
+        self._pictured = self.progress  # monotonic seconds of the last picture, or of the stream's beginning
+        self._broken: str | None = None  # what is wrong with every picture since the last good one
         self._encoder = Encoder(quality=self.camera.jpeg_quality, max_width=self.camera.max_width)
 
     def tune(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
@@ -71,20 +66,17 @@ class Capture:
 
     def promise(self) -> Promise:
         """How long the thread may show no progress."""
-        return Promise(at=self.progress, within_s=max(self.camera.stall_timeout, 10.0) + STUCK_MARGIN_S)
+        opening_s = 2 * max(self.camera.stall_timeout, OPEN_WITHIN_S)
+        return Promise(at=self.progress, within_s=max(opening_s, 1 / self.fps) + STUCK_MARGIN_S)
 
     def run(self) -> None:
         """Until `stop` is set."""
-        backoff, kind = backoff_for(CameraState.UNREACHABLE), CameraState.UNREACHABLE
         while not self.stop.is_set():
-            self._enter(CameraState.CONNECTING)
             try:
-                self._stream(backoff)
+                self._stream()
             except (SourceError, UnavailableError) as error:
                 state = error.state if isinstance(error, SourceError) else CameraState.UNSUPPORTED
-                if kind is not state:
-                    backoff, kind = backoff_for(state), state
-                self._fail(state, str(error), backoff.next_s())
+                self._fail(state, str(error), self._retries.next_s(state))
         self._enter(CameraState.STOPPED)
 
     def _enter(self, state: CameraState) -> None:
@@ -102,9 +94,18 @@ class Capture:
         while not self.stop.wait(min(5.0, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
             self.progress = time.monotonic()
 
-    def _stream(self, backoff: Backoff) -> None:
-        source = open_source(self.camera)
+    def _open(self) -> Source | None:
+        """The camera, dialled when it is its turn; None where a stop came first."""
+        with self.turnstile.passed(self.stop) if self.turnstile else contextlib.nullcontext():
+            self.progress = time.monotonic()
+            return None if self.stop.is_set() else open_source(self.camera)
+
+    def _stream(self) -> None:
+        source = self._open()
+        if source is None:
+            return
         with contextlib.closing(source):
+            self._pictured = time.monotonic()
             clock, planner = MediaClock(), Planner(self.fps)
             held: list[Packet] = []
             for packet in source.packets():
@@ -127,7 +128,21 @@ class Capture:
                         self._decode(source, each, clock, planner)
                     held.clear()
                     if self.state is CameraState.STREAMING:
-                        backoff.healthy(self.progress)
+                        self._retries.healthy(self.progress)
+                self._check_pictures(packet.arrived)
+
+    def _check_pictures(self, now: float) -> None:
+        """Give up a stream that comes and shows nothing: no keyframe, nothing whole, or nothing that is a picture."""
+        without_s = now - self._pictured
+        if without_s > max(2 * self.camera.stall_timeout, 3 / self.fps, 2 * (self.gop_s or 0.0)):
+            broken, self._broken = self._broken, None
+            if broken is not None:
+                raise SourceError(CameraState.UNSUPPORTED, f"{self.camera.address.shown}: {broken}")
+            raise SourceError(
+                CameraState.STALLED,
+                f"{self.camera.address.shown} sends data, but no whole picture for {without_s:.0f} s; "
+                "check the network to it, or set a shorter keyframe interval in the camera",
+            )
 
     def _decode(self, source: Source, packet: Packet, clock: MediaClock, planner: Planner) -> None:
         for media_s, picture in source.decode(packet):
@@ -146,9 +161,11 @@ class Capture:
     def _deliver(self, picture: Any, at: float) -> None:
         try:
             jpeg = self._encoder.encode(picture)
-        except EncodeError:
+        except EncodeError as error:
+            self._broken = str(error)
             self.meter.count("frames_dropped_total", reason="broken")
             return
+        self._pictured, self._broken = time.monotonic(), None
         if self.state is not CameraState.STREAMING:
             self.error = None
             self._enter(CameraState.STREAMING)

@@ -16,6 +16,7 @@ import simplejpeg
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from nvision_hub.errors import HubError
+from workers.camera.limits import MAX_PIXELS
 
 _JPEG_PLANES: Final = "yuvj420p"
 
@@ -55,6 +56,8 @@ class Encoder:
             height, width = simplejpeg.decode_jpeg_header(data)[:2]
         except ValueError as error:
             raise EncodeError("the camera sent a JPEG that is broken") from error
+        if width * height > MAX_PIXELS:
+            raise EncodeError(f"the camera sent a JPEG of {width} x {height} pixels, which is beyond any camera")
         if self._size(width, height) == (width, height):
             return Jpeg(data=data, width=width, height=height)
         if self._jpeg_decoder is None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from workers.camera.source.snapshot import SnapshotSource
 from workers.camera.source.source import Packet, Source, SourceError, StreamFacts
-from workers.camera.source.stream import StreamSource
+from workers.camera.source.stream import OPEN_WITHIN_S, StreamSource
 from workers.camera.source.usb import UsbSource
 
 if TYPE_CHECKING:
     from nvision_hub.config import Camera
 
-__all__ = ["Packet", "Source", "SourceError", "StreamFacts", "open_source"]
+__all__ = ["OPEN_WITHIN_S", "Packet", "Source", "SourceError", "StreamFacts", "open_source"]
 
 
 def open_source(camera: Camera) -> Source:

@@ -56,7 +56,7 @@ class Source(Protocol):
     def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
         """The `Picture`s that this packet completes, each with its media time. Packets come in stream order.
 
-        A picture is None where only a part of it arrived.
+        A picture is None where only a part of it arrived and it is better not shown.
         """
 
     def close(self) -> None:

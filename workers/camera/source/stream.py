@@ -6,15 +6,20 @@ Options are those of FFmpeg 8; PyAV passes unknown ones over in silence, so each
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 
 import av
 import av.error
 
 from nvision_hub.status import CameraState
+from workers.camera.limits import MAX_PIXELS
 from workers.camera.source.faults import classify
+from workers.camera.source.rtsp_handshake import USER_AGENT, greet
 from workers.camera.source.source import Packet, SourceError, StreamFacts
+from workers.camera.source.torn import TornPictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
 
     from nvision_hub.config import Camera
 
-OPEN_WITHIN_S: Final = 10.0
+OPEN_WITHIN_S: Final = 10.0  # or `stall_timeout`, where that is longer: a slow camera opens slowly, too
+_FFMPEG_OPEN_MIN_S: Final = 2.0
+_USERINFO_MAX_BYTES: Final = 127  # libavformat, rtsp.c: `char auth[128]`; what is longer is cut off in silence
 JPEG_CODECS: Final = frozenset({"mjpeg", "mjpegb"})
 FILE_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,mjpeg"
 
@@ -37,11 +44,16 @@ class StreamSource:
         self._address = camera.address
         self._looped = camera.address.kind == "file"
         self._stall_s = camera.stall_timeout
+        open_s = max(OPEN_WITHIN_S, camera.stall_timeout)
+        began = time.monotonic()
+        place = self._place(open_s)
+        # FFmpeg takes this once to connect, and once more to find out what the stream is.
+        open_s = max(_FFMPEG_OPEN_MIN_S, open_s - (time.monotonic() - began))
         began = time.monotonic()
         try:
-            self._container = self._open(camera)
+            self._container = self._open(camera, place, open_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._fault(error, began, OPEN_WITHIN_S) from error
+            raise self._fault(error, began, open_s) from error
         if not self._container.streams.video:
             self.close()
             raise SourceError(CameraState.UNSUPPORTED, f"{self._address.shown} has no video; choose a path that has")
@@ -55,6 +67,7 @@ class StreamSource:
                 "set the camera to H.264, H.265 or MJPEG",
             )
         context = self._video.codec_context
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         context.thread_count = 1  # costs least CPU, and hundreds of cameras are parallel enough
         if not context.has_b_frames:
             context.flags |= av.codec.context.Flags.low_delay
@@ -65,15 +78,35 @@ class StreamSource:
             fps=float(self._video.average_rate) if self._video.average_rate else None,
         )
         self._is_jpeg = context.name in JPEG_CODECS
-        self._torn = False  # pictures since the last keyframe build on one of which a part was lost
+        self._torn = TornPictures()
 
-    def _open(self, camera: Camera) -> InputContainer:
+    def _place(self, within_s: float) -> str:
+        """What FFmpeg is to open, after the camera has passed the handshake."""
+        address = self._address
+        if address.kind != "rtsp":
+            return address.dial()
+        path = greet(address, within_s=within_s)
+        dialled = urlsplit(address.dial())
+        user = ""
+        if address.username is not None:
+            # No more escapes than it needs, because each takes room.
+            word = "" if address.password is None else address.password.reveal()
+            user = f"{_escaped(address.username).replace(':', '%3A')}:{_escaped(word)}@"
+        if len(user.encode("utf-8", "surrogateescape")) > _USERINFO_MAX_BYTES + 1:
+            raise SourceError(
+                CameraState.AUTH_FAILED,
+                f"the user name and password of {address.shown} are too long for FFmpeg's RTSP; shorten the password",
+            )
+        return f"{dialled.scheme}://{user}{dialled.netloc.rpartition('@')[2]}{path}"
+
+    def _open(self, camera: Camera, place: str, open_s: float) -> InputContainer:
         options, form = {"fflags": "+genpts+discardcorrupt"}, None
         match camera.address.kind:
             case "rtsp":
                 options |= {
                     "rtsp_transport": camera.transport,
                     "allowed_media_types": "video",
+                    "user_agent": USER_AGENT,  # so that whoever passed the handshake gets the same words again
                     "protocol_whitelist": "rtsp,rtp,udp,tcp,tls,crypto",
                     # The picture's size comes with the first keyframe; measuring the frame rate would hold back
                     # the first second of packets only to deliver it late.
@@ -94,11 +127,11 @@ class StreamSource:
             case _:
                 options |= {"protocol_whitelist": "file", "format_whitelist": FILE_FORMATS}
         return av.open(
-            camera.address.dial(),
+            place,
             mode="r",
             format=form,
             options=options,
-            timeout=(OPEN_WITHIN_S, self._stall_s),
+            timeout=(open_s, self._stall_s),
         )
 
     def packets(self) -> Iterator[Packet]:
@@ -114,7 +147,11 @@ class StreamSource:
                     media = media_offset + (media or 0.0)
                     end = max(end, media + float((packet.duration or 0) * (packet.time_base or 0)))
                     # A file cannot be stopped from outside; the waits are as short as its pictures are apart.
-                    time.sleep(max(0.0, started + media - time.monotonic()))
+                    ahead_s = started + media - time.monotonic()
+                    if ahead_s > self._stall_s:  # a gap, or nonsense
+                        started -= ahead_s
+                        ahead_s = 0.0
+                    time.sleep(max(0.0, ahead_s))
                 yield Packet(
                     payload=packet,
                     arrived=time.monotonic(),
@@ -139,32 +176,28 @@ class StreamSource:
     def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
         """Frames with their media times; an MJPEG packet is its picture already. Corrupt packets give none.
 
-        None stands for a picture of which a part was lost on the way (UDP), until the next keyframe.
+        None stands for a picture of which a part was lost on the way and that is not to be shown (`torn.py`).
         """
         if self._is_jpeg:
             return [(packet.media_s, bytes(packet.payload))]
         try:
             frames = self._video.codec_context.decode(packet.payload)
-        except av.error.InvalidDataError:
-            return []  # one corrupt packet; the stream goes on, and the decoder waits for the next keyframe itself
-        except av.error.FFmpegError as error:
+        except av.error.DecoderNotFoundError as error:
             raise SourceError(
                 CameraState.UNSUPPORTED, f"{self._address.shown}: {self.facts.codec} video that cannot be decoded"
             ) from error
+        except av.error.FFmpegError:
+            # A packet that is corrupt, or hostile: which of the codec's errors it meets is chance. The stream goes on
+            # and the decoder waits for the next keyframe itself; whoever gets no picture for long gives up.
+            return []
         shift = 0.0 if packet.media_s is None else packet.media_s - _media_time(packet.payload)
         return [
-            (None if frame.pts is None else frame.time + shift, None if self._is_torn(frame) else frame)
+            (
+                None if frame.pts is None else frame.time + shift,
+                None if self._torn.withheld(corrupt=frame.is_corrupt, keyframe=frame.key_frame) else frame,
+            )
             for frame in frames
         ]
-
-    def _is_torn(self, frame: av.VideoFrame) -> bool:
-        # The decoder fills what is missing from whatever is near, and says so of that one picture only; those that
-        # build on it show it as well.
-        if frame.is_corrupt:
-            self._torn = True
-        elif frame.key_frame:
-            self._torn = False
-        return self._torn
 
     def close(self) -> None:
         """Let go of the connection or file."""
@@ -172,6 +205,10 @@ class StreamSource:
 
     def _fault(self, error: Exception, began: float, limit_s: float) -> SourceError:
         return classify(error, self._address, waited_s=time.monotonic() - began, limit_s=limit_s)
+
+
+def _escaped(text: str) -> str:
+    return re.sub("[%/?#]", lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def _media_time(packet: Any) -> float:
