@@ -189,7 +189,6 @@ def test_a_redirect_to_another_host_is_not_followed(trouble: Trouble, camera: st
     assert trouble.hub.camera(camera).total("frames_sent_total") == 0
 
 
-@pytest.mark.xfail(reason="FFmpeg follows RTSP redirects to any host, and has no option against it")
 def test_an_rtsp_redirect_to_another_host_is_not_followed(trouble: Trouble) -> None:
     trouble.hub.wait_until(lambda: trouble.hub.camera("rtsp-redirect").error is not None)
     assert trouble.rtsp_target.heard == []
