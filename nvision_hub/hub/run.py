@@ -8,6 +8,7 @@ import gc
 import json
 import multiprocessing
 import os
+import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ from nvision_hub.hub.surroundings import check_surroundings
 from nvision_hub.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from nvision_hub.child import ChildSpec
     from nvision_hub.config import Config
     from nvision_hub.hub.composition import Plan
     from nvision_hub.supervisor import Member
@@ -48,11 +49,28 @@ def start(
         # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
         gc.collect()
         gc.freeze()
+        renewal = Renewal(config, chosen.places, only=only)
+        had_terminal = _has_terminal()
+
+        def renew(asked: bool) -> Sequence[ChildSpec] | None:  # noqa: FBT001 - the supervisor's signature
+            if asked and had_terminal and not _has_terminal():
+                signal.raise_signal(signal.SIGTERM)  # it was the terminal that hung up, not somebody with a new file
+                return None
+            return renewal(asked)
+
         try:
-            renewal = Renewal(config, chosen.places, only=only)
-            return Supervisor(chosen.children, watch=watch, renew=renewal).run()
+            return Supervisor(chosen.children, watch=watch, renew=renew).run()
         finally:
             file.unlink(missing_ok=True)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -145,6 +145,17 @@ def test_no_colour_where_none_is_wanted_and_no_letter_that_the_terminal_lacks(
     assert re.search(r"\x1b\[[0-9;]*3[1-6][0-9;]*m", running.out) is None
 
 
+def test_a_terminal_that_hangs_up_ends_it(tmp_path: Path, start_command: Callable[..., Running]) -> None:
+    """SIGHUP asks for the file to be read anew, but not where it tells that nobody is there any more."""
+    write(tmp_path, DEMO[:1])
+    running = start_command("start", cwd=tmp_path, terminal=(80, 24))
+    running.wait_for(lambda: "street  streaming" in running.screen)
+    running.note_family()
+    running.hang_up()
+    running.wait()
+    assert running.survivors() == []
+
+
 def test_a_dumb_terminal_gets_log_lines(tmp_path: Path, start_command: Callable[..., Running]) -> None:
     write(tmp_path, DEMO[:1])
     running = start_command("start", cwd=tmp_path, terminal=(80, 24), env={"TERM": "dumb"})

@@ -134,6 +134,12 @@ class Running:
         else:
             os.write(self.master, b"\x03")
 
+    def hang_up(self) -> None:
+        """Close its terminal, as a window or a lost connection does."""
+        assert self.master is not None
+        os.close(self.master)
+        self.master = None
+
     def type(self, text: str) -> None:
         """Type on its terminal."""
         assert self.master is not None
