@@ -48,27 +48,27 @@ def test_a_killed_worker_is_back_within_two_seconds_and_the_others_are_untouched
     assert any(re.fullmatch(r"b ended \(signal 9\); started again in \d\.\d s", line) for line in fleet.lines("hub"))
 
 
-def test_a_frozen_worker_is_killed_and_replaced(start_fleet: Callable[..., Fleet]) -> None:
-    fleet = start_fleet({"a": "steady", "b": "steady"}, silent_after_s=2.5)
-    old, other = fleet.ready_pid("a"), fleet.ready_pid("b")
-    suspend(old)
-    fleet.replaced("a", old)
-    assert fleet.pid("b") == other
-    assert any(line.startswith("a is killed: no report for ") for line in fleet.lines("hub"))
-    assert not psutil.pid_exists(old)
-
-
-@pytest.mark.parametrize(
-    ("entry", "reason"),
-    [("holds_the_gil", "a is killed: no report for "), ("loop_stuck", "a is killed: no event loop")],
-)
-def test_a_hung_worker_is_killed_and_replaced(
-    start_fleet: Callable[..., Fleet], tmp_path: Path, entry: str, reason: str
+def test_stuck_workers_are_killed_and_replaced_and_the_others_are_untouched(
+    start_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
-    fleet = start_fleet({"a": (entry, str(tmp_path / "hung"))}, silent_after_s=2.5)
-    fleet.wait_until(lambda: bool(fleet.members) and fleet.members["a"]["restarts"] == 1)
+    fleet = start_fleet(
+        {
+            "frozen": "steady",
+            "gil": ("holds_the_gil", str(tmp_path / "gil")),
+            "loop": ("loop_stuck", str(tmp_path / "loop")),
+            "well": "steady",
+        },
+        silent_after_s=2.5,
+    )
+    frozen, well = fleet.ready_pid("frozen"), fleet.ready_pid("well")
+    suspend(frozen)
+    stuck = {"frozen": "no report for ", "gil": "no report for ", "loop": "no event loop for "}
+    fleet.wait_until(lambda: all(fleet.members[name]["restarts"] == 1 for name in stuck))
     fleet.ready()
-    assert any(line.startswith(reason) for line in fleet.lines("hub"))
+    assert (fleet.members["well"]["restarts"], fleet.pid("well")) == (0, well)
+    for name, reason in stuck.items():
+        assert any(line.startswith(f"{name} is killed: {reason}") for line in fleet.lines("hub"))
+    assert not psutil.pid_exists(frozen)
 
 
 def test_a_worker_that_ends_at_once_comes_to_one_try_a_pause_and_harms_nobody(
