@@ -61,7 +61,7 @@ def layer(module: str) -> int:
 
 
 def ours(module: str) -> bool:
-    return module.split(".")[0] in {"nvision_hub", "workers"}
+    return module.split(".", maxsplit=1)[0] in {"nvision_hub", "workers"}
 
 
 @pytest.mark.parametrize(("module", "path"), [pytest.param(m, p, id=m) for m, p in modules()])
