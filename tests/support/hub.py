@@ -149,6 +149,11 @@ class Hub(Server):
         """How often each child has been started again."""
         return {name: member["restarts"] for name, member in self._members.items()}
 
+    def pid(self, name: str) -> int | None:
+        """The process of a child, None while it has none."""
+        pid: int | None = self._members.get(name, {}).get("pid")
+        return pid
+
     def member_pid(self, name: str) -> int:
         """The process of a child that lives."""
         pid = self._members[name]["pid"]
