@@ -7,6 +7,7 @@ with uplink, results, Redis and status.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import threading
@@ -119,25 +120,39 @@ class _Worker:
             received=self._receive,
             pace=Pace(file=self._settings.turns),
         )
+        capturing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A daemon: a thread that is stuck in a driver must not keep the process from ending.
-        threading.Thread(target=self._capture.run, name="capture", daemon=True).start()
+        threading.Thread(target=self._run_capture, args=(capturing,), name="capture", daemon=True).start()
         publishing = asyncio.create_task(self._publisher.run())
         streaming = asyncio.create_task(self._uplink.run())
         reporting = asyncio.create_task(self._link.run(self._snapshot, self._command))
-        await asyncio.wait({publishing, streaming, reporting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({capturing, publishing, streaming, reporting}, return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         if reporting.done():
             await self._uplink.drain(ANSWERS_WITHIN_S)
         # One after the other, so that no result is handed on that nobody would count.
         ends = [*await _ended(streaming)]
         await self._publisher.drain(REDIS_WITHIN_S)
-        ends += await _ended(publishing, reporting)
+        ends += await _ended(capturing, publishing, reporting)
         self._drained = True
         self._link.report(self._snapshot())
         for end in ends:
             if isinstance(end, Exception):
                 raise end
         return 0
+
+    def _run_capture(self, capturing: asyncio.Future[None]) -> None:
+        """The capture thread. What it cannot mend, such as a want of memory, ends the worker at once."""
+
+        def tell(error: Exception) -> None:
+            if not capturing.done():
+                capturing.set_exception(error)
+
+        try:
+            self._capture.run()
+        except Exception as error:  # noqa: BLE001 - raised again by `live`
+            with contextlib.suppress(RuntimeError):  # the loop has ended before
+                capturing.get_loop().call_soon_threadsafe(tell, error)
 
     def _command(self, command: Command) -> None:
         match command:
@@ -228,7 +243,7 @@ class _Worker:
         self._state = state
 
 
-async def _ended(*tasks: asyncio.Task[None]) -> list[BaseException | None]:
+async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:
     """Cancel tasks; what each has ended with."""
     for task in tasks:
         task.cancel()

@@ -1,0 +1,342 @@
+"""The machine under the hub runs out of something, or its clock is set: nobody dies of it who need not.
+
+Real hubs with real cameras and a real service; limits are set from outside on live processes, disks are small file
+systems that only the hub sees, and the clock is one that only the hub is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+import pytest
+
+from tests.support import clips, needs
+from tests.support.recorder import Received
+from tests.support.reliability import measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+    from tests.support.rtsp import GstCamera
+
+    Clock = tuple[dict[str, str], Callable[[str], None]]
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+
+SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+LARGE: Final = clips.ClipSpec(codec="h264", width=3840, height=2160, kbit_s=8000, gop_s=1.0, seconds=1)
+FAKETIME: Final = "faketime/libfaketimeMT.so.1"
+
+
+def watch(hub: Hub, seconds: float) -> None:
+    """Let time pass, which is what is measured; a hub that ends in it fails the test."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        raise AssertionError(f"the hub ended with {hub.process.wait(seconds)}\n{hub.log()}")
+
+
+def longest_gap_s(records: Sequence[Received], since: float, until: float) -> float:
+    """The longest time without a picture between two moments (CLOCK_MONOTONIC)."""
+    moments = [since, *(record.at for record in records if since < record.at < until), until]
+    return max(later - sooner for sooner, later in pairwise(moments))
+
+
+def open_files(pid: int) -> int:
+    return psutil.Process(pid).num_fds()
+
+
+# 11: memory
+
+
+def test_a_worker_out_of_memory_restarts_alone(
+    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
+) -> None:
+    names = ["poor", "a", "b", "c"]
+    camera, service = gst_camera({f"/{name}": SMALL for name in names}), recorder()
+    hub = start_hub([{"id": name, "url": camera.url(f"/{name}"), "fps": 5} for name in names], service)
+    for name in names:
+        hub.wait_for_results(name, 5)
+    before = {name: hub.camera(name).pid for name in names}
+    poor = before["poor"]
+    assert poor is not None
+    descriptors = open_files(hub.process.pid)
+    began = time.monotonic()
+    has = psutil.Process(poor).memory_info()
+    resource.prlimit(poor, resource.RLIMIT_AS, (has.vms, has.vms))
+    resource.prlimit(poor, resource.RLIMIT_DATA, (has.data, has.data))  # what malloc has reserved and not yet used
+    camera.go_over_to(LARGE, "/poor")  # a settled worker asks for nothing new; one with larger pictures has to
+    hub.wait_until(lambda: hub.camera("poor").restarts == 1)
+    noticed_s = time.monotonic() - began
+    sent = len(service.received("poor"))
+    service.wait_for(sent + 5, "poor")
+    back_s = time.monotonic() - began
+    ended = time.monotonic()
+    gaps = {name: longest_gap_s(service.received(name), began, ended) for name in names[1:]}
+    assert noticed_s < 5.0
+    assert back_s < 10.0
+    assert max(gaps.values()) < 1.0
+    assert {name: hub.camera(name).pid for name in names[1:]} == {name: before[name] for name in names[1:]}
+    assert hub.camera("poor").restarts == 1
+    assert open_files(hub.process.pid) <= descriptors + 5
+    assert not psutil.pid_exists(poor)
+    measured(
+        11,
+        "a worker runs out of memory",
+        injected="prlimit --as --data on 1 of 4 live workers at what it has, then 4K pictures from its camera",
+        target="only that camera restarts; no gap over 1 s in the others",
+        measured=f"ended after {noticed_s:.1f} s, pictures again after {back_s:.1f} s; "
+        f"longest gap in the others {max(gaps.values()):.2f} s",
+    )
+
+
+# 12: descriptors
+
+
+@pytest.mark.parametrize("mend", ["the limit is raised", "cameras are removed"])
+def test_out_of_descriptors(
+    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], mend: str
+) -> None:
+    camera, service = gst_camera(SMALL), recorder()
+    prlimit = needs.program("prlimit", "util-linux")
+    names = [f"camera{number}" for number in range(24)]
+    cameras = [{"id": name, "url": camera.url(), "fps": 1} for name in names]
+    hub = start_hub(cameras, service, prefix=[prlimit, "--nofile=64:"])
+    short = re.compile(r"camera:(\w+) could not be started: Too many open files; raise .*ulimit -n.*LimitNOFILE")
+    hub.wait_until(lambda: len(set(short.findall(hub.log()))) > 0)
+    hub.wait_until(lambda: sum(hub.camera(name).state == "streaming" for name in names) >= 5)
+    running = [name for name in names if hub.camera(name).pid is not None]
+    pids = {name: hub.camera(name).pid for name in running}
+    began = time.monotonic()
+    if mend == "the limit is raised":
+        resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        wanted = names
+    else:
+        wanted = [name for name in names if name not in running[: len(running) - 2]][: len(running) - 2]
+        hub.change([each for each in cameras if each["id"] in wanted])
+    hub.wait_until(lambda: all(hub.camera(name).state == "streaming" for name in wanted), 20.0)
+    took_s = time.monotonic() - began
+    assert took_s < 10.0
+    kept = [name for name in running if name in wanted]
+    assert {name: hub.camera(name).pid for name in kept} == {name: pids[name] for name in kept}
+    assert all(hub.camera(name).restarts == 0 for name in wanted)
+    assert "Traceback" not in hub.log()
+    measured(
+        12,
+        "no descriptors are left",
+        injected=f"ulimit -n 64 for a hub of 24 cameras, then {mend}",
+        target="a clear error; all streaming within 10 s",
+        measured=f"{len(running)} of 24 ran, the others said why; {len(wanted)} streaming after {took_s:.1f} s, "
+        "none that ran restarted",
+    )
+
+
+# 13: the disk
+
+
+def small_disk(folder: Path, size: str) -> list[str]:
+    """The command that gives a hub a file system of that size for its state_dir, which nobody else has."""
+    unshare = needs.program("unshare", "util-linux")
+    folder.mkdir(parents=True)
+    alone = [unshare, *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
+    mount = f'mount -t tmpfs -o size={size},mode=700 tmpfs "$0" && exec "$@"'
+    prefix = [*alone, "sh", "-c", mount, str(folder)]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        needs.missing(f"this user may mount nothing in a namespace of its own ({tried.stderr.strip()}); test as root")
+    return prefix
+
+
+def fill(file: Path) -> int:
+    """Write until no byte fits any more; how many did."""
+    with file.open("wb", buffering=0) as filler:
+        for block in (2**16, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.write(bytes(block))
+        return filler.tell()
+
+
+def test_the_disk_is_full_for_a_while(
+    tmp_path: Path,
+    gst_camera: Callable[..., GstCamera],
+    recorder: Callable[..., Recorder],
+    start_hub: Callable[..., Hub],
+) -> None:
+    camera, service = gst_camera(SMALL), recorder()
+    names = ["a", "b", "c"]
+    prefix = small_disk(tmp_path / "hub0" / "state", "8m")
+    hub = start_hub([{"id": name, "url": camera.url(), "fps": 10} for name in names], service, prefix=prefix)
+    for name in names:
+        hub.wait_for_results(name, 10)
+    before = {name: hub.camera(name).pid for name in names}
+    descriptors = open_files(hub.process.pid)
+    # The hub's own view of its disk, through its process.
+    filler = Path(f"/proc/{hub.process.pid}/root{tmp_path}/hub0/state/filler")
+    fill(filler)
+    hub.wait_until(lambda: all("No space left" in (hub.camera(name).error or "") for name in names))
+    sent = {name: len(service.received(name)) for name in names}
+    watch(hub, 25.0)  # longer than an unanswered broker is given
+    while_full = {name: len(service.received(name)) - sent[name] for name in names}
+    published = {name: hub.camera(name).total("results_published_total") for name in names}
+    filler.unlink()
+    freed = time.monotonic()
+    hub.wait_until(
+        lambda: all(hub.camera(name).total("results_published_total") > published[name] + 10 for name in names), 20.0
+    )
+    took_s = time.monotonic() - freed
+    assert took_s < 10.0
+    assert min(while_full.values()) > 0.9 * 25.0 * 10, "pictures are sent and answered all the while"
+    assert {name: hub.camera(name).pid for name in names} == before
+    assert hub.restarts() == dict.fromkeys(hub.members(), 0)
+    hub.wait_until(lambda: all(hub.camera(name).error is None for name in names))
+    assert open_files(hub.process.pid) <= descriptors + 5
+    streamed = [event["frame_id"] for event in hub.events()]
+    received = sum(hub.camera(name).total("results_received_total") for name in names)
+    assert hub.stop() == 0
+    lost = sum(hub.camera(name).total("results_lost_total") for name in names)
+    assert len(set(streamed)) >= received - lost - 10
+    assert "Traceback" not in hub.log()
+    measured(
+        13,
+        "the disk is full",
+        injected="an 8 MB tmpfs as state_dir, filled to the last byte for 25 s under 30 results a second",
+        target="no crash; losses counted; recovers within 10 s",
+        measured=f"no restart, {sum(while_full.values()) / 25:.0f} pictures a second sent meanwhile; results flow "
+        f"again {took_s:.1f} s after there was room; {lost:.0f} lost",
+    )
+
+
+def test_the_broker_dies_while_the_disk_is_full(
+    tmp_path: Path,
+    gst_camera: Callable[..., GstCamera],
+    recorder: Callable[..., Recorder],
+    start_hub: Callable[..., Hub],
+) -> None:
+    camera, service = gst_camera(SMALL), recorder()
+    prefix = small_disk(tmp_path / "hub0" / "state", "8m")
+    hub = start_hub([{"id": "a", "url": camera.url(), "fps": 10}], service, prefix=prefix)
+    hub.wait_for_results("a", 20)
+    before = len(hub.events("a"))
+    filler = Path(f"/proc/{hub.process.pid}/root{tmp_path}/hub0/state/filler")
+    fill(filler)
+    hub.wait_until(lambda: "No space left" in (hub.camera("a").error or ""))
+    psutil.Process(hub.member_pid("broker")).kill()
+    hub.wait_until(lambda: hub.restarts()["broker"] >= 1)
+    watch(hub, 8.0)
+    filler.unlink()
+    freed = time.monotonic()
+    published = hub.camera("a").total("results_published_total")
+    hub.wait_until(lambda: hub.camera("a").total("results_published_total") > published + 10, 20.0)
+    took_s = time.monotonic() - freed
+    assert took_s < 10.0
+    assert len(hub.events("a")) > before
+    measured(
+        13,
+        "the broker dies while the disk is full",
+        injected="the same, with kill -9 of the broker's keeper meanwhile",
+        target="recovers within 10 s of there being room",
+        measured=f"results flow again after {took_s:.1f} s",
+    )
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(
+    tmp_path: Path, recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
+) -> None:
+    prefix = small_disk(tmp_path / "hub0" / "state", "4k")
+    full = [*prefix[:-1], prefix[-1]]
+    full[full.index("-c") + 1] = full[full.index("-c") + 1].replace(
+        "exec", '{ head -c 8192 /dev/zero > "$0/filler" || true; } && exec'
+    )
+    with pytest.raises(AssertionError, match="not met"):
+        start_hub([{"id": "a", "url": "demo://street"}], recorder(), prefix=full)
+    log = (tmp_path / "hub0" / "hub.log").read_text(encoding="utf-8")
+    assert re.search(r"state_dir .* \(No space left on device\)", log)
+    assert "Traceback" not in log
+
+
+# 14: the clock
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    """The environment of a process whose wall clock is told by a file, and what sets it: `set("+3600")`."""
+    library = next(iter(Path("/usr/lib").glob(f"*/{FAKETIME}")), None)
+    if library is None:
+        needs.missing("libfaketime is not installed; `apt-get install faketime` brings it")
+    file = tmp_path / "clock"
+
+    def set_to(offset: str) -> None:
+        new = file.with_suffix(".new")
+        new.write_text(f"{offset}\n")
+        new.replace(file)
+
+    set_to("+0")
+    return (
+        {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DISABLE_SHM": "1",
+        },
+        set_to,
+    )
+
+
+@pytest.mark.parametrize("jump", [("forwards", "+3600"), ("backwards", "-3600")], ids=["forwards", "backwards"])
+def test_the_clock_jumps_an_hour(
+    clock: Clock,
+    gst_camera: Callable[..., GstCamera],
+    recorder: Callable[..., Recorder],
+    start_hub: Callable[..., Hub],
+    jump: tuple[str, str],
+) -> None:
+    env, set_clock = clock
+    direction, offset = jump
+    camera, service = gst_camera(SMALL), recorder()
+    names = ["a", "b"]
+    hub = start_hub([{"id": name, "url": camera.url(), "fps": 5} for name in names], service, env=env)
+    for name in names:
+        hub.wait_for_results(name, 10)
+    before = {name: hub.camera(name).pid for name in names}
+    began = time.monotonic()
+    set_clock(offset)
+    watch(hub, 20.0)  # longer than any silence that the supervisor takes for death
+    set_clock("+0")
+    watch(hub, 20.0)
+    ended = time.monotonic()
+    stalls = {name: longest_gap_s(service.received(name), began, ended) for name in names}
+    shift = float(offset)
+    records = [record for record in service.received() if began < record.at < ended]
+    wall = time.time() - time.monotonic()
+    shifts = [record.created - (record.at + wall) for record in records]
+    assert sum(abs(each - shift) < 1.0 for each in shifts) > 150, "the hub did live in another hour"
+    assert all(min(abs(each - shift), abs(each)) < 1.0 for each in shifts)
+    assert max(stalls.values()) < 2.0
+    assert hub.restarts() == dict.fromkeys(hub.members(), 0)
+    assert {name: hub.camera(name).pid for name in names} == before
+    assert "stood still" not in hub.log()
+    events = hub.events()
+    assert len({event["hub"]["id"] for event in events}) == len(events)
+    for name in names:
+        sequences = [event["hub"]["sequence"] for event in hub.events(name)]
+        assert sequences == sorted(sequences), "in the stream's order, whatever the clock says"
+    assert hub.stop() == 0
+    assert "is killed" not in hub.log()
+    measured(
+        14,
+        f"the clock jumps an hour {direction}, and back",
+        injected="libfaketime in every process of the hub, its file changed while they run",
+        target="no false kill, no stall over 2 s",
+        measured=f"no restart; longest time without a picture {max(stalls.values()):.2f} s at 5 a second",
+    )
