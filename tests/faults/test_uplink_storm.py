@@ -86,8 +86,9 @@ def test_a_fleet_comes_back_spread_out(
     assert most <= 0.2 * UPLINKS
     for process in processes:
         process.terminate()
-        ledgers = json.loads(process.communicate(timeout=10)[0])
-        assert all(each["sent"] == each["answered"] + sum(each["unanswered"].values()) for each in ledgers)
+        told = json.loads(process.communicate(timeout=10)[0])
+        assert told["settled"]
+        assert told["sent"] > 0
     measured(
         34,
         f"service returns to {UPLINKS} cameras after {down_s} s",

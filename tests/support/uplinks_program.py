@@ -1,7 +1,8 @@
 """Some uplinks of a hub in one process: `python -m tests.support.uplinks_program URL TURNS FIRST COUNT`.
 
 Each streams a small picture a second with the product's own limits and a key of its own, `KEY-N`, so that the service
-can tell them apart; the file TURNS is that of their hub. Ends on SIGTERM. Prints a line of JSON then: their ledgers.
+can tell them apart; the file TURNS is that of their hub. Ends on SIGTERM, and prints a line of JSON then: how many
+pictures they have sent, and whether each of their ledgers is settled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import json
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.support.recorder import KEY
@@ -39,7 +39,8 @@ async def main(url: str, turns: Path, first: int, count: int) -> None:
             for number in range(first, first + count)
         ]
         await stop.wait()
-    print(json.dumps([asdict(feed.ledger) for feed in feeds]), flush=True)
+    ledgers = [feed.ledger for feed in feeds]
+    print(json.dumps({"sent": sum(each.sent for each in ledgers), "settled": all(each.settled for each in ledgers)}))
 
 
 if __name__ == "__main__":
