@@ -48,11 +48,14 @@ class ClipSpec:
     seconds: int = 10
     noise: float = 2.5
     jpeg_quality: int = 80
+    chroma: Literal["4:2:0", "4:2:2"] = "4:2:0"  # of H.264 and H.265
 
     @property
     def name(self) -> str:
         """Unique to these values."""
-        return "-".join(str(value) for value in asdict(self).values())
+        values = asdict(self)
+        chroma = values.pop("chroma")
+        return "-".join(str(value) for value in values.values()) + ("" if chroma == "4:2:0" else "-422")
 
     @property
     def frames(self) -> int:
@@ -122,7 +125,8 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
     }[spec.codec]
     options |= {"maxrate": f"{spec.kbit_s}k", "bufsize": f"{spec.kbit_s}k"}
     context = VideoCodecContext.create("libx264" if spec.codec == "h264" else "libx265", "w")
-    context.width, context.height, context.pix_fmt = spec.width, spec.height, "yuv420p"
+    context.width, context.height = spec.width, spec.height
+    context.pix_fmt = "yuv422p" if spec.chroma == "4:2:2" else "yuv420p"
     context.framerate, context.time_base = Fraction(spec.fps), Fraction(1, spec.fps)
     context.bit_rate = spec.kbit_s * 1000
     context.color_range = ColorRange.MPEG
@@ -132,6 +136,8 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
         planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
         counter.stamp(planes[: spec.height], number, levels=(16, 235))
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        if spec.chroma == "4:2:2":
+            frame = frame.reformat(format="yuv422p")
         frame.pts, frame.time_base = number, Fraction(1, spec.fps)
         frame.color_range = ColorRange.MPEG
         units += ((bytes(packet), packet.is_keyframe) for packet in context.encode(frame))

@@ -3,7 +3,7 @@
 Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
 
     {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
-     "user": null, "password": null, "auth": "digest"}
+     "address": "127.0.0.1", "user": null, "password": null, "auth": "digest"}
 
 Prints one line of JSON, `{"port": N}`, once it accepts connections; ends on SIGTERM. Each mount is one camera with one
 live moment, whoever watches: picture `serial` (0, 1, ... since the start) is pushed at its time on the monotonic clock
@@ -192,7 +192,7 @@ def main() -> None:
     push_log = open(config["push_log"], "w", buffering=1) if config.get("push_log") else None  # noqa: SIM115, PTH123
     cameras = {mount: Camera(mount, Clip(index), push_log) for mount, index in config["mounts"].items()}
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(config.get("address", "127.0.0.1"))
     server.set_service(str(config.get("port", 0)))
     factories = {mount: camera.factory() for mount, camera in cameras.items()}
     if config.get("user") is not None:

@@ -72,6 +72,8 @@ class GstCamera(Server):
     password: str | None = None
     auth: str = "digest"
     port: int = 0
+    address: str = "127.0.0.1"
+    namespace: str | None = None  # of the network, by its name; None: this process's
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> None:
@@ -79,6 +81,7 @@ class GstCamera(Server):
         config = self.folder / "gst_server.json"
         content = {
             "port": self.port,
+            "address": self.address,
             "mounts": {mount: str(clips.make(spec)) for mount, spec in self.mounts.items()},
             "push_log": str(self.push_log),
             "user": self.user,
@@ -86,8 +89,9 @@ class GstCamera(Server):
             "auth": self.auth,
         }
         config.write_text(json.dumps(content))
+        inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace]
         self.process = subprocess.Popen(
-            [_SYSTEM_PYTHON, _SERVER, config],
+            [*inside, _SYSTEM_PYTHON, _SERVER, config],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,7 +115,7 @@ class GstCamera(Server):
         """The camera's address, with its own credentials where it wants any and no others are given."""
         user, password = (self.user, self.password) if user is None else (user, password)
         who = "" if user is None else f"{quote(user, safe='')}:{quote(password or '', safe='')}@"
-        return f"rtsp://{who}127.0.0.1:{self.port}{mount}"
+        return f"rtsp://{who}{self.address}:{self.port}{mount}"
 
     def push_times(self, mount: str = "/cam") -> list[counter.Push]:
         """What the camera has sent since it started, and when."""

@@ -16,7 +16,7 @@ import av.error
 
 from nvision_hub.status import CameraState
 from workers.camera.limits import MAX_PIXELS
-from workers.camera.source.faults import classify
+from workers.camera.source.faults import classify, silent
 from workers.camera.source.rtsp_handshake import USER_AGENT, greet
 from workers.camera.source.source import Packet, SourceError, StreamFacts
 from workers.camera.source.torn import TornPictures
@@ -54,6 +54,10 @@ class StreamSource:
             self._container = self._open(camera, place, open_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._fault(error, began, open_s) from error
+        waited_s = time.monotonic() - began
+        if waited_s >= open_s:  # FFmpeg calls it open although it was interrupted before the first picture
+            self.close()
+            raise silent(self._address, waited_s)
         if not self._container.streams.video:
             self.close()
             raise SourceError(CameraState.UNSUPPORTED, f"{self._address.shown} has no video; choose a path that has")
@@ -168,6 +172,10 @@ class StreamSource:
         began = time.monotonic()
         try:
             for packet in self._container.demux(self._video):
+                waited_s = time.monotonic() - began
+                if waited_s >= self._stall_s:
+                    # The read was interrupted, and its parser let go of the picture that it held: that is no news.
+                    raise silent(self._address, waited_s)
                 yield packet
                 began = time.monotonic()
         except (av.error.FFmpegError, OSError) as error:

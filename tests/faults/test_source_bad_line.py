@@ -1,0 +1,195 @@
+"""Lines and cameras that do not do what they should (cases 19, 22, 25, 26): lost and corrupt packets, clocks that are set
+back, cameras that take their time.
+
+This kernel may know no netem, so a relay loses the datagrams; what arrives is the same.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support import clips
+from tests.support.reliability import measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.line import Alter, Line
+    from tests.support.rtsp import GstCamera
+    from tests.support.watching import Watching
+
+pytestmark = pytest.mark.fault
+
+CAMERA: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+LIVELY: Final = clips.H264_720P
+FPS: Final = 5.0
+SETTLED_S: Final = 6.0  # a line that has been good may withhold two seconds of torn pictures when it turns bad
+COUNTED_S: Final = 12.0
+
+
+def losing(share: float) -> Alter:
+    random_ = random.Random(1)
+    return lambda packet, _rtcp: None if random_.random() < share else packet
+
+
+def corrupting(share: float) -> Alter:
+    """Flips one to eight bits of a share of the RTP packets, anywhere in them."""
+    random_ = random.Random(1)
+
+    def alter(packet: bytearray, rtcp: bool) -> bytearray:  # noqa: FBT001
+        if not rtcp and random_.random() < share:
+            for _ in range(random_.randint(1, 8)):
+                packet[random_.randrange(len(packet))] ^= 1 << random_.randrange(8)
+        return packet
+
+    return alter
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("share", "at_least"), [(0.05, 0.9), (0.2, None)])
+def test_lost_datagrams(
+    gst_camera: Callable[..., GstCamera],
+    line: Callable[..., Line],
+    watch: Callable[..., Watching],
+    share: float,
+    at_least: float | None,
+) -> None:
+    way = line(gst_camera(LIVELY).port, losing(share))
+    watching = watch(way.url(), fps=FPS, transport="udp")
+    watching.wait_for(1)
+    watching.watch_for(SETTLED_S)
+    rate = len(watching.watch_for(COUNTED_S)) / COUNTED_S
+    assert rate <= FPS * 1.1
+    assert rate >= FPS * (at_least or 0.1)
+    assert watching.capture.state == "streaming"
+    measured(
+        19,
+        f"UDP loses {share:.0%}",
+        injected="relay that drops datagrams, 720p at 2 Mbit/s",
+        target="alive" if at_least is None else f"alive; at least {at_least:.0%} of the rate",
+        measured=f"{rate / FPS:.0%} of the rate, {watching.meter.total('camera_reconnects_total'):.0f} reconnects",
+    )
+
+
+@pytest.mark.long
+def test_corrupt_packets(
+    gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
+) -> None:
+    way = line(gst_camera(LIVELY).port, corrupting(0.01))
+    watching = watch(way.url(), fps=FPS)
+    watching.wait_for(1)
+    watching.watch_for(SETTLED_S)
+    pictures = watching.watch_for(COUNTED_S)
+    rate = len(pictures) / COUNTED_S
+    gap_s = max(later.at - earlier.at for earlier, later in zip(pictures, pictures[1:], strict=False))
+    assert 0.9 * FPS <= rate <= 1.1 * FPS
+    assert gap_s < 2
+    measured(
+        22,
+        "corrupt packets",
+        injected="relay that flips 1 to 8 bits in 1 % of the RTP packets, 720p at 2 Mbit/s over TCP",
+        target="alive; at least 90 % of the pictures",
+        measured=f"{rate / FPS:.0%}, longest gap {gap_s:.1f} s, "
+        f"{watching.meter.total('camera_reconnects_total'):.0f} reconnects",
+    )
+
+
+class SetClock:
+    """Moves the RTP timestamps, those in sender reports (RFC 3550, 6.4.1) alike."""
+
+    def __init__(self, hz: int = 90_000) -> None:
+        self._hz = hz
+        self._first: int | None = None
+        self.ahead_s = 0.0
+        self.near_wrap_s: float | None = None  # the first timestamp is so long before the 32 bits are full
+
+    def __call__(self, packet: bytearray, rtcp: bool) -> bytearray:  # noqa: FBT001
+        place = slice(16, 20) if rtcp else slice(4, 8)
+        if rtcp and (len(packet) < place.stop or packet[1] != 200):  # noqa: PLR2004 - SR
+            return packet
+        then = int.from_bytes(packet[place])
+        if self._first is None:
+            self._first = then
+        moved = then + round(self.ahead_s * self._hz)
+        if self.near_wrap_s is not None:
+            moved += 2**32 - round(self.near_wrap_s * self._hz) - self._first
+        packet[place] = (moved % 2**32).to_bytes(4)
+        return packet
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["wraps", "5 s back", "1 h ahead"])
+def test_timestamps_that_jump(
+    gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching], fault: str
+) -> None:
+    clock = SetClock()
+    if fault == "wraps":
+        clock.near_wrap_s = 3.0
+    way = line(gst_camera(CAMERA).port, clock)
+    watching = watch(way.url(), fps=FPS)
+    watching.wait_for(5)
+    clock.ahead_s = {"wraps": 0.0, "5 s back": -5.0, "1 h ahead": 3600.0}[fault]
+    began = time.monotonic()
+    pictures = watching.watch_for(6.0)
+    rate = (len(pictures) - 1) / (pictures[-1].at - pictures[0].at)
+    gap_s = max(later.at - earlier.at for earlier, later in zip(pictures, pictures[1:], strict=False))
+    assert rate == pytest.approx(FPS, rel=0.1)
+    assert pictures[0].at - began < 1
+    assert gap_s < 1
+    assert watching.meter.total("camera_reconnects_total") == 0
+    measured(
+        25,
+        f"timestamp {fault}",
+        injected="relay that alters RTP and RTCP timestamps",
+        target="rate within 10 %",
+        measured=f"{rate / FPS:.0%} of the rate, longest gap {gap_s:.2f} s",
+    )
+
+
+class OnePicture:
+    """Lets one whole picture pass every so often; of the others, nothing."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._due = float("-inf")
+        self._passing = False
+        self._begins = True  # the next packet is a picture's first
+
+    def __call__(self, packet: bytearray, rtcp: bool) -> bytearray | None:  # noqa: FBT001
+        if rtcp:
+            return packet
+        if self._begins and time.monotonic() >= self._due:
+            self._passing, self._due = True, max(self._due + self._every_s, time.monotonic())
+        elif self._begins:
+            self._passing = False
+        self._begins = bool(packet[1] & 0x80)  # the marker ends a picture (RFC 2435, 3)
+        return packet if self._passing else None
+
+
+@pytest.mark.long
+def test_a_camera_that_takes_its_time_is_not_dialled_anew(
+    gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
+) -> None:
+    spec = clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=2)
+    way = line(gst_camera(spec).port, OnePicture(15.0))
+    watching = watch(way.url(), fps=1, stall_timeout=30)
+    worst_s = 0.0
+    end = time.monotonic() + 65.0
+    while time.monotonic() < end:
+        watching.watch_for(0.5)
+        promise = watching.capture.promise()
+        worst_s = max(worst_s, (time.monotonic() - promise.at) / promise.within_s)
+        assert not promise.broken(time.monotonic())
+    assert len(watching.pictures) >= 4
+    assert watching.meter.total("camera_reconnects_total") == 0
+    measured(
+        26,
+        "slow camera",
+        injected="relay that lets one picture in 15 s pass, stall_timeout 30",
+        target="no false restart",
+        measured=f"{len(watching.pictures)} pictures in 65 s, no reconnect, {worst_s:.0%} of the patience used at most",
+    )

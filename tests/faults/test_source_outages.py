@@ -1,0 +1,250 @@
+"""Cameras that go away, freeze, or never answer (cases 15 to 18): noticed in time, and back in time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support import clips, needs
+from tests.support.reliability import measured
+from tests.support.rtsp import GstCamera
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+    from tests.support.watching import Watching
+
+pytestmark = pytest.mark.fault
+
+CAMERA: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+GOP_2S: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=2.0, seconds=4)
+STALL_S: Final = 2.0
+OUTAGE_S: Final = 60.0 if os.environ.get("NVISION_HUB_FULL_FAULTS") else 4.0
+
+
+@pytest.mark.slow
+def test_a_camera_that_reboots_is_back_soon(
+    gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
+) -> None:
+    camera = gst_camera(GOP_2S)
+    watching = watch(camera.url(), fps=5)
+    watching.wait_for(5)
+    killed = time.monotonic()
+    camera.kill()
+    noticed, sentence = watching.wait_for_state("unreachable")
+    assert noticed - killed < STALL_S + 2
+    watching.watch_for(OUTAGE_S)
+    camera.start()
+    returned = time.monotonic()
+    watching.wait_for(1, 20)
+    back_s = watching.pictures[-1].at - returned
+    assert back_s < 10
+    assert watching.capture.error is None
+    assert "127.0.0.1" in sentence
+    measured(
+        15,
+        "camera reboots",
+        injected=f"RTSP server killed (-9), back after {OUTAGE_S:.0f} s",
+        target="pictures within 10 s of its return",
+        measured=f"noticed after {noticed - killed:.1f} s, pictures {back_s:.1f} s after its return",
+    )
+
+
+@pytest.mark.slow
+def test_a_camera_that_freezes_is_noticed(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
+    camera = gst_camera(CAMERA)
+    watching = watch(camera.url(), fps=5)
+    watching.wait_for(5)
+    frozen = time.monotonic()
+    camera.suspend()
+    noticed, sentence = watching.wait_for_state("stalled")
+    assert STALL_S - 0.5 < noticed - frozen < STALL_S + 1
+    assert "has sent nothing for 2 s; check the camera and the network to it" in sentence
+    camera.resume()
+    thawed = time.monotonic()
+    watching.wait_for(3, 20)
+    assert watching.pictures[-1].at - thawed < 15
+    measured(
+        16,
+        "camera freezes",
+        injected="RTSP server stopped (SIGSTOP)",
+        target=f"noticed within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
+        measured=f"{noticed - frozen:.1f} s",
+    )
+
+
+class Silent:
+    """A camera that answers as many requests as it has answers, and then nothing for ever."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = answers
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"rtsp://127.0.0.1:{self._socket.getsockname()[1]}/cam"
+        self._callers: list[socket.socket] = []
+        self.asked = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._socket.accept()
+                self._callers.append(caller)
+                threading.Thread(target=self._talk, args=(caller,), daemon=True).start()
+
+    def _talk(self, caller: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for answer in self._answers:
+                asked = caller.recv(65536)
+                number = asked.partition(b"CSeq: ")[2].partition(b"\r\n")[0].decode()
+                caller.sendall(answer.replace("NUMBER", number).encode())
+            if self._answers[-1:] != (PLAYING,):  # who plays is not asked for anything more
+                caller.recv(65536)
+            self.asked.set()
+
+    def close(self) -> None:
+        self._socket.close()
+        for caller in self._callers:
+            caller.close()
+
+
+OPTIONS: Final = "RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nPublic: OPTIONS, DESCRIBE, SETUP, PLAY\r\n\r\n"
+SDP: Final = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track\r\n"
+DESCRIBED: Final = (
+    f"RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nContent-Type: application/sdp\r\nContent-Length: {len(SDP)}\r\n\r\n{SDP}"
+)
+SETUP: Final = "RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nSession: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+PLAYING: Final = "RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nSession: 1\r\n\r\n"
+SILENT: Final = {
+    "accepts, never answers": (),
+    "hangs in the middle of DESCRIBE": (OPTIONS, DESCRIBED[:90]),
+    "plays, and sends nothing": (OPTIONS, DESCRIBED, SETUP, PLAYING),
+}
+
+
+@pytest.fixture
+def silent() -> Iterator[dict[str, Silent]]:
+    cameras = {name: Silent(*answers) for name, answers in SILENT.items()}
+    yield cameras
+    for camera in cameras.values():
+        camera.close()
+
+
+@pytest.mark.long
+def test_a_camera_that_never_answers_is_noticed(silent: dict[str, Silent], watch: Callable[..., Watching]) -> None:
+    """With the default stall_timeout: opening is given 10 s where that is shorter."""
+    watched = {name: watch(camera.url, stall_timeout=10) for name, camera in silent.items()}
+    for name, watching in watched.items():
+        noticed, sentence = watching.wait_for_state("stalled")
+        noticed_s = noticed - watching.began
+        assert noticed_s < 12
+        assert "has sent nothing for" in sentence
+        assert "check the camera and the network to it" in sentence
+        measured(
+            17,
+            f"camera {name}",
+            injected="bare listener",
+            target="noticed within stall_timeout + 2 s (12 s here)",
+            measured=f"{noticed_s:.1f} s",
+        )
+
+
+@pytest.mark.slow
+def test_a_stop_while_nobody_answers_is_not_late(
+    silent: dict[str, Silent], start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    urls = [camera.url for camera in silent.values()]
+    hub = start_hub([{"id": f"silent{number}", "url": url} for number, url in enumerate(urls)], recorder())
+    for camera in silent.values():
+        assert camera.asked.wait(20)
+    began = time.monotonic()
+    assert hub.stop() == 0
+    stopped_s = time.monotonic() - began
+    assert stopped_s < 10
+    measured(
+        17,
+        "stop while cameras do not answer",
+        injected="SIGTERM during connecting, DESCRIBE and the wait for pictures",
+        target="exit within 10 s",
+        measured=f"{stopped_s:.1f} s",
+    )
+
+
+class Cable:
+    """A network namespace with a camera's address in it, at the other end of a pair of virtual interfaces."""
+
+    def __init__(self) -> None:
+        number = os.getpid() % 250 + 1
+        self.namespace, self._ours, self._theirs = f"nvh{os.getpid()}", f"nvha{os.getpid()}", f"nvhb{os.getpid()}"
+        self.address = f"10.213.{number}.2"
+        self._run("ip", "netns", "add", self.namespace)
+        try:
+            self._run("ip", "link", "add", self._ours, "type", "veth", "peer", "name", self._theirs)
+            self._run("ip", "link", "set", self._theirs, "netns", self.namespace)
+            self._run("ip", "addr", "add", f"10.213.{number}.1/24", "dev", self._ours)
+            self._run("ip", "link", "set", self._ours, "up")
+            inside = ("ip", "-n", self.namespace)
+            self._run(*inside, "addr", "add", f"{self.address}/24", "dev", self._theirs)
+            self._run(*inside, "link", "set", self._theirs, "up")
+            self._run(*inside, "link", "set", "lo", "up")
+        except subprocess.CalledProcessError:
+            self.remove()
+            raise
+
+    def pull(self) -> None:
+        """At the camera's end: nobody here is told."""
+        self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "down")
+
+    def plug_in(self) -> None:
+        self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "up")
+
+    def remove(self) -> None:
+        self._run("ip", "netns", "del", self.namespace)  # and with it both interfaces
+
+    @staticmethod
+    def _run(*command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def cable() -> Iterator[Cable]:
+    needs.program("ip", "iproute2")
+    try:
+        new = Cable()
+    except subprocess.CalledProcessError as error:
+        needs.missing(f"no network namespace can be made here ({error.stderr.decode().strip()}); run as root")
+    yield new
+    new.remove()
+
+
+@pytest.mark.slow
+def test_a_pulled_cable_is_noticed(
+    cable: Cable, gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
+) -> None:
+    camera = gst_camera(CAMERA, address=cable.address, namespace=cable.namespace)
+    watching = watch(camera.url(), fps=5)
+    watching.wait_for(5)
+    pulled = time.monotonic()
+    cable.pull()
+    noticed, _ = watching.wait_for_state("stalled")
+    assert noticed - pulled < STALL_S + 2
+    watching.watch_for(1.0)
+    cable.plug_in()
+    plugged = time.monotonic()
+    watching.wait_for(3, 20)
+    back_s = watching.pictures[-3].at - plugged
+    measured(
+        18,
+        "cable pulled",
+        injected="link down at the camera's end of a veth pair, no RST",
+        target=f"noticed within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
+        measured=f"{noticed - pulled:.1f} s; pictures {back_s:.1f} s after it was plugged in again",
+    )
