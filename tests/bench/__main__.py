@@ -1,5 +1,7 @@
 """Runs benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. Exit code 1 where a goal is missed.
 
+`python -m tests.bench soak ...` is no benchmark, and has options of its own: a hub among random faults.
+
 Goals are ratios wherever they can be: other work on the machine then falls on both sides.
 """
 
@@ -10,12 +12,14 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fleet, rates, start
+from tests.bench import cpu, fleet, rates, soak, start
 
 BENCHMARKS: Final = {"start": start.run, "rates": rates.run, "cpu": cpu.run, "fleet": fleet.run}
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["soak"]:
+        return soak.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of nvision-hub.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where left out")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")

@@ -11,9 +11,11 @@ from websockets.exceptions import (
     ConnectionClosedError,
     ConnectionClosedOK,
     InvalidMessage,
+    InvalidProxy,
     InvalidStatus,
     InvalidURI,
     NegotiationError,
+    ProxyError,
 )
 from websockets.frames import Close
 from websockets.http11 import Response
@@ -142,10 +144,13 @@ def test_close_codes(code: int | None, reason: str, wait_s: float | None, final:
         (OSError(113, "no route"), "network", False),
         (InvalidURI("ws:", "no host"), "protocol", False),
         (InvalidMessage("not HTTP"), "protocol", False),
+        (ProxyError("not allowed"), "proxy", False),
+        (InvalidProxy("what", "no address"), "proxy", False),
+        (ImportError("python-socks"), "proxy", False),
         (NegotiationError("no subprotocol"), "protocol", False),
     ],
 )
 def test_everything_else(error: Exception, reason: str, final: bool) -> None:  # noqa: FBT001
     refusal = classify(error, WHERE, now=NOW)
     assert (refusal.reason, refusal.final) == (reason, final)
-    assert refusal.sentence.startswith((WHERE, "nobody"))
+    assert refusal.sentence.startswith((WHERE, "nobody", "the proxy"))

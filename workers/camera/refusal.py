@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+)
 from websockets.frames import CloseCode
 
 # An account that is put right should be noticed without a restart, and ten minutes bother nobody.
@@ -47,6 +54,19 @@ def classify(error: BaseException, where: str, *, now: float) -> Refusal:
             )
         case ssl.SSLError():
             return Refusal(reason="tls", sentence=f"{where} does not speak TLS as it should; check nvision.url")
+        case ImportError():  # of the library that websockets wants for these alone
+            return Refusal(
+                reason="proxy",
+                sentence=f"{where} would have to be reached through a SOCKS proxy, which needs `pip install "
+                "python-socks`; or set an HTTP proxy in this machine's environment",
+                wait_s=FINAL_RETRY_S,
+            )
+        case ProxyError() | InvalidProxy():
+            return Refusal(
+                reason="proxy",
+                sentence=f"the proxy in this machine's environment does not let us through to {where}; correct "
+                "https_proxy, or name the host in no_proxy",
+            )
         case InvalidURI() | InvalidHandshake():
             return Refusal(reason="protocol", sentence=f"{where} does not speak WebSocket; correct nvision.url")
         case TimeoutError():

@@ -61,7 +61,8 @@ class Uplink:
     _draining: bool = False
     _in_flight: InFlight = field(init=False)
     _sequence: int = 0
-    _answers: int = 0  # on this connection; none ever come where a callback URL is set
+    _answers: int = 0  # on this connection
+    _answered: bool = False  # ever; no answers come where a callback URL is set
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set while no answer is awaited
 
@@ -76,7 +77,7 @@ class Uplink:
             while True:
                 try:
                     await self._session(backoff)
-                except (WebSocketException, OSError, TimeoutError) as error:
+                except (WebSocketException, OSError, TimeoutError, ImportError) as error:
                     refusal = classify(error, self.service.url, now=time.time())
                     if reason := unusable_answer(error):
                         self.meter.count("results_received_total")
@@ -172,6 +173,7 @@ class Uplink:
                 self.meter.count("results_lost_total", reason=self._in_flight.stranger(result.frame_id))
                 continue
             self._answers += 1
+            self._answered = True
             self._weigh()
             backoff.healthy(now)
             if not all(math.isfinite(found.confidence) for found in (*result.detected_objects, *result.detected_faces)):
@@ -184,7 +186,7 @@ class Uplink:
         while True:
             await asyncio.sleep(1)
             # Where no answer ever came, a callback URL is set, and answers are not ours to await.
-            self._in_flight.expire(time.monotonic() - self.limits.answer_s, "timeout" if self._answers else "callback")
+            self._in_flight.expire(time.monotonic() - self.limits.answer_s, "timeout" if self._answered else "callback")
             self._weigh()
 
     @property
@@ -208,7 +210,7 @@ class Uplink:
             self._quiet.set()
 
     def _give_up(self, reason: str) -> None:
-        self._in_flight.clear(reason if self._answering else "callback")
+        self._in_flight.clear(reason if self._answered or self._answering else "callback")
 
     def tune(self, *, fps: float, confidence_threshold: float) -> None:
         """Take up new settings from the next picture on."""
