@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gc
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from nvision_hub.hub.composition import Plan
     from nvision_hub.supervisor import Member
 
+log = logging.getLogger("nvision_hub.hub")
+
 
 def start(
     config: Config,
@@ -45,7 +49,11 @@ def start(
     with _sole_use(config.state_dir):
         check_surroundings(config, chosen)
         file = config.state_dir / "hub.json"
-        file.write_text(json.dumps(asdict(chosen.addresses)), encoding="utf-8")
+        try:
+            file.write_text(json.dumps(asdict(chosen.addresses)), encoding="utf-8")
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise _unwritable(config.state_dir, error) from error
         # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
         gc.collect()
         gc.freeze()
@@ -75,15 +83,14 @@ def _has_terminal() -> bool:
 
 @contextlib.contextmanager
 def _sole_use(state_dir: Path) -> Iterator[None]:
-    """Hold `state_dir`: made 0700 where it is missing, and refused to a second hub."""
+    """Hold `state_dir`: made 0700 where it is missing, its user's alone, and refused to a second hub."""
     os.umask(0o077)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_private(state_dir)
         lock = (state_dir / "hub.lock").open("a")
     except OSError as error:
-        raise UnavailableError(
-            f"state_dir {state_dir} cannot be written ({error.strerror}); choose another one, or mend its rights"
-        ) from error
+        raise _unwritable(state_dir, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,3 +101,28 @@ def _sole_use(state_dir: Path) -> Iterator[None]:
                 "end it, or give this one a state_dir of its own"
             ) from error
         yield
+
+
+def _keep_private(state_dir: Path) -> None:
+    """Close a directory that others may look into: results name people's whereabouts.
+
+    Only one that is empty or a hub's already: `state_dir: .` or `/tmp` has other users, who would be locked out.
+    """
+    found = state_dir.stat()
+    if not found.st_mode & 0o077:
+        return
+    theirs = any(state_dir.iterdir()) and not (state_dir / "hub.lock").exists()
+    if theirs or found.st_uid != os.geteuid():
+        raise UnavailableError(
+            f"state_dir {state_dir} is open to other users of this machine; name a directory of the hub's own, such as "
+            f"{state_dir / 'hub'}, which is then made, or take their rights away (chmod 700 {state_dir})"
+        )
+    state_dir.chmod(0o700)
+    log.warning("state_dir %s was open to other users of this machine; it is its owner's alone now", state_dir)
+
+
+def _unwritable(state_dir: Path, error: OSError) -> UnavailableError:
+    mend = (
+        "make room there" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose another one, or mend its rights"
+    )
+    return UnavailableError(f"state_dir {state_dir} cannot be written ({error.strerror}); {mend}")

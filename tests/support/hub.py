@@ -227,7 +227,7 @@ def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
         **more: Any,
     ) -> Hub:
         folder = tmp_path / f"hub{len(started)}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         write(folder, cameras, service, **more)
         hub = Hub(folder=folder, prefix=prefix, env=env or {})
         started.append(hub)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from nvision_hub.broker import embedded
 from nvision_hub.broker.publisher import connect
@@ -47,6 +47,7 @@ _STAMP: Final = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ \S ")
 class _Health:
     answered: float  # monotonic seconds of its last PONG, or of its start
     ready: bool = False
+    refuses: str | None = None  # why it stores nothing, in its own words; None while it does
 
 
 def run(settings: EmbeddedBroker, link: Link) -> int:
@@ -62,6 +63,9 @@ async def _keep(settings: EmbeddedBroker, link: Link) -> int:
         return Status(
             **status_basis("running" if health.ready else "starting"),
             ready=health.ready,
+            error=None
+            if health.refuses is None
+            else f"the embedded broker cannot write to {settings.directory} ({health.refuses}); make room there",
             promises={"answer from Valkey": Promise(at=health.answered, within_s=ANSWERS_WITHIN_S)},
             row={"address": settings.public_url, "program": program.pid},
         )
@@ -124,7 +128,10 @@ def _prepare(settings: EmbeddedBroker, file: Path) -> None:
             )
     # Left behind by a Valkey that was killed; the port's owner is checked by the hub, the directory's by its lock.
     settings.socket_path.unlink(missing_ok=True)
-    file.write_text(settings.configuration(), encoding="ascii")
+    configuration = settings.configuration()
+    # Not written again without need: on a full disk that would leave nothing of it.
+    if not file.exists() or file.read_text(encoding="ascii") != configuration:
+        file.write_text(configuration, encoding="ascii")
 
 
 async def _relay(output: asyncio.StreamReader) -> str:
@@ -142,10 +149,14 @@ async def _ask(client: redis.asyncio.Redis, health: _Health, report: Callable[[]
             await client.ping()
         except BusyLoadingError:  # alive, and still reading its file
             health.answered = time.monotonic()
+        except ResponseError as error:  # alive, and refuses to store: MISCONF, its disk is full
+            health.answered = time.monotonic()
+            health.refuses = str(error)
         except (RedisError, OSError):
             pass
         else:
             health.answered = time.monotonic()
+            health.refuses = None
             if not health.ready:
                 health.ready = True
                 report()  # others wait for it: not a second later
