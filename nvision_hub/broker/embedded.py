@@ -36,12 +36,14 @@ class EmbeddedBroker:
 
     @property
     def socket_path(self) -> Path:
-        """In its directory; in the temporary directory where that path is too long for a socket."""
-        inside = self.directory / "valkey.sock"
-        if len(os.fsencode(inside)) <= _SOCKET_PATH_MAX_BYTES:
-            return inside
+        """In its directory; in the temporary directory, or in /tmp, where that path is too long for a socket."""
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"nvision-hub-{os.getuid()}-{digest}" / "valkey.sock"
+        own = f"nvision-hub-{os.getuid()}-{digest}"
+        last = Path("/tmp", own)  # noqa: S108 - 0700, and refused by its keeper where it is somebody else's
+        for directory in (self.directory, Path(tempfile.gettempdir(), own)):
+            if len(os.fsencode(directory / "valkey.sock")) <= _SOCKET_PATH_MAX_BYTES:
+                return directory / "valkey.sock"
+        return last / "valkey.sock"
 
     @property
     def url(self) -> str:
