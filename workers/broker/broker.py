@@ -88,6 +88,9 @@ async def _keep(settings: EmbeddedBroker, link: Link) -> int:
         return EXIT_FAILED
     await _end(program, ended)
     await relaying
+    if settings.socket_path.parent != settings.directory:
+        with contextlib.suppress(OSError):
+            settings.socket_path.parent.rmdir()
     return 0
 
 
