@@ -35,6 +35,8 @@ def test_what_a_killed_worker_did_not_live_to_tell_is_known_all_the_same(
         hub.start()
         for kill in range(1, KILLS + 1):
             hub.wait_for_results("killed", 20)
+            # A quarter of a second more: past this report, before the next.
+            service.wait_for(len(service.received("killed")) + 5, "killed")
             pid = hub.camera("killed").pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
