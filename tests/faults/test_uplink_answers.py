@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.reliability import measured
 from tests.support.uplinks import QUICK, feeding
+from workers.camera.dial import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,25 @@ async def test_rubbish_is_counted_and_the_stream_goes_on(
         injected="recording service, by order",
         target="counted; no exit",
         measured=f"{rubbish} counted as {reason}" if reason else "all passed on",
+    )
+
+
+async def test_a_service_that_passes_pictures_over_does_not_slow_down_the_rest(
+    recorder: Callable[..., Recorder],
+) -> None:
+    service = recorder(answer="half")
+    async with feeding(service.url, fps=20, limits=Limits()) as feed:
+        await feed.answered(1)
+        await feed.until(lambda: feed.offered >= 120)  # six seconds; answers may lag by two
+        assert len(feed.uplink._in_flight) > 40
+        overwritten = feed.counted("frames_dropped_total")
+    assert overwritten <= 0.1 * feed.offered
+    measured(
+        35,
+        "service leaves every other picture unanswered",
+        injected="recording service, by order",
+        target="counted; no exit",
+        measured=f"{feed.ledger.sent} sent at the full rate, {feed.ledger.unanswered.total()} counted as unanswered",
     )
 
 

@@ -56,7 +56,7 @@ class Behaviour:
     # Close every connection so: those there are now, and each new one at its first message, or at once.
     close_code: int | None = None
     close_at_once: bool = False
-    # or none, without_ids, unknown_frame, garbage, text, not_a_number, many_names, twice, unknown_enum, oversize
+    # or none, half, without_ids, unknown_frame, garbage, text, not_a_number, many_names, twice, unknown_enum, oversize
     answer: str = "detection"
     oversize_bytes: int = 0  # of a picture that comes back, for `oversize`
     keep_pictures: bool = True
@@ -64,7 +64,7 @@ class Behaviour:
 
 def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes | str | None:
     """What is said of a picture: one person in its upper left corner, unless ordered otherwise."""
-    if kind == "none":
+    if kind == "none" or (kind == "half" and int(request.frame_id[-1], 16) % 2):
         return None
     if kind == "text":
         return "a text message"

@@ -56,6 +56,15 @@ def test_an_answer_that_comes_twice_or_late_is_told_from_a_strangers() -> None:
     assert [in_flight.stranger(name) for name in ("f1", "f2", "f3")] == ["duplicate", "late", "unknown_frame"]
 
 
+def test_those_passed_over_are_no_lag() -> None:
+    in_flight, _ = flying(*(sent(number) for number in range(1, 7)))
+    assert in_flight.lag == 6
+    in_flight.answered("f4")
+    assert (in_flight.lag, len(in_flight)) == (2, 5)
+    in_flight.answered("f1")
+    assert (in_flight.lag, len(in_flight)) == (2, 4)
+
+
 def test_what_waits_too_long_is_given_up() -> None:
     in_flight, meter = flying(sent(1, 0.0), sent(2, 10.0))
     in_flight.expire(0.0, "timeout")

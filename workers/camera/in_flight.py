@@ -8,6 +8,7 @@ holds at every moment, so in every status that a worker reports.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,11 +28,17 @@ class InFlight:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._sent: dict[str, Sent] = {}
+        self._answered_to = 0  # the newest picture that was answered, by its sequence
         self._settled: OrderedDict[str, str] = OrderedDict()  # what an answer to each would be
         self._told()
 
     def __len__(self) -> int:
         return len(self._sent)
+
+    @property
+    def lag(self) -> int:
+        """How many pictures are younger than the newest that was answered; those before it may be passed over."""
+        return sum(1 for _ in takewhile(lambda sent: sent.sequence > self._answered_to, reversed(self._sent.values())))
 
     def add(self, sent: Sent) -> None:
         """One picture is handed to the connection: it may arrive from now on, so it may be charged for."""
@@ -46,6 +53,7 @@ class InFlight:
             frame_id = next(iter(self._sent))
         sent = self._sent.pop(frame_id, None)
         if sent is not None:
+            self._answered_to = max(self._answered_to, sent.sequence)
             self._meter.count("frames_answered_total")
             self._settle(frame_id, DUPLICATE)
         return sent

@@ -200,7 +200,7 @@ class Uplink:
 
     def _weigh(self) -> None:
         """Hold pictures back while answers lag, where answers come at all."""
-        if self._draining or (self._answers and len(self._in_flight) >= self._window):
+        if self._draining or (self._answers and self._in_flight.lag >= self._window):
             self._room.clear()
         else:
             self._room.set()
@@ -211,6 +211,7 @@ class Uplink:
 
     def _give_up(self, reason: str) -> None:
         self._in_flight.clear(reason if self._answered or self._answering else "callback")
+        self._weigh()
 
     def tune(self, *, fps: float, confidence_threshold: float) -> None:
         """Take up new settings from the next picture on."""
