@@ -392,7 +392,7 @@ def test_a_frozen_valkey_breaks_its_keepers_promise(kept_valkey: Callable[..., K
 
 @pytest.mark.long
 def test_a_frozen_valkey_is_replaced_with_all_its_data(start_fleet: Callable[..., Fleet]) -> None:
-    port = free_port(26379)
+    port = free_port(0)
     fleet = start_fleet({"broker": ("broker", {"directory": "broker", "port": port}), "other": "steady"})
     old, other = fleet.ready_pid("broker"), fleet.ready_pid("other")
     with redis.Redis(port=port) as client:

@@ -66,7 +66,7 @@ class DebianRedis:
 
     folder: Path
     password: str = ""
-    port: int = field(default_factory=lambda: free_port(16379))
+    port: int = field(default_factory=lambda: free_port(0))
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -95,7 +95,7 @@ class KeptValkey:
     """The embedded Valkey, run by its keeper as a real child of this process."""
 
     folder: Path
-    port: int = field(default_factory=lambda: free_port(26379))
+    port: int = field(default_factory=lambda: free_port(0))
     child: Child | None = None
     last: Status | None = None  # the keeper's last report
 

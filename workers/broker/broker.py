@@ -90,6 +90,7 @@ async def _keep(settings: EmbeddedBroker, link: Link) -> int:
     await relaying
     if settings.socket_path.parent != settings.directory:
         with contextlib.suppress(OSError):
+            settings.socket_path.unlink(missing_ok=True)
             settings.socket_path.parent.rmdir()
     return 0
 
