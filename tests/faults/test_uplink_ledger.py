@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.http_camera import HttpCamera
     from tests.support.recorder import Recorder
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 KILLS = 3
 
 
@@ -64,7 +64,6 @@ def test_what_a_killed_worker_did_not_live_to_tell_is_known_all_the_same(
     )
 
 
-@pytest.mark.long
 def test_a_short_soak() -> None:
     outcome = soak.run(cameras=2, seconds=35, fault_every_s=3, seed=20)
     assert outcome.problems == [], outcome.as_text()
