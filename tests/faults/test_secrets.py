@@ -1,0 +1,296 @@
+"""Canaries in every place where a secret is given, and a search for them in every place where one could come out.
+
+The environment of the hub's processes is not searched: what stands there its user has put there, for `${VAR}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import resource
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, quote_plus
+
+import psutil
+import pytest
+import redis
+
+from nvision_hub import hub as the_hub
+from nvision_hub.config import load
+from tests.support import clips, command
+from tests.support import hub as hub_support
+from tests.support.reliability import measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tests.support.command import Running
+    from tests.support.http_camera import HttpCamera
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+    from tests.support.redis_server import DebianRedis
+    from tests.support.rtsp import GstCamera
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+
+SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+LARGE: Final = clips.ClipSpec(codec="h264", width=3840, height=2160, kbit_s=8000, gop_s=1.0, seconds=1)
+USER: Final = "viewer"
+# Each in two parts around what addresses give a meaning to, so that half a secret is found as well.
+PASSWORDS: Final = {name: f"{name}Kx81vQ@/:#?{name}Zw47mT" for name in ("inUrl", "inKeys", "wrong", "away", "redis")}
+TOKENS: Final = {name: f"{name}Rf52pL{name}Gh63nB" for name in ("key", "refusedKey", "gateway", "callback")}
+WEBHOOK: Final = "whsec_" + base64.b64encode(b"webhookSecretOfThirtyTwoBytes!!!").decode()
+
+
+def forms() -> dict[str, str]:
+    """Everything to look for, and which secret it gives away."""
+    found: dict[str, str] = {}
+    for name, secret in {**PASSWORDS, **TOKENS, "webhook": WEBHOOK.removeprefix("whsec_")}.items():
+        parts = {part for part in secret.split("@/:#?") if part} | {secret}
+        whole = {secret, f"{USER}:{secret}", f":{secret}"}
+        spelled = {*parts, *(part[::-1] for part in parts), quote(secret, safe=""), quote_plus(secret)}
+        spelled |= {base64.b64encode(each.encode()).decode().rstrip("=") for each in (*parts, *whole)}
+        spelled |= {base64.urlsafe_b64encode(each.encode()).decode().rstrip("=") for each in (*parts, *whole)}
+        spelled |= {each.encode().hex() for each in parts}
+        found |= dict.fromkeys(spelled, name)
+    return found
+
+
+@dataclass(kw_only=True)
+class Search:
+    """What was searched, and where a canary was found."""
+
+    places: int = 0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self.found: list[str] = []
+        self._forms = {form.encode(): name for form, name in forms().items()}
+
+    def look(self, place: str, content: str | bytes) -> None:
+        data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+        self.places += 1
+        self.size += len(data)
+        for form, name in self._forms.items():
+            if (at := data.find(form)) >= 0:
+                self.found.append(f"{name} in {place}: {data[max(0, at - 60) : at + 60]!r}")
+
+    def look_below(self, folder: Path) -> None:
+        for path in folder.rglob("*"):
+            self.look(f"the name of {path}", str(path))
+            if path.is_file():
+                self.look(str(path), path.read_bytes())
+
+    def look_at(self, processes: Iterable[psutil.Process]) -> None:
+        for process in processes:
+            for name in ("cmdline", "comm", "status"):
+                with contextlib.suppress(OSError):  # it has ended
+                    self.look(f"{name} of {process.pid}", Path(f"/proc/{process.pid}/{name}").read_bytes())
+
+
+@dataclass(kw_only=True)
+class Site:
+    """A configuration full of secrets, and the real peers that want them."""
+
+    folder: Path
+    gst: GstCamera
+    cameras: list[dict[str, Any]]
+    more: dict[str, Any]
+    env: dict[str, str]
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    gst_camera: Callable[..., GstCamera],
+    http_camera: Callable[..., HttpCamera],
+    recorder: Callable[..., Recorder],
+) -> Site:
+    gst = gst_camera(SMALL, user=USER, password=PASSWORDS["inUrl"])
+    http = http_camera(user=USER, password=PASSWORDS["inKeys"], auth="basic")
+    service, refusing = recorder(), recorder(status=401)
+    (tmp_path / "webhook-secret").write_text(WEBHOOK)
+    bare = f"rtsp://127.0.0.1:{gst.port}/cam"
+    cameras: list[dict[str, Any]] = [
+        {"id": "in-url", "url": gst.url()},
+        {
+            "id": "in-keys",
+            "url": http.url(credentials=False),
+            "username": USER,
+            "password": "${CAMERA_PASSWORD}",
+        },
+        {"id": "wrong", "url": bare, "username": USER, "password": PASSWORDS["wrong"]},
+        {"id": "away", "url": f"rtsp://{USER}:{quote(PASSWORDS['away'], safe='')}@127.0.0.1:9/stream1"},
+        {
+            "id": "refused",
+            "url": gst.url(),
+            "nvision": {"url": refusing.url, "streaming_key": TOKENS["refusedKey"]},
+        },
+    ]
+    more = {
+        "nvision": {"url": service.url, "streaming_key": TOKENS["key"]},
+        "gateway": {"listen": "127.0.0.1:0", "token": TOKENS["gateway"], "callback_token": TOKENS["callback"]},
+        "webhooks": [{"id": "alarms", "url": "https://example.com/hook", "secret": "${file:webhook-secret}"}],
+    }
+    return Site(
+        folder=tmp_path, gst=gst, cameras=cameras, more=more, env={"CAMERA_PASSWORD": PASSWORDS["inKeys"]}
+    )  # fmt: skip
+
+
+def starve(pid: int) -> None:
+    """From now on a process gets no memory any more."""
+    has = psutil.Process(pid).memory_info()
+    resource.prlimit(pid, resource.RLIMIT_AS, (has.vms, has.vms))
+    resource.prlimit(pid, resource.RLIMIT_DATA, (has.data, has.data))
+
+
+def worker(running: Running, camera: str) -> psutil.Process:
+    """A camera's process, by the title that it gives itself."""
+    title = f"nvision-hub camera:{camera}"
+    return next(process for process in running.note_family() if title in " ".join(process.cmdline()))
+
+
+def test_the_search_finds_what_is_there(site: Site) -> None:
+    search = Search()
+    hub_support.write(site.folder, site.cameras, None, **site.more)
+    search.look_below(site.folder)
+    encoded = base64.b64encode(f"{USER}:{PASSWORDS['redis']}".encode()).decode()
+    search.look("a header", f"Authorization: Basic {encoded}")
+    given = {*PASSWORDS, *TOKENS, "webhook"} - {"inKeys"}  # which is in the environment
+    assert {sentence.split()[0] for sentence in search.found} == given
+
+
+def test_the_command_line_gives_no_secret_away(
+    site: Site, start_command: Callable[..., Running], debian_redis: Callable[..., DebianRedis]
+) -> None:
+    search = Search()
+    folder, broker = site.folder, debian_redis(password=PASSWORDS["redis"].replace("@/:#?", "-"))
+    hub_support.write(folder, site.cameras, None, **site.more, redis={"url": broker.url})
+    seen: list[str] = []
+    with redis.Redis.from_url(broker.url) as client, client.monitor() as monitor:
+
+        def listen() -> None:
+            with contextlib.suppress(Exception):  # the server has gone
+                for heard in monitor.listen():
+                    seen.append(str(heard))  # noqa: PERF401 - there is no end to it
+
+        threading.Thread(target=listen, daemon=True).start()
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        env = {**site.env, "TMPDIR": str(temporary)}
+        running = start_command("start", "--log-level", "debug", cwd=folder, env=env)
+        running.wait_for(
+            lambda: (
+                all(f"camera:{name}  " in running.err for name in ("wrong", "away"))
+                and all(f"camera:{name}  streaming" in running.err for name in ("in-url", "in-keys", "refused"))
+            )
+        )
+        starve(worker(running, "in-url").pid)
+        site.gst.go_over_to(LARGE)
+        running.wait_for(lambda: "Traceback" in running.err)
+        worker(running, "in-keys").kill()
+        running.wait_for(lambda: "signal 9" in running.err)
+        search.look_at(running.note_family())
+        for arguments in (
+            ("check",),
+            ("check", "--json"),
+            ("probe", "in-keys", "--seconds", "1"),
+            ("probe", "wrong", "--json", "--seconds", "1"),
+            ("probe", f"rtsp://{USER}@127.0.0.1:{site.gst.port}/cam", "--password-env", "CAMERA_PASSWORD"),
+            ("probe", site.cameras[3]["url"]),
+            ("start",),  # a second hub on the same state_dir
+        ):
+            done = command.run(*arguments, cwd=folder, env=env)
+            said = done.stdout + done.stderr
+            assert done.returncode not in {2, 130}, said
+            search.look(f"`{arguments[0]}`", said)
+        tail = start_command("tail", "in-keys", cwd=folder, env=env)
+        tail.wait_for(lambda: tail.out.count("\n") >= 2)
+        search.look_at(tail.note_family())
+        tail.interrupt()
+        tail.wait()
+        search.look("`tail`", tail.out + tail.err)
+        search.look_below(folder / "state")
+        running.process.terminate()
+        running.wait()
+    search.look("stdout of `start`", running.out)
+    search.look("stderr of `start`", running.err)
+    search.look("MONITOR", "\n".join(list(seen)))
+    assert seen
+    for below in (folder / "state", temporary, *folder.glob("appendonlydir")):
+        search.look_below(below)
+    assert search.found == []
+    measured(
+        51,
+        "secrets in what the command line shows and leaves",
+        injected=f"{len(forms())} spellings of {len(PASSWORDS) + len(TOKENS) + 1} canaries; cameras that work, are "
+        "refused and are away; a worker starved, one killed; debug level; Redis with a password",
+        target="none found",
+        measured=f"none in {search.places} places, {search.size / 1e6:.1f} MB: output, logs with tracebacks, argv, "
+        "MONITOR, append-only file, state_dir, temporary files",
+    )
+
+
+def test_statuses_and_the_embedded_broker_hold_no_secret(site: Site, start_hub: Callable[..., Hub]) -> None:
+    search = Search()
+    (site.folder / "hub0").mkdir()
+    (site.folder / "hub0" / "webhook-secret").write_text(WEBHOOK)
+    hub = start_hub(site.cameras, None, env=site.env, **site.more)
+    hub.wait_for_results("in-keys", 5)
+    hub.wait_for_results("in-url", 5)
+    hub.wait_for_state("wrong", "auth_failed")
+    hub.wait_until(lambda: hub.camera("away").error is not None and hub.camera("refused").error is not None)
+    psutil.Process(hub.camera("in-keys").pid).kill()
+    hub.wait_until(lambda: hub.restarts()["camera:in-keys"] == 1)
+    search.look_at([psutil.Process(hub.process.pid), *psutil.Process(hub.process.pid).children(recursive=True)])
+    search.look("statuses", json.dumps(hub._members, ensure_ascii=False))
+    search.look("events", json.dumps(hub.events(), ensure_ascii=False))
+    search.look_below(site.folder / "hub0" / "state")
+    assert hub.stop() == 0
+    search.look_below(site.folder / "hub0" / "state")
+    search.look("the log", hub.log())
+    assert search.found == []
+    measured(
+        51,
+        "secrets in statuses and the embedded broker",
+        injected="the same canaries and cameras",
+        target="none found",
+        measured=f"none in {search.places} places, {search.size / 1e6:.1f} MB: statuses, events, hub.json, "
+        "append-only file, titles, log",
+    )
+
+
+def test_settings_and_sentences_about_them_show_no_secret(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in site.env.items():
+        monkeypatch.setenv(name, value)
+    search = Search()
+    url = f"redis://:{quote(PASSWORDS['redis'], safe='')}@127.0.0.1:6379"
+    hub_support.write(site.folder, site.cameras, None, **site.more, redis={"url": url})
+    config = load(site.folder / "cameras.yaml")
+    plan = the_hub.plan(config)
+    for thing in (config, plan, *config.cameras, *plan.children, *(child.settings for child in plan.children)):
+        search.look(f"{type(thing).__name__}", f"{thing!r} {thing!s}")
+    search.look("JSON", config.model_dump_json())
+    text = (site.folder / "cameras.yaml").read_text()
+    mistakes = {
+        "an unknown key": text.replace('"password"', '"pasword"'),
+        "a wrong port": text.replace("127.0.0.1:9/", "127.0.0.1:99999/"),
+        "a wrong scheme": text.replace("rtsp://", "rstp://"),
+        "a list for a key": text.replace(f'"{TOKENS["key"]}"', f'["{TOKENS["key"]}"]'),
+        "a secret for a number": text.replace('"version": 1', f'"version": "{TOKENS["key"]}"'),
+        "given twice": text.replace('"username"', f'"password": "{PASSWORDS["wrong"]}", "username"'),
+        "broken": text.replace("}", "", 1),
+        "a wrong Redis": text.replace("redis://", "redsi://"),
+        "a wrong webhook secret": text.replace("${file:webhook-secret}", WEBHOOK.removeprefix("whsec_")[:-1] + "!"),
+    }
+    for name, wrong in mistakes.items():
+        assert wrong != text, name
+        (site.folder / "wrong.yaml").write_text(wrong)
+        done = command.run("check", "wrong.yaml", cwd=site.folder, env=site.env)
+        assert done.returncode == 78, (name, done.stdout, done.stderr)
+        search.look(name, done.stdout + done.stderr)
+    assert search.found == []
