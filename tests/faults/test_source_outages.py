@@ -14,13 +14,13 @@ import pytest
 
 from tests.support import clips, needs
 from tests.support.reliability import measured
-from tests.support.rtsp import GstCamera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.hub import Hub
     from tests.support.recorder import Recorder
+    from tests.support.rtsp import GstCamera
     from tests.support.watching import Watching
 
 pytestmark = pytest.mark.fault

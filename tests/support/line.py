@@ -35,6 +35,7 @@ class Line:
     port_behind: int
     alter: Alter = _as_it_is
     requests: list[tuple[str, bool]] = field(default_factory=list)  # method, and whether it carried a password
+    redirects: dict[str, str] = field(default_factory=dict)  # a path that is answered with 302, and where to
     packets: int = 0  # RTP packets that came from the camera
 
     def __post_init__(self) -> None:
@@ -89,6 +90,12 @@ class Line:
                     camera.sendall(data)
                     continue
                 self.requests.append((data.split(b" ", 1)[0].decode(), b"\r\nAuthorization:" in data))
+                path = "/" + data.split(b" ", 2)[1].decode().split("/", 3)[-1]
+                if path in self.redirects:
+                    number = data.lower().partition(b"cseq:")[2].partition(b"\r\n")[0].decode()
+                    moved = f"RTSP/1.0 302 Found\r\nCSeq:{number}\r\nLocation: {self.url(self.redirects[path])}\r\n\r\n"
+                    viewer.sendall(moved.encode())
+                    continue
                 if found := _CLIENT_PORTS.search(data):
                     ours = b"client_port=%d-%d" % self._relay_datagrams(int(found[1]), int(found[2]))
                     ports[ours] = found[0]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 USER_AGENT: Final = "nvision-hub"
 _PORTS: Final = {"rtsp": 554, "rtsps": 322}
 _REDIRECTS_MAX: Final = 3  # on the camera itself, from one path to another
+_HELD_S: Final = 1.0
 _HEAD_MAX_BYTES: Final = 16 * 1024
 _BODY_MAX_BYTES: Final = 64 * 1024
 
@@ -48,15 +49,37 @@ class Answer:
         return self.headers.get(name, [""])[0]
 
 
-def greet(address: CameraAddress, *, within_s: float) -> str:
-    """Ask the camera for its description; the path and query where it has it, which is another after a redirect.
+class Greeting:
+    """A camera that may be dialled: `path`, with its query, is another than that of its address after a redirect.
+
+    The connection is held while FFmpeg makes its own, since a server that shares one pipeline between its viewers
+    (GStreamer's) stops it with the last of them, and refuses whoever comes meanwhile. But not for long: the simplest
+    cameras talk to one at a time.
+    """
+
+    def __init__(self, path: str, conversation: _Conversation) -> None:
+        self.path = path
+        self._conversation = conversation
+        self._timer = threading.Timer(_HELD_S, conversation.hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def hang_up(self) -> None:
+        """Let go of the connection. May be called twice."""
+        self._timer.cancel()
+        self._conversation.hang_up()
+
+
+def greet(address: CameraAddress, *, within_s: float) -> Greeting:
+    """Ask the camera for its description.
 
     Raises `SourceError` for whatever keeps it from streaming, after `within_s` seconds at the latest.
     """
     deadline = time.monotonic() + within_s
     path = urlsplit(address.dial())._replace(scheme="", netloc="", fragment="").geturl()
     for _ in range(_REDIRECTS_MAX + 1):
-        with _Conversation(address, deadline, within_s) as camera:
+        with contextlib.ExitStack() as undo:
+            camera = undo.enter_context(_Conversation(address, deadline, within_s))
             for method in ("OPTIONS", "DESCRIBE"):
                 answer = camera.ask(method, path)
                 if 300 <= answer.status < 400:  # noqa: PLR2004 - redirects (RFC 2326, 11.3)
@@ -64,7 +87,8 @@ def greet(address: CameraAddress, *, within_s: float) -> str:
                     break
                 _check(address, method, answer)
             else:
-                return path
+                undo.pop_all()
+                return Greeting(path, camera)
     raise SourceError(
         CameraState.NOT_FOUND, f"{address.shown} redirects in a circle; name the stream's final path in its `url`"
     )
@@ -91,6 +115,10 @@ class _Conversation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection. May be called twice, and from any thread."""
         self._socket.close()
 
     def ask(self, method: str, path: str) -> Answer:

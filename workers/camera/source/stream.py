@@ -6,6 +6,7 @@ Options are those of FFmpeg 8; PyAV passes unknown ones over in silence, so each
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -16,8 +17,8 @@ import av.error
 
 from nvision_hub.status import CameraState
 from workers.camera.limits import MAX_PIXELS
-from workers.camera.source.faults import classify, silent
-from workers.camera.source.rtsp_handshake import USER_AGENT, greet
+from workers.camera.source.faults import classify, moved, silent
+from workers.camera.source.rtsp_handshake import USER_AGENT, Greeting, greet
 from workers.camera.source.source import Packet, SourceError, StreamFacts
 from workers.camera.source.torn import TornPictures
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
-    from nvision_hub.config import Camera
+    from nvision_hub.config import Camera, CameraAddress
 
 OPEN_WITHIN_S: Final = 10.0  # or `stall_timeout`, where that is longer: a slow camera opens slowly, too
-_FFMPEG_OPEN_MIN_S: Final = 2.0
+_FFMPEG_OPEN_MIN_S: Final = 2.0  # where the handshake took nearly all of it
 _USERINFO_MAX_BYTES: Final = 127  # libavformat, rtsp.c: `char auth[128]`; what is longer is cut off in silence
 JPEG_CODECS: Final = frozenset({"mjpeg", "mjpegb"})
 FILE_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,mjpeg"
@@ -44,15 +45,16 @@ class StreamSource:
         self._address = camera.address
         self._looped = camera.address.kind == "file"
         self._stall_s = camera.stall_timeout
-        open_s = max(OPEN_WITHIN_S, camera.stall_timeout)
+        within_s = max(OPEN_WITHIN_S, camera.stall_timeout)
         began = time.monotonic()
-        place = self._place(open_s)
-        # FFmpeg takes this once to connect, and once more to find out what the stream is.
-        open_s = max(_FFMPEG_OPEN_MIN_S, open_s - (time.monotonic() - began))
+        greeting = greet(camera.address, within_s=within_s) if camera.address.kind == "rtsp" else None
+        open_s = max(_FFMPEG_OPEN_MIN_S, within_s - (time.monotonic() - began))
         began = time.monotonic()
         try:
-            self._container = self._open(camera, place, open_s)
+            self._container = self._open(camera, greeting, open_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            if self._address.scheme == "http" and isinstance(error, OSError) and error.errno == errno.EIO:
+                raise moved(self._address) from error  # what http.c says of a redirect too many
             raise self._fault(error, began, open_s) from error
         waited_s = time.monotonic() - began
         if waited_s >= open_s:  # FFmpeg calls it open although it was interrupted before the first picture
@@ -84,26 +86,19 @@ class StreamSource:
         self._is_jpeg = context.name in JPEG_CODECS
         self._torn = TornPictures()
 
-    def _place(self, within_s: float) -> str:
-        """What FFmpeg is to open, after the camera has passed the handshake."""
-        address = self._address
-        if address.kind != "rtsp":
-            return address.dial()
-        path = greet(address, within_s=within_s)
-        dialled = urlsplit(address.dial())
-        user = ""
-        if address.username is not None:
-            # No more escapes than it needs, because each takes room.
-            word = "" if address.password is None else address.password.reveal()
-            user = f"{_escaped(address.username).replace(':', '%3A')}:{_escaped(word)}@"
-        if len(user.encode("utf-8", "surrogateescape")) > _USERINFO_MAX_BYTES + 1:
-            raise SourceError(
-                CameraState.AUTH_FAILED,
-                f"the user name and password of {address.shown} are too long for FFmpeg's RTSP; shorten the password",
-            )
-        return f"{dialled.scheme}://{user}{dialled.netloc.rpartition('@')[2]}{path}"
+    def _open(self, camera: Camera, greeting: Greeting | None, open_s: float) -> InputContainer:
+        if greeting is None:
+            return self._dial(camera, camera.address.dial(), open_s)
+        place = _place(camera.address, greeting.path)
+        try:
+            return self._dial(camera, place, open_s)
+        except (av.error.HTTPClientError, av.error.HTTPServerError, ConnectionError):
+            greeting.hang_up()  # it may have room for one viewer only, and take the two of us for two
+            return self._dial(camera, place, open_s)
+        finally:
+            greeting.hang_up()
 
-    def _open(self, camera: Camera, place: str, open_s: float) -> InputContainer:
+    def _dial(self, camera: Camera, place: str, open_s: float) -> InputContainer:
         options, form = {"fflags": "+genpts+discardcorrupt"}, None
         match camera.address.kind:
             case "rtsp":
@@ -213,6 +208,22 @@ class StreamSource:
 
     def _fault(self, error: Exception, began: float, limit_s: float) -> SourceError:
         return classify(error, self._address, waited_s=time.monotonic() - began, limit_s=limit_s)
+
+
+def _place(address: CameraAddress, path: str) -> str:
+    """What FFmpeg is to open. Raises `SourceError` for credentials that it would cut off."""
+    dialled = urlsplit(address.dial())
+    user = ""
+    if address.username is not None:
+        # No more escapes than it needs, because each takes room.
+        word = "" if address.password is None else address.password.reveal()
+        user = f"{_escaped(address.username).replace(':', '%3A')}:{_escaped(word)}@"
+    if len(user.encode("utf-8", "surrogateescape")) > _USERINFO_MAX_BYTES + 1:
+        raise SourceError(
+            CameraState.AUTH_FAILED,
+            f"the user name and password of {address.shown} are too long for FFmpeg's RTSP; shorten the password",
+        )
+    return f"{dialled.scheme}://{user}{dialled.netloc.rpartition('@')[2]}{path}"
 
 
 def _escaped(text: str) -> str:
