@@ -133,6 +133,9 @@ class Planner:
             return False
         # Counting from the due time keeps the rate exact; after a gap nothing is owed for the time that is gone.
         self._due += self._period
+        if self.keyframes_only and (self.gop_s or 0.0) > self._period:
+            # Keyframes a little further apart than pictures are owed must not fall behind what is due, ever further.
+            self._due = max(self._due, at + self._period * _KEYFRAMES_SERVE)
         if self._due <= at:
             self._due = at + self._period
         return True
