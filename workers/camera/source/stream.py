@@ -99,7 +99,8 @@ class StreamSource:
             greeting.hang_up()
 
     def _dial(self, camera: Camera, place: str, open_s: float) -> InputContainer:
-        options, form = {"fflags": "+genpts+discardcorrupt"}, None
+        # max_pixels is the decoders': they are asked already to find out what the stream is.
+        options, form = {"fflags": "+genpts+discardcorrupt", "max_pixels": str(MAX_PIXELS)}, None
         match camera.address.kind:
             case "rtsp":
                 options |= {
