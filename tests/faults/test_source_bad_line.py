@@ -101,11 +101,12 @@ def test_corrupt_packets(
 class SetClock:
     """Moves the RTP timestamps, those in sender reports (RFC 3550, 6.4.1) alike."""
 
-    def __init__(self, hz: int = 90_000) -> None:
-        self._hz = hz
+    HZ: Final = 90_000  # of video (RFC 6184, 5.1)
+
+    def __init__(self, near_wrap_s: float | None = None) -> None:
         self._first: int | None = None
+        self._near_wrap_s = near_wrap_s  # the first timestamp is so long before the 32 bits are full
         self.ahead_s = 0.0
-        self.near_wrap_s: float | None = None  # the first timestamp is so long before the 32 bits are full
 
     def __call__(self, packet: bytearray, rtcp: bool) -> bytearray:  # noqa: FBT001
         place = slice(16, 20) if rtcp else slice(4, 8)
@@ -114,40 +115,41 @@ class SetClock:
         then = int.from_bytes(packet[place])
         if self._first is None:
             self._first = then
-        moved = then + round(self.ahead_s * self._hz)
-        if self.near_wrap_s is not None:
-            moved += 2**32 - round(self.near_wrap_s * self._hz) - self._first
+        moved = then + round(self.ahead_s * self.HZ)
+        if self._near_wrap_s is not None:
+            moved += 2**32 - round(self._near_wrap_s * self.HZ) - self._first
         packet[place] = (moved % 2**32).to_bytes(4)
         return packet
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["wraps", "5 s back", "1 h ahead"])
 def test_timestamps_that_jump(
-    gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching], fault: str
+    gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
 ) -> None:
-    clock = SetClock()
-    if fault == "wraps":
-        clock.near_wrap_s = 3.0
-    way = line(gst_camera(CAMERA).port, clock)
-    watching = watch(way.url(), fps=FPS)
-    watching.wait_for(5)
-    clock.ahead_s = {"wraps": 0.0, "5 s back": -5.0, "1 h ahead": 3600.0}[fault]
+    port = gst_camera(CAMERA).port
+    clocks = {"wraps": SetClock(near_wrap_s=3.0), "goes 5 s back": SetClock(), "goes 1 h ahead": SetClock()}
+    watched = {fault: watch(line(port, clock).url(), fps=FPS) for fault, clock in clocks.items()}
+    for watching in watched.values():
+        watching.wait_for(5)
+    clocks["goes 5 s back"].ahead_s = -5.0
+    clocks["goes 1 h ahead"].ahead_s = 3600.0
     began = time.monotonic()
-    pictures = watching.watch_for(6.0)
-    rate = (len(pictures) - 1) / (pictures[-1].at - pictures[0].at)
-    gap_s = max(later.at - earlier.at for earlier, later in itertools.pairwise(pictures))
-    assert rate == pytest.approx(FPS, rel=0.1)
-    assert pictures[0].at - began < 1
-    assert gap_s < 1
-    assert watching.meter.total("camera_reconnects_total") == 0
-    measured(
-        25,
-        f"timestamp {fault}",
-        injected="relay that alters RTP and RTCP timestamps",
-        target="rate within 10 %",
-        measured=f"{rate / FPS:.0%} of the rate, longest gap {gap_s:.2f} s",
-    )
+    next(iter(watched.values())).watch_for(6.0)
+    for fault, watching in watched.items():
+        pictures = [picture for picture in list(watching.pictures) if picture.at >= began]
+        rate = (len(pictures) - 1) / (pictures[-1].at - pictures[0].at)
+        gap_s = max(later.at - earlier.at for earlier, later in itertools.pairwise(pictures))
+        assert rate == pytest.approx(FPS, rel=0.1), fault
+        assert pictures[0].at - began < 1
+        assert gap_s < 1
+        assert watching.meter.total("camera_reconnects_total") == 0
+        measured(
+            25,
+            f"timestamp {fault}",
+            injected="relay that alters RTP and RTCP timestamps",
+            target="rate within 10 %",
+            measured=f"{rate / FPS:.0%} of the rate, longest gap {gap_s:.2f} s",
+        )
 
 
 class OnePicture:
