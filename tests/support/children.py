@@ -50,6 +50,19 @@ def ends(code: int, _link: Link) -> int:
     return code
 
 
+def ends_after(settings: dict[str, Any], link: Link) -> int:
+    """Works for `lives_s[n]` seconds in life n, counted in the file `lives`; the last holds for all more."""
+    with Path(settings["lives"]).open("ab") as file:
+        file.write(b".")
+        life = file.tell()
+    planned = settings["lives_s"]
+    end = time.monotonic() + planned[min(life, len(planned)) - 1]
+    while time.monotonic() < end:
+        link.report(_status())
+        time.sleep(0.05)
+    return 3
+
+
 def misconfigured(_settings: None, _link: Link) -> NoReturn:
     raise ConfigError(["cameras.yaml:3:5: this cannot be"])
 
@@ -186,6 +199,7 @@ ENTRIES: Final[dict[str, Callable[[Any, Link], int | None]]] = {
         steady,
         slow_to_drain,
         ends,
+        ends_after,
         misconfigured,
         wrong,
         tells,
