@@ -58,7 +58,7 @@ def test_a_killed_worker_interrupts_only_its_own_pictures(
     killed = time.monotonic()
     os.kill(killed_pid, signal.SIGKILL)
     hub.wait_until(lambda: hub.status("b")["pid"] != killed_pid)
-    new_s = time.monotonic() - killed
+    new_s = hub.status("b")["at"] - killed
     hub.wait_until(lambda: any(record.at > killed + 0.4 for record in service.received("b")))
     picture_s = next(record.at for record in service.received("b") if record.at > killed + 0.4) - killed
     moments = {name: [record.at for record in service.received(name) if record.at > killed - 1] for name in "acd"}
@@ -73,7 +73,7 @@ def test_a_killed_worker_interrupts_only_its_own_pictures(
         "camera's worker dies",
         injected="kill -9 of 1 of 4",
         target="back within 2 s; no gap over 1 s in the others",
-        measured=f"a new one seen after {new_s:.1f} s, pictures after {picture_s:.1f} s; "
+        measured=f"a new one reported after {new_s:.1f} s, pictures after {picture_s:.1f} s; "
         f"longest gap in the others {gap_s:.2f} s at 5 pictures/s",
     )
 
@@ -199,7 +199,7 @@ def test_a_stop_under_load_loses_no_accepted_result(
         hub.process.terminate()
     hub.process.wait(STOP_S)
     took_s = time.monotonic() - began
-    hub.stop()  # its last words
+    assert hub.stop() == 0  # its last words have come, too
     _, left = psutil.wait_procs(everyone, timeout=1.0)
     assert not left
     assert took_s < 10.0
@@ -217,7 +217,7 @@ def test_a_stop_under_load_loses_no_accepted_result(
         way,
         injected=("SIGINT to the process group" if ctrl_c else "SIGTERM with 1 of 3 workers stopped (SIGSTOP)")
         + ", 10 pictures/s each",
-        target="exit within 10 s; no accepted result lost; broker last",
+        target="exit within 10 s; no accepted result lost" + ("; broker last" if ctrl_c else ""),
         measured=f"exit after {took_s:.1f} s, 0 results lost: all {sum(led.published for led in ledgers.values())} "
         "published are in the stream afterwards",
     )
@@ -269,7 +269,7 @@ def test_cameras_that_come_and_go_cost_nothing(
     names = "abcdefgh"
     camera = gst_camera(CAMERA)
     hub = start_hub(cameras(camera.url(), names, 1), recorder(keep_pictures=False))
-    began, reconnects = time.monotonic(), 0
+    began = time.monotonic()
     samples: list[dict[str, tuple[int, int]]] = []  # by process: descriptors and bytes
     while time.monotonic() - began < 55:
         came = time.monotonic()
@@ -281,7 +281,6 @@ def test_cameras_that_come_and_go_cost_nothing(
         for name in names:
             hub.wait_for_state(name, "unreachable", since=came)
         camera.start()
-        reconnects += len(names)
     warm, last = samples[len(samples) // 3], samples[-1]
     more = {name: last[name][0] - warm[name][0] for name in warm}
     grown = {name: last[name][1] - warm[name][1] for name in warm}
@@ -292,7 +291,8 @@ def test_cameras_that_come_and_go_cost_nothing(
     measured(
         9,
         "leak by cameras' reconnects",
-        injected=f"RTSP server of {len(names)} cameras killed (-9) and started again, {reconnects} reconnects",
+        injected=f"RTSP server of {len(names)} cameras killed (-9) and started again, "
+        f"{len(names) * (len(samples) - 1)} reconnects",
         target="descriptors' slope 0, supervisor's memory flat",
         measured=f"descriptors {max(more.values()):+d} at most; memory of the supervisor "
         f"{grown.pop('supervisor') / 1e3:+.0f} kB, of a worker {max(grown.values()) / 1e6:+.1f} MB at most",
