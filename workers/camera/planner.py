@@ -20,6 +20,7 @@ HELD_MAX_BYTES: Final = 8 * 2**20  # two 10 s GOPs of a 4 Mbit/s camera, nearly
 _GOPS_REMEMBERED: Final = 3
 # A keyframe a little later than its picture is due still serves: 2 % is within the rate's tolerance.
 _KEYFRAMES_SERVE: Final = 0.98
+_OFTEN_S: Final = 1.0
 _WHOLE_PERIODS: Final = 0.01  # of a GOP, which may miss a whole number of periods by so much: the rate then does too
 
 
@@ -109,7 +110,9 @@ class Planner:
     def _wanted(self, at: float, *, keyframe: bool) -> bool:
         gop, began = self.gop_s, self._keyframe
         if gop is None or began is None:
-            return at >= self._due - self._tolerance  # nothing learned yet: held until a picture is due
+            # Nothing learned yet: held until a picture is due, unless pictures are due so often that keyframes will
+            # hardly serve; decoding several packets at once would then only make each of them late.
+            return self._period < _OFTEN_S or at >= self._due - self._tolerance
         if self.keyframes_only:
             # The keyframe nearest to the due time; without one, the first packet that is clearly past it.
             return at >= self._due - self._tolerance if keyframe else at >= self._due + self._slack
