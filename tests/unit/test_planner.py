@@ -101,8 +101,10 @@ def test_any_rate_of_any_camera(rate: float, camera_fps: float, gop_s: float, ji
     span = packets[-1].at - first
     wanted = min(rate, camera_fps)
     period, apart = 1 / wanted, 1 / camera_fps
-    # 3 %, and besides one that may be aligned to a keyframe at the start and one that is still owed at the end.
-    assert abs(len(outcome.sent) - span * wanted) <= 2 + 0.03 * span * wanted
+    # 3 % (5 % near the camera's own rate, where jitter decides), and besides one that may be aligned to a keyframe at
+    # the start and one that is still owed at the end.
+    share = 0.03 if rate < camera_fps / 2 else 0.05
+    assert abs(len(outcome.sent) - span * wanted) <= 2 + share * span * wanted
     gaps = [later - earlier for earlier, later in pairwise(outcome.sent)]
     # Each is within half a period of its due time (and of the camera's own raster): so are two in a row.
     assert all(gap <= 2 * period + apart for gap in gaps)
@@ -115,6 +117,16 @@ def test_keyframes_alone_where_they_suffice(fps: float, jitter: list[float]) -> 
     outcome = play(camera(fps=25, gop=50, seconds=60, jitter=jitter), fps)
     assert outcome.decoded == outcome.decoded_keyframes == len(outcome.sent)
     assert len(outcome.sent) == pytest.approx(60 * fps, abs=1)
+
+
+@pytest.mark.parametrize("late_s", [0.3, 0.9, 1.1, 1.25, 1.4, 1.7])
+def test_a_first_picture_that_comes_late_costs_no_other(late_s: float) -> None:
+    """Some cameras' first picture is older than it looks, so that keyframes come midway between the due times."""
+    packets = camera(fps=25, gop=50, seconds=60)
+    late = [Seen(number=p.number, at=p.at + late_s if p.number == 0 else p.at, keyframe=p.keyframe) for p in packets]
+    outcome = play(late, 0.5)
+    assert outcome.decoded <= len(outcome.sent) + 50, "one GOP at most, until the next has told how long they are"
+    assert len(outcome.sent) == pytest.approx(30, abs=2)
 
 
 def test_keyframes_a_little_too_rare_stay_alone_for_ever() -> None:
