@@ -114,9 +114,8 @@ class Planner:
             # hardly serve; decoding several packets at once would then only make each of them late.
             return self._period < _OFTEN_S or at >= self._due - self._tolerance
         if self.keyframes_only:
-            # The keyframe nearest to the due time; without one, the first packet that is clearly past both. Past the due
-            # The keyframe nearest to the due time; without one, the first packet that is clearly past both. The due time
-            # alone is not enough to be past: the nearest keyframe may be the one that comes.
+            # The keyframe nearest to the due time; without one, the first packet that is clearly past both. The due
+            # time alone is not enough to be past: the nearest keyframe may be the one that comes.
             return at >= (self._due - self._tolerance if keyframe else max(self._due, began + gop) + self._slack)
         comes = began + gop
         return self._due < comes - self._tolerance or at >= comes + self._slack
