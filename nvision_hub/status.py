@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 AGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # Names of detections come from a service, and must not fill the pipe, the memory or a Prometheus server.
@@ -145,16 +145,23 @@ class Status:
         return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Status:
+    def decode(cls, data: bytes) -> Self:
         """From one packet. Raises `ValueError` for anything else: one that went wrong must take nobody along."""
         try:
-            fields = json.loads(data)
-            fields["promises"] = {
+            return cls.of(json.loads(data))
+        except RecursionError as error:
+            raise ValueError("not a status record") from error
+
+    @classmethod
+    def of(cls, fields: Any) -> Self:
+        """From decoded JSON. Raises `ValueError` for anything that is no status."""
+        try:
+            promises = {
                 name: Promise(at=float(promise["at"]), within_s=float(promise["within_s"]))
                 for name, promise in fields["promises"].items()
             }
-            return cls(**fields)
-        except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
+            return cls(**{**fields, "promises": promises})
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not a status record") from error
 
 
