@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,12 +22,12 @@ from setproctitle import setproctitle
 
 from nvision_hub.errors import EXIT_FAILED, HubError
 from nvision_hub.lifeline import die_with_parent
-from nvision_hub.link import MAX_RECORD_BYTES, Command, Link
+from nvision_hub.link import COMMAND_BEGINS, MAX_RECORD_BYTES, Command, Link
 from nvision_hub.logs import ChildLog
 from nvision_hub.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 log = logging.getLogger("nvision_hub.child")
 
@@ -43,7 +43,7 @@ Descriptors = dict[int, tuple[int, int]]  # each with what it stands for: device
 
 @dataclass(frozen=True, kw_only=True)
 class ChildSpec:
-    """What a child is. Stages start in rising order, each once the one before is ready, and stop in falling order."""
+    """What a child is. Stages start in rising order, each once those before are ready, and stop in falling order."""
 
     name: str  # unique: "broker", "camera:lobby"
     stage: int
@@ -51,6 +51,18 @@ class ChildSpec:
     settings: Any
     # The command that makes a running child of the first settings one of the second; None where only a new one will do.
     retune: Callable[[Any, Any], Command | None] = lambda _old, _new: None
+    awaited: bool = True  # whether later stages wait until it is ready
+    overseer: bool = False  # whether it hears of all the others, and may ask for things to be done with them
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)  # JSON, no secrets: what overseers may know
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What a child has sent since it was last listened to."""
+
+    status: Status | None = None  # the newest; None where there is none
+    record: bytes = b""  # that status as it came
+    asks: tuple[Command, ...] = ()
 
 
 class Child:
@@ -100,27 +112,33 @@ class Child:
         """A descriptor that becomes readable when a status has arrived."""
         return self._pipe
 
-    def receive(self) -> Status | None:
-        """The newest status that has arrived since the last call, None where none has.
+    def receive(self) -> News:
+        """What has arrived since the last call.
 
-        Raises `EOFError` once all are read and its end is closed: it will report no more.
+        Raises `EOFError` once all is read and its end is closed: it will report no more.
         """
-        newest = None
+        newest, heard, asks = b"", False, []
         with contextlib.suppress(BlockingIOError):
             for _ in range(_RECORDS_AT_ONCE):
-                data = self._receive_record()
-                if not data:
+                record = self._receive_record()
+                if not record:
                     break
-                newest = data
-            if newest is None:
+                heard = True
+                if record.startswith(COMMAND_BEGINS):
+                    asks.append(record)
+                else:
+                    newest = record
+            if not heard:
                 raise EOFError
-        if newest is None:
-            return None
         try:
-            return Status.decode(newest)
+            return News(
+                status=Status.decode(newest) if newest else None,
+                record=newest,
+                asks=tuple(Command.decode(ask) for ask in asks),
+            )
         except ValueError:
-            log.warning("%s sent a record that is no status; ignored", self.spec.name)
-            return None
+            log.warning("%s sent a record that cannot be read; ignored", self.spec.name)
+            return News()
 
     def _receive_record(self) -> bytes:
         try:
@@ -130,8 +148,12 @@ class Child:
 
     def ask(self, command: Command) -> bool:
         """Send a command; False where the child does not read its pipe any more."""
+        return self.tell(command.encode())
+
+    def tell(self, record: bytes) -> bool:
+        """Send a command that is encoded already; False where its pipe takes no more, now or ever."""
         try:
-            self._pipe.send(command.encode())
+            self._pipe.send(record)
         except OSError:
             return False
         return True

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from nvision_hub.status import Status
 
 REPORT_EVERY_S: Final = 1.0
+COMMAND_BEGINS: Final = b'{"verb"'  # what tells a command from a status
 MAX_RECORD_BYTES: Final = 128 * 1024  # below Linux's default socket buffer, past which a packet cannot be sent
+MAX_STATUS_BYTES: Final = MAX_RECORD_BYTES - 1024  # so that it can be handed on to an overseer, with its name
 _ERROR_KEPT: Final = 1000  # characters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """What the supervisor asks of a worker: `drain`, `pause`, `resume`, `set`."""
+    """What the supervisor asks of a worker, such as `drain` or `set`; and what an overseer asks of the supervisor."""
 
     verb: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -39,8 +41,12 @@ class Command:
 
     @classmethod
     def decode(cls, data: bytes) -> Command:
-        """From one packet."""
-        return cls(**json.loads(data))
+        """From one packet. Raises `ValueError` for anything else."""
+        try:
+            fields = json.loads(data)
+            return cls(verb=str(fields["verb"]), arguments=dict(fields["arguments"]))
+        except (TypeError, KeyError, ValueError, RecursionError) as error:
+            raise ValueError("not a command") from error
 
 
 class Link:
@@ -60,11 +66,21 @@ class Link:
         if self._pipe is None:
             return
         record = status.encode()
-        if len(record) > MAX_RECORD_BYTES:  # the heartbeat must arrive, whatever a worker has gathered
+        if len(record) > MAX_STATUS_BYTES:  # the heartbeat must arrive, whatever a worker has gathered
             error = status.error and status.error[:_ERROR_KEPT]
             record = replace(status, metrics={}, row={}, error=error).encode()
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             self._pipe.send(record)
+
+    def ask(self, command: Command) -> bool:
+        """An overseer's request to the supervisor; False where it does not get there, which the caller must tell."""
+        if self._pipe is None:
+            return False
+        try:
+            self._pipe.send(command.encode())
+        except OSError:
+            return False
+        return True
 
     async def run(self, snapshot: Callable[[], Status], on_command: Callable[[Command], None] | None = None) -> None:
         """Report at once, then each second, and hand on commands, until the worker is asked to end.

@@ -8,10 +8,10 @@ counted. An overseer that is slow to read misses statuses that a newer one has r
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from nvision_hub.link import Command
+from nvision_hub.link import MAX_RECORD_BYTES, Command
 from nvision_hub.status import Status
 
 if TYPE_CHECKING:
@@ -39,9 +39,12 @@ class Account:
     facts: Mapping[str, Any] = field(default_factory=dict)  # of its `ChildSpec`: what is known without asking it
     past: Mapping[str, Any] = field(default_factory=lambda: dict(_METRICS))  # what its earlier processes counted
 
-    def command(self) -> Command:
-        """As it goes down the pipe."""
-        return Command(verb=ACCOUNT, arguments=asdict(self))
+    def encode(self) -> bytes:
+        """As it goes down the pipe; one too large for that without its facts and what its past processes counted."""
+        record = Command(verb=ACCOUNT, arguments=asdict(self)).encode()
+        if len(record) > MAX_RECORD_BYTES:
+            return replace(self, facts={}, past=dict(_METRICS)).encode()
+        return record
 
     @classmethod
     def of(cls, command: Command) -> Self:

@@ -12,7 +12,10 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 AGE_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # Names of detections come from a service, and must not fill the pipe, the memory or a Prometheus server.
@@ -99,6 +102,20 @@ class Meter:
         # A copy: the other thread may add a key while this one walks.
         return sum(value for (key, _), value in list(self._counters.items()) if key == name)
 
+    def reached(self, metric: str, /, value: float) -> None:
+        """Set a counter that is counted elsewhere, such as the kernel's of this process."""
+        self._counters[metric, ()] = value
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        """Add what another meter has counted; its gauges, which were of its moment, are left out."""
+        for name, labels, value in snapshot.get("counters", ()):
+            self.count(name, by=value, **labels)
+        for name, other in snapshot.get("histograms", {}).items():
+            mine = self._histograms.setdefault(name, Histogram(bounds=tuple(other["bounds"])))
+            if list(mine.bounds) == other["bounds"]:
+                mine.counts = [a + b for a, b in zip(mine.counts, other["counts"], strict=True)]
+                mine.total += other["sum"]
+
     def snapshot(self) -> dict[str, Any]:
         """Everything, as JSON-ready lists: `[name, {label: value}, number]` and histograms by name."""
         return {
@@ -148,9 +165,10 @@ class Status:
     def decode(cls, data: bytes) -> Self:
         """From one packet. Raises `ValueError` for anything else: one that went wrong must take nobody along."""
         try:
-            return cls.of(json.loads(data))
-        except RecursionError as error:
+            fields = json.loads(data)
+        except (ValueError, RecursionError) as error:
             raise ValueError("not a status record") from error
+        return cls.of(fields)
 
     @classmethod
     def of(cls, fields: Any) -> Self:
@@ -161,7 +179,7 @@ class Status:
                 for name, promise in fields["promises"].items()
             }
             return cls(**{**fields, "promises": promises})
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError("not a status record") from error
 
 

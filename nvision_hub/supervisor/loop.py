@@ -11,12 +11,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.child import Child, ChildSpec
+from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.link import Command
+from nvision_hub.supervisor.briefing import Briefing
 from nvision_hub.supervisor.decisions import Action, Drain, Kill, Start, Stopping, Terminate, decide, over
 from nvision_hub.supervisor.member import Limits, Member, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from nvision_hub.oversight import Account
+    from nvision_hub.status import Status
 
 log = logging.getLogger("nvision_hub.supervisor")
 
@@ -29,8 +34,10 @@ class Supervisor:
     """Keeps children alive.
 
     `watch` is called with the members about twice a second, for whoever shows them. `renew` is asked about twice a
-    second, and with True after a SIGHUP, which children there should be from now on; None means no change. It must
-    answer without waiting.
+    second, and with True after a SIGHUP, which children there should be from now on; None means no change. `heed` is
+    given what an overseer asks for beyond the supervisor's own, raises `HubError` with a sentence where that cannot be
+    done, and is followed by a `renew`. `about` is what overseers are told of this process itself. All must answer
+    without waiting.
     """
 
     def __init__(
@@ -40,12 +47,18 @@ class Supervisor:
         limits: Limits | None = None,
         watch: Callable[[Sequence[Member]], None] | None = None,
         renew: Callable[[bool], Iterable[ChildSpec] | None] | None = None,
+        heed: Callable[[Command], None] | None = None,
+        about: Callable[[], tuple[Account, Status]] | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._members = {spec.name: Member(spec=spec, limits=self._limits) for spec in specs}
         self._children: dict[str, Child] = {}
         self._watch = watch
         self._renew = renew
+        self._heed = heed
+        self._about = about
+        self._itself: Account | None = None
+        self._briefings: dict[str, Briefing] = {}  # one for each overseer that lives
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._stopping: Stopping | None = None
@@ -90,6 +103,8 @@ class Supervisor:
                 shown = now
                 self._show(members)
                 self._ask_for_change(asked=False)
+                self._report_itself()
+            self._brief(now)
             self._take_in(woken, TICK_S if all_done else 0.0)
             self._heed_signals()
             self._succeed()
@@ -117,6 +132,28 @@ class Supervisor:
         except Exception:  # whoever shows the fleet must not end it
             log.exception("the members can no longer be shown")
             self._watch = None
+
+    def _report_itself(self) -> None:
+        if self._about is None or not self._briefings:
+            return
+        self._itself, status = self._about()
+        for briefing in self._briefings.values():
+            briefing.report(self._itself.name, status.encode())
+
+    def _brief(self, now: float) -> None:
+        """Tell the overseers what they do not know yet."""
+        if not self._briefings:
+            return
+        keys = {name: member.account_key for name, member in self._members.items()}
+        itself = self._itself
+        if itself is not None:
+            keys[itself.name] = (itself,)
+
+        def account(name: str) -> Account:
+            return itself if itself is not None and name == itself.name else self._members[name].account(now)
+
+        for name, briefing in self._briefings.items():
+            briefing.tell(self._children[name].tell, keys, account)
 
     def _take_in(self, woken: socket.socket, within_s: float) -> None:
         """Wait for news that may call for action, `within_s` at most. A status alone calls for none."""
@@ -172,6 +209,8 @@ class Supervisor:
             spec = wanted.pop(name, None)
             target = member.successor if member.leaving else member.spec
             if spec == target:
+                if spec is not None and not member.leaving:
+                    member.spec = spec  # its facts may be others
                 continue
             if spec is None or member.leaving or not self._tune(member, spec):
                 log.info("%s %s", name, "ends: it is no longer wanted" if spec is None else "starts anew")
@@ -197,7 +236,9 @@ class Supervisor:
             if member.successor is None:
                 del self._members[member.spec.name]
             else:  # in the same place: whoever shows the members shows them in this order
-                self._members[member.spec.name] = Member(spec=member.successor, limits=self._limits)
+                successor = Member(spec=member.successor, limits=self._limits)
+                successor.succeed(member, "asked" if member.successor is member.spec else "changed")
+                self._members[member.spec.name] = successor
 
     def _carry_out(self, action: Action, now: float) -> None:
         member = self._members[action.name]
@@ -225,6 +266,8 @@ class Supervisor:
             member.put_off(error, now)
             return
         self._children[name] = child
+        if member.spec.overseer:
+            self._briefings[name] = Briefing()
         self._selector.register(child.sentinel, selectors.EVENT_READ, (name, "ended"))
         self._selector.register(child.pipe, selectors.EVENT_READ, (name, "status"))
         member.started(child.pid, now)
@@ -232,13 +275,51 @@ class Supervisor:
     def _hear(self, name: str) -> None:
         child = self._children[name]
         try:
-            status = child.receive()
+            news = child.receive()
         except EOFError:
             with contextlib.suppress(KeyError):  # heard before
                 self._selector.unregister(child.pipe)
             return
-        if status is not None:
-            self._members[name].reported(status, time.monotonic())
+        if news.status is not None:
+            self._members[name].reported(news.status, time.monotonic())
+            for briefing in self._briefings.values():
+                briefing.report(name, news.record)
+        asker = self._briefings.get(name)
+        if asker is not None:  # who oversees nobody has nothing to ask for
+            for ask in news.asks:
+                asker.reply(ask, self._answer(ask))
+
+    def _answer(self, ask: Command) -> str | None:
+        """Do what an overseer asks; None where it is done, else the sentence that says why not."""
+        try:
+            self._obey(ask)
+        except HubError as error:
+            return str(error)
+        except Exception:  # whoever asks for the impossible must not end what runs
+            log.exception("%s could not be done", ask.verb)
+            return "the hub failed at this; its log says why"
+        return None
+
+    def _obey(self, ask: Command) -> None:
+        if self._stopping is not None:
+            raise UnavailableError("the hub is stopping")
+        match ask:
+            case Command(verb="pass", arguments={"target": target, "verb": verb, "arguments": arguments}):
+                child = self._children.get(target)
+                if child is None or not child.ask(Command(verb=verb, arguments=arguments)):
+                    raise UnavailableError(f"{target} does not run at this moment")
+            case Command(verb="restart", arguments={"target": target}):
+                member = self._members.get(target)
+                if member is None:
+                    raise UnavailableError(f"there is no {target}")
+                if not member.leaving:
+                    log.info("%s starts anew: asked for", target)
+                    member.leave(member.spec)
+            case _ if self._heed is not None:
+                self._heed(ask)
+                self._ask_for_change(asked=False)
+            case _:
+                raise UnavailableError(f"this hub cannot {ask.verb}")
 
     def _reap(self, name: str) -> None:
         child = self._children[name]
@@ -250,6 +331,7 @@ class Supervisor:
             self._selector.unregister(child.pipe)
         child.close()
         del self._children[name]
+        self._briefings.pop(name, None)
         self._members[name].exited(code, time.monotonic(), wanted=self._stopping is None)
 
     def _end_all(self) -> None:

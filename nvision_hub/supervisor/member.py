@@ -8,13 +8,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections import deque
+import signal
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.errors import EXIT_CONFIG
+from nvision_hub.oversight import Account
+from nvision_hub.status import Meter
 
 if TYPE_CHECKING:
     from nvision_hub.child import ChildSpec
@@ -78,10 +81,13 @@ class Member:
     tried: float | None = None  # when a start was first tried; None before that
     pid: int | None = None  # None while it does not live
     heard: float = 0.0  # when it last reported, or was started
+    started_at: float | None = None  # when its last process was started; None before the first
     judged_from: float = 0.0  # no silence counts from before this moment
     status: Status | None = None  # its last report, kept after its death until the next one's first
     fresh: bool = False  # whether `status` is of the process that lives now
-    restarts: int = 0
+    restarts: int = 0  # those that nobody asked for
+    reasons: Counter[str] = field(default_factory=Counter)  # of every restart, asked for or not
+    past: Meter = field(default_factory=Meter)  # what its processes before this one have counted
     crash_loop: bool = False
     killed_for: str | None = None
     leaving: bool = False  # to be ended, and then replaced by `successor`, or forgotten where that is None
@@ -106,7 +112,7 @@ class Member:
 
     def holds_back(self, now: float) -> bool:
         """Whether later stages still wait for it: until it is ready, or has had its time."""
-        if self.ready or self.leaving or self.phase is Phase.ENDED:
+        if not self.spec.awaited or self.ready or self.leaving or self.phase is Phase.ENDED:
             return False
         return self.tried is None or now - self.tried <= self.limits.ready_within_s
 
@@ -119,7 +125,7 @@ class Member:
         """It has been forked."""
         self.tried = now if self.tried is None else self.tried
         self.pid, self.fresh, self.killed_for = pid, False, None
-        self.heard = self.judged_from = now
+        self.heard = self.judged_from = self.started_at = now
         self.enter(Phase.RUNNING, now)
 
     def put_off(self, error: OSError, now: float) -> None:
@@ -143,12 +149,38 @@ class Member:
         """The supervisor itself stood still until `now`: nobody is judged by the silence that it did not hear."""
         self.judged_from = now
 
+    def account(self, now: float) -> Account:
+        """What overseers are told of it, besides its status."""
+        return Account(
+            name=self.spec.name,
+            phase=self.phase,
+            pid=self.pid,
+            started_at=self.started_at,
+            due_in_s=max(0.0, self.due - now) if self.phase is Phase.WAITING else None,
+            crash_loop=self.crash_loop,
+            restarts=dict(self.reasons),
+            facts=self.spec.facts,
+            past=self.past.snapshot(),
+        )
+
+    @property
+    def account_key(self) -> tuple[Any, ...]:
+        """Changes whenever the account does."""
+        return self.phase, self.since, self.pid, self.crash_loop, id(self.spec)
+
+    def succeed(self, other: Member, reason: str) -> None:
+        """Take the place of `other`, which was ended for it: what it has counted goes on being counted."""
+        self.restarts, self.reasons, self.past = other.restarts, other.reasons, other.past
+        if other.tried is not None:
+            self.reasons[reason] += 1
+
     def leave(self, successor: ChildSpec | None) -> None:
         """It is to end, for the `successor` that takes its place; for good where that is None."""
         self.leaving, self.successor = True, successor
 
     def exited(self, code: int, now: float, *, wanted: bool) -> None:
         """Its process has ended; where it is still `wanted`, decides when it is due again."""
+        self._settle_accounts()
         self.pid, self.fresh = None, False
         if self.leaving or not wanted:
             self.enter(Phase.ENDED, now)
@@ -156,7 +188,16 @@ class Member:
             log.error("%s cannot run with this configuration; it is not started again", self.spec.name)
             self.enter(Phase.ENDED, now)
         else:
+            self.reasons["stuck" if self.killed_for else _ending(code)] += 1
             self._start_again(self.killed_for or (f"signal {-code}" if code < 0 else f"exit code {code}"), now)
+
+    def _settle_accounts(self) -> None:
+        if self.status is None or not self.fresh:
+            return
+        try:
+            self.past.add(self.status.metrics)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            log.warning("%s ended with metrics that cannot be read; they are lost", self.spec.name)
 
     def _start_again(self, reason: str, now: float) -> None:
         self.restarts += 1
@@ -172,3 +213,13 @@ class Member:
         self.enter(Phase.WAITING, now)
         loop = "; crash loop" if self.crash_loop else ""
         log.warning("%s ended (%s%s); started again in %.1f s", self.spec.name, reason, loop, delay)
+
+
+def _ending(code: int) -> str:
+    """An exit code as one word, for metrics."""
+    if code >= 0:
+        return f"exit_{code}"
+    try:
+        return signal.Signals(-code).name.lower()
+    except ValueError:  # a real-time signal
+        return f"signal_{-code}"

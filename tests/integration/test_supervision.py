@@ -128,7 +128,7 @@ def test_children_that_flood_or_babble_do_not_hold_the_supervisor(start_fleet: C
     os.kill(old, signal.SIGKILL)
     fleet.replaced("c", old)
     assert max(later["own"]["at"] - sooner["own"]["at"] for sooner, later in pairwise(fleet.shown)) < 1.5
-    assert "b sent a record that is no status; ignored" in fleet.lines("hub")
+    assert "b sent a record that cannot be read; ignored" in fleet.lines("hub")
 
 
 def test_a_grandchild_that_holds_every_descriptor_hides_no_death(

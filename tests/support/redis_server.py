@@ -116,7 +116,7 @@ class KeptValkey:
         assert self.child is not None
         deadline = time.monotonic() + within_s
         while True:
-            status = self.child.receive()
+            status = self.child.receive().status
             if status is not None:
                 self.last = status
                 if condition(status):

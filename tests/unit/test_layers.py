@@ -21,6 +21,7 @@ LAYERS: Final = (
     ("nvision_hub.child",),
     ("workers",),
     ("nvision_hub.broker", "nvision_hub.logs"),
+    ("nvision_hub.oversight",),
     ("nvision_hub.opencv", "nvision_hub.link", "nvision_hub.lifeline"),
     ("nvision_hub.events",),
     ("nvision_hub.config", "nvision_hub.status"),
