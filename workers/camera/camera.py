@@ -12,12 +12,10 @@ import logging
 import resource
 import threading
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker import Publisher
-from nvision_hub.config import run_time_values
 from nvision_hub.events import Origin, new_id, result_event
 from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
@@ -25,15 +23,16 @@ from workers.camera.capture import Capture
 from workers.camera.limits import cap_memory
 from workers.camera.mailbox import Mailbox
 from workers.camera.pace import Pace
+from workers.camera.previews import Previews
+from workers.camera.settings import CameraSettings, retune
 from workers.camera.turnstile import Turnstile
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
-    from nvision_hub.broker.publisher import Stream
-    from nvision_hub.config import Camera
     from nvision_hub.events import Sent
     from nvision_hub.wire import NvisionRequest
-    from workers.camera.dial import Service
+
+__all__ = ["CameraSettings", "retune", "run"]
 
 log = logging.getLogger("nvision_hub.camera")
 
@@ -44,33 +43,6 @@ MEMORY_EVERY_S: Final = 10.0
 NAME_CHARACTERS: Final = 64
 NAMES_SHOWN: Final = 20
 NAMES_COUNTED: Final = 200  # more than any model of the YOLO family has, and a status must fit its pipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraSettings:
-    """One camera and where its pictures and results go."""
-
-    camera: Camera
-    site: str
-    service: Service
-    stream: Stream
-    dial_dir: Path | None = None  # where the hub's cameras take turns to be dialled; None: dialled at once
-    turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
-
-
-def retune(old: CameraSettings, new: CameraSettings) -> Command | None:
-    """The command that makes a worker of `old` one of `new` while it runs; None where only a new one will do."""
-    if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
-        return None  # its pictures are asked for at that rate
-    tuned = run_time_values(new.camera)
-    threshold = tuned["confidence_threshold"]
-    nvision = old.camera.nvision.model_copy(update={"confidence_threshold": threshold})
-    plain = {name: value for name, value in tuned.items() if name != "confidence_threshold"}
-    camera = old.camera.model_copy(update={**plain, "nvision": nvision})
-    service = replace(old.service, options=replace(old.service.options, confidence_threshold=threshold))
-    if replace(old, camera=camera, service=service) != new:
-        return None
-    return Command(verb="set", arguments=tuned)
 
 
 def run(settings: CameraSettings, link: Link) -> int:
@@ -87,6 +59,10 @@ class _Worker:
         self._stop = threading.Event()
         self._rate_in, self._rate_out = Rate(), Rate()
         self._state = CameraState.STARTING
+        self._since = time.time()  # when that was entered
+        self._paused = threading.Event()
+        if settings.paused:
+            self._paused.set()
         self._last_result: float | None = None  # seconds since the epoch
         self._seen: list[str] = []  # the names in the last result, for the operators' row
         self._names: set[str] = set()  # those that have a metric of their own
@@ -110,7 +86,9 @@ class _Worker:
             deliver=mailbox.put,
             stop=self._stop,
             turnstile=None if dial_dir is None else Turnstile(dial_dir),
+            paused=self._paused,
         )
+        self._previews = Previews(self._settings.stream, camera.id)
         self._uplink = Uplink(
             service=self._settings.service,
             source_id=camera.id,
@@ -118,6 +96,8 @@ class _Worker:
             mailbox=mailbox,
             meter=self._meter,
             received=self._receive,
+            handed=self._previews.note,
+            paused=self._paused.is_set(),
             pace=Pace(file=self._settings.turns),
         )
         capturing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,15 +105,17 @@ class _Worker:
         threading.Thread(target=self._run_capture, args=(capturing,), name="capture", daemon=True).start()
         publishing = asyncio.create_task(self._publisher.run())
         streaming = asyncio.create_task(self._uplink.run())
+        previewing = asyncio.create_task(self._previews.run())
         reporting = asyncio.create_task(self._link.run(self._snapshot, self._command))
-        await asyncio.wait({capturing, publishing, streaming, reporting}, return_when=asyncio.FIRST_COMPLETED)
+        tasks = {capturing, publishing, streaming, previewing, reporting}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         if reporting.done():
             await self._uplink.drain(ANSWERS_WITHIN_S)
         # One after the other, so that no result is handed on that nobody would count.
         ends = [*await _ended(streaming)]
         await self._publisher.drain(REDIS_WITHIN_S)
-        ends += await _ended(capturing, publishing, reporting)
+        ends += await _ended(capturing, publishing, previewing, reporting)
         self._drained = True
         self._link.report(self._snapshot())
         for end in ends:
@@ -161,8 +143,21 @@ class _Worker:
                     fps=values["fps"], jpeg_quality=values["jpeg_quality"], max_width=values["max_width"]
                 )
                 self._uplink.tune(fps=values["fps"], confidence_threshold=values["confidence_threshold"])
+                self._pause(values["paused"])
+            case Command(verb="watch", arguments=wanted):
+                self._previews.watch(width=wanted["width"], fps=wanted["fps"], for_s=wanted["for_s"])
             case _:
                 log.warning("%s: not a command of a camera", command.verb)
+
+    def _pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
+        if paused is self._paused.is_set():
+            return
+        if paused:
+            self._paused.set()
+        else:
+            self._paused.clear()
+        self._uplink.pause(paused)
+        self._link.report(self._snapshot())  # whoever pressed the button is looking
 
     def _receive(self, result: NvisionRequest, sent: Sent) -> None:
         now = time.time()
@@ -186,6 +181,10 @@ class _Worker:
         """What an operator should know first: a refused key stops the camera as surely as a refused password."""
         if self._drained or self._stop.is_set():
             return CameraState.STOPPED
+        if self._paused.is_set():
+            return CameraState.PAUSED
+        if self._capture.state is CameraState.PAUSED:  # told to go on, which its thread will see in a moment
+            return CameraState.CONNECTING
         if self._capture.state is CameraState.STREAMING and self._uplink.error is not None:
             return CameraState.AUTH_FAILED if self._uplink.refused else CameraState.CONNECTING
         return self._capture.state
@@ -193,19 +192,20 @@ class _Worker:
     def _snapshot(self) -> Status:
         now = time.monotonic()
         state = self._current_state()
-        error = self._capture.error or self._uplink.error or self._publisher.error
+        away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error
+        error = away or self._publisher.error
         if state is not self._state:
             self._announce(state, error)
         meter = self._meter
         meter.gauge("results_waiting", self._publisher.results_waiting)
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        meter.gauge("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
+        meter.reached("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
         if now - self._memory_read > MEMORY_EVERY_S:
             self._memory_read = now
             meter.gauge("worker_memory_bytes", private_memory_bytes())
         return Status(
             **status_basis(state),
-            ready=state is CameraState.STREAMING,
+            ready=state in {CameraState.STREAMING, CameraState.PAUSED},
             error=error,
             promises={"capture": self._capture.promise(), "event loop": Promise(at=now, within_s=LOOP_WITHIN_S)},
             metrics=meter.snapshot(),
@@ -216,6 +216,9 @@ class _Worker:
         meter = self._meter
         last_frame = meter.gauge_value("last_frame_timestamp_seconds")
         return {
+            "since": self._since,
+            "fps": self._capture.fps,
+            "paused": self._paused.is_set(),
             "rate_in": self._rate_in.update(now, meter.value("packets_received_total")),
             "rate_out": self._rate_out.update(now, meter.value("frames_sent_total")),
             "sent": meter.value("frames_sent_total"),
@@ -240,7 +243,7 @@ class _Worker:
                 "error": error,
             },
         )
-        self._state = state
+        self._state, self._since = state, time.time()
 
 
 async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:

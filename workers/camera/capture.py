@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.errors import UnavailableError
@@ -22,7 +23,6 @@ from workers.camera.retries import Retries
 from workers.camera.source import OPEN_WITHIN_S, SourceError, open_source
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from nvision_hub.config import Camera
@@ -35,6 +35,7 @@ log = logging.getLogger("nvision_hub.camera")
 # FFmpeg may take the time to open twice, to connect and to find out what comes; a source that is asked for every
 # picture sleeps as long as these are apart. Beyond that the thread is stuck.
 STUCK_MARGIN_S: Final = 5.0
+PAUSE_LOOKED_EVERY_S: Final = 0.5
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class Capture:
     deliver: Callable[[Frame], bool]  # True where a frame that was never taken is overwritten
     stop: threading.Event
     turnstile: Turnstile | None = None  # None: dialled at once
+    paused: threading.Event = field(default_factory=threading.Event)  # while set, the camera is let go of
     state: CameraState = CameraState.CONNECTING
     error: str | None = None
     progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
@@ -73,11 +75,22 @@ class Capture:
         """Until `stop` is set."""
         while not self.stop.is_set():
             try:
+                self._rest()
                 self._stream()
             except (SourceError, UnavailableError) as error:
                 state = error.state if isinstance(error, SourceError) else CameraState.UNSUPPORTED
                 self._fail(state, str(error), self._retries.next_s(state))
         self._enter(CameraState.STOPPED)
+
+    def _rest(self) -> None:
+        """While paused."""
+        if not self.paused.is_set():
+            return
+        self.error = None
+        self._enter(CameraState.PAUSED)
+        while self.paused.is_set() and not self.stop.wait(PAUSE_LOOKED_EVERY_S):
+            self.progress = time.monotonic()
+        self._enter(CameraState.CONNECTING)
 
     def _enter(self, state: CameraState) -> None:
         if state is not self.state:
@@ -98,7 +111,7 @@ class Capture:
         """The camera, dialled when it is its turn; None where a stop came first."""
         with self.turnstile.passed(self.stop) if self.turnstile else contextlib.nullcontext():
             self.progress = time.monotonic()
-            return None if self.stop.is_set() else open_source(self.camera)
+            return None if self.stop.is_set() or self.paused.is_set() else open_source(self.camera)
 
     def _stream(self) -> None:
         source = self._open()
@@ -109,7 +122,7 @@ class Capture:
             clock, planner = MediaClock(), Planner(self.fps)
             held: list[Packet] = []
             for packet in source.packets():
-                if self.stop.is_set():
+                if self.stop.is_set() or self.paused.is_set():
                     return
                 self.progress = time.monotonic()
                 self.meter.count("packets_received_total")
@@ -125,6 +138,8 @@ class Capture:
                     held.append(packet)
                 if verdict is Verdict.DECODE:
                     for each in held:
+                        if self.paused.is_set():
+                            return
                         self._decode(source, each, clock, planner)
                     held.clear()
                     if self.state is CameraState.STREAMING:

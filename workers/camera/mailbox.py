@@ -35,6 +35,13 @@ class Mailbox:
             self._loop.call_soon_threadsafe(self._filled.set)
         return overwritten
 
+    def clear(self) -> bool:
+        """Throw away what lies here; whether anything did. From the loop that made it."""
+        with self._lock:
+            lay_there, self._slot = self._slot is not None, None
+            self._filled.clear()
+        return lay_there
+
     async def take(self) -> Frame:
         """The newest frame, as soon as there is one."""
         while True:

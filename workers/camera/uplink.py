@@ -53,9 +53,11 @@ class Uplink:
     mailbox: Mailbox
     meter: Meter
     received: Callable[[NvisionRequest, Sent], None]
+    handed: Callable[[Sent, bytes], None] = lambda _sent, _jpeg: None  # told of each picture that goes to a connection
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     error: str | None = None  # why there is no connection, as a sentence; None while there is
+    paused: bool = False  # nothing is sent; the connection and the answers under way stay
     refused: bool = False  # the service will not have us until somebody mends it
     last_frame_id: str | None = None  # of the last picture handed to a connection
     _draining: bool = False
@@ -122,8 +124,8 @@ class Uplink:
         while True:
             await self._room.wait()
             frame = await self.mailbox.take()
-            if self._draining:
-                self.meter.count("frames_dropped_total", reason="stopped")
+            if self._draining or self.paused:
+                self.meter.count("frames_dropped_total", reason="stopped" if self._draining else "paused")
                 continue
             sent = self._next(frame)
             data = encode_request(
@@ -138,6 +140,7 @@ class Uplink:
                 # half-way may have arrived all the same, and may be charged for: it counts as sent, and as unanswered.
                 self._in_flight.add(sent)
                 self.last_frame_id = sent.frame_id
+                self.handed(sent, frame.jpeg)
                 self._weigh()
             else:
                 self.meter.count("frames_dropped_total", reason="uplink")
@@ -218,6 +221,12 @@ class Uplink:
         self.fps = fps
         options = replace(self.service.options, confidence_threshold=confidence_threshold)
         self.service = replace(self.service, options=options)
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
+        """Send nothing more, or send again; a picture from before either is dropped, however it was held up."""
+        if paused != self.paused and self.mailbox.clear():
+            self.meter.count("frames_dropped_total", reason="paused")
+        self.paused = paused
 
     async def drain(self, within_s: float) -> None:
         """Send no more, and wait for the answers still due, at most `within_s`; to be cancelled next."""
