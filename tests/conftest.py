@@ -20,4 +20,6 @@ pytest_plugins = [
     "tests.support.redis_server",
     "tests.support.service",
     "tests.support.unknown_codec",
+    "tests.support.camera_worker",
+    "tests.support.examples",
 ]
