@@ -136,7 +136,9 @@ class Member:
         self.enter(Phase.WAITING, now)
         number = error.errno or 0
         why = f"{os.strerror(number)}; {_MENDS.get(number, 'mend that, or run fewer cameras')}"
-        log.error("%s could not be started: %s (tried again in %.1f s)", self.spec.name, why, delay)
+        told = "%s could not be started: %s (tried again in %.1f s)"
+        # One fault of the machine, whomever it hits: a hundred cameras would tell it a hundred times.
+        log.error(told, self.spec.name, why, delay, extra={"fault": f"no room: {number}"})
 
     def reported(self, status: Status, now: float) -> None:
         """A status has arrived. A worker that goes on working is healthy, though its camera may not be."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nvision_hub.broker import Publisher
 from nvision_hub.events import Origin, new_id, result_event
 from nvision_hub.link import Command, Link, status_basis
+from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
 from workers.camera.capture import Capture
 from workers.camera.limits import cap_memory
@@ -244,6 +245,7 @@ class _Worker:
             },
         )
         self._state, self._since = state, time.time()
+        note_state(state)
 
 
 async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:

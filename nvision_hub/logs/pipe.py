@@ -1,4 +1,4 @@
-"""Where log records go: one stderr handler in the supervisor, one pipe per child that feeds it.
+"""A child's log records on their way to the supervisor's handlers: one pipe per child.
 
 Every child has a `MultiProcessingHandler` of its own. One shared by all wedges the whole fleet's logging after some
 tens of `kill -9` under load (measured: 10 to 80), because a process that dies inside the shared queue's lock keeps
@@ -12,51 +12,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import multiprocessing
-import sys
-import time
+from multiprocessing.util import Finalize
 from typing import Final
 
 from multiprocessing_logging import MultiProcessingHandler
 
 from nvision_hub.errors import redact
+from nvision_hub.logs.line import own_state, traceback_of
+from nvision_hub.logs.repeats import OncePerSecond
 
 log = logging.getLogger("nvision_hub.logs")
 
-LIBRARIES_SHOWN_FROM: Final = logging.WARNING
 RECORDS_WAITING_MAX: Final = 1000  # per child
 LAST_WORDS_WITHIN_S: Final = 0.25
 
-_TRACEBACK: Final = logging.Formatter()
 _TEXT_OF_A_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) - {"msg", "args", "exc_info"}
-
-
-class _Line(logging.Formatter):
-    """`2026-11-22T14:00:00.120Z WARNING camera:lobby  sentence`; addresses lose their user information."""
-
-    converter = staticmethod(time.gmtime)
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        seconds = super().formatTime(record, datefmt or "%Y-%m-%dT%H:%M:%S")
-        return f"{seconds}.{int(record.msecs):03d}Z"
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
-
-
-def set_up(level: int = logging.INFO, handler: logging.Handler | None = None) -> None:
-    """Send every record of this process, and of the children it will have, to `handler`: lines on stderr where None.
-
-    Records from children come on threads of their own, so a handler of another kind must be quick.
-    """
-    if handler is None:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Line("%(asctime)s %(levelname)-7s %(processName)s  %(message)s"))
-    multiprocessing.current_process().name = "hub"  # what lines say of it; each child has its own name
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(LIBRARIES_SHOWN_FROM)
-    logging.getLogger("nvision_hub").setLevel(level)
 
 
 class _Forward(logging.Handler):
@@ -74,6 +44,17 @@ class _ChildHandler(MultiProcessingHandler):  # type: ignore[misc]  # the librar
     def __init__(self, name: str) -> None:
         self._lost = 0
         super().__init__(name, sub_handler=_Forward())
+        # Held back at the source: what is told once a second must not go through the pipe a thousand times. A list of
+        # its own, for the library shares that of the handler at the other end.
+        self._repeats = OncePerSecond(self._tell)
+        self.filters = [self._repeats]
+
+    def _tell(self, record: logging.LogRecord) -> None:
+        with self.lock:
+            self.emit(record)
+
+    def flush(self) -> None:
+        self._repeats.flush()
 
     def _receive(self) -> None:
         """Be the reading thread, until the child's end of the pipe is closed.
@@ -97,10 +78,8 @@ class _ChildHandler(MultiProcessingHandler):  # type: ignore[misc]  # the librar
     def _format_record(self, record: logging.LogRecord) -> logging.LogRecord:
         """The record as text alone, without secrets: what libraries attach to it may not fit through a pipe."""
         text = logging.makeLogRecord({name: value for name, value in vars(record).items() if name in _TEXT_OF_A_RECORD})
-        text.msg = redact(record.getMessage())
-        if record.exc_info and not record.exc_text:
-            text.exc_text = _TRACEBACK.formatException(record.exc_info)
-        text.exc_text = text.exc_text and redact(text.exc_text)
+        text.msg, text.exc_text = redact(record.getMessage()), traceback_of(record)
+        text.state = own_state()
         return text
 
     def _send(self, record: logging.LogRecord) -> None:
@@ -143,6 +122,8 @@ class ChildLog:
         """In the child: this pipe is the only way out for records."""
         self._handler.queue._reader.close()
         logging.getLogger().handlers = [self._handler]
+        # Before the queue's own thread is joined; what registers with `atexit` is not called in a forked child.
+        Finalize(self._handler, self._handler.flush, exitpriority=0)
 
     def forked(self) -> None:
         """In the supervisor, after the fork: drop the write end, so that the child's death ends the reading thread."""
