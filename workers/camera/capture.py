@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.errors import UnavailableError
+from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Promise
 from workers.camera.encoder import EncodeError, Encoder
 from workers.camera.mailbox import Frame
@@ -94,6 +95,7 @@ class Capture:
 
     def _enter(self, state: CameraState) -> None:
         if state is not self.state:
+            note_state(state)
             log.info("%s", state)
         self.state, self.progress = state, time.monotonic()
 
