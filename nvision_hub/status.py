@@ -102,9 +102,9 @@ class Meter:
         # A copy: the other thread may add a key while this one walks.
         return sum(value for (key, _), value in list(self._counters.items()) if key == name)
 
-    def reached(self, metric: str, /, value: float) -> None:
+    def reached(self, metric: str, /, value: float, **labels: str) -> None:
         """Set a counter that is counted elsewhere, such as the kernel's of this process."""
-        self._counters[metric, ()] = value
+        self._counters[metric, tuple(sorted(labels.items()))] = value
 
     def add(self, snapshot: Mapping[str, Any]) -> None:
         """Add what another meter has counted; its gauges, which were of its moment, are left out."""

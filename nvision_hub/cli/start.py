@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -15,16 +16,14 @@ from nvision_hub.cli.cameras_yaml import chosen, config_argument, only_option
 from nvision_hub.cli.live import LiveTable, TerminalLog
 from nvision_hub.cli.options import log_level_option
 from nvision_hub.cli.terminal import console
-from nvision_hub.config import load
 from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
 
-    from nvision_hub.config import Config
     from nvision_hub.hub import Addresses, Plan
 
 log = logging.getLogger("nvision_hub.cli")
@@ -53,33 +52,34 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
     drops  pictures not sent: a newer one was there, or the service was away
     age    since the last picture was taken
     """  # noqa: D301 - \b keeps the lines above as they are
-    config = load(config_path)
-    chosen(config, only)
-    plan = hub.plan(config, only=only)
+    config, run_time = hub.read(config_path)
+    chosen(config, {*only} - {*run_time.removed})
+    plan = hub.plan(config, only=only, run_time=run_time)
+    run = partial(hub.start, config, plan, only=only, run_time=run_time)
     screen = console()
     if screen.is_terminal and not screen.is_dumb_terminal:
-        ended_by = _with_table(screen, config, plan, only, log_level)
+        ended_by = _with_table(screen, plan, run, log_level)
     else:
         logs.set_up(log_level)
         _warn(plan)
         for name, text in _where(plan.addresses):
             log.info("%s: %s", name, text)
-        ended_by = hub.start(config, plan, only=only)
+        ended_by = run()
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
 
 
-def _with_table(screen: Console, config: Config, plan: Plan, only: Sequence[str], log_level: int) -> signal.Signals:
+def _with_table(screen: Console, plan: Plan, run: Callable[..., signal.Signals], log_level: int) -> signal.Signals:
     waiting = TerminalLog()
     # Where stderr goes elsewhere (`2>> hub.log`) the lines belong there, in the form that programs read.
     logs.set_up(log_level, waiting if sys.stderr.isatty() else None)
     _warn(plan)
     head = [
-        Text.assemble(("nvision-hub", "bold"), f" {__version__}  {config.site}  Ctrl-C ends it"),
+        Text.assemble(("nvision-hub", "bold"), f" {__version__}  {plan.addresses.site}  Ctrl-C ends it"),
         *(Text.assemble((f"{name:<8}", "dim"), text) for name, text in _where(plan.addresses)),
         Text(),
     ]
     with LiveTable(screen, waiting, head) as table:
-        ended_by = hub.start(config, plan, only=only, watch=table.show)
+        ended_by = run(watch=table.show)
     sent = sum(row.sent or 0 for row in table.rows)
     count = len(table.rows)
     screen.print(f"Ended; {count} camera{'' if count == 1 else 's'}, {sent:,} pictures sent.")

@@ -6,6 +6,7 @@ from nvision_hub.config.diff import RUN_TIME_SETTINGS, Diff, diff, run_time_valu
 from nvision_hub.config.labels import Labels
 from nvision_hub.config.load import load
 from nvision_hub.config.models import Camera, CameraSettings, Config, Gateway, Motion, Nvision, Redis, Webhook
+from nvision_hub.config.run_time import RunTimeSettings, tuned
 from nvision_hub.config.schema import json_schema, schema_text
 from nvision_hub.config.secret import Secret
 from nvision_hub.config.template import template
@@ -26,6 +27,7 @@ __all__ = [
     "Nvision",
     "Redis",
     "RedisAddress",
+    "RunTimeSettings",
     "Secret",
     "ServiceAddress",
     "Webhook",
@@ -36,4 +38,5 @@ __all__ = [
     "run_time_values",
     "schema_text",
     "template",
+    "tuned",
 ]

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from nvision_hub.config.checks import checks
 from nvision_hub.config.models import Config
-from nvision_hub.config.problem import Place, Problem, config_error
-from nvision_hub.config.tree import Mapping, Node, Sequence
+from nvision_hub.config.problem import WHOLE_FILE, Place, Problem, config_error
+from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence, tree_of
 from nvision_hub.config.variables import VariableError, substitute
 from nvision_hub.config.wording import worded
 from nvision_hub.config.yaml_text import MAX_NODES, read_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from collections.abc import Mapping as AbstractMapping
 
 MAX_FILE_BYTES: Final = 1_000_000
 
 
-def load(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Config:
+def load(
+    path: Path,
+    *,
+    environ: AbstractMapping[str, str] = os.environ,
+    also: Collection[AbstractMapping[str, Any]] = (),
+) -> Config:
     """The configuration in `path`, with variables replaced, `defaults` merged and every value checked.
+
+    `also` are cameras that join those of the file, at its end, or take the place of one of the same id. They are taken
+    literally: a `${VAR}` in them means itself, for whoever gives them must not read the hub's environment by it.
 
     Raises `ConfigError` that holds all the problems found, each as one line `file:line:column: key: sentence`.
     """
@@ -34,6 +43,7 @@ def load(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Conf
         raise config_error(path, [*problems, tree.problem("must hold `key: value` lines, `cameras:` among them")])
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
     problems += _substitute(tree, environ, absolute.parent)
+    _join(tree, also)
     effective = _merged(tree)
     if effective is None:
         raise config_error(path, [*problems, tree.problem(f"comes to more than {MAX_NODES} values with `defaults`")])
@@ -67,6 +77,22 @@ def _merged(tree: Mapping) -> Mapping | None:
     items = [camera.over(below) if isinstance(camera, Mapping) else camera for camera in cameras.items]
     effective = Sequence(place=cameras.place, items=items)
     return Mapping(place=tree.place, keys=tree.keys, values={**tree.values, "cameras": effective})
+
+
+def _join(tree: Mapping, also: Collection[AbstractMapping[str, Any]]) -> None:
+    cameras = tree.child("cameras")
+    if not also or not isinstance(cameras, Sequence):
+        return
+    replaced = {str(camera.get("id")) for camera in also}
+    kept = [item for item in cameras.items if not _has_id(item, replaced)]
+    tree.values["cameras"] = Sequence(
+        place=cameras.place, items=[*kept, *(tree_of(dict(camera), WHOLE_FILE) for camera in also)]
+    )
+
+
+def _has_id(camera: Node, ids: Collection[str]) -> bool:
+    node = camera.child("id")
+    return isinstance(node, Scalar) and node.text in ids
 
 
 def _substitute(tree: Node, environ: AbstractMapping[str, str], directory: Path) -> list[Problem]:

@@ -103,3 +103,19 @@ class Mapping(Node):
                 values[key] = value  # a section left empty takes nothing away
         keys = {**below.keys, **self.keys}
         return Mapping(place=self.place, nodes=self.nodes + below.nodes, keys=keys, values=values)
+
+
+def tree_of(value: Any, place: Place) -> Node:
+    """What a program gave instead of a file: dicts, lists and scalars of JSON, all of it at one place."""
+    match value:
+        case dict():
+            keys = {str(key): Scalar(place=place, text=str(key)) for key in value}
+            values = {str(key): tree_of(inner, place) for key, inner in value.items()}
+            return Mapping(place=place, nodes=1 + sum(v.nodes for v in values.values()), keys=keys, values=values)
+        case list() | tuple():
+            items = [tree_of(inner, place) for inner in value]
+            return Sequence(place=place, nodes=1 + sum(item.nodes for item in items), items=items)
+        case bool():
+            return Scalar(place=place, text=str(value).lower())
+        case _:
+            return Scalar(place=place, text=None if value is None else str(value))

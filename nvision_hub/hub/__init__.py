@@ -3,6 +3,7 @@
 from nvision_hub.hub.addresses import Addresses, addresses_of
 from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, cache_dir, plan
 from nvision_hub.hub.run import start
+from nvision_hub.hub.run_time import RunTime, read
 from nvision_hub.hub.surroundings import check_surroundings
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "Addresses",
     "Places",
     "Plan",
+    "RunTime",
     "addresses_of",
     "cache_dir",
     "check_surroundings",
     "plan",
+    "read",
     "start",
 ]

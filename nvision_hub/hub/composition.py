@@ -16,6 +16,7 @@ from nvision_hub.config import CameraAddress
 from nvision_hub.errors import ConfigError
 from nvision_hub.hub import not_yet
 from nvision_hub.hub.addresses import Addresses
+from nvision_hub.hub.run_time import RunTime
 from nvision_hub.wire import Options
 from workers.broker import broker
 from workers.camera import camera as camera_worker
@@ -59,15 +60,20 @@ class Plan:
     warnings: tuple[str, ...]  # what the configuration asks for and does not get, a sentence each
 
 
-def plan(config: Config, *, only: Collection[str] = (), places: Places | None = None) -> Plan:
-    """The processes for `config`, or for the cameras of `only` where it names any.
+def plan(
+    config: Config, *, only: Collection[str] = (), places: Places | None = None, run_time: RunTime | None = None
+) -> Plan:
+    """The processes for `config`, or for the cameras of `only` where it names any, and those added at run time.
 
     `places` are those of a hub that runs already. Starts and opens nothing. Raises `ConfigError` for what cannot run,
     `UnavailableError` where no port is free.
     """
     places = places or Places()
-    cameras = _chosen(config, only)
+    run_time = run_time or RunTime()
+    cameras = _chosen(config, only, run_time)
     warnings = not_yet.warnings(config, cameras)
+    if run_time:
+        warnings.append(f"changed at run time, and still so: {run_time.told()}")
     children: list[ChildSpec] = []
     if config.redis.url.embedded:
         port = places.port("broker", config.redis.embedded_port)
@@ -84,7 +90,8 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
         demo_port = places.port("demo", DEMO_PORTS_FROM)
         children.append(_demo(cameras, demo_port))
     stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
-    for camera in cameras:
+    for index, of_file in enumerate(cameras):
+        camera = run_time.camera(of_file)
         settings = camera_worker.CameraSettings(
             camera=camera if demo_port is None else _dialled(camera, demo_port),
             site=config.site,
@@ -92,6 +99,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
             stream=stream,
             dial_dir=config.state_dir / "dial",
             turns=config.state_dir / "uplink-turns",
+            paused=camera.id in run_time.paused,
         )
         children.append(
             ChildSpec(
@@ -100,6 +108,7 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
                 entry=camera_worker.run,
                 settings=settings,
                 retune=camera_worker.retune,
+                facts={**run_time.facts(of_file), "index": index},
             )
         )
     addresses = Addresses(
@@ -119,13 +128,14 @@ def plan(config: Config, *, only: Collection[str] = (), places: Places | None = 
     )
 
 
-def _chosen(config: Config, only: Collection[str]) -> list[Camera]:
+def _chosen(config: Config, only: Collection[str], run_time: RunTime) -> list[Camera]:
     known = {camera.id for camera in config.cameras}
-    if unknown := sorted(set(only) - known):
+    if unknown := sorted(set(only) - known - set(run_time.removed)):
         raise ConfigError(
             [f"{config.path.name}: no camera is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"]
         )
-    return [camera for camera in config.cameras if not only or camera.id in only]
+    wanted = {*only, *run_time.added}
+    return [camera for camera in config.cameras if not only or camera.id in wanted]
 
 
 @dataclass(frozen=True, kw_only=True)

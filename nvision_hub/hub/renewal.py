@@ -7,12 +7,13 @@ swapping a link somewhere above the file, which resolving its path each time sho
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nvision_hub.config import load
-from nvision_hub.errors import ConfigError, HubError
+from nvision_hub.errors import ConfigError, HubError, UnavailableError
 from nvision_hub.hub.composition import plan
+from nvision_hub.hub.run_time import RunTime, keep
 from nvision_hub.hub.surroundings import check_libraries
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from nvision_hub.child import ChildSpec
     from nvision_hub.config import Config
-    from nvision_hub.hub.composition import Places
+    from nvision_hub.hub.composition import Plan
+    from nvision_hub.link import Command
 
 log = logging.getLogger("nvision_hub.config")
 
@@ -28,34 +30,82 @@ _Print = tuple[Path, int, int, int] | None
 
 
 class Renewal:
-    """The configuration that runs, and its file. Call it for the children there should be; None means no change."""
+    """The configuration that runs, its file, and what operators changed since.
 
-    def __init__(self, config: Config, places: Places, *, only: Collection[str] = ()) -> None:
+    Call it for the children there should be; None means no change.
+    """
+
+    def __init__(
+        self, config: Config, chosen: Plan, *, only: Collection[str] = (), run_time: RunTime | None = None
+    ) -> None:
         self._config = config
-        self._places = places
+        self._chosen = chosen
         self._only = only
+        self._run_time = run_time or RunTime()
+        self._wished = False
         self._taken = self._seen = _print_of(config.path)
+        self.refused: str | None = None  # why the last change of the file was not taken up; None where it was
+        self.outcomes: Counter[str] = Counter({"taken": 0, "refused": 0})
+
+    @property
+    def chosen(self) -> Plan:
+        """What runs."""
+        return self._chosen
 
     def __call__(self, asked: bool) -> tuple[ChildSpec, ...] | None:  # noqa: FBT001 - the supervisor's signature
         """Look at the file; read it where it has changed and then kept still for a turn, or where somebody `asked`."""
         before, self._seen = self._seen, _print_of(self._config.path)
         settled = self._seen == before and self._seen is not None
+        if self._wished:
+            self._wished = False
+            return self._take_up(self._config)
         if not asked and (not settled or self._seen == self._taken):
             return None
         self._taken = self._seen
         try:
-            config = load(self._config.path)
+            config = self._run_time.configuration(self._config.path)
             _same_ground(self._config, config)
-            chosen = plan(config, only=self._only, places=self._places)
-            check_libraries(chosen)
+            children = self._take_up(config)
         except HubError as error:
             log.error("the changed %s is not taken up, what ran runs on:\n%s", self._config.path.name, error)  # noqa: TRY400 - for people
+            self.refused = str(error)
+            self.outcomes["refused"] += 1
             return None
-        self._config = config
+        self.refused = None
+        self.outcomes["taken"] += 1
         log.info("%s is read anew", config.path.name)
-        for sentence in chosen.warnings:
+        for sentence in self._chosen.warnings:
             log.warning("%s", sentence)
-        return chosen.children
+        return children
+
+    def heed(self, wish: Command) -> None:
+        """Change what an operator wants changed, from the next call on, and until that is undone.
+
+        Raises `HubError` where it cannot be: nothing is changed then.
+        """
+        before, after = self._run_time, self._run_time.after(wish, self._config)
+        config = self._config
+        if (before.added, before.removed) != (after.added, after.removed):
+            config = after.configuration(config.path)
+        self._plan(config, after)  # raises what would stop it
+        try:
+            keep(config.state_dir, after)
+        except OSError as error:
+            raise UnavailableError(
+                f"{config.state_dir} cannot be written ({error.strerror}); make room there"
+            ) from error
+        self._config, self._run_time, self._wished = config, after, True
+        log.info("%s %s: asked for", wish.verb, wish.arguments.get("camera", ""))
+
+    def _take_up(self, config: Config) -> tuple[ChildSpec, ...]:
+        self._chosen = self._plan(config, self._run_time)
+        self._config = config
+        return self._chosen.children
+
+    def _plan(self, config: Config, run_time: RunTime) -> Plan:
+        chosen = plan(config, only=self._only, places=self._chosen.places, run_time=run_time)
+        check_libraries(chosen)
+        return chosen
 
 
 def _print_of(path: Path) -> _Print:

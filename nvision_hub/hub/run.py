@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.addresses import addresses_of
 from nvision_hub.hub.renewal import Renewal
+from nvision_hub.hub.self_report import SelfReport
 from nvision_hub.hub.surroundings import check_surroundings
 from nvision_hub.supervisor import Supervisor
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nvision_hub.child import ChildSpec
     from nvision_hub.config import Config
     from nvision_hub.hub.composition import Plan
+    from nvision_hub.hub.run_time import RunTime
     from nvision_hub.supervisor import Member
 
 log = logging.getLogger("nvision_hub.hub")
@@ -37,11 +39,13 @@ def start(
     chosen: Plan,
     *,
     only: Collection[str] = (),
+    run_time: RunTime | None = None,
     watch: Callable[[Sequence[Member]], None] | None = None,
 ) -> signal.Signals:
     """Run `chosen` until SIGTERM or SIGINT; returns which of them it was, when nothing of it is left.
 
-    Meanwhile follows the file of `config`, of which it runs the cameras of `only`, or all where that is empty.
+    Meanwhile follows the file of `config`, of which it runs the cameras of `only`, or all where that is empty, and what
+    operators ask for, which begins with `run_time`.
 
     Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
     """
@@ -57,7 +61,7 @@ def start(
         # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
         gc.collect()
         gc.freeze()
-        renewal = Renewal(config, chosen.places, only=only)
+        renewal = Renewal(config, chosen, only=only, run_time=run_time)
         had_terminal = _has_terminal()
 
         def renew(asked: bool) -> Sequence[ChildSpec] | None:  # noqa: FBT001 - the supervisor's signature
@@ -67,7 +71,9 @@ def start(
             return renewal(asked)
 
         try:
-            return Supervisor(chosen.children, watch=watch, renew=renew).run()
+            return Supervisor(
+                chosen.children, watch=watch, renew=renew, heed=renewal.heed, about=SelfReport(config, renewal)
+            ).run()
         finally:
             file.unlink(missing_ok=True)
 
