@@ -10,7 +10,6 @@ settings.load_profile("ci" if os.environ.get("CI") else "hub")
 
 pytest_plugins = [
     "tests.support.command",
-    "tests.support.examples",
     "tests.support.rtsp",
     "tests.support.line",
     "tests.support.watching",
