@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nvision_hub.broker import EmbeddedBroker
 from nvision_hub.errors import ConfigError
-from nvision_hub.link import status_basis
-from nvision_hub.status import Promise, Status
+from nvision_hub.link import Command, status_basis
+from nvision_hub.status import Meter, Promise, Status
 from workers.broker import broker as keeper
 
 if TYPE_CHECKING:
@@ -188,6 +188,39 @@ def descriptors(_settings: None, link: Link) -> None:
     asyncio.run(link.run(lambda: _status(row={"open": found})))
 
 
+def counts(_settings: None, link: Link) -> None:
+    """Has counted three pictures by its first report, and logs what it is asked."""
+    meter = Meter()
+    meter.count("frames_sent_total", by=3)
+    meter.count("frames_dropped_total", reason="replaced")
+    meter.observe("frame_age_seconds", 0.02)
+
+    def obey(command: Command) -> None:
+        log.info("asked to %s %s", command.verb, command.arguments)
+
+    asyncio.run(link.run(lambda: _status(metrics=meter.snapshot()), obey))
+
+
+def oversees(settings: dict[str, Any], link: Link) -> None:
+    """Writes all it hears into the file `heard`, a line each; asks for each line that the file `asks` gains."""
+    asked = 0
+
+    def hear(command: Command) -> None:
+        with Path(settings["heard"]).open("ab") as file:
+            file.write(command.encode() + b"\n")
+
+    def snapshot() -> Status:
+        nonlocal asked
+        with contextlib.suppress(FileNotFoundError):
+            wishes = Path(settings["asks"]).read_bytes().splitlines()
+            for wish in wishes[asked:]:
+                assert link.ask(Command.decode(wish))
+            asked = len(wishes)
+        return _status()
+
+    asyncio.run(link.run(snapshot, hear))
+
+
 def broker(settings: dict[str, Any], link: Link) -> int:
     """The embedded broker's keeper itself; its directory counts from the fleet's own."""
     return keeper.run(EmbeddedBroker(directory=Path(settings["directory"]).resolve(), port=settings["port"]), link)
@@ -211,6 +244,8 @@ ENTRIES: Final[dict[str, Callable[[Any, Link], int | None]]] = {
         babbles,
         leaves_a_grandchild,
         descriptors,
+        counts,
+        oversees,
         broker,
     )
 }

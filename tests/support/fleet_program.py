@@ -52,7 +52,14 @@ def main() -> None:
     logs.set_up()
     plan = json.loads(sys.argv[1])
     specs = [
-        ChildSpec(name=c["name"], stage=c["stage"], entry=ENTRIES[c["entry"]], settings=c["settings"])
+        ChildSpec(
+            name=c["name"],
+            stage=c["stage"],
+            entry=ENTRIES[c["entry"]],
+            settings=c["settings"],
+            overseer=c["entry"] == "oversees",
+            facts={"entry": c["entry"]},
+        )
         for c in plan["children"]
     ]
     supervisor = Supervisor(specs, limits=Limits(**plan["limits"]), watch=show)
