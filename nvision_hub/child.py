@@ -197,7 +197,7 @@ class Child:
 
 def _start(process: multiprocessing.process.BaseProcess) -> None:
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of forking beside threads; `logs.py` says why it is safe here.
+        # Python 3.12 and later warn of forking beside threads; `logs/pipe.py` says why it is safe here.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
         process.start()
 

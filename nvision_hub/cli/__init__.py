@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "nvision-hub"
 _COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as click prescribes
 
-# What `--help` lists. Each verb's own help is in its module, which has the verb's name and a command of that name.
+# What `--help` lists. Each verb's own help is with its command, in the module of its name unless `_ELSEWHERE` says so.
 VERBS: Final = {
     "start": "Run the hub: every camera of a cameras.yaml, until Ctrl-C.",
     "check": "Tell all that is wrong with a cameras.yaml, or what would run.",
@@ -33,9 +33,11 @@ VERBS: Final = {
     "schema": "Print the JSON Schema of cameras.yaml, for editors.",
     "probe": "Open one camera: what it sends, and what it would cost.",
     "tail": "Show the results of a running hub as they arrive.",
+    "logs": "Show what was logged of one camera.",
     "service": "Run the local Nvision-compatible service alone.",
     "version": "Tell the version, and of what it stands on.",
 }
+_ELSEWHERE: Final[dict[str, str]] = {}
 
 
 @dataclass(kw_only=True)
@@ -56,8 +58,8 @@ class _Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
-        return command
+        module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(cmd_name, cmd_name)}")
+        return next(it for it in vars(module).values() if isinstance(it, click.Command) and it.name == cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

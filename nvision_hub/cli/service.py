@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nvision_hub import logs
-from nvision_hub.cli.options import log_level_option
+from nvision_hub.cli.options import log_format_option, log_level_option
 from nvision_hub.config import Listen
 from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK
 from nvision_hub.link import Link
 from workers.service.service import ServiceSettings, run
+
+if TYPE_CHECKING:
+    from nvision_hub.logs import Form
 
 
 class _ListenAt(click.ParamType[Listen]):
@@ -67,6 +70,7 @@ In cameras.yaml of a hub elsewhere:
     help="Refuse more than N requests a second of one key, for trials.",
 )
 @log_level_option
+@log_format_option
 def service(
     *,
     listen: Listen,
@@ -77,13 +81,14 @@ def service(
     latency: float,
     rate_limit: float | None,
     log_level: int,
+    log_format: Form,
 ) -> int:
     """Run the local Nvision-compatible service alone, until Ctrl-C.
 
     It speaks Nvision's WebSocket and REST interfaces, for object and face detection, so that cameras and the official
     SDKs work without an account or a network.
     """
-    logs.set_up(log_level)
+    logs.set_up(log_level, form=log_format)
     settings = ServiceSettings(
         host=listen.host,
         port=listen.port,

@@ -14,7 +14,7 @@ from rich.text import Text
 from nvision_hub import __version__, hub, logs
 from nvision_hub.cli.cameras_yaml import chosen, config_argument, only_option
 from nvision_hub.cli.live import LiveTable, TerminalLog
-from nvision_hub.cli.options import log_level_option
+from nvision_hub.cli.options import log_format_option, log_level_option
 from nvision_hub.cli.terminal import console
 from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nvision_hub.hub import Addresses, Plan
+    from nvision_hub.logs import Form
 
 log = logging.getLogger("nvision_hub.cli")
 
@@ -40,7 +41,8 @@ Examples:
 @config_argument
 @only_option
 @log_level_option
-def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
+@log_format_option
+def start(config_path: Path, only: tuple[str, ...], log_level: int, log_format: Form) -> int:
     """Run every camera of CONFIG (cameras.yaml) until Ctrl-C or SIGTERM.
 
     On a terminal a table shows each camera: its state, the pictures a second that come in and go out, how many were
@@ -58,9 +60,9 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
     run = partial(hub.start, config, plan, only=only, run_time=run_time)
     screen = console()
     if screen.is_terminal and not screen.is_dumb_terminal:
-        ended_by = _with_table(screen, plan, run, log_level)
+        ended_by = _with_table(screen, plan, run, log_level, log_format)
     else:
-        logs.set_up(log_level)
+        logs.set_up(log_level, form=log_format)
         _warn(plan)
         for name, text in _where(plan.addresses):
             log.info("%s: %s", name, text)
@@ -68,10 +70,12 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int) -> int:
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
 
 
-def _with_table(screen: Console, plan: Plan, run: Callable[..., signal.Signals], log_level: int) -> signal.Signals:
+def _with_table(
+    screen: Console, plan: Plan, run: Callable[..., signal.Signals], log_level: int, log_format: Form
+) -> signal.Signals:
     waiting = TerminalLog()
-    # Where stderr goes elsewhere (`2>> hub.log`) the lines belong there, in the form that programs read.
-    logs.set_up(log_level, waiting if sys.stderr.isatty() else None)
+    # Where stderr goes elsewhere (`2>> hub.log`) the lines belong there.
+    logs.set_up(log_level, waiting if sys.stderr.isatty() else None, form=log_format)
     _warn(plan)
     head = [
         Text.assemble(("nvision-hub", "bold"), f" {__version__}  {plan.addresses.site}  Ctrl-C ends it"),

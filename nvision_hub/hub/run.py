@@ -19,6 +19,7 @@ from nvision_hub.hub.addresses import addresses_of
 from nvision_hub.hub.renewal import Renewal
 from nvision_hub.hub.self_report import SelfReport
 from nvision_hub.hub.surroundings import check_surroundings
+from nvision_hub.logs import kept_in
 from nvision_hub.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def start(
     Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
     """
     multiprocessing.set_start_method("fork", force=True)
-    with _sole_use(config.state_dir):
+    with _sole_use(config.state_dir), kept_in(config.state_dir / "logs"):
         check_surroundings(config, chosen)
         file = config.state_dir / "hub.json"
         try:

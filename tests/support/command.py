@@ -35,6 +35,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         kept.pop(name, None)
     kept["TERM"] = "xterm-256color"
+    kept["NVISION_HUB_LOG_FORMAT"] = "text"  # what most tests read; on pipes it would be JSON
     path = os.pathsep.join(filter(None, [(extra or {}).get("PYTHONPATH"), str(_ROOT)]))
     return {**kept, **(extra or {}), "PYTHONPATH": path}
 
