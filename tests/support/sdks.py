@@ -10,27 +10,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.support import needs
+from tests.support import needs, npm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SDK: Final = Path(__file__).parents[1] / "sdk"
-_MODULE: Final = _SDK / "node_modules" / "@nipacloud" / "nvision" / "package.json"
-_INSTALL_S: Final = 120
 _RUN_S: Final = 60
-VERSION: Final = "0.1.7"
 
 
 def javascript(base: str, asked: dict[str, Any], flags: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What npm @nipacloud/nvision gets for `asked` (see tests/sdk/client.cjs) at `base`, `127.0.0.1:PORT/api`."""
     node = needs.program("node", "nodejs npm")
-    if not _MODULE.exists() or json.loads(_MODULE.read_text(encoding="utf-8"))["version"] != VERSION:
-        npm = needs.program("npm", "nodejs npm")
-        install = [npm, "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        installed = subprocess.run(install, cwd=_SDK, timeout=_INSTALL_S, check=False)
-        if installed.returncode:
-            needs.missing("npm could not install @nipacloud/nvision into tests/sdk; it needs the network once")
+    npm.install(_SDK)
     return _results(
         [node, *flags, "--require", _SDK / "redirect.cjs", _SDK / "client.cjs"], {"NVISION_BASE": base}, asked
     )
