@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SECONDS_SHOWN: Final = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
+_SIZES_SHOWN: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -42,3 +43,11 @@ def ago(seconds: float) -> str:
         return f"{seconds:.1f} s"
     unit, size = next((u, s) for u, s in reversed(_SECONDS_SHOWN) if seconds >= 2 * s or s == 1)
     return f"{seconds / size:.0f} {unit}"
+
+
+def size(count: float) -> str:
+    """Bytes at a glance: `812 B`, `1.4 MB`, `120 GB`."""
+    for unit, factor in _SIZES_SHOWN:
+        if count >= factor:
+            return f"{count / factor:.0f} {unit}" if count >= 10 * factor else f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"

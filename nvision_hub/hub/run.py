@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import gc
 import json
 import logging
@@ -14,17 +11,15 @@ import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nvision_hub.errors import UnavailableError
-from nvision_hub.hub.addresses import addresses_of
 from nvision_hub.hub.renewal import Renewal
 from nvision_hub.hub.self_report import SelfReport
+from nvision_hub.hub.state_dir import sole_use, unwritable
 from nvision_hub.hub.surroundings import check_surroundings
 from nvision_hub.logs import kept_in
 from nvision_hub.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Sequence
 
     from nvision_hub.child import ChildSpec
     from nvision_hub.config import Config
@@ -51,14 +46,14 @@ def start(
     Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
     """
     multiprocessing.set_start_method("fork", force=True)
-    with _sole_use(config.state_dir), kept_in(config.state_dir / "logs"):
+    with sole_use(config.state_dir), kept_in(config.state_dir / "logs"):
         check_surroundings(config, chosen)
         file = config.state_dir / "hub.json"
         try:
             file.write_text(json.dumps(asdict(chosen.addresses)), encoding="utf-8")
         except OSError as error:
             file.unlink(missing_ok=True)
-            raise _unwritable(config.state_dir, error) from error
+            raise unwritable(config.state_dir, error) from error
         # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
         gc.collect()
         gc.freeze()
@@ -86,50 +81,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _sole_use(state_dir: Path) -> Iterator[None]:
-    """Hold `state_dir`: made 0700 where it is missing, its user's alone, and refused to a second hub."""
-    os.umask(0o077)
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_private(state_dir)
-        lock = (state_dir / "hub.lock").open("a")
-    except OSError as error:
-        raise _unwritable(state_dir, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            running = addresses_of(state_dir)
-            raise UnavailableError(
-                f"another hub{f' (pid {running.pid})' if running else ''} uses {state_dir}; "
-                "end it, or give this one a state_dir of its own"
-            ) from error
-        yield
-
-
-def _keep_private(state_dir: Path) -> None:
-    """Close a directory that others may look into: results name people's whereabouts.
-
-    Only one that is empty or a hub's already: `state_dir: .` or `/tmp` has other users, who would be locked out.
-    """
-    found = state_dir.stat()
-    if not found.st_mode & 0o077:
-        return
-    theirs = any(state_dir.iterdir()) and not (state_dir / "hub.lock").exists()
-    if theirs or found.st_uid != os.geteuid():
-        raise UnavailableError(
-            f"state_dir {state_dir} is open to other users of this machine; name a directory of the hub's own, such as "
-            f"{state_dir / 'hub'}, which is then made, or take their rights away (chmod 700 {state_dir})"
-        )
-    state_dir.chmod(0o700)
-    log.warning("state_dir %s was open to other users of this machine; it is its owner's alone now", state_dir)
-
-
-def _unwritable(state_dir: Path, error: OSError) -> UnavailableError:
-    mend = (
-        "make room there" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose another one, or mend its rights"
-    )
-    return UnavailableError(f"state_dir {state_dir} cannot be written ({error.strerror}); {mend}")

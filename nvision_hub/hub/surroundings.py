@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import time
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -31,7 +32,7 @@ def check_surroundings(config: Config, chosen: Plan) -> None:
     if config.redis.url.embedded:
         embedded_broker.program()
     else:
-        _ask_redis(config)
+        ask_redis(config)
 
 
 def check_libraries(chosen: Plan) -> None:
@@ -48,7 +49,11 @@ def check_libraries(chosen: Plan) -> None:
             ) from error
 
 
-def _ask_redis(config: Config) -> None:
+def ask_redis(config: Config) -> float | None:
+    """How far its wall clock is ahead of ours, in seconds; None where it does not tell.
+
+    Raises `UnavailableError` where it does not answer, or does not let us in.
+    """
     where = config.redis.url.shown
     client = redis.Redis.from_url(
         config.redis.url.dial(),
@@ -65,3 +70,9 @@ def _ask_redis(config: Config) -> None:
             raise UnavailableError(
                 f"no Redis answers at {where}; start it, correct redis.url, or use redis.url: embedded"
             ) from error
+        before = time.time()
+        try:
+            seconds, microseconds = client.time()
+        except (RedisError, OSError):  # an ACL may forbid it
+            return None
+        return float(seconds) + float(microseconds) / 1e6 - (before + time.time()) / 2

@@ -18,7 +18,8 @@ from nvision_hub import hub, opencv
 from nvision_hub.broker import embedded
 from nvision_hub.config import camera_address, load
 from nvision_hub.errors import ConfigError, UnavailableError
-from nvision_hub.hub import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, check_surroundings, plan, run
+from nvision_hub.hub import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, check_surroundings, plan
+from nvision_hub.hub.state_dir import sole_use
 from workers.demo import demo
 
 if TYPE_CHECKING:
@@ -258,17 +259,17 @@ def test_the_right_password_is_enough(config: Callable[..., Config], debian_redi
 
 def test_a_state_dir_is_private_and_one_hubs_alone(tmp_path: Path) -> None:
     state_dir = tmp_path / "a" / "state"
-    with run._sole_use(state_dir):
+    with sole_use(state_dir):
         assert stat.S_IMODE(state_dir.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in state_dir.iterdir()} == {0o600}
         with pytest.raises(UnavailableError, match=r"^another hub uses .*; end it, or give this one a state_dir of"):
             refuse(state_dir)
-    with run._sole_use(state_dir):
+    with sole_use(state_dir):
         pass
 
 
 def test_the_hub_that_is_in_the_way_is_named(tmp_path: Path, config: Callable[..., Config]) -> None:
-    with run._sole_use(tmp_path):
+    with sole_use(tmp_path):
         (tmp_path / "hub.json").write_text(json.dumps(asdict(plan(config(LOBBY, nvision=CLOUD)).addresses)))
         with pytest.raises(UnavailableError, match=rf"^another hub \(pid {os.getpid()}\) uses "):
             refuse(tmp_path)
@@ -284,7 +285,7 @@ def test_what_a_killed_hub_left_is_no_obstacle(tmp_path: Path) -> None:
     dead = {"pid": pid, "site": "x", "redis": "x", "prefix": "x", "service": None, "demo": None}
     (tmp_path / "hub.json").write_text(json.dumps(dead))
     assert hub.addresses_of(tmp_path) is None
-    with run._sole_use(tmp_path):
+    with sole_use(tmp_path):
         pass
 
 
@@ -301,5 +302,5 @@ def test_a_state_dir_that_cannot_be_is_said(tmp_path: Path) -> None:
 
 
 def refuse(state_dir: Path) -> None:
-    with run._sole_use(state_dir):
+    with sole_use(state_dir):
         pytest.fail("it was not refused")
