@@ -1,4 +1,4 @@
-"""What cameras.yaml points at besides cameras: the Nvision service, Redis, webhooks, the gateway's own listener.
+"""What cameras.yaml points at besides cameras: the Nvision service, Redis, webhooks, MQTT, the gateway's own listener.
 
 Each kind of address is one frozen value with the schemes it allows, `shown` for people and `dial()` for machines.
 They open nothing and look nothing up.
@@ -132,6 +132,47 @@ class WebhookAddress(Written):
         """From what stands after a webhook's `url:`."""
         known_scheme(text, ["http", "https"])
         return cls(parse(text.strip()))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MqttAddress(Written):
+    """An MQTT broker, plain or over TLS."""
+
+    url: Url
+
+    example: ClassVar = "mqtt://10.0.0.3:1883"
+    pattern: ClassVar = "^mqtts?://"
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted and the broker's certificate checked."""
+        return self.url.scheme == "mqtts"
+
+    @property
+    def host(self) -> str:
+        """Name or number, without brackets."""
+        return self.url.host
+
+    @property
+    def port(self) -> int:
+        """The one given, or the one that is registered for MQTT."""
+        return self.url.port or (8883 if self.tls else 1883)
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return self.url.shown
+
+    @classmethod
+    def parse(cls, text: str) -> MqttAddress:
+        """From what stands after `mqtt: url:`."""
+        known_scheme(text, ["mqtt", "mqtts"])
+        url = parse(text.strip())
+        if url.path.strip("/"):
+            raise ValueError(
+                f"must end after host and port, such as {cls.example}; what topics begin with goes to `prefix`"
+            )
+        return cls(url)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

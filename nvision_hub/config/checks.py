@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nvision_hub.config.address import Listen, ServiceAddress
+from nvision_hub.config.address import Listen, MqttAddress, ServiceAddress
 from nvision_hub.config.camera_address import CameraAddress
 from nvision_hub.config.suggestion import did_you_mean
 from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence
@@ -28,6 +28,7 @@ def checks(effective: Mapping, written: Mapping) -> Iterator[Problem]:
     yield from _keys_of_services(effective, written)
     yield from _credentials_once(written)
     yield from _guarded_gateway(written)
+    yield from _mqtt_credentials_once(written)
 
 
 def _unique_ids(tree: Mapping, section: str) -> Iterator[Problem]:
@@ -107,6 +108,28 @@ def _guarded_gateway(tree: Mapping) -> Iterator[Problem]:
     if reachable:
         sentence = "others can reach this address, so `token:` must be set beside it; or listen on 127.0.0.1"
         yield listen.problem(sentence, ("gateway", "listen"))
+
+
+def _mqtt_credentials_once(tree: Mapping) -> Iterator[Problem]:
+    address = _mqtt_address(tree.at(("mqtt", "url")))
+    if address is None:
+        return
+    given = {key: node for key in _NETWORK_ONLY if (node := tree.at(("mqtt", key))) is not None and _is_given(node)}
+    for key, node in given.items():
+        if getattr(address.url, key) is not None:
+            yield node.problem(f"the {key} is in `url` too; give it once", ("mqtt", key))
+        elif key == "password" and address.url.username is None and "username" not in given:
+            sentence = "MQTT knows no password without a user name; add `username:` beside it"
+            yield node.problem(sentence, ("mqtt", key))
+
+
+def _mqtt_address(node: Node | None) -> MqttAddress | None:
+    if not isinstance(node, Scalar) or not node.text or node.spoilt:
+        return None
+    try:
+        return MqttAddress.parse(node.text)
+    except ValueError:
+        return None  # the model tells what is wrong with it
 
 
 def _entries(tree: Mapping, section: str) -> Iterator[tuple[int, Mapping]]:

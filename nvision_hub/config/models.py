@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from nvision_hub.config.address import Listen, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.address import Listen, MqttAddress, RedisAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.camera_address import CameraAddress  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.labels import Labels
 from nvision_hub.config.secret import Secret
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ID_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 PREFIX_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+TOPIC_PATTERN: Final = "[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,7}"
 _WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret
 _WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme"
 
@@ -68,6 +69,12 @@ def _prefix(text: str) -> str:
     return text
 
 
+def _topic(text: str) -> str:
+    if re.fullmatch(TOPIC_PATTERN, text) is None:
+        raise ValueError("must be letters, digits, _ and -, with / between the levels, such as home/nvision")
+    return text
+
+
 def _webhook_secret(secret: Secret) -> Secret:
     text = secret.reveal()
     try:
@@ -86,6 +93,9 @@ NoLines = BeforeValidator(_no_lines)
 Id = Annotated[str, AfterValidator(_id), Field(examples=["lobby"], json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
 Prefix = Annotated[
     str, AfterValidator(_prefix), Field(examples=["nvision"], json_schema_extra={"pattern": f"^{PREFIX_PATTERN}$"})
+]
+Topic = Annotated[
+    str, AfterValidator(_topic), Field(examples=["nvision"], json_schema_extra={"pattern": f"^{TOPIC_PATTERN}$"})
 ]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 PerSecond = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
@@ -246,6 +256,21 @@ class Webhook(Section):
     """Let this webhook reach private and loopback addresses."""
 
 
+class Mqtt(Section):
+    """Results and states passed on to an MQTT broker. Needs the extra of that name: pip install 'nvision-hub[mqtt]'."""
+
+    url: Annotated[MqttAddress | None, Absent] = None
+    """The broker's mqtt:// or mqtts:// address; left out, nothing is passed on."""
+    username: Annotated[str | None, Absent] = None
+    """The user name at the broker; unlike in the URL, no character needs an escape."""
+    password: Annotated[Secret | None, Absent] = None
+    """The password at the broker; unlike in the URL, no character needs an escape."""
+    prefix: Topic = "nvision"
+    """What all topics begin with."""
+    discovery: Annotated[Literal["homeassistant"] | None, Absent] = None
+    """Whom to tell which cameras there are; null tells nobody."""
+
+
 class Config(Section):
     """The whole of cameras.yaml, ready to run."""
 
@@ -269,6 +294,8 @@ class Config(Section):
     """The cameras."""
     webhooks: Annotated[tuple[Webhook, ...], NoLines] = ()
     """Endpoints that results are posted to."""
+    mqtt: Mqtt = Mqtt()
+    """Results and states passed on to an MQTT broker."""
 
     @property
     def path(self) -> Path:

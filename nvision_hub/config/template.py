@@ -45,4 +45,11 @@ cameras:
 #     secret: ${ALARM_SECRET}      # make one: echo whsec_$(openssl rand -base64 32)
 #     classes: [person]
 #     min_confidence: 0.6
+
+# Passed on to an MQTT broker, with the cameras in Home Assistant (pip install 'nvision-hub[mqtt]'):
+# mqtt:
+#   url: mqtt://10.0.0.3:1883
+#   username: hub
+#   password: ${MQTT_PASSWORD}
+#   discovery: homeassistant
 """

@@ -92,7 +92,7 @@ def _sentence(loc: Loc, details: Any, node: Node) -> str:
             return f"is missing{_instance(str(loc[-1]), schema)}"
         case "value_error":
             return str(details["ctx"]["error"])
-        case "literal_error" if isinstance(node, Scalar) and node.text:
+        case "literal_error" if isinstance(node, Scalar) and node.text and "enum" in schema:
             return f"{expected(schema)}{did_you_mean(node.text, schema['enum'])}"
         case _ if isinstance(node, Scalar) and node.text is None:
             return f"has no value; it {expected(schema)}"

@@ -260,9 +260,11 @@ def test_what_it_shows_commented_out_is_right_as_well(write: Path, text: str) ->
         "NVISION_STREAMING_KEY": "k",
         "NVISION_CALLBACK_TOKEN": "c",
         "LOBBY_PASSWORD": "p",
+        "MQTT_PASSWORD": "m",
     }
     config = _load(write, uncommented, **secrets)
     assert config.webhooks
+    assert config.mqtt.url is not None
     assert config.nvision.streaming_key == Secret("k")
     assert "lobby" in [camera.id for camera in config.cameras]
 

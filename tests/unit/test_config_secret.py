@@ -23,6 +23,7 @@ ENCODED_CANARY = "Y2FuYXJ5N2YzY"  # as the webhooks' secrets hold it
 EVERY_SECRET = f"""\
 nvision: {{url: wss://nvision.example/api, streaming_key: {CANARY}}}
 redis: {{url: "redis://user:{CANARY}@10.0.0.2/0"}}
+mqtt: {{url: "mqtt://user:{CANARY}@broker.example"}}
 gateway: {{listen: 0.0.0.0:8080, token: {CANARY}, callback_token: "{CANARY}"}}
 cameras:
   - {{id: a, url: "rtsp://viewer:{CANARY}@10.0.0.5/s"}}
