@@ -1,0 +1,118 @@
+"""The connection to Redis: commands that fail in time and are never repeated behind our back, and whose Redis it is.
+
+Knows how events are named in Redis; not when to send them, nor what becomes of them while it is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from nvision_hub.errors import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from nvision_hub.broker.outgoing import Outgoing
+
+COMMAND_WITHIN_S: Final = 5.0
+CLOSED_WITHIN_S: Final = 0.5  # a goodbye that nobody answers is not waited for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """Where events go in Redis."""
+
+    url: str
+    prefix: str
+    max_entries: int  # the stream is trimmed at about this length
+
+    def __repr__(self) -> str:
+        return f"Stream({redact(self.url)}, prefix={self.prefix})"
+
+
+def connect(url: str, *, timeout_s: float | None = COMMAND_WITHIN_S, **options: Any) -> redis.asyncio.Redis:
+    """A client whose commands fail within `timeout_s` and are never retried behind our back.
+
+    The library's own retries would repeat an XADD that had arrived. None waits for ever, as blocking readers must.
+    """
+    return redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=COMMAND_WITHIN_S,
+        retry=Retry(NoBackoff(), 0),
+        # Each 1 MB of private memory a worker, measured, for what a publisher has no use for: looking up the library's
+        # own version in its package's metadata, and RESP3 with its notifications.
+        driver_info=None,
+        protocol=2,
+        **options,
+    )
+
+
+class Connection:
+    """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._client = connect(stream.url, redis_connect_func=self._greet)
+        self._server = ""
+
+    async def _greet(self, connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        try:
+            told = await connection.read_response()
+        except ResponseError:  # forbidden by an access list, or unknown to a proxy
+            told = b""
+        named = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        # One that keeps its name to itself might be another each time.
+        self._server = named.get(b"run_id", b"").decode() or str(uuid4())
+
+    async def server(self) -> str:
+        """Which Redis this is: another name for each process that ever answers. Connects where it has to."""
+        pool = self._client.connection_pool
+        await pool.release(await pool.get_connection())  # type: ignore[no-untyped-call]
+        return self._server
+
+    async def ping(self) -> None:
+        """A sign of life, or an error."""
+        await self._client.ping()
+
+    async def send(self, results: Sequence[Outgoing], news: Sequence[Outgoing] = ()) -> None:
+        """Publish and stream results, publish news: all in one transaction, all or nothing."""
+        stream = self._stream
+        async with self._client.pipeline(transaction=True) as pipe:
+            for each in results:
+                pipe.publish(f"{stream.prefix}:results:{each.camera}", each.payload)
+                pipe.xadd(
+                    f"{stream.prefix}:results",
+                    {"camera": each.camera, "event": each.payload},
+                    maxlen=stream.max_entries,
+                    approximate=True,
+                )
+            for each in news:
+                pipe.publish(f"{stream.prefix}:events", each.payload)
+            await pipe.execute()
+
+    async def drop(self) -> None:
+        """Close it: one that failed half-way through a transaction is not to be trusted with the next."""
+        with contextlib.suppress(RedisError, OSError):
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                await self._client.connection_pool.disconnect(inuse_connections=True)
+
+    async def close(self) -> None:
+        """The end."""
+        await self.drop()
+        with contextlib.suppress(RedisError, OSError):
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                await self._client.aclose()
