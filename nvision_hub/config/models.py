@@ -224,6 +224,10 @@ class Redis(Section):
     """What the names of all channels and streams begin with."""
     stream_max_entries: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
     """The result stream is trimmed at about this many events."""
+    spool_max_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 64 * 2**20
+    """How many bytes of results each camera may keep on disk while Redis is away; beyond that the oldest are lost."""
+    spool_max_age: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 86_400.0
+    """Seconds after which a result that waits for Redis is too old to be worth sending."""
 
 
 class Gateway(Section):

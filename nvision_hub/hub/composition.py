@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from nvision_hub.broker import EmbeddedBroker
 from nvision_hub.broker import embedded as embedded_broker
-from nvision_hub.broker.publisher import Stream
+from nvision_hub.broker.connection import Stream
+from nvision_hub.broker.spool import SpoolPlace
 from nvision_hub.child import ChildSpec
 from nvision_hub.config import CameraAddress
 from nvision_hub.errors import ConfigError
@@ -99,6 +100,7 @@ def plan(
             stream=stream,
             dial_dir=config.state_dir / "dial",
             turns=config.state_dir / "uplink-turns",
+            spool=spool_place(config, camera.id),
             paused=camera.id in run_time.paused,
         )
         children.append(
@@ -136,6 +138,15 @@ def _chosen(config: Config, only: Collection[str], run_time: RunTime) -> list[Ca
         )
     wanted = {*only, *run_time.added}
     return [camera for camera in config.cameras if not only or camera.id in wanted]
+
+
+def spool_place(config: Config, name: str) -> SpoolPlace:
+    """Where results that `name` publishes wait for Redis. A camera's id is its name; no camera is called `@callback`."""
+    return SpoolPlace(
+        path=config.state_dir / "spool" / f"{name}.sqlite3",
+        max_bytes=config.redis.spool_max_bytes,
+        max_age_s=config.redis.spool_max_age,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ class _Worker:
     async def live(self) -> int:
         camera = self._settings.camera
         mailbox = Mailbox()
-        self._publisher = Publisher(self._settings.stream, self._meter)
+        self._publisher = Publisher(self._settings.stream, self._meter, self._settings.spool)
         dial_dir = self._settings.dial_dir
         self._capture = Capture(
             camera=camera,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nvision_hub.broker.publisher import Stream
+    from nvision_hub.broker.spool import SpoolPlace
     from nvision_hub.config import Camera
     from workers.camera.dial import Service
 
@@ -26,6 +27,7 @@ class CameraSettings:
     stream: Stream
     dial_dir: Path | None = None  # where the hub's cameras take turns to be dialled; None: dialled at once
     turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
+    spool: SpoolPlace | None = None  # where results wait while Redis is away; None: in memory
     paused: bool = False  # the camera is left alone, and nothing is sent
 
 
