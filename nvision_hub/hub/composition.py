@@ -141,7 +141,7 @@ def _chosen(config: Config, only: Collection[str], run_time: RunTime) -> list[Ca
 
 
 def spool_place(config: Config, name: str) -> SpoolPlace:
-    """Where results that `name` publishes wait for Redis. A camera's id is its name; no camera is called `@callback`."""
+    """Where results that `name` publishes wait for Redis: a camera by its id, others by what no id can be, `@callback`."""
     return SpoolPlace(
         path=config.state_dir / "spool" / f"{name}.sqlite3",
         max_bytes=config.redis.spool_max_bytes,
