@@ -141,7 +141,7 @@ def _chosen(config: Config, only: Collection[str], run_time: RunTime) -> list[Ca
 
 
 def spool_place(config: Config, name: str) -> SpoolPlace:
-    """Where results that `name` publishes wait for Redis: a camera by its id, others by what no id can be, `@callback`."""
+    """Where results wait for Redis: a camera's by its id, others' by a name that no camera can have, `@callback`."""
     return SpoolPlace(
         path=config.state_dir / "spool" / f"{name}.sqlite3",
         max_bytes=config.redis.spool_max_bytes,
