@@ -20,6 +20,9 @@ pytest_plugins = [
     "tests.support.redis_server",
     "tests.support.service",
     "tests.support.unknown_codec",
+    "tests.support.gateway",
     "tests.support.camera_worker",
     "tests.support.examples",
+    "tests.support.receiver",
+    "tests.support.dispatching",
 ]

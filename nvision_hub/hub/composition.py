@@ -22,6 +22,7 @@ from nvision_hub.wire import Options
 from workers.broker import broker
 from workers.camera import camera as camera_worker
 from workers.camera.dial import Service
+from workers.webhooks import webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = "127.0.0.1"
 STAGE_BROKER: Final = 0
-STAGE_PEERS: Final = 1  # the local service and the demo cameras: what cameras connect to
+STAGE_PEERS: Final = 1  # what cameras connect to, and what reads their results: stopped after them
 STAGE_CAMERAS: Final = 2
 LOCAL_PORTS_FROM: Final = 8090
 DEMO_PORTS_FROM: Final = 8554
@@ -91,6 +92,8 @@ def plan(
         demo_port = places.port("demo", DEMO_PORTS_FROM)
         children.append(_demo(cameras, demo_port))
     stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
+    if config.webhooks:
+        children.append(_webhooks(config, stream))
     for index, of_file in enumerate(cameras):
         camera = run_time.camera(of_file)
         settings = camera_worker.CameraSettings(
@@ -186,6 +189,18 @@ def _service(nvision: Nvision, local: _LocalService | None) -> Service:
         return Service(url=f"{local.base}/v1/{nvision.service}", key=key, options=options, direct=True)
     assert nvision.streaming_key is not None  # noqa: S101 - the configuration demands it
     return Service(url=nvision.url.stream(nvision.service), key=nvision.streaming_key.reveal(), options=options)
+
+
+def _webhooks(config: Config, stream: Stream) -> ChildSpec:
+    """The dispatcher; no camera waits for it, since what comes before it is ready stays in the stream."""
+    return ChildSpec(
+        name="webhooks",
+        stage=STAGE_PEERS,
+        entry=webhooks.run,
+        settings=webhooks.WebhooksSettings(webhooks=config.webhooks, stream=stream, site=config.site),
+        awaited=False,
+        facts={"webhooks": [webhook.model_dump(mode="json") for webhook in config.webhooks]},
+    )
 
 
 def _demo(cameras: Sequence[Camera], port: int) -> ChildSpec:
