@@ -7,13 +7,18 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from nvision_hub.wire import result_as_json, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nvision_hub.wire import NvisionRequest, Service
+
+_UUID_VERSION: Final = 7
+_CLOCKS_APART_S: Final = 60.0
 
 
 def new_id(at: float | None = None) -> str:
@@ -48,7 +53,16 @@ class Origin:
     site: str
     camera: str
     labels: dict[str, str]
-    service: Service
+    service: Service | None  # None where it cannot be known
+
+
+def id_time(text: str) -> float | None:
+    """When a UUIDv7 was made, in seconds since the epoch; None for a text that is none."""
+    try:
+        value = UUID(text)
+    except ValueError:
+        return None
+    return (value.int >> 80) / 1000 if value.version == _UUID_VERSION and str(value) == text else None
 
 
 def result_event(result: NvisionRequest, sent: Sent, origin: Origin, *, received_at: float) -> dict[str, Any]:
@@ -74,6 +88,41 @@ def result_event(result: NvisionRequest, sent: Sent, origin: Origin, *, received
         "sequence": sent.sequence,
     }
     return event
+
+
+def callback_event(result: Mapping[str, Any], origin: Origin, *, received_at: float) -> dict[str, Any]:
+    """The event of one result that was posted to the callback endpoint: as it was posted, plus `hub`.
+
+    A `frame_id` that the hub has made tells which picture it is of, and when that was captured. What only the worker
+    that sent the picture knows is null.
+    """
+    frame_id = str(result.get("frame_id") or "")
+    made_at = id_time(frame_id)
+    event = {"service_id": "", "source_id": "", "frame_id": "", "detected_objects": [], **_given(result)}
+    if origin.service == "face-detection":
+        event.setdefault("detected_faces", [])
+    event["hub"] = {
+        "id": new_id(received_at) if made_at is None else frame_id,
+        "site": origin.site,
+        "camera": origin.camera,
+        "labels": origin.labels,
+        "service": origin.service,
+        "via": "callback",
+        # A clock that is ahead of ours by more than networks explain is not one of this hub's.
+        "captured_at": None if made_at is None or made_at > received_at + _CLOCKS_APART_S else _instant(made_at),
+        "sent_at": None,
+        "received_at": _instant(received_at),
+        "width": None,
+        "height": None,
+        "jpeg_bytes": None,
+        "sequence": None,
+    }
+    return event
+
+
+def _given(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What somebody else's JSON says, without what it leaves open and what is ours to say."""
+    return {name: value for name, value in result.items() if value is not None and name != "hub"}
 
 
 def encode(event: dict[str, Any]) -> bytes:

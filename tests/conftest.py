@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.service",
     "tests.support.unknown_codec",
     "tests.support.gateway",
+    "tests.support.gateway",
     "tests.support.camera_worker",
     "tests.support.examples",
     "tests.support.receiver",

@@ -22,7 +22,7 @@ LAYERS: Final = (
     ("workers",),
     ("nvision_hub.broker", "nvision_hub.logs"),
     ("nvision_hub.oversight",),
-    ("nvision_hub.opencv", "nvision_hub.link", "nvision_hub.lifeline"),
+    ("nvision_hub.opencv", "nvision_hub.link", "nvision_hub.lifeline", "nvision_hub.serving", "nvision_hub.usage"),
     ("nvision_hub.events",),
     ("nvision_hub.config", "nvision_hub.status"),
     ("nvision_hub.wire",),
