@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.errors import ConfigError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -39,20 +37,8 @@ _SECTIONS: Final = {
 
 
 def warnings(config: Config, cameras: Sequence[Camera]) -> list[str]:
-    """A sentence for each key in `config` that this version accepts and does nothing about.
-
-    Raises `ConfigError` for masks: what somebody wants hidden must not leave the machine because a version came early.
-    """
+    """A sentence for each key in `config` that this version accepts and does nothing about."""
     file = config.path.name
-    masked = [camera.id for camera in cameras if camera.masks]
-    if masked:
-        raise ConfigError(
-            [
-                f"{file}: camera {camera_id}: masks: this version cannot blank parts of a picture yet, so it does not "
-                "stream this camera; mask it in the camera itself and remove the key, or start the others with --only"
-                for camera_id in masked
-            ]
-        )
     told = [f"{file}: {section}: {sentence}" for section, sentence in _SECTIONS.items() if _asks_for(config, section)]
     for asks, key, sentence in _CAMERA_KEYS:
         if concerned := [camera.id for camera in cameras if asks(camera)]:

@@ -12,11 +12,12 @@ import pytest
 import redis
 import simplejpeg
 
-from tests.support import counter
+from tests.support import counter, files
 from tests.support.camera_worker import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.camera_worker import CameraWorker
     from tests.support.http_camera import HttpCamera
@@ -37,7 +38,8 @@ class Viewer:
     """Who subscribes to a camera's previews."""
 
     def __init__(self, url: str) -> None:
-        self._client: Any = redis.Redis.from_url(url)  # its types leave pubsub untyped
+        client: Any = redis.Redis  # its types leave pubsub untyped
+        self._client = client.from_url(url)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
         self._subscription.subscribe(CHANNEL)
         self._subscription.get_message(timeout=10)
@@ -62,28 +64,38 @@ class Viewer:
         self._client.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """Whom a worker talks to, and who watches."""
+
+    service: Recorder
+    broker: DebianRedis
+    start: Callable[..., CameraWorker]
+    closing: contextlib.ExitStack
+
+    def viewer(self) -> Viewer:
+        viewer = Viewer(self.broker.url)
+        self.closing.callback(viewer.close)
+        return viewer
+
+    def worker(self, url: str, **settings: Any) -> CameraWorker:
+        return self.start(url, self.service, self.broker, **settings)
+
+
 @pytest.fixture
-def viewer() -> Iterator[Callable[[str], Viewer]]:
-    with contextlib.ExitStack() as stack:
-
-        def start(url: str) -> Viewer:
-            made = Viewer(url)
-            stack.callback(made.close)
-            return made
-
-        yield start
-
-
-def test_what_is_watched_is_what_was_sent(
+def watched(
     start_worker: Callable[..., CameraWorker],
-    http_camera: Callable[..., HttpCamera],
     recorder: Callable[..., Recorder],
     debian_redis: Callable[..., DebianRedis],
-    viewer: Callable[[str], Viewer],
-) -> None:
-    broker, service = debian_redis(), recorder()
-    seen = viewer(broker.url)
-    worker = start_worker(http_camera().url(), service, broker, fps=10)
+) -> Iterator[Watched]:
+    with contextlib.ExitStack() as closing:
+        yield Watched(service=recorder(), broker=debian_redis(), start=start_worker, closing=closing)
+
+
+def test_what_is_watched_is_what_was_sent(http_camera: Callable[..., HttpCamera], watched: Watched) -> None:
+    service = watched.service
+    seen = watched.viewer()
+    worker = watched.worker(http_camera().url(), fps=10)
     service.wait_for(15)
     assert seen.next(0.2) is None, "a preview that nobody has asked for"
     worker.watch(width=320, fps=5, for_s=4)
@@ -108,16 +120,10 @@ def test_what_is_watched_is_what_was_sent(
         assert time.monotonic() < previews[0].at + 30
 
 
-def test_a_slow_camera_shows_its_last_picture_at_once(
-    start_worker: Callable[..., CameraWorker],
-    http_camera: Callable[..., HttpCamera],
-    recorder: Callable[..., Recorder],
-    debian_redis: Callable[..., DebianRedis],
-    viewer: Callable[[str], Viewer],
-) -> None:
-    broker, service = debian_redis(), recorder()
-    seen = viewer(broker.url)
-    worker = start_worker(http_camera().url(), service, broker, fps=0.02)
+def test_a_slow_camera_shows_its_last_picture_at_once(http_camera: Callable[..., HttpCamera], watched: Watched) -> None:
+    service = watched.service
+    seen = watched.viewer()
+    worker = watched.worker(http_camera().url(), fps=0.02)
     (message,) = service.wait_for(1)
     worker.watch(width=None, fps=5, for_s=30)
     preview = seen.next()
@@ -138,21 +144,15 @@ def test_a_slow_camera_shows_its_last_picture_at_once(
     assert seen.next() is not None
 
 
-def test_redis_away_costs_the_viewers_only(
-    start_worker: Callable[..., CameraWorker],
-    http_camera: Callable[..., HttpCamera],
-    recorder: Callable[..., Recorder],
-    debian_redis: Callable[..., DebianRedis],
-    viewer: Callable[[str], Viewer],
-) -> None:
-    broker, service = debian_redis(), recorder()
-    worker = start_worker(http_camera().url(), service, broker, fps=10)
+def test_redis_away_costs_the_viewers_only(http_camera: Callable[..., HttpCamera], watched: Watched) -> None:
+    service = watched.service
+    worker = watched.worker(http_camera().url(), fps=10)
     worker.watch(width=320, fps=10, for_s=60)
     service.wait_for(5)
-    broker.kill()
+    watched.broker.kill()
     service.wait_for(len(service.received()) + 20)
-    broker.start()
-    seen = viewer(broker.url)
+    watched.broker.start()
+    seen = watched.viewer()
     previews = seen.some(5)
     assert len(previews) == 5
     newest = service.received()[-1]
@@ -161,3 +161,32 @@ def test_redis_away_costs_the_viewers_only(
     assert previews[0].header["captured_at"] > newest.created - 5, "previews were queued"
     status = worker.wait_for(lambda status: counted(status, "frames_sent_total") > 0)
     assert status.state == "streaming"
+
+
+@pytest.mark.parametrize("kind", ["mjpeg", "snapshot", "file"])
+def test_masks_are_in_whatever_leaves(
+    kind: str,
+    tmp_path: Path,
+    http_camera: Callable[..., HttpCamera],
+    watched: Watched,
+) -> None:
+    service = watched.service
+    seen = watched.viewer()
+    files.write(tmp_path / "clip.mp4", full_range=True)
+    camera = http_camera()
+    url = {
+        "mjpeg": camera.url(),
+        "snapshot": "snapshot+" + camera.url("/snapshot.jpg"),
+        "file": f"file:{tmp_path / 'clip.mp4'}",
+    }[kind]
+    worker = watched.worker(url, fps=10, masks=[[[0.5, 0.5], [1, 0.5], [1, 1], [0.5, 1]]])
+    worker.watch(width=320, fps=10, for_s=60)
+    previews = seen.some(5)
+    assert len(previews) == 5
+    for preview in previews:
+        assert simplejpeg.decode_jpeg(preview.jpeg, "GRAY")[100:, 170:].max() < 5
+    for message in service.received():
+        shown = simplejpeg.decode_jpeg(service.picture(message), "GRAY")
+        assert shown.shape == (360, 640, 1)
+        assert shown[190:, 330:].max() < 5
+        assert shown[:170, :300].mean() > 20

@@ -77,7 +77,7 @@ class CameraWorker:
 def counted(status: Status, metric: str, **labels: str) -> float:
     """A counter in a status: of these labels, or of all where none are given."""
     return sum(
-        value
+        float(value)
         for name, having, value in status.metrics["counters"]
         if name == metric and (not labels or having == labels)
     )

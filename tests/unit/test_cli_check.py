@@ -126,16 +126,6 @@ def test_a_gateway_left_at_its_default_is_no_wish(good: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("verb", ["check", "start"])
-def test_masks_are_refused_rather_than_ignored(good: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
-    good.write_text(GOOD.replace("fps: 2}", "fps: 2, masks: [[[0, 0], [1, 0], [1, 1]]]}"))
-    assert cli.main([verb]) == 78
-    shown = capsys.readouterr().err
-    assert "camera lobby: masks: " in shown
-    assert "gate" not in shown
-    assert cli.main(["check", "--only", "gate"]) == 0
-
-
 def test_init_writes_what_check_finds_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

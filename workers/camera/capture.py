@@ -60,7 +60,9 @@ class Capture:
         self._retries = Retries()
         self._pictured = self.progress  # monotonic seconds of the last picture, or of the stream's beginning
         self._broken: str | None = None  # what is wrong with every picture since the last good one
-        self._encoder = Encoder(quality=self.camera.jpeg_quality, max_width=self.camera.max_width)
+        self._encoder = Encoder(
+            quality=self.camera.jpeg_quality, max_width=self.camera.max_width, masks=self.camera.masks
+        )
 
     def tune(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
         """Take up new settings from the next picture on."""

@@ -8,7 +8,7 @@ together; pictures that need none of it go to the encoder as they are, without a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
@@ -17,6 +17,12 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from nvision_hub.errors import HubError
 from workers.camera.limits import MAX_PIXELS
+from workers.camera.masks import Masks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.camera.masks import Polygon
 
 _JPEG_PLANES: Final = "yuvj420p"
 
@@ -33,16 +39,18 @@ class Jpeg:
 class Encoder:
     """One camera's encoder. Keeps one reformatter: about 15 MB each at 1080p."""
 
-    def __init__(self, *, quality: int, max_width: int | None) -> None:
+    def __init__(self, *, quality: int, max_width: int | None, masks: Sequence[Polygon] = ()) -> None:
         self.quality = quality  # 1..100; used from the next picture on
         self.max_width = max_width  # None: never scaled
+        self._masks = Masks(masks)
         self._reformatter = VideoReformatter()
         self._jpeg_decoder: av.VideoCodecContext | None = None
 
     def encode(self, picture: av.VideoFrame | np.ndarray[Any, Any] | bytes) -> Jpeg:
         """The JPEG of a frame, of BGR pixels of shape (height, width, 3), or of a JPEG that the camera made.
 
-        A camera's own JPEG is passed on as it is unless it has to be scaled. Raises `EncodeError` for a broken one.
+        A camera's own JPEG is passed on as it is unless it has to be scaled or masked. Raises `EncodeError` for one
+        that is broken.
         """
         if isinstance(picture, bytes):
             return self._pass_on(picture)
@@ -58,7 +66,7 @@ class Encoder:
             raise EncodeError("the camera sent a JPEG that is broken") from error
         if width * height > MAX_PIXELS:
             raise EncodeError(f"the camera sent a JPEG of {width} x {height} pixels, which is beyond any camera")
-        if self._size(width, height) == (width, height):
+        if not self._masks and self._size(width, height) == (width, height):
             return Jpeg(data=data, width=width, height=height)
         if self._jpeg_decoder is None:
             self._jpeg_decoder = av.VideoCodecContext.create("mjpeg", "r")
@@ -82,6 +90,8 @@ class Encoder:
         full = frame.format.is_rgb or frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         planar = frame.format.name in {"yuv420p", _JPEG_PLANES}
         if full and planar and (width, height) == (frame.width, frame.height):
+            if self._masks:
+                frame.make_writable()  # the decoder may need it as it was, for pictures that build on it
             return frame
         return self._reformatter.reformat(
             frame,
@@ -99,6 +109,11 @@ class Encoder:
             np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
             for plane in frame.planes
         )
+        if self._masks:
+            self._masks.blank((luma, blue, red))
+        if luma.shape[0] % 2 or luma.shape[1] % 2:
+            # turbojpeg.c reads luma in pairs: beyond an odd edge would be whatever lies in memory there.
+            luma = np.pad(luma, ((0, 1), (0, 1)), "edge")[: luma.shape[0], : luma.shape[1]]
         return bytes(simplejpeg.encode_jpeg_yuv_planes(luma, blue, red, quality=self.quality))
 
 

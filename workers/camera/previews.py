@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 import simplejpeg
 from redis.exceptions import RedisError
 
-from nvision_hub.broker.publisher import COMMAND_WITHIN_S, connect
+from nvision_hub.broker.connection import COMMAND_WITHIN_S, connect
 from nvision_hub.errors import redact
 
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from nvision_hub.broker.publisher import Stream
+    from nvision_hub.broker.connection import Stream
     from nvision_hub.events import Sent
 
 log = logging.getLogger("nvision_hub.camera")

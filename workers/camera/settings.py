@@ -11,7 +11,7 @@ from nvision_hub.link import Command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nvision_hub.broker.publisher import Stream
+    from nvision_hub.broker.connection import Stream
     from nvision_hub.broker.spool import SpoolPlace
     from nvision_hub.config import Camera
     from workers.camera.dial import Service
