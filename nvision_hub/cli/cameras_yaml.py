@@ -1,4 +1,4 @@
-"""How verbs are told of a cameras.yaml and of cameras in it."""
+"""How verbs are told of a cameras.yaml, and of cameras and webhooks in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nvision_hub.config.suggestion import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nvision_hub.config import Camera, Config
+    from nvision_hub.config import Camera, Config, Webhook
 
 DEFAULT: Final = "cameras.yaml"
 VARIABLE: Final = "NVISION_HUB_CONFIG"
@@ -39,3 +39,12 @@ def chosen(config: Config, only: Iterable[str]) -> list[Camera]:
         hint = did_you_mean(unknown[0], known) or f"; there are {', '.join(known)}"
         raise click.UsageError(f"{config.path.name} has no camera {unknown[0]!r}{hint}")
     return [camera for camera in config.cameras if not wanted or camera.id in wanted]
+
+
+def chosen_webhook(config: Config, webhook_id: str) -> Webhook:
+    """The webhook of that id. An unknown one is an error of usage."""
+    known = [webhook.id for webhook in config.webhooks]
+    if webhook_id not in known:
+        hint = did_you_mean(webhook_id, known) or (f"; there are {', '.join(known)}" if known else "; it has none")
+        raise click.UsageError(f"{config.path.name} has no webhook {webhook_id!r}{hint}")
+    return config.webhooks[known.index(webhook_id)]

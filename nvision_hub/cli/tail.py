@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from rich.text import Text
 
 from nvision_hub.backoff import Backoff
+from nvision_hub.cli.broker_address import broker_refusal, broker_url
 from nvision_hub.cli.cameras_yaml import chosen, config_option
 from nvision_hub.cli.options import json_option
 from nvision_hub.cli.terminal import console, harmless
 from nvision_hub.config import load
 from nvision_hub.errors import UnavailableError
-from nvision_hub.hub import addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class _Follower:
         first = True
         while True:
             try:
-                for payload in self._subscribed(self._url()):
+                for payload in self._subscribed(broker_url(self.config)):
                     if payload is None:
                         if away:
                             err.print("connected again", style="yellow")
@@ -87,32 +87,11 @@ class _Follower:
                         yield payload
             except (RedisError, OSError, UnavailableError) as error:
                 if first:
-                    raise self._refusal(error) from error
+                    raise broker_refusal(self.config, error) from error
                 if not away:
                     err.print("the broker has gone; waiting for it to come back", style="yellow")
                 away = True
                 time.sleep(backoff.next_s())
-
-    def _url(self) -> str:
-        if not self.config.redis.url.embedded:
-            return self.config.redis.url.dial()
-        addresses = addresses_of(self.config.state_dir)
-        if addresses is None:
-            raise UnavailableError(
-                f"no hub runs with the state_dir of {self.config.path.name} ({self.config.state_dir}); "
-                "start it: nvision-hub start"
-            )
-        return addresses.redis
-
-    def _refusal(self, error: Exception) -> UnavailableError:
-        if isinstance(error, UnavailableError):
-            return error
-        where = self.config.redis.url.shown
-        if isinstance(error, AuthenticationError):
-            return UnavailableError(f"Redis at {where} refused the password; correct redis.url")
-        if self.config.redis.url.embedded:
-            return UnavailableError("the hub's broker does not answer; see what the hub's log says of it")
-        return UnavailableError(f"no Redis answers at {where}; start it, or correct redis.url")
 
     def _subscribed(self, url: str) -> Iterator[bytes | None]:
         """None when the subscription stands, and now and then while it does; payloads as they come."""
