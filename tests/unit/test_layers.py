@@ -24,6 +24,7 @@ LAYERS: Final = (
     ("nvision_hub.oversight",),
     ("nvision_hub.opencv", "nvision_hub.link", "nvision_hub.lifeline", "nvision_hub.serving", "nvision_hub.usage"),
     ("nvision_hub.events",),
+    ("nvision_hub.grouping",),
     ("nvision_hub.config", "nvision_hub.status"),
     ("nvision_hub.wire",),
     ("nvision_hub.errors", "nvision_hub.backoff"),
