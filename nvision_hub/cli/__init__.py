@@ -34,10 +34,12 @@ VERBS: Final = {
     "probe": "Open one camera: what it sends, and what it would cost.",
     "tail": "Show the results of a running hub as they arrive.",
     "logs": "Show what was logged of one camera.",
+    "replay": "Deliver results to a webhook again.",
+    "dead-letters": "Show the webhook deliveries that were given up on.",
     "service": "Run the local Nvision-compatible service alone.",
     "version": "Tell the version, and of what it stands on.",
 }
-_ELSEWHERE: Final[dict[str, str]] = {}
+_ELSEWHERE: Final = {"dead-letters": "dead_letters"}
 
 
 @dataclass(kw_only=True)
