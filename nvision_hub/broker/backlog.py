@@ -77,7 +77,7 @@ class Backlog:
             outcome = await asyncio.to_thread(work, *args, **options)
         except SpoolRefusedError as error:
             if self.error is None:
-                log.warning("%s; make room or mend it, since results wait in memory meanwhile", error)
+                log.warning("%s; make room there or mend it: they wait in memory, the last few", error)
             self.error = str(error)
             raise
         finally:

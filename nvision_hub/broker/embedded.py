@@ -24,6 +24,9 @@ from nvision_hub.errors import UnavailableError
 LOOPBACK: Final = "127.0.0.1"
 _SOCKET_PATH_MAX_BYTES: Final = 107  # unix(7): sun_path is 108 bytes with its final NUL
 _PORTS_TRIED: Final = 100
+_BEHIND_MAX_BYTES: Final = 32 * 2**20
+_BEHIND_BYTES: Final = 4 * 2**20
+_BEHIND_FOR_S: Final = 10
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-")
 
 
@@ -71,6 +74,9 @@ class EmbeddedBroker:
                 'logfile ""',
                 "loglevel warning",
                 "maxmemory-policy noeviction",  # results leave by the stream's length, never by surprise
+                # A subscriber that does not read is cut before what waits for it fills the memory: at once beyond the
+                # first, which a burst of pictures may need, or after so many seconds beyond the second.
+                f"client-output-buffer-limit pubsub {_BEHIND_MAX_BYTES} {_BEHIND_BYTES} {_BEHIND_FOR_S}",
                 "",
             ]
         )

@@ -148,8 +148,10 @@ class Spool:
                 except _UnreadableError as error:
                     self._set_aside(error)
                     return self._attempt(work)
-            except (_UnreadableError, OSError) as error:
-                raise SpoolRefusedError(f"{self._place.path} cannot be used: {error}") from error
+            except _UnreadableError as error:
+                raise self._refused(str(error)) from error
+            except OSError as error:
+                raise self._refused(error.strerror or str(error)) from error
             finally:
                 if self.count == 0:
                     self.close()
@@ -165,8 +167,11 @@ class Spool:
             if code in _UNREADABLE:
                 raise _UnreadableError(str(error)) from error
             if code in _REFUSALS:
-                raise SpoolRefusedError(f"{self._place.path} cannot be used: {error}") from error
+                raise self._refused(str(error)) from error
             raise
+
+    def _refused(self, reason: str) -> SpoolRefusedError:
+        return SpoolRefusedError(f"{self._place.path}, where results wait for Redis, cannot be used ({reason})")
 
     def _opened(self) -> sqlite3.Connection:
         path = self._place.path
