@@ -29,6 +29,7 @@ _COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as 
 VERBS: Final = {
     "start": "Run the hub: every camera of a cameras.yaml, until Ctrl-C.",
     "check": "Tell all that is wrong with a cameras.yaml, or what would run.",
+    "doctor": "Check everything that a start needs, and say how to mend it.",
     "init": "Write a cameras.yaml to start from.",
     "schema": "Print the JSON Schema of cameras.yaml, for editors.",
     "probe": "Open one camera: what it sends, and what it would cost.",

@@ -8,22 +8,21 @@ import re
 import sys
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
 import click
 from setproctitle import setproctitle
 
 from nvision_hub.cli.cameras_yaml import chosen, config_option
+from nvision_hub.cli.look import dialled
 from nvision_hub.cli.options import json_option
-from nvision_hub.cli.survey import Survey, record, survey
+from nvision_hub.cli.survey import Survey, record, rounded, survey
 from nvision_hub.cli.terminal import console
 from nvision_hub.config import Camera, CameraAddress, Secret, load
 from nvision_hub.config.secret import HIDDEN
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub import addresses_of
 from workers.camera.source import SourceError, open_source
-from workers.demo import demo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,33 +78,22 @@ def probe(
         camera = _camera(url_or_camera, username, _password(from_stdin=password_stdin, variable=password_env))
     if transport is not None:
         camera = camera.model_copy(update={"transport": transport})
-    found = _survey(_demo(camera, config_path) if camera.address.kind == "demo" else camera, seconds)
+    found = _survey(_dialled(camera, config_path), seconds)
     if as_json:
-        print(json.dumps({"url": camera.address.shown, **_rounded(found)}, indent=2))
+        print(json.dumps({"url": camera.address.shown, **rounded(asdict(found))}, indent=2))
         return
     _show(camera, found)
     if not known:
         _show_entry(camera)
 
 
-def _demo(camera: Camera, config_path: Path) -> Camera:
-    """The demo camera of the hub that runs with this configuration."""
-    addresses = addresses_of(load(config_path).state_dir)
-    if addresses is None or addresses.demo is None:
+def _dialled(camera: Camera, config_path: Path) -> Camera:
+    if camera.address.kind != "demo":
+        return camera
+    target = dialled(camera, addresses_of(load(config_path).state_dir))
+    if target is None:
         raise UnavailableError("demo cameras are there only while a hub that has some runs: nvision-hub start")
-    port = urlsplit(addresses.demo).port
-    assert port is not None  # noqa: S101 - the hub writes it
-    return camera.model_copy(update={"url": CameraAddress.parse(demo.url(port, camera.address.place))})
-
-
-def _rounded(found: Survey) -> dict[str, Any]:
-    def rounded(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: rounded(each) for key, each in value.items()}
-        return round(value, 3) if isinstance(value, float) else value
-
-    facts: dict[str, Any] = rounded(asdict(found))
-    return facts
+    return target
 
 
 def _password(*, from_stdin: bool, variable: str | None) -> Secret | None:

@@ -101,4 +101,6 @@ def _where(addresses: Addresses) -> list[tuple[str, str]]:
     known = [("results", addresses.redis), ("read", f"redis-cli -u {addresses.redis} psubscribe '{channels}'")]
     if addresses.service is not None:
         known.append(("service", addresses.service))
+    if addresses.gateway is not None:
+        known.append(("page", addresses.gateway))
     return known

@@ -189,3 +189,10 @@ def decoded_per_s(gops: Sequence[Arrival], *, fps: float, spacing_s: float) -> f
                 planner.owed(each)
             held.clear()
     return decoded / (len(gops) * (_TURNS - 1) * spacing_s)
+
+
+def rounded(value: Any) -> Any:
+    """The same findings, as JSON values of three decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    return round(value, 3) if isinstance(value, float) else value

@@ -4,7 +4,7 @@ from nvision_hub.hub.addresses import Addresses, addresses_of
 from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, cache_dir, plan
 from nvision_hub.hub.run import start
 from nvision_hub.hub.run_time import RunTime, read
-from nvision_hub.hub.surroundings import check_surroundings
+from nvision_hub.hub.surroundings import ask_redis, check_surroundings
 
 __all__ = [
     "STAGE_BROKER",
@@ -15,6 +15,7 @@ __all__ = [
     "Plan",
     "RunTime",
     "addresses_of",
+    "ask_redis",
     "cache_dir",
     "check_surroundings",
     "plan",

@@ -21,6 +21,7 @@ class Addresses:
     prefix: str
     service: str | None  # the local service's base address; None where there is none
     demo: str | None
+    gateway: str | None = None  # base address of the page and the API; None where there is none
 
 
 def addresses_of(state_dir: Path) -> Addresses | None:

@@ -1,0 +1,320 @@
+"""`doctor` on a machine that is hurt for real: it finds each fault, says how to mend it, and blames nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nvision_hub.cli.checkup import clock, machine
+from nvision_hub.cli.checkup.finding import Verdict
+from tests.support import clips, command, hub, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.command import Running
+    from tests.support.http_camera import HttpCamera
+    from tests.support.recorder import Recorder
+    from tests.support.redis_server import DebianRedis
+    from tests.support.rtsp import GstCamera
+    from tests.support.service import LocalService
+
+SMALL = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+DEMO = {"id": "street", "url": "demo://street"}
+
+
+def doctor(folder: Path, *arguments: str, **more: Any) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Its exit code, and each finding's verdict and sentence by its name."""
+    done = command.run("doctor", "--json", *arguments, cwd=folder, **more)
+    assert "Traceback" not in done.stderr, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["ok"] is (done.returncode == 0)
+    return done.returncode, {each["name"]: (each["verdict"], each["sentence"]) for each in facts["findings"]}
+
+
+def only_fault(found: Mapping[str, tuple[str, str]], name: str, verdict: str, *words: str) -> None:
+    """`name` alone is not well, and its sentence says these words."""
+    assert {key for key, (told, _) in found.items() if told != "ok"} == {name}, found
+    told, sentence = found[name]
+    assert told == verdict
+    assert all(word in sentence for word in words), sentence
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def test_a_machine_that_is_well(tmp_path: Path) -> None:
+    hub.write(tmp_path, [DEMO], None)
+    code, found = doctor(tmp_path)
+    assert code == 0
+    assert {verdict for verdict, _ in found.values()} == {"ok"}, found
+    assert set(found) == {
+        "cameras.yaml", "OpenCV", "demo cameras", "embedded broker", "state_dir", "disk", "open files", "gateway",
+        "broker's port", "service", "clock", "camera street",
+    }  # fmt: skip
+    assert not (tmp_path / "state").exists(), "looking leaves nothing behind"
+    shown = command.run("doctor", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "All is well: `nvision-hub start` will run." in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+
+
+def test_no_libgl(tmp_path: Path, broken_opencv: dict[str, str]) -> None:
+    hub.write(tmp_path, [DEMO], None)
+    code, found = doctor(tmp_path, env=broken_opencv)
+    assert code == 69
+    only_fault(found, "OpenCV", "failed", "libGL.so.1", "apt-get install libgl1")
+
+
+def test_no_libgl_where_nobody_needs_it(
+    tmp_path: Path, broken_opencv: dict[str, str], recorder: Callable[..., Recorder]
+) -> None:
+    hub.write(tmp_path, [{"id": "lobby", "url": "rtsp://127.0.0.1:9/"}], recorder())
+    code, found = doctor(tmp_path, "--no-cameras", env=broken_opencv)
+    assert code == 0
+    only_fault(found, "OpenCV", "warning", "libGL.so.1")
+
+
+def test_an_extra_that_is_missing(tmp_path: Path) -> None:
+    package = tmp_path / "path" / "aio_rtsp_toolkit"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('not installed')\n")
+    hub.write(tmp_path, [DEMO], None)
+    code, found = doctor(tmp_path, env={"PYTHONPATH": str(tmp_path / "path")})
+    assert code == 69
+    only_fault(found, "demo cameras", "failed", "pip install 'nvision-hub[demo]'")
+
+
+def test_the_gateways_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        hub.write(tmp_path, [DEMO], None, gateway={"listen": f"127.0.0.1:{port}"})
+        code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "gateway", "failed", f"127.0.0.1:{port} is taken", f"(pid {os.getpid()})", "gateway.listen")
+
+
+def test_an_address_that_is_not_this_machines(tmp_path: Path) -> None:
+    token = {"token": "0123456789abcdef"}
+    hub.write(tmp_path, [DEMO], None, gateway={"listen": "192.0.2.1:8080", **token})
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "gateway", "failed", "no address of this machine", "correct gateway.listen")
+
+
+def test_the_brokers_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        hub.write(tmp_path, [DEMO], None, redis={"url": "embedded", "embedded_port": port})
+        code, found = doctor(tmp_path)
+    assert code == 0, "the hub takes the next one"
+    only_fault(found, "broker's port", "warning", "the next free port", "redis.embedded_port")
+
+
+def test_the_broker_is_unreachable(tmp_path: Path) -> None:
+    port = free_port()
+    hub.write(tmp_path, [DEMO], None, redis={"url": f"redis://:canary@127.0.0.1:{port}"})
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "Redis", "failed", f"no Redis answers at redis://***@127.0.0.1:{port}", "start it")
+    assert "canary" not in str(found)
+
+
+def test_the_broker_refuses_the_password(tmp_path: Path, debian_redis: Callable[..., DebianRedis]) -> None:
+    server = debian_redis(password="right")
+    hub.write(tmp_path, [DEMO], None, redis={"url": f"redis://:canary@127.0.0.1:{server.port}"})
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "Redis", "failed", "refused the password", "correct redis.url")
+
+
+def test_a_cameras_password_is_wrong(
+    tmp_path: Path, gst_camera: Callable[..., GstCamera], http_camera: Callable[..., HttpCamera]
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password="right")
+    cameras = [
+        {"id": "good", "url": camera.url(user="viewer", password="right")},
+        {"id": "wrong", "url": camera.url(user="viewer", password="canary")},
+        {"id": "still", "url": http_camera().url()},
+    ]
+    hub.write(tmp_path, cameras, None)
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(
+        found, "camera wrong", "failed", "refused the user name or password", "correct `username` and `password`"
+    )
+    assert "sends h264, 640x360" in found["camera good"][1]
+    assert "canary" not in str(found)
+    code, found = doctor(tmp_path, "--only", "good")
+    assert code == 0
+    code, found = doctor(tmp_path, "--no-cameras")
+    assert code == 0
+    assert not any(name.startswith("camera ") for name in found)
+
+
+@pytest.mark.parametrize(("offset", "told"), [("+3600", "60 minutes ahead of"), ("-86400", "24 hours behind")])
+def test_the_clock_is_off(tmp_path: Path, debian_redis: Callable[..., DebianRedis], offset: str, told: str) -> None:
+    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+    if library is None:
+        needs.missing("libfaketime is not installed; `apt-get install faketime` brings it")
+    server = debian_redis()
+    hub.write(tmp_path, [DEMO], None, redis={"url": server.url})
+    env = {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    code, found = doctor(tmp_path, env=env)
+    assert code == 0, "it runs, and the times of its events mislead"
+    only_fault(found, "clock", "warning", f"{told} Redis at {server.url}", "timedatectl set-ntp true")
+
+
+def test_the_services_clock_tells_too(tmp_path: Path, local_service: Callable[..., LocalService]) -> None:
+    service = local_service(streaming_keys=["right"])
+    nvision = {"url": service.url, "streaming_key": "right"}
+    hub.write(tmp_path, [DEMO], None, nvision=nvision)
+    code, found = doctor(tmp_path)
+    assert code == 0
+    assert found["clock"] == ("ok", f"agrees with {service.url}")
+
+
+def test_the_key_is_refused(tmp_path: Path, local_service: Callable[..., LocalService]) -> None:
+    service = local_service(streaming_keys=["right"])
+    hub.write(tmp_path, [DEMO], None, nvision={"url": service.url, "streaming_key": "canary-key"})
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "service", "failed", "refused the key", "correct nvision.streaming_key")
+    assert "canary" not in str(found)
+
+
+def test_the_service_is_away(tmp_path: Path) -> None:
+    nvision = {"url": f"ws://127.0.0.1:{free_port()}/api", "streaming_key": "canary-key"}
+    hub.write(tmp_path, [DEMO], None, nvision=nvision)
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "service", "failed", "nobody listens at", "check nvision.url")
+
+
+def test_the_disk_is_full(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    hub.write(tmp_path, [DEMO], None)
+    unshare = needs.program("unshare", "util-linux")
+    alone = [unshare, *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
+    fill = 'mount -t tmpfs -o size=256k,mode=700 tmpfs "$0" && exec "$@"'
+    prefix = [*alone, "sh", "-c", fill, str(state)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        needs.missing("this user may mount nothing in a namespace of its own; test as root")
+    words = [*prefix, sys.executable, "-m", "nvision_hub", "doctor", "--json"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 69, done.stderr
+    found = {each["name"]: each for each in json.loads(done.stdout)["findings"]}
+    assert {name for name, each in found.items() if each["verdict"] == "failed"} == {"state_dir", "disk"}
+    assert "No space left on device" in found["state_dir"]["sentence"]
+    assert "make room there" in found["disk"]["sentence"]
+
+
+def test_a_folder_that_others_may_look_into(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    hub.write(tmp_path, [DEMO], None)
+    code, found = doctor(tmp_path)
+    assert code == 0
+    only_fault(found, "state_dir", "warning", "open to other users", "the next start closes it")
+    (state / "theirs").write_text("")
+    code, found = doctor(tmp_path)
+    assert code == 69
+    only_fault(found, "state_dir", "failed", "chmod 700")
+
+
+def test_too_few_open_files(tmp_path: Path) -> None:
+    cameras = [{"id": f"camera{number}", "url": "rtsp://127.0.0.1:9/"} for number in range(24)]
+    hub.write(tmp_path, cameras, None)
+    prlimit = needs.program("prlimit", "util-linux")
+    words = [prlimit, "--nofile=64:", sys.executable, "-m", "nvision_hub", "doctor", "--no-cameras", "--json"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 69, done.stderr
+    (fault,) = (each for each in json.loads(done.stdout)["findings"] if each["verdict"] == "failed")
+    assert fault["name"] == "open files"
+    assert "ulimit -n 1024" in fault["sentence"]
+
+
+def test_a_wrong_file_is_told_with_all_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "cameras.yaml").write_text("siet: x\ncameras:\n  - {id: A, url: 'demo://street'}\n")
+    done = command.run("doctor", cwd=tmp_path)
+    assert done.returncode == 78
+    assert "cameras.yaml:1:1: siet" in done.stdout
+    assert "cameras.yaml:3:" in done.stdout
+    assert "OpenCV" in done.stdout, "what can be told without it is told"
+
+
+def test_beside_a_hub_that_runs(tmp_path: Path, start_command: Callable[..., Running]) -> None:
+    hub.write(tmp_path, [DEMO], None)
+    running = start_command("start", cwd=tmp_path)
+    running.wait_for(lambda: "camera:street  streaming" in running.err)
+    code, found = doctor(tmp_path)
+    assert code == 0, found
+    assert {verdict for verdict, _ in found.values()} == {"ok"}, found
+    assert f"the hub that runs (pid {running.process.pid})" in found["broker's port"][1]
+    assert "sends h264" in found["camera street"][1]
+    # The figure that the check of open files is made of.
+    children = 4  # broker, service, demo, one camera
+    held = len(list(Path(f"/proc/{running.process.pid}/fd").iterdir()))
+    assert held <= machine.OPEN_FILES + machine.OPEN_FILES_A_CHILD * children
+
+
+def test_check_opens_cameras_when_asked(
+    tmp_path: Path, gst_camera: Callable[..., GstCamera], start_command: Callable[..., Running]
+) -> None:
+    camera = gst_camera(SMALL, user="viewer", password="right")
+    cameras = [
+        {"id": "good", "url": camera.url(user="viewer", password="right")},
+        {"id": "wrong", "url": camera.url(user="viewer", password="canary")},
+    ]
+    hub.write(tmp_path, cameras, None)
+    done = command.run("check", "--probe", "--json", cwd=tmp_path)
+    assert done.returncode == 69
+    assert done.stderr == ""
+    facts = json.loads(done.stdout)
+    assert facts["ok"] is False
+    assert [each["id"] for each in facts["probed"]] == ["good", "wrong"]
+    assert facts["probed"][0]["found"]["codec"] == "h264"
+    assert facts["probed"][1]["state"] == "auth_failed"
+    assert "canary" not in done.stdout
+    watched = start_command("check", "--probe", cwd=tmp_path, terminal=(80, 30))
+    assert watched.wait(40) == 69
+    assert "/2" in watched.screen, "the bar counts"
+    assert "good   h264 640x360, 25.0 a second, a keyframe every 1.0 s" in watched.screen
+    assert "1 of 2 cameras gives no pictures" in watched.screen
+    assert command.run("check", "--probe", "--only", "good", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "verdict", "words"),
+    [
+        ({}, Verdict.OK, "not compared"),
+        ({"Redis": 4.9, "wss://x": -4.9}, Verdict.OK, "agrees with Redis, wss://x"),
+        ({"Redis": 1.0, "wss://x": 5.1}, Verdict.WARNING, "5 s behind wss://x"),
+        ({"Redis": -200.0}, Verdict.WARNING, "3 minutes ahead of Redis"),
+        ({"Redis": 3e7}, Verdict.WARNING, "347 days behind Redis"),
+    ],
+)
+def test_the_verdict_on_clocks(ahead_s: dict[str, float], verdict: Verdict, words: str) -> None:
+    finding = clock.judge(ahead_s)
+    assert finding.verdict is verdict
+    assert words in finding.sentence
+
+
+def test_the_verdict_on_open_files() -> None:
+    assert machine.open_files(10, 80).verdict is Verdict.OK
+    assert machine.open_files(11, 80).verdict is Verdict.FAILED
