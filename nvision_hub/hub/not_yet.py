@@ -30,10 +30,7 @@ _CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
         "this version runs on one machine; the labels are not used yet",
     ),
 )
-_SECTIONS: Final = {
-    "webhooks": "this version posts no webhooks yet; read the results from Redis",
-    "gateway": "this version serves no HTTP yet: no page, API, metrics or callback endpoint",
-}
+_SECTIONS: Final = {}
 
 
 def warnings(config: Config, cameras: Sequence[Camera]) -> list[str]:

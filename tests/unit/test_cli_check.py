@@ -102,8 +102,6 @@ def test_an_unknown_camera_is_an_error_of_usage(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("addition", "said"),
     [
-        ("webhooks: [{id: a, url: 'https://example.com/h', secret: whsec_" + "A" * 40 + "}]", "webhooks: "),
-        ("gateway: {listen: '127.0.0.1:9'}", "gateway: "),
         ("defaults: {when: motion}", "when: motion (camera lobby, gate): "),
         ("defaults: {hwaccel: cuda}", "hwaccel (camera lobby, gate): "),
         ("defaults: {placement: {site: east}}", "placement (camera lobby, gate): "),
@@ -118,12 +116,6 @@ def test_what_this_version_leaves_undone_is_told(
     assert cli.main(["check", "--json"]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
     assert said in warning
-
-
-def test_a_gateway_left_at_its_default_is_no_wish(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good.write_text(f"{GOOD}gateway: {{listen: '127.0.0.1:8080'}}\n")
-    assert cli.main(["check"]) == 0
-    assert capsys.readouterr().err == ""
 
 
 def test_init_writes_what_check_finds_good(
