@@ -289,7 +289,7 @@ def _carry_out(soak: Soak, ledger: FleetLedger, seconds: float, fault_every_s: f
     if code != 0:
         problems.append(f"the hub ended with exit code {code}")
     account = ledger.account([(each.source_id, each.frame_id) for each in soak.recorder.received()], streamed)
-    if account.known.in_flight != account.frames_unknown or account.known.waiting != account.results_unknown:
+    if account.known.in_flight != account.frames_unknown or account.results_waiting:
         problems.append("something is under way although all have ended")
     return Outcome(
         account=account,

@@ -40,7 +40,8 @@ class Account:
     known: Ledger  # the sum of all last reports
     killed: int  # workers that did not end in order
     frames_unknown: int  # on their way when their worker last reported, and was killed
-    results_unknown: int  # likewise
+    results_unknown: int  # waiting then, and not found in a spool by the next
+    results_waiting: int  # left in a spool by one that ended in order, and not found by a next
     after_last_word: int  # pictures that the service has, and that their workers did not live to report
     arrived: int  # pictures that the service has
     never_arrived: int  # handed to a connection, and lost with it
@@ -62,7 +63,7 @@ class Account:
             f"  published             {known.published:>8}",
             *(f"  lost: {why:<14}{number:>10}" for why, number in sorted(known.lost.items())),
             f"  unknown               {self.results_unknown:>8}",
-            f"  waiting               {known.waiting - self.results_unknown:>8}",
+            f"  waiting               {self.results_waiting:>8}   {known.recovered} were found in a spool by the next worker",
             f"  in the stream         {self.streamed:>8}   by its own record, when it was read before the end",
             *(f"pictures not sent: {why:<8}  {number:>6}" for why, number in sorted(known.dropped.items())),
         ]
@@ -98,7 +99,7 @@ class FleetLedger:
         life.ledger = Ledger.of(status["metrics"])
         life.last_frame_id = status["row"].get("last_frame_id")
         life.reports += 1
-        life.ended_well = status["state"] == "stopped" and life.ledger.in_flight == life.ledger.waiting == 0
+        life.ended_well = status["state"] == "stopped" and life.ledger.in_flight == 0
         if not life.ledger.balanced:
             self.problems.append(f"{camera} ({life.pid}) does not balance: {life.ledger}")
 
@@ -119,7 +120,8 @@ class FleetLedger:
             known=sum((life.ledger for life in lives), Ledger()),
             killed=len(killed),
             frames_unknown=sum(life.ledger.in_flight for life in killed),
-            results_unknown=sum(life.ledger.waiting for life in killed),
+            results_unknown=sum(_left(life, lives) for life in killed),
+            results_waiting=sum(_left(life, lives) for life in lives if life.ended_well),
             after_last_word=0,
             arrived=sum(len(each) for each in names.values()),
             never_arrived=0,
@@ -154,6 +156,12 @@ class FleetLedger:
                 )
             if untold and life.ended_well:
                 account.problems.append(f"{life.camera} ({life.pid}) ended well, but {len(untold)} are not told of")
+
+
+def _left(life: Life, lives: Sequence[Life]) -> int:
+    """How many results waited when a worker last reported, and were not found by the next of its camera."""
+    following = [other for other in lives if other.camera == life.camera and other.began > life.began]
+    return max(0, life.ledger.waiting - (following[0].ledger.recovered if following else 0))
 
 
 def _made(name: str) -> float:

@@ -1,7 +1,8 @@
 """The account of pictures and results, read from a worker's metrics, and whether it balances to the unit.
 
-    frames_sent_total      = frames_answered_total + frames_unanswered_total{reason} + frames_in_flight
-    results_received_total = results_published_total + results_lost_total{reason} + results_waiting
+    frames_sent_total = frames_answered_total + frames_unanswered_total{reason} + frames_in_flight
+    results_received_total + results_recovered_total
+                      = results_published_total + results_lost_total{reason} + results_waiting
 
 Each side of both holds in every single status, since a worker takes it between two steps of its event loop.
 """
@@ -25,6 +26,7 @@ class Ledger:
     unanswered: Counter[str] = field(default_factory=Counter)  # by reason
     in_flight: int = 0
     received: int = 0
+    recovered: int = 0  # from the spool of an earlier process, which received them
     published: int = 0
     lost: Counter[str] = field(default_factory=Counter)  # by reason
     waiting: int = 0
@@ -38,6 +40,7 @@ class Ledger:
             "frames_sent_total": "sent",
             "frames_answered_total": "answered",
             "results_received_total": "received",
+            "results_recovered_total": "recovered",
             "results_published_total": "published",
             "frames_in_flight": "in_flight",
             "results_waiting": "waiting",
@@ -61,6 +64,7 @@ class Ledger:
             unanswered=self.unanswered + other.unanswered,
             in_flight=self.in_flight + other.in_flight,
             received=self.received + other.received,
+            recovered=self.recovered + other.recovered,
             published=self.published + other.published,
             lost=self.lost + other.lost,
             waiting=self.waiting + other.waiting,
@@ -75,7 +79,7 @@ class Ledger:
     @property
     def results_off(self) -> int:
         """The same of results."""
-        return self.received - self.published - self.lost.total() - self.waiting
+        return self.received + self.recovered - self.published - self.lost.total() - self.waiting
 
     @property
     def balanced(self) -> bool:
