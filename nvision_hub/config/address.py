@@ -177,13 +177,18 @@ class MqttAddress(Written):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Listen(Written):
-    """An address of this machine that a server binds. Port 0 lets the system choose."""
+    """An address of this machine that a server binds, or `none`. Port 0 lets the system choose."""
 
-    host: str  # without brackets
+    host: str  # without brackets; "" for `none`
     port: int
 
     example: ClassVar = "127.0.0.1:8080"
-    pattern: ClassVar = r"^\S+:[0-9]{1,5}$"
+    pattern: ClassVar = r"^none$|^\S+:[0-9]{1,5}$"
+
+    @property
+    def off(self) -> bool:
+        """Whether there is to be no such server."""
+        return not self.host
 
     @property
     def loopback(self) -> bool:
@@ -191,16 +196,20 @@ class Listen(Written):
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
-            return self.host == "localhost"
+            return self.off or self.host == "localhost"
 
     @property
     def shown(self) -> str:
         """For people, as it is written."""
+        if self.off:
+            return "none"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Listen:
-        """From `host:port` or `[v6]:port`."""
+        """From `host:port`, `[v6]:port` or `none`."""
+        if text.strip() == "none":
+            return cls(host="", port=0)
         match = re.fullmatch(
             r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>[0-9]{1,5})", text.strip()
         )

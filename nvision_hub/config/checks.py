@@ -28,6 +28,7 @@ def checks(effective: Mapping, written: Mapping) -> Iterator[Problem]:
     yield from _keys_of_services(effective, written)
     yield from _credentials_once(written)
     yield from _guarded_gateway(written)
+    yield from _guarded_proxy(written)
     yield from _mqtt_credentials_once(written)
 
 
@@ -108,6 +109,13 @@ def _guarded_gateway(tree: Mapping) -> Iterator[Problem]:
     if reachable:
         sentence = "others can reach this address, so `token:` must be set beside it; or listen on 127.0.0.1"
         yield listen.problem(sentence, ("gateway", "listen"))
+
+
+def _guarded_proxy(tree: Mapping) -> Iterator[Problem]:
+    hosts = tree.at(("gateway", "hosts"))
+    if isinstance(hosts, Sequence) and hosts.items and not _is_given(tree.at(("gateway", "token"))):
+        sentence = "others can reach the gateway under these names, so `token:` must be set beside them"
+        yield hosts.problem(sentence, ("gateway", "hosts"))
 
 
 def _mqtt_credentials_once(tree: Mapping) -> Iterator[Problem]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ID_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
 PREFIX_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+HOST_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 TOPIC_PATTERN: Final = "[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,7}"
 _WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret
 _WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme"
@@ -69,6 +70,12 @@ def _prefix(text: str) -> str:
     return text
 
 
+def _host_name(text: str) -> str:
+    if re.fullmatch(HOST_PATTERN, text) is None:
+        raise ValueError("must be a host's name in lower-case letters, digits, - and ., such as hub.example.com")
+    return text
+
+
 def _topic(text: str) -> str:
     if re.fullmatch(TOPIC_PATTERN, text) is None:
         raise ValueError("must be letters, digits, _ and -, with / between the levels, such as home/nvision")
@@ -96,6 +103,9 @@ Prefix = Annotated[
 ]
 Topic = Annotated[
     str, AfterValidator(_topic), Field(examples=["nvision"], json_schema_extra={"pattern": f"^{TOPIC_PATTERN}$"})
+]
+HostName = Annotated[
+    str, AfterValidator(_host_name), Field(examples=["hub.example.com"], json_schema_extra={"pattern": HOST_PATTERN})
 ]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 PerSecond = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
@@ -234,11 +244,16 @@ class Gateway(Section):
     """The hub's own HTTP server: ops page, API, metrics, callback."""
 
     listen: Listen = Listen("127.0.0.1", 8080)
-    """host:port; anything but loopback requires a token."""
+    """host:port, or `none` for no gateway; anything but loopback requires a token. 8080 or the next free port if left
+    out."""
     token: Annotated[Secret | None, Absent] = None
     """What callers of the API and the page must present; optional on loopback."""
+    hosts: Annotated[tuple[HostName, ...], NoLines] = ()
+    """Names under which a proxy on this machine serves the gateway, such as hub.example.com."""
     callback_token: Annotated[Secret | None, Absent] = None
     """Enables POST /callback/<token>, the callback URL to set in the Nvision portal."""
+    callback_max_bytes: Annotated[int, Field(ge=1024, le=2**28)] = 8 * 2**20
+    """The largest body that the callback endpoint takes, in bytes."""
 
 
 class Webhook(Section):

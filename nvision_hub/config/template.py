@@ -38,6 +38,11 @@ cameras:
   #   password: ${LOBBY_PASSWORD}
   #   fps: 5
 
+# The page, the API and the metrics are at http://127.0.0.1:8080, or the next free port. For other machines too:
+# gateway:
+#   listen: 0.0.0.0:8080
+#   token: ${HUB_TOKEN}
+
 # Results are published on Redis; `nvision-hub tail` shows them. Posted to a program of yours:
 # webhooks:
 #   - id: alarms

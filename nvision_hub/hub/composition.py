@@ -22,6 +22,7 @@ from nvision_hub.wire import Options
 from workers.broker import broker
 from workers.camera import camera as camera_worker
 from workers.camera.dial import Service
+from workers.gateway import gateway
 from workers.webhooks import webhooks
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ def plan(
     stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
     if config.webhooks:
         children.append(_webhooks(config, stream))
+    serving = None if config.gateway.listen.off else _gateway(config, stream, places)
+    if serving is not None:
+        children.append(serving)
     for index, of_file in enumerate(cameras):
         camera = run_time.camera(of_file)
         settings = camera_worker.CameraSettings(
@@ -123,6 +127,7 @@ def plan(
         prefix=config.redis.prefix,
         service=None if local is None else local.base,
         demo=None if demo_port is None else f"rtsp://{LOOPBACK}:{demo_port}",
+        gateway=None if serving is None else _base(serving.settings.host, serving.settings.port),
     )
     return Plan(
         children=tuple(children),
@@ -189,6 +194,35 @@ def _service(nvision: Nvision, local: _LocalService | None) -> Service:
         return Service(url=f"{local.base}/v1/{nvision.service}", key=key, options=options, direct=True)
     assert nvision.streaming_key is not None  # noqa: S101 - the configuration demands it
     return Service(url=nvision.url.stream(nvision.service), key=nvision.streaming_key.reveal(), options=options)
+
+
+def _gateway(config: Config, stream: Stream, places: Places) -> ChildSpec:
+    """Page, API, metrics and callback; no camera waits for it."""
+    listen = config.gateway.listen
+    # A port that somebody has chosen is that one or none: a proxy, a firewall or a bookmark may know it.
+    chosen = "listen" in config.gateway.model_fields_set and listen.port
+    settings = gateway.GatewaySettings(
+        host=listen.host,
+        port=listen.port if chosen else places.port("gateway", listen.port),
+        loopback=listen.loopback,
+        site=config.site,
+        stream=stream,
+        token=config.gateway.token or None,
+        callback_token=config.gateway.callback_token or None,
+        callback_max_bytes=config.gateway.callback_max_bytes,
+        hosts=config.gateway.hosts,
+        spool=spool_place(config, "@callback"),
+    )
+    return ChildSpec(
+        name="gateway", stage=STAGE_PEERS, entry=gateway.run, settings=settings, awaited=False, overseer=True
+    )
+
+
+def _base(host: str, port: int) -> str:
+    """The gateway's address for programs of this machine."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = LOOPBACK if host == "0.0.0.0" else "::1"  # noqa: S104 - likewise
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _webhooks(config: Config, stream: Stream) -> ChildSpec:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from nvision_hub.broker import embedded as embedded_broker
 from nvision_hub.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from nvision_hub.config import Config
+    from nvision_hub.config import Config, Gateway
     from nvision_hub.hub.composition import Plan
 
 REDIS_WITHIN_S: Final = 5.0
@@ -33,6 +34,22 @@ def check_surroundings(config: Config, chosen: Plan) -> None:
         embedded_broker.program()
     else:
         ask_redis(config)
+    _try_port(config.gateway)
+
+
+def _try_port(gateway: Gateway) -> None:
+    """Whether the port that was chosen for the gateway is free. Raises `UnavailableError`."""
+    listen = gateway.listen
+    if listen.off or listen.port == 0 or "listen" not in gateway.model_fields_set:
+        return
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        socket.create_server((listen.host, listen.port), family=family).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"the gateway cannot listen on {listen.shown} ({error.strerror or error}); end what uses it, choose "
+            "another gateway.listen, or leave that line out and a free port is taken"
+        ) from error
 
 
 def check_libraries(chosen: Plan) -> None:

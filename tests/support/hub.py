@@ -197,15 +197,25 @@ class Hub(Server):
         return code
 
 
-def write(folder: Path, cameras: Sequence[dict[str, Any]], service: Recorder | None, **more: Any) -> None:
-    """A cameras.yaml (JSON is YAML): an embedded broker on any port; the local service where `service` is None."""
+def write(
+    folder: Path,
+    cameras: Sequence[dict[str, Any]],
+    service: Recorder | None,
+    *,
+    gateway: bool | dict[str, Any] = False,
+    **more: Any,
+) -> None:
+    """A cameras.yaml (JSON is YAML): an embedded broker on any port; the local service where `service` is None.
+
+    `gateway` True is one on any port, without a token.
+    """
     nvision = {"url": "local"} if service is None else {"url": service.url, "streaming_key": KEY}
     content = {
         "version": 1,
         "site": "test",
         "nvision": nvision,
         "redis": {"url": "embedded", "embedded_port": 0},
-        "gateway": {"listen": "127.0.0.1:0"},
+        "gateway": gateway if isinstance(gateway, dict) else {"listen": "127.0.0.1:0" if gateway else "none"},
         "state_dir": str(folder / "state"),
         "cameras": list(cameras),
         **more,
@@ -215,7 +225,10 @@ def write(folder: Path, cameras: Sequence[dict[str, Any]], service: Recorder | N
 
 @pytest.fixture
 def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`; `prefix` and `env` are those of `Hub`."""
+    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`; `prefix` and `env` are those of `Hub`.
+
+    It has a gateway where asked for: `start_hub(cameras, recorder, gateway=True)`.
+    """
     started: list[Hub] = []
 
     def start(

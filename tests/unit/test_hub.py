@@ -73,6 +73,7 @@ def test_everything_local(config: Callable[..., Config]) -> None:
         "broker": STAGE_BROKER,
         "service": STAGE_PEERS,
         "demo": STAGE_PEERS,
+        "gateway": STAGE_PEERS,
         "camera:street": STAGE_CAMERAS,
         "camera:lobby": STAGE_CAMERAS,
     }
@@ -85,8 +86,10 @@ def test_everything_local(config: Callable[..., Config]) -> None:
 
 
 def test_everything_elsewhere(config: Callable[..., Config]) -> None:
-    chosen = plan(config(LOBBY, nvision=CLOUD, redis={"url": "redis://:canary-redis@10.0.0.2:6380/3"}))
+    redis = {"url": "redis://:canary-redis@10.0.0.2:6380/3"}
+    chosen = plan(config(LOBBY, nvision=CLOUD, redis=redis, gateway={"listen": "none"}))
     assert stages(chosen) == {"camera:lobby": STAGE_CAMERAS}
+    assert chosen.addresses.gateway is None
     settings = child(chosen, "camera:lobby").settings
     assert settings.stream.url == "redis://:canary-redis@10.0.0.2:6380/3"
     assert settings.service.url == "wss://nvision.example.com/api/v1/object-detection"
@@ -116,7 +119,7 @@ def test_cameras_may_use_different_services(config: Callable[..., Config]) -> No
 
 
 def test_only_some_cameras_and_what_they_need(config: Callable[..., Config]) -> None:
-    all_of_them = config(STREET, LOBBY, nvision=CLOUD)
+    all_of_them = config(STREET, LOBBY, nvision=CLOUD, gateway={"listen": "none"})
     assert stages(plan(all_of_them, only=["lobby"])) == {"broker": STAGE_BROKER, "camera:lobby": STAGE_CAMERAS}
     assert set(stages(plan(all_of_them, only=["street", "street"]))) == {"broker", "demo", "camera:street"}
     with pytest.raises(
