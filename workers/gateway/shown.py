@@ -42,9 +42,10 @@ class Reconnects(TypedDict):
 
 
 class RunTime(TypedDict):
-    """What was changed while the hub runs; `set` holds the settings that differ from the file's."""
+    """What was changed while the hub runs; `set` holds the settings that differ from those of the `file`."""
 
     set: dict[str, Any]
+    file: dict[str, Any]
     added: bool
 
 
@@ -189,7 +190,11 @@ def camera(fleet: Fleet, member: Member) -> Camera:
         restarts={reason: int(count) for reason, count in member.account.restarts.items()},
         worker=_worker(member),
         paused=bool(run_time.get("paused", False)),
-        run_time=RunTime(set=dict(run_time.get("set", {})), added=bool(run_time.get("added", False))),
+        run_time=RunTime(
+            set=dict(run_time.get("set", {})),
+            file=dict(run_time.get("file", {})),
+            added=bool(run_time.get("added", False)),
+        ),
     )
 
 
