@@ -11,11 +11,13 @@ import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from nvision_hub.hub.manager_notes import ManagerNotes
 from nvision_hub.hub.renewal import Renewal
 from nvision_hub.hub.self_report import SelfReport
 from nvision_hub.hub.state_dir import sole_use, unwritable
 from nvision_hub.hub.surroundings import check_surroundings
 from nvision_hub.logs import kept_in
+from nvision_hub.notify import Notify
 from nvision_hub.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -68,7 +70,12 @@ def start(
 
         try:
             return Supervisor(
-                chosen.children, watch=watch, renew=renew, heed=renewal.heed, about=SelfReport(config, renewal)
+                chosen.children,
+                watch=watch,
+                renew=renew,
+                heed=renewal.heed,
+                about=SelfReport(config, renewal),
+                turned=ManagerNotes(notify=Notify.taken_from(os.environ)).turned,
             ).run()
         finally:
             file.unlink(missing_ok=True)

@@ -36,8 +36,9 @@ class Supervisor:
     `watch` is called with the members about twice a second, for whoever shows them. `renew` is asked about twice a
     second, and with True after a SIGHUP, which children there should be from now on; None means no change. `heed` is
     given what an overseer asks for beyond the supervisor's own, raises `HubError` with a sentence where that cannot be
-    done, and is followed by a `renew`. `about` is what overseers are told of this process itself. All must answer
-    without waiting.
+    done, and is followed by a `renew`. `about` is what overseers are told of this process itself. `turned` is called as
+    often as `watch`, with the members and whether a stop has begun, for whoever has to know that this loop still turns.
+    All must answer without waiting.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Supervisor:
         renew: Callable[[bool], Iterable[ChildSpec] | None] | None = None,
         heed: Callable[[Command], None] | None = None,
         about: Callable[[], tuple[Account, Status]] | None = None,
+        turned: Callable[[Sequence[Member], bool], None] | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._members = {spec.name: Member(spec=spec, limits=self._limits) for spec in specs}
@@ -57,6 +59,7 @@ class Supervisor:
         self._renew = renew
         self._heed = heed
         self._about = about
+        self._turned = turned
         self._itself: Account | None = None
         self._briefings: dict[str, Briefing] = {}  # one for each overseer that lives
         self._selector = selectors.DefaultSelector()
@@ -125,6 +128,8 @@ class Supervisor:
                 member.excused(now)
 
     def _show(self, members: Sequence[Member]) -> None:
+        if self._turned is not None:
+            self._turned(members, self._stopping is not None)
         if self._watch is None:
             return
         try:
