@@ -41,7 +41,7 @@ cameras:
 # The page, the API and the metrics are at http://127.0.0.1:8080, or the next free port. For other machines too:
 # gateway:
 #   listen: 0.0.0.0:8080
-#   token: ${HUB_TOKEN}
+#   token: ${file:hub_token}       # make one: openssl rand -hex 32 > hub_token
 
 # Results are published on Redis; `nvision-hub tail` shows them. Posted to a program of yours:
 # webhooks:

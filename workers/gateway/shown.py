@@ -169,7 +169,7 @@ def camera(fleet: Fleet, member: Member) -> Camera:
         state=member.state,
         error=member.error,
         since=instant(member.since) or "",
-        fps=row.get("fps", settings.get("fps")),
+        fps=settings.get("fps", row.get("fps")),
         rate_in=round(row.get("rate_in") or 0.0, 2),
         rate_out=round(row.get("rate_out") or 0.0, 2),
         sent=total("frames_sent_total"),
