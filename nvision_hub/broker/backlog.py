@@ -32,6 +32,11 @@ class Backlog:
         self.count = 0  # as of the last call that has returned
         self.error: str | None = None  # why the disk cannot be used, as a sentence; None while it can
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a place on disk, and nothing known against it."""
+        return self._spool is not None and self.error is None
+
     async def take_over(self) -> None:
         """What an earlier process has left becomes this one's."""
         if self._spool is not None and self._spool.left_behind:

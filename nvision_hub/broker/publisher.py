@@ -42,6 +42,7 @@ NEWS_MAX_EVENTS: Final = 200
 RECENT_S: Final = 3.0  # a Redis that syncs each second is up to two behind while its disk is busy
 RECENT_MAX_EVENTS: Final = 1_000
 RECENT_MAX_BYTES: Final = 4 * 2**20
+PATIENT_FOR_S: Final = 1.0  # with a Redis that does not answer, while there is no room for more
 SAVED_EVERY_S: Final = 0.2  # while Redis is away: what a killed process takes along, against commits
 SAVED_WITHIN_S: Final = 1.0  # at the end, for a slow disk
 DRAINING_RETRY_S: Final = 0.1  # an end has no time for longer pauses
@@ -62,7 +63,8 @@ class Publisher:
         self._recent = Recent(within_s=RECENT_S, max_events=RECENT_MAX_EVENTS, max_bytes=RECENT_MAX_BYTES)
         self._confirmed_by: str | None = None  # the Redis that has the recent ones
         self._arrived = asyncio.Event()
-        self._draining = asyncio.Event()
+        self._hurry = asyncio.Event()  # a pause is to be cut short
+        self._draining = False
         self._last_call = False  # draining, and there is no more time to send
         self._done = False  # draining, and nothing is left that could be sent or saved
         self._ended = asyncio.Event()
@@ -85,12 +87,21 @@ class Publisher:
         if lost := self._results.add(_outgoing(event["hub"]["id"], camera, event)):
             reason = "redis_away" if self._backlog.error is None else "disk_full"
             self._meter.count("results_lost_total", by=lost, reason=reason)
+        if self._results.half_full and self._backlog.usable:
+            self._make_room()
         self._changed()
 
     def announce(self, camera: str, event: dict[str, Any]) -> None:
         """News about the hub itself, for whoever listens now: while Redis is away the oldest are forgotten."""
         self._news.add(_outgoing("", camera, event))
         self._changed()
+
+    def _make_room(self) -> None:
+        """Let what waits go to the disk now: neither a pause nor an answer that takes its time is waited for."""
+        self._hurry.set()
+        now = asyncio.get_running_loop().time()
+        if self._limit is not None and now > (self._limit.when() or now) - SENT_WITHIN_S + PATIENT_FOR_S:
+            self._limit.reschedule(now)
 
     @property
     def _waiting(self) -> int:
@@ -120,11 +131,11 @@ class Publisher:
 
     async def _step(self, connection: Connection) -> None:
         """Send the oldest of what waits; ask for a sign of life where nothing does."""
-        if not self._waiting and not self._draining.is_set() and self._redis_error is None:
+        if not self._waiting and not self._draining and self._redis_error is None:
             await _within(ASKED_EVERY_S, self._arrived)
             if self._backlog.error is not None:
                 await self._backlog.take_over()
-        if self._draining.is_set() and (self._last_call or not self._waiting):
+        if self._draining and (self._last_call or not self._waiting):
             await self._save()
             self._done = True
             return
@@ -211,23 +222,31 @@ class Publisher:
         self._redis_error = sentence
         await connection.drop()
         saved = await self._save()
-        if not self._draining.is_set():
-            again_at = time.monotonic() + self._backoff.next_s()
-            while not self._draining.is_set() and (left_s := again_at - time.monotonic()) > 0:
-                await _within(min(left_s, SAVED_EVERY_S), self._draining)
-                saved = await self._save()
+        if not self._draining:
+            saved = await self._pause(self._backoff.next_s())
         elif not saved:
             await asyncio.sleep(DRAINING_RETRY_S)
-        if self._draining.is_set() and (saved or self._last_call):
+        if self._draining and (saved or self._last_call):
             self._done = True
+
+    async def _pause(self, seconds: float) -> bool:
+        """Save what comes until the time is over, or the end has come; whether all is saved."""
+        until = time.monotonic() + seconds
+        saved = False
+        while not self._draining and (left_s := until - time.monotonic()) > 0:
+            await _within(min(left_s, SAVED_EVERY_S), self._hurry)
+            self._hurry.clear()
+            saved = await self._save()
+        return saved
 
     async def drain(self, within_s: float) -> None:
         """The end: wait until all is sent. What is not sent within `within_s` stays in the spool, or is lost.
 
         Where Redis is away already and all is on disk nothing is waited for.
         """
-        self._draining.set()
+        self._draining = True
         self._arrived.set()
+        self._hurry.set()
         await _within(within_s, self._ended)
         if not self._ended.is_set():
             self._last_call = True

@@ -63,7 +63,7 @@ class Account:
             f"  published             {known.published:>8}",
             *(f"  lost: {why:<14}{number:>10}" for why, number in sorted(known.lost.items())),
             f"  unknown               {self.results_unknown:>8}",
-            f"  waiting               {self.results_waiting:>8}   {known.recovered} were found on disk by the next worker",
+            f"  waiting               {self.results_waiting:>8}   {known.recovered} were found on disk by the next",
             f"  in the stream         {self.streamed:>8}   by its own record, when it was read before the end",
             *(f"pictures not sent: {why:<8}  {number:>6}" for why, number in sorted(known.dropped.items())),
         ]

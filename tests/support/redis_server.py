@@ -87,6 +87,16 @@ class DebianRedis:
             self.process.kill()
             self.process.wait()
 
+    def freeze(self) -> None:
+        """It accepts connections and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     close = kill
 
 

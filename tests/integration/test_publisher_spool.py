@@ -1,0 +1,318 @@
+"""The publisher with a spool: real Redis servers that go away, processes that end meanwhile, disks that refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from nvision_hub.broker import publisher
+from nvision_hub.broker.connection import Stream
+from nvision_hub.broker.publisher import Publisher
+from nvision_hub.broker.spool import SpoolPlace
+from nvision_hub.events import new_id
+from nvision_hub.status import Meter
+from tests.support.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from tests.support.redis_server import DebianRedis, Server
+
+SOON_S = 30.0
+
+
+class Process:
+    """What one worker's process has of it, for as long as it lives."""
+
+    def __init__(self, url: str, place: SpoolPlace | None) -> None:
+        self.meter = Meter()
+        self.publisher = Publisher(Stream(url=url, prefix="site", max_entries=100_000), self.meter, place)
+        self.task = asyncio.create_task(self.publisher.run())
+
+    def publish(self, *numbers: int, size: int = 0) -> None:
+        for number in numbers:
+            self.meter.count("results_received_total")
+            hub = {"id": new_id(), "sequence": number}
+            self.publisher.publish("lobby", {"hub": hub, "pad": "x" * size})
+            assert self.ledger.balanced
+
+    @property
+    def ledger(self) -> Ledger:
+        self.meter.gauge("results_waiting", self.publisher.results_waiting)
+        return Ledger.of(self.meter.snapshot())
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SOON_S):
+            while not condition():
+                assert self.ledger.balanced, self.ledger
+                await asyncio.sleep(0.001)
+
+    async def is_away(self) -> None:
+        await self.until(lambda: self.publisher.error is not None)
+
+    async def published(self) -> None:
+        await self.until(lambda: self.meter.gauge_value("spool_events") == 0)
+
+    async def die(self) -> None:
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> SpoolPlace:
+    return SpoolPlace(path=tmp_path / "spool" / "lobby.sqlite3")
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[[str, SpoolPlace | None], Process]]:
+    started: list[Process] = []
+
+    def begin(url: str, place: SpoolPlace | None) -> Process:
+        started.append(Process(url, place))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        await each.die()
+
+
+def streamed(url: str) -> list[int]:
+    """The sequences in the stream, each id where it came first."""
+    with redis.Redis.from_url(url) as client:
+        found: Any = client.xrange("site:results")
+    hubs = [json.loads(fields[b"event"])["hub"] for _, fields in found]
+    return list({hub["id"]: hub["sequence"] for hub in hubs}.values())
+
+
+async def test_what_waits_goes_to_disk_and_from_there_to_redis_in_order(
+    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+) -> None:
+    worker = start(redis_server.url, place)
+    worker.publish(0)
+    await worker.published()
+    assert not place.path.parent.exists(), "a healthy worker has no file"
+    await asyncio.to_thread(redis_server.kill)
+    worker.publish(*range(1, 500))
+    await worker.is_away()
+    await worker.until(lambda: not worker.publisher._results)
+    assert place.path.exists()
+    assert worker.ledger.waiting == 499
+    for number in range(500, 2500):
+        worker.publish(number)
+        await asyncio.sleep(0)
+    await asyncio.to_thread(redis_server.start)
+    for number in range(2500, 3500):
+        worker.publish(number)
+        await asyncio.sleep(0.0005)
+    await worker.published()
+    assert streamed(redis_server.url) == list(range(3500))
+    assert (worker.ledger.published, worker.ledger.lost.total()) == (3500, 0)
+    assert list(place.path.parent.iterdir()) == []
+
+
+async def test_a_worker_that_dies_leaves_it_to_the_next(
+    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+) -> None:
+    await asyncio.to_thread(redis_server.kill)
+    first = start(redis_server.url, place)
+    first.publish(*range(100))
+    await first.is_away()
+    await first.until(lambda: not first.publisher._results)
+    await first.die()
+    second = start(redis_server.url, place)
+    second.publish(*range(100, 150))
+    await second.until(lambda: second.ledger.recovered == 100)
+    await asyncio.to_thread(redis_server.start)
+    await second.published()
+    assert streamed(redis_server.url) == list(range(150))
+    assert (second.ledger.received, second.ledger.recovered, second.ledger.published) == (50, 100, 150)
+
+
+@pytest.mark.parametrize("gone", ["killed", "frozen"])
+async def test_a_stop_while_redis_is_away_loses_nothing(
+    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process], gone: str
+) -> None:
+    server = debian_redis()
+    first = start(server.url, place)
+    first.publish(0)
+    await first.published()
+    if gone == "killed":
+        await asyncio.to_thread(server.kill)
+    else:
+        server.freeze()
+    first.publish(*range(1, 200))
+    await first.publisher.drain(0.5)
+    assert first.task.done()
+    assert (first.ledger.waiting, first.ledger.lost.total()) == (199, 0)
+    if gone == "killed":
+        await asyncio.to_thread(server.start)
+    else:
+        server.thaw()
+    second = start(server.url, place)
+    await second.published()
+    assert streamed(server.url) == list(range(200))
+
+
+async def test_what_is_left_is_published_at_once_by_an_idle_worker(
+    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+) -> None:
+    await asyncio.to_thread(redis_server.kill)
+    first = start(redis_server.url, place)
+    first.publish(1, 2, 3)
+    await first.publisher.drain(5.0)
+    await asyncio.to_thread(redis_server.start)
+    second = start(redis_server.url, place)
+    await second.until(lambda: second.ledger.published == 3)
+    await second.publisher.drain(SOON_S)
+    assert second.ledger.settled
+    assert not place.path.exists()
+
+
+async def test_bounds_lose_the_oldest_and_count_them(
+    debian_redis: Callable[..., DebianRedis], tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    server.kill()
+    worker = start(server.url, SpoolPlace(path=tmp_path / "lobby.sqlite3", max_bytes=50_000))
+    for number in range(100):
+        worker.publish(number, size=1000)
+        await asyncio.sleep(0.01)
+    await worker.until(lambda: not worker.publisher._results)
+    lost = int(worker.meter.value("results_lost_total", reason="spool_full"))
+    assert 50 < lost < 70
+    await asyncio.to_thread(server.start)
+    await worker.published()
+    assert streamed(server.url) == list(range(lost, 100))
+
+
+async def test_a_disk_that_refuses_leaves_the_last_in_memory(
+    debian_redis: Callable[..., DebianRedis],
+    tmp_path: Path,
+    start: Callable[..., Process],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher, "WAITING_MAX_EVENTS", 100)
+    server = debian_redis()
+    server.kill()
+    (tmp_path / "spool").write_text("no directory")
+    worker = start(server.url, SpoolPlace(path=tmp_path / "spool" / "lobby.sqlite3"))
+    worker.publish(0)
+    await worker.until(lambda: "cannot be used (" in (worker.publisher.error or "").partition(";")[2])
+    worker.publish(*range(1, 150))
+    assert worker.meter.value("results_lost_total", reason="disk_full") == 50
+    (tmp_path / "spool").unlink()
+    await worker.until(lambda: not worker.publisher._results)
+    worker.publish(*range(150, 200))
+    await asyncio.to_thread(server.start)
+    await worker.published()
+    assert streamed(server.url) == list(range(50, 200))
+
+
+async def test_a_spool_that_breaks_is_set_aside_and_its_results_are_counted(
+    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    server.kill()
+    place.path.parent.mkdir()
+    place.path.write_bytes(b"not a spool " * 500)
+    worker = start(server.url, place)
+    worker.publish(*range(10))
+    await worker.until(lambda: worker.publisher._backlog.count == 10)
+    assert worker.meter.value("spools_set_aside_total") == 1
+    await asyncio.to_thread(server.start)
+    await worker.published()
+    assert streamed(server.url) == list(range(10))
+
+
+async def test_another_redis_is_sent_the_last_seconds_again(
+    debian_redis: Callable[..., DebianRedis], tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    worker = start(server.url, None)
+    worker.publish(*range(50))
+    await worker.published()
+    for _ in range(2):
+        await asyncio.to_thread(server.kill)
+        for file in (tmp_path / "appendonlydir").iterdir():
+            file.unlink()  # as if it had not synced anything yet
+        await asyncio.to_thread(server.start)
+        await worker.until(lambda: worker.publisher.error is None)
+        worker.publish(50)
+        await worker.published()
+        assert sorted(set(streamed(server.url))) == list(range(51))
+    assert worker.meter.value("results_resent_total") >= 100
+    assert worker.ledger.published == 52, "each is counted once"
+
+
+async def test_the_same_redis_is_sent_nothing_again(
+    debian_redis: Callable[..., DebianRedis], start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    worker = start(server.url, None)
+    worker.publish(*range(10))
+    await worker.published()
+    with redis.Redis.from_url(server.url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+        worker.publish(10)
+        await worker.published()
+        assert client.xlen("site:results") == 11
+    assert worker.meter.value("results_resent_total") == 0
+
+
+async def test_an_idle_worker_notices_that_redis_went_and_came(
+    debian_redis: Callable[..., DebianRedis], start: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ASKED_EVERY_S", 0.2)
+    monkeypatch.setattr(publisher, "SENT_WITHIN_S", 0.5)
+    server = debian_redis()
+    worker = start(server.url, None)
+    worker.publish(0)
+    await worker.published()
+    server.freeze()
+    await worker.is_away()
+    server.thaw()
+    await worker.until(lambda: worker.publisher.error is None)
+    await asyncio.to_thread(server.kill)
+    await worker.is_away()
+    await asyncio.to_thread(server.start)
+    await worker.until(lambda: worker.publisher.error is None)
+    assert worker.meter.value("results_resent_total") == 1, "without anything new to send"
+
+
+async def test_a_redis_that_keeps_its_name_to_itself_is_another_each_time(
+    debian_redis: Callable[..., DebianRedis], start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    with redis.Redis.from_url(server.url) as client:
+        client.acl_setuser("hub", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-info"])
+        worker = start(server.url.replace("redis://", "redis://hub:@"), None)
+        worker.publish(0)
+        await worker.published()
+        client.client_kill_filter(_type="normal", skipme=True)
+        worker.publish(1)
+        await worker.published()
+        assert client.xlen("site:results") == 3
+
+
+async def test_a_frozen_redis_does_not_hold_up_more_than_there_is_room_for(
+    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process]
+) -> None:
+    server = debian_redis()
+    worker = start(server.url, place)
+    worker.publish(0)
+    await worker.published()
+    server.freeze()
+    for number in range(1, 4001):  # within about four seconds: less than a command may take, more than memory holds
+        worker.publish(number)
+        await asyncio.sleep(0.001)
+    server.thaw()
+    await worker.published()
+    assert streamed(server.url) == list(range(4001))
+    assert worker.ledger.lost.total() == 0
