@@ -44,9 +44,9 @@ export interface Camera {
   readonly worker: { readonly pid: number | null; readonly cpu: number | null; readonly memory_bytes: number | null };
   readonly paused: boolean;
   readonly run_time: {
-    /** Those that differ from the file's. */
+    /** Those that differ from cameras.yaml's, and those of cameras.yaml. */
     readonly set: Partial<RunTimeSettings>;
-    readonly file?: Partial<RunTimeSettings>;
+    readonly file: Partial<RunTimeSettings>;
     readonly added: boolean;
   };
 }

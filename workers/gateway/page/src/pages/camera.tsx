@@ -8,7 +8,7 @@ import { cameraLook } from "../hub/states";
 import { tell } from "../look/announce";
 import { now } from "../look/clock";
 import { href } from "../look/routes";
-import { ago, bytes, clock, count, duration, rate, spoken } from "../look/wording";
+import { ago, bytes, clock, count, duration, rate, spoken, tallied } from "../look/wording";
 import { Badge } from "../parts/badge";
 import { OrderButton } from "../parts/button";
 import { Figure } from "../parts/figure";
@@ -151,7 +151,7 @@ function Numbers({ camera }: { readonly camera: Camera }) {
       <Figure label="until its result">{round_trip_s === null ? "–" : duration(round_trip_s.p50)}</Figure>
       <Figure label="last picture">{at(camera.last_picture_at)}</Figure>
       <Figure label="last result">{at(camera.last_result_at)}</Figure>
-      <Figure label="seen">{camera.seen.join(", ") || "nothing"}</Figure>
+      <Figure label="seen">{tallied(camera.seen) || "nothing"}</Figure>
       <Figure label="sent">
         {count(camera.sent)}, {bytes(camera.sent_bytes)}
       </Figure>

@@ -6,7 +6,7 @@ import { type Camera, title, total } from "../hub/model";
 import { cameraLook } from "../hub/states";
 import { now } from "../look/clock";
 import { href } from "../look/routes";
-import { ago, count, duration, rate, spoken } from "../look/wording";
+import { ago, count, duration, rate, spoken, tallied } from "../look/wording";
 import { Badge } from "../parts/badge";
 import { OrderButton } from "../parts/button";
 import { Icon } from "../parts/icon";
@@ -92,5 +92,5 @@ function note(camera: Camera): string {
   if (camera.error !== null) {
     return camera.error;
   }
-  return camera.seen.length > 0 ? camera.seen.join(", ") : "nothing seen";
+  return tallied(camera.seen) || "nothing seen";
 }

@@ -28,7 +28,7 @@ function Draft({ detail, now, onChanged }: DraftProps) {
   const [wanted, setWanted] = useState(now);
   const asked = difference(now, wanted);
   const changed = Object.keys(asked).length > 0;
-  const file = detail.run_time.file ?? {};
+  const { file } = detail.run_time;
   const set = (part: Partial<RunTimeSettings>) => setWanted({ ...wanted, ...part });
   const ofFile = (name: "fps" | "jpeg_quality" | "confidence_threshold"): number | null => {
     const value = file[name];

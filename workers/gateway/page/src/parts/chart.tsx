@@ -19,6 +19,7 @@ interface Props {
 }
 
 const HEIGHT = 132;
+const SPAN_S = 1800;
 const FONT = "11px system-ui, sans-serif";
 
 export function Chart({ title, lines, data, format, group }: Props) {
@@ -61,6 +62,7 @@ function options(
   group: string,
 ): uPlot.Options {
   const style = getComputedStyle(place);
+  const inks = lines.map(({ ink }) => style.getPropertyValue(`--chart-${ink}`));
   const axis = {
     stroke: style.getPropertyValue("--chart-text"),
     grid: { stroke: style.getPropertyValue("--chart-grid"), width: 1 },
@@ -71,17 +73,20 @@ function options(
     width: place.clientWidth,
     height: HEIGHT,
     cursor: { sync: { key: group }, y: false, drag: { setScale: false } },
-    legend: { live: true, markers: { width: 0, fill: (chart, line) => String(chart.series[line]?.stroke ?? "") } },
-    scales: { y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    legend: { markers: { width: 0, fill: (_chart, line) => inks[line - 1] ?? "" } },
+    scales: {
+      x: { range: (_chart, _first, last) => [last - SPAN_S, last] },
+      y: { range: (_chart, _low, high) => [0, high > 0 ? high * 1.1 : 1] },
+    },
     axes: [
       { ...axis, values: "{HH}:{mm}", space: 60, size: 24 },
       { ...axis, values: (_chart, ticks) => ticks.map((tick) => format(tick)), size: 58, space: 28 },
     ],
     series: [
       { value: "{HH}:{mm}:{ss}" },
-      ...lines.map(({ label, ink }) => ({
+      ...lines.map(({ label, ink }, line) => ({
         label,
-        stroke: style.getPropertyValue(`--chart-${ink}`),
+        stroke: inks[line] ?? "",
         width: ink === "first" ? 2 : 1,
         points: { show: false },
         value: (_chart: uPlot, value: number | null) => (value === null ? "–" : format(value)),

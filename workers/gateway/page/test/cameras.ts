@@ -1,0 +1,44 @@
+import type { Camera, Detection, PreviewHeader } from "../src/hub/model";
+
+/** A camera that streams and is well, but for what is given. */
+export function camera(id: string, given: Partial<Camera> = {}): Camera {
+  return {
+    id,
+    name: null,
+    labels: {},
+    state: "streaming",
+    error: null,
+    since: "2026-11-22T14:00:00Z",
+    fps: 5,
+    rate_in: 25,
+    rate_out: 5,
+    sent: 0,
+    answered: 0,
+    unanswered: {},
+    dropped: {},
+    sent_bytes: 0,
+    results_received: 0,
+    results_published: 0,
+    results_lost: {},
+    spool: 0,
+    age_s: null,
+    round_trip_s: null,
+    last_picture_at: null,
+    last_result_at: null,
+    seen: [],
+    reconnects: { camera: {}, uplink: {} },
+    restarts: {},
+    worker: { pid: 1, cpu: null, memory_bytes: null },
+    paused: false,
+    run_time: { set: {}, file: {}, added: false },
+    ...given,
+  };
+}
+
+export function header(frame: string, sequence = 1): PreviewHeader {
+  return { camera: "lobby", frame_id: frame, captured_at: null, width: 1280, height: 720, sequence };
+}
+
+export function person(confidence = 0.9): Detection {
+  return { name: "person", confidence, bounding_box: { left: 10, top: 20, right: 110, bottom: 220 } };
+}
