@@ -47,6 +47,9 @@ def _unique_ids(tree: Mapping, section: str) -> Iterator[Problem]:
 
 def _known_cameras(tree: Mapping) -> Iterator[Problem]:
     ids = [node.text for _, entry in _entries(tree, "cameras") if isinstance(node := entry.child("id"), Scalar)]
+    elsewhere = tree.child("elsewhere")
+    if isinstance(elsewhere, Sequence):
+        ids += [node.text for node in elsewhere.items if isinstance(node, Scalar)]
     known = [camera_id for camera_id in ids if camera_id]
     for index, webhook in _entries(tree, "webhooks"):
         wanted = webhook.child("cameras")

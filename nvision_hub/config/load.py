@@ -36,14 +36,25 @@ def load(
 
     Raises `ConfigError` that holds all the problems found, each as one line `file:line:column: key: sentence`.
     """
+    tree, problems = as_written(path)
+    problems += _substitute(tree, environ, _absolute(path).parent)
+    _join(tree, also)
+    return configuration(path, tree, problems)
+
+
+def as_written(path: Path) -> tuple[Mapping, list[Problem]]:
+    """The file with its variables as they stand, and what is wrong with it as YAML. Raises `ConfigError`."""
     tree, problems = read_tree(_text(path))
     if tree is None:
         raise config_error(path, problems or [_whole("is empty; `nvision-hub init` writes one to start from")])
     if not isinstance(tree, Mapping):
         raise config_error(path, [*problems, tree.problem("must hold `key: value` lines, `cameras:` among them")])
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
-    problems += _substitute(tree, environ, absolute.parent)
-    _join(tree, also)
+    return tree, problems
+
+
+def configuration(path: Path, tree: Mapping, problems: list[Problem]) -> Config:
+    """What a file's tree without variables means. Raises `ConfigError` with all problems, those given among them."""
+    absolute = _absolute(path)
     effective = _merged(tree)
     if effective is None:
         raise config_error(path, [*problems, tree.problem(f"comes to more than {MAX_NODES} values with `defaults`")])
@@ -51,11 +62,15 @@ def load(
     try:
         config = Config.model_validate(effective.plain(), context={"path": absolute, "directory": absolute.parent})
     except ValidationError as error:
-        problems += worded(error, effective, tree)
-    problems += checks(effective, tree)
+        problems = [*problems, *worded(error, effective, tree)]
+    problems = [*problems, *checks(effective, tree)]
     if problems or config is None:
         raise config_error(path, problems)
     return config
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
 
 
 def _merged(tree: Mapping) -> Mapping | None:

@@ -315,6 +315,8 @@ class Config(Section):
     """Endpoints that results are posted to."""
     mqtt: Mqtt = Mqtt()
     """Results and states passed on to an MQTT broker."""
+    elsewhere: Annotated[tuple[Id, ...], NoLines] = ()
+    """Ids of cameras that other hubs on the same Redis run, whose results this one's webhooks may name."""
 
     @property
     def path(self) -> Path:

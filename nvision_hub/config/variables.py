@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_SECRET_BYTES: Final = 65536
 
-_REFERENCE: Final = re.compile(
+REFERENCE: Final = re.compile(
     r"\$(?:(?P<escaped>\$\{)"
     r"|\{file:(?P<file>[^}]+)\}"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
@@ -48,7 +48,7 @@ def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str
             raise VariableError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
         return given
 
-    return _REFERENCE.sub(value, text)
+    return REFERENCE.sub(value, text)
 
 
 def _content(path: Path, written: str) -> str:
