@@ -12,9 +12,9 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fleet, rates, soak, start
+from tests.bench import cpu, fleet, publish, rates, soak, start
 
-BENCHMARKS: Final = {"start": start.run, "rates": rates.run, "cpu": cpu.run, "fleet": fleet.run}
+BENCHMARKS: Final = {"start": start.run, "rates": rates.run, "cpu": cpu.run, "fleet": fleet.run, "publish": publish.run}
 
 
 def main() -> int:
