@@ -32,6 +32,7 @@ VERBS: Final = {
     "doctor": "Check everything that a start needs, and say how to mend it.",
     "init": "Write a cameras.yaml to start from.",
     "schema": "Print the JSON Schema of cameras.yaml, for editors.",
+    "discover": "Find ONVIF cameras, as entries for cameras.yaml.",
     "probe": "Open one camera: what it sends, and what it would cost.",
     "tail": "Show the results of a running hub as they arrive.",
     "logs": "Show what was logged of one camera.",

@@ -39,7 +39,7 @@ _VERDICT_WIDTH: Final = max(map(len, Verdict))
 Examples:
   nvision-hub doctor
   nvision-hub doctor --no-cameras                 (opens none)
-  nvision-hub doctor --json | jq -r '.findings[] | select(.verdict != "ok") | .sentence'
+  nvision-hub doctor --json | jq '.findings[] | select(.verdict != "ok")'
 """
 )
 @config_argument

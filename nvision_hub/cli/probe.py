@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
@@ -13,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 import click
 from setproctitle import setproctitle
 
+from nvision_hub.cli import password
 from nvision_hub.cli.cameras_yaml import chosen, config_option
 from nvision_hub.cli.look import dialled
 from nvision_hub.cli.options import json_option
 from nvision_hub.cli.survey import Survey, record, rounded, survey
 from nvision_hub.cli.terminal import console
-from nvision_hub.config import Camera, CameraAddress, Secret, load
+from nvision_hub.config import Camera, CameraAddress, load
 from nvision_hub.config.secret import HIDDEN
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub import addresses_of
@@ -26,6 +25,8 @@ from workers.camera.source import SourceError, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nvision_hub.config import Secret
 
 SECONDS: Final = 8.0  # three or more keyframes of most cameras
 LONG_GOP_S: Final = 4.0
@@ -44,8 +45,8 @@ Examples:
 )
 @click.argument("url_or_camera", metavar="URL|CAMERA")
 @click.option("--username", metavar="NAME", help="The camera's user name.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
-@click.option("--password-env", metavar="VARIABLE", help="Take the password from this variable of the environment.")
+@password.stdin_option
+@password.env_option
 @click.option("--transport", type=click.Choice(["tcp", "udp"]), help="How RTSP media travels.  [default: tcp]")
 @click.option(
     "--seconds", type=click.FloatRange(min=0.5, max=600), default=SECONDS, show_default=True, help="How long to read."
@@ -56,8 +57,8 @@ def probe(
     *,
     url_or_camera: str,
     username: str | None,
-    password_stdin: bool,
-    password_env: str | None,
+    from_stdin: bool,
+    variable: str | None,
     transport: str | None,
     seconds: float,
     config_path: Path,
@@ -71,11 +72,11 @@ def probe(
     setproctitle("nvision-hub probe")  # a password in the URL would stand in the list of processes until the end
     known = ":" not in url_or_camera
     if known:
-        if username is not None or password_stdin or password_env is not None:
+        if username is not None or from_stdin or variable is not None:
             raise click.UsageError("cameras.yaml has the user name and password of its cameras; correct them there")
         camera = chosen(load(config_path), [url_or_camera])[0]
     else:
-        camera = _camera(url_or_camera, username, _password(from_stdin=password_stdin, variable=password_env))
+        camera = _camera(url_or_camera, username, password.given(from_stdin=from_stdin, variable=variable))
     if transport is not None:
         camera = camera.model_copy(update={"transport": transport})
     found = _survey(_dialled(camera, config_path), seconds)
@@ -96,36 +97,23 @@ def _dialled(camera: Camera, config_path: Path) -> Camera:
     return target
 
 
-def _password(*, from_stdin: bool, variable: str | None) -> Secret | None:
-    if from_stdin and variable is not None:
-        raise click.UsageError("--password-stdin and --password-env exclude each other")
-    if from_stdin:
-        return Secret(sys.stdin.readline().rstrip("\r\n"))
-    if variable is not None:
-        if variable not in os.environ:
-            raise click.UsageError(f"the environment has no variable {variable}; `export {variable}=...` sets it")
-        return Secret(os.environ[variable])
-    return None
-
-
-def _camera(text: str, username: str | None, password: Secret | None) -> Camera:
+def _camera(text: str, username: str | None, word: Secret | None) -> Camera:
     try:
         address = CameraAddress.parse(text)
     except ValueError as error:
         raise click.UsageError(f"the camera's address {error}") from error
     if address.url is None:
-        if username is not None or password is not None:
+        if username is not None or word is not None:
             raise click.UsageError(f"a {address.kind} camera has no user name or password")
     else:
         if username is not None and address.username is not None:
             raise click.UsageError("the user name is in the address too; give it once")
-        if password is not None and address.password:
+        if word is not None and address.password:
             raise click.UsageError("the password is in the address too; give it once")
         user = address.username if username is None else username
-        if user is not None and password is None and not address.password and sys.stdin.isatty():
-            password = Secret(click.prompt(f"Password of {user}", hide_input=True, default="", show_default=False,
-                                           err=True))  # fmt: skip
-    return Camera(id="camera-1", url=address, username=username, password=password)
+        if user is not None and word is None and not address.password:
+            word = password.asked(user)
+    return Camera(id="camera-1", url=address, username=username, password=word)
 
 
 def _survey(camera: Camera, seconds: float) -> Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -102,6 +103,17 @@ def test_the_gateways_port_is_taken(tmp_path: Path) -> None:
         code, found = doctor(tmp_path)
     assert code == 69
     only_fault(found, "gateway", "failed", f"127.0.0.1:{port} is taken", f"(pid {os.getpid()})", "gateway.listen")
+
+
+def test_a_port_that_nobody_chose_is_no_fault(tmp_path: Path) -> None:
+    hub.write(tmp_path, [DEMO], None)
+    file = tmp_path / "cameras.yaml"
+    content = json.loads(file.read_text())
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 8080)):
+        file.write_text(json.dumps({key: value for key, value in content.items() if key != "gateway"}))
+        code, found = doctor(tmp_path)
+        assert code == 0, "the hub takes the next one"
+        only_fault(found, "gateway", "warning", "127.0.0.1:8080 is taken", "the next free port")
 
 
 def test_an_address_that_is_not_this_machines(tmp_path: Path) -> None:

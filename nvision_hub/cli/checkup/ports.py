@@ -27,9 +27,15 @@ def gateway(config: Config, running: Addresses | None) -> Finding:
     name = "gateway"
     if running is not None and running.gateway is not None:
         return ok(name, f"the hub that runs (pid {running.pid}) serves it at {running.gateway}")
+    if listen.off:
+        return ok(name, "switched off: no page, API, metrics or callback endpoint")
+    chosen = "listen" in config.gateway.model_fields_set
     match _taken(listen):
         case None:
             return ok(name, f"{listen.shown} is free")
+        case errno.EADDRINUSE if not chosen:
+            mend = "the hub takes the next free port for its page, and prints it; gateway.listen chooses one"
+            return warning(name, f"{listen.shown} is taken{_by(listen.port)}; {mend}")
         case errno.EADDRINUSE:
             mend = "end that program, or choose another port with gateway.listen"
             return failed(name, f"{listen.shown} is taken{_by(listen.port)}; {mend}")

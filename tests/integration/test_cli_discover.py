@@ -1,0 +1,107 @@
+"""`discover` against virtual ONVIF cameras: found by multicast, asked for their streams, printed as entries."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nvision_hub.cli.onvif import identifier, interfaces
+from nvision_hub.config import load
+from tests.support import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.onvif_camera import OnvifNetwork
+
+PASSWORD = "canary-p@ss:/?#%[] é"
+
+
+def test_cameras_become_entries(onvif_network: OnvifNetwork, tmp_path: Path) -> None:
+    onvif_network.add(name="Gate", onvif_port=8081, rtsp_port=8554, main_width=2560, main_height=1440)
+    onvif_network.add(name="Gate", onvif_port=8082, rtsp_port=8555)
+    onvif_network.add(name="Yard", onvif_port=8083, rtsp_port=8556, username="viewer", password=PASSWORD)
+
+    done = onvif_network.run("discover", "--seconds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "3 cameras found, 1 of them locked" in done.stderr
+    assert "Yard: wants a user name and password; give them with --user" in done.stdout
+
+    env = {"CAMERAS": PASSWORD}
+    done = onvif_network.run("discover", "--user", "viewer", "--password-env", "CAMERAS", "--seconds", "2", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    file = tmp_path / "cameras.yaml"
+    file.write_text(f"cameras:\n{done.stdout}")
+    config = load(file, environ=env)
+    assert [camera.id for camera in config.cameras] == ["gate", "gate-2", "yard"]
+    gate, _, yard = config.cameras
+    assert gate.address.shown == "rtsp://***@127.0.0.1:8554/video_main"
+    assert yard.username == "viewer"
+    assert yard.password is not None
+    assert yard.password.reveal() == PASSWORD
+    assert "# H264, 2560x1440, 30 a second" in done.stdout
+    assert '# url: "rtsp://127.0.0.1:8554/video_sub"  # H264, 640x360' in done.stdout
+
+    done = onvif_network.run("discover", "--user", "viewer", "--password-stdin", "--json", "--seconds", "2",
+                             "--interface", "127.0.0.1", stdin="canary-wrong\n")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    cameras = {camera["id"]: camera for camera in json.loads(done.stdout)["cameras"]}
+    assert cameras["yard"]["locked"] is True
+    assert cameras["yard"]["error"].startswith("wants another user name or password")
+    assert cameras["gate"]["maker"] == "PythonCam VirtualCam-1"
+    assert cameras["gate"]["device"] == "http://127.0.0.1:8081/onvif/device_service"
+    assert [stream["width"] for stream in cameras["gate"]["streams"]] == [2560, 640]
+
+
+def test_nobody_answers(onvif_network: OnvifNetwork) -> None:
+    done = onvif_network.run("discover", "--seconds", "0.5")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "No camera answered on 127.0.0.1" in done.stderr
+    done = onvif_network.run("discover", "--seconds", "0.5", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"cameras": []}
+
+
+def test_the_library_is_an_extra(tmp_path: Path) -> None:
+    package = tmp_path / "onveef"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('not installed')\n")
+    done = command.run("discover", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 69
+    assert "pip install 'nvision-hub[onvif]'" in done.stderr
+
+
+def test_a_password_needs_a_user(tmp_path: Path) -> None:
+    done = command.run("discover", "--password-env", "HOME", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "of no use without --user" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "made"),
+    [
+        ("Lobby, north door", [], "lobby-north-door"),
+        ("Lobby", ["lobby"], "lobby-2"),
+        ("Lobby", ["lobby", "lobby-2"], "lobby-3"),
+        ("ПАРКИНГ", [], "camera"),
+        ("-_-", ["camera"], "camera-2"),
+        ("x" * 200, [], "x" * 50),
+        ("../../etc", [], "etc"),
+    ],
+)
+def test_ids_are_made_of_names(name: str, taken: list[str], made: str) -> None:
+    assert identifier(name, taken) == made
+
+
+def test_this_machines_networks() -> None:
+    addresses = interfaces()
+    assert addresses
+    for address in addresses:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            any_socket.bind((address, 0))
