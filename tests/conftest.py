@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.rtsp",
     "tests.support.line",
     "tests.support.watching",
+    "tests.support.cable",
     "tests.support.http_camera",
     "tests.support.onvif_camera",
     "tests.support.recorder",
