@@ -62,24 +62,29 @@ def answering(url: str, within_s: float = _START_S) -> None:
 
 @dataclass(kw_only=True)
 class DebianRedis:
-    """Debian's redis-server, on loopback."""
+    """Debian's redis-server, on loopback, or where another network namespace has an address."""
 
     folder: Path
     password: str = ""
+    address: str = "127.0.0.1"
+    namespace: str | None = None
     port: int = field(default_factory=lambda: free_port(0))
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}"
+        return f"redis://{f':{self.password}@' if self.password else ''}{self.address}:{self.port}"
 
     def start(self) -> None:
         program = needs.program("redis-server", "redis-server")
-        options = {"port": self.port, "bind": "127.0.0.1", "dir": self.folder, "appendonly": "yes", "save": ""}
+        options = {"port": self.port, "bind": self.address, "dir": self.folder, "appendonly": "yes", "save": ""}
+        if self.namespace is not None:
+            options["protected-mode"] = "no"  # or it would serve loopback alone
         if self.password:
             options["requirepass"] = self.password
         arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-        self.process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL)
+        inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace]
+        self.process = subprocess.Popen([*inside, program, *arguments], stdout=subprocess.DEVNULL)
         answering(self.url)
 
     def kill(self) -> None:
