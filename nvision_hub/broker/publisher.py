@@ -54,8 +54,9 @@ class Publisher:
     `spool` is where results wait while Redis is away; None: in memory alone.
     """
 
-    def __init__(self, stream: Stream, meter: Meter, spool: SpoolPlace | None = None) -> None:
+    def __init__(self, stream: Stream, meter: Meter, spool: SpoolPlace | None = None, *, of_many: bool = False) -> None:
         self._stream = stream
+        self._of_many = of_many
         self._meter = meter
         self._backlog = Backlog(spool, meter)  # older than all in memory
         self._results = Waiting(max_events=WAITING_MAX_EVENTS, max_bytes=WAITING_MAX_BYTES)
@@ -181,7 +182,7 @@ class Publisher:
     def _confirmed(self, results: Sequence[Outgoing]) -> None:
         now, wall = time.monotonic(), time.time()
         for each in results:
-            self._meter.count("results_published_total")
+            self._meter.count("results_published_total", **({"camera": each.camera} if self._of_many else {}))
             self._meter.observe("publish_seconds", max(0.0, wall - each.received_at))
         self._recent.add(results, now)
         if self._redis_error is not None:

@@ -147,6 +147,8 @@ class _Worker:
                 self._pause(values["paused"])
             case Command(verb="watch", arguments=wanted):
                 self._previews.watch(width=wanted["width"], fps=wanted["fps"], for_s=wanted["for_s"])
+            case Command(verb="answered", arguments=told):
+                self._uplink.called_back(told["frames"])
             case _:
                 log.warning("%s: not a command of a camera", command.verb)
 
@@ -199,6 +201,8 @@ class _Worker:
             self._announce(state, error)
         meter = self._meter
         meter.gauge("results_waiting", self._publisher.results_waiting)
+        if self._capture.moving is not None:
+            meter.gauge("motion_active", self._capture.moving)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         meter.reached("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
         if now - self._memory_read > MEMORY_EVERY_S:
@@ -220,6 +224,7 @@ class _Worker:
             "since": self._since,
             "fps": self._capture.fps,
             "paused": self._paused.is_set(),
+            "moving": self._capture.moving,
             "rate_in": self._rate_in.update(now, meter.value("packets_received_total")),
             "rate_out": self._rate_out.update(now, meter.value("frames_sent_total")),
             "sent": meter.value("frames_sent_total"),

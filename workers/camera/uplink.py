@@ -4,7 +4,8 @@ It accounts for every picture (`in_flight.py`) and for every message that comes 
 
     results_received_total = results_lost_total{unreadable, too_large, unknown_frame, duplicate, late} + handed on
 
-and whoever they are handed on to carries that account further. It knows neither cameras nor Redis.
+and whoever they are handed on to carries that account further. Where the service posts its results to a callback URL
+instead, they come another way, and here it is only told which pictures they answered. It knows no camera and no Redis.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from workers.camera.pace import Pace
 from workers.camera.refusal import Refusal, classify, unusable_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from websockets.asyncio.client import ClientConnection
 
@@ -41,6 +42,7 @@ log = logging.getLogger("nvision_hub.uplink")
 
 WINDOW_S: Final = 2.0  # answers may lag by this much before pictures are held back, so that each sent one is fresh
 WINDOW_MIN: Final = 4
+CATCH_UP: Final = 3.0  # times the camera's rate: how fast pictures leave that are behind
 
 
 @dataclass(kw_only=True)
@@ -65,6 +67,7 @@ class Uplink:
     _sequence: int = 0
     _answers: int = 0  # on this connection
     _answered: bool = False  # ever; no answers come where a callback URL is set
+    _called_back: bool = False  # answers come by callback, and we are told of them
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set while no answer is awaited
 
@@ -75,6 +78,7 @@ class Uplink:
         """Until cancelled; then nothing is in flight any more."""
         limits = self.limits
         backoff = Backoff(first_s=limits.retry_first_s, cap_s=limits.retry_cap_s, healthy_s=limits.healthy_s)
+        expiring = asyncio.create_task(self._expire_all())
         try:
             while True:
                 try:
@@ -84,10 +88,12 @@ class Uplink:
                     if reason := unusable_answer(error):
                         self.meter.count("results_received_total")
                         self.meter.count("results_lost_total", reason=reason)
-                self._give_up("uplink")
+                if not self._called_back:  # a callback comes whether or not the connection lives
+                    self._give_up("uplink")
                 await asyncio.sleep(self._fail(refusal, backoff))
                 await self.pace.wait()
         finally:
+            expiring.cancel()
             self._give_up("stopped")
 
     def _fail(self, refusal: Refusal, backoff: Backoff) -> float:
@@ -107,7 +113,6 @@ class Uplink:
         tasks = [
             asyncio.create_task(self._send_all(connection)),
             asyncio.create_task(self._receive_all(connection, backoff)),
-            asyncio.create_task(self._expire_all()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -146,7 +151,11 @@ class Uplink:
                 self.meter.count("frames_dropped_total", reason="uplink")
             async with asyncio.timeout(self.limits.send_s):
                 await connection.send(data)
-            self.meter.observe("frame_age_seconds", time.monotonic() - frame.captured_mono)
+            if frame.behind:
+                # Not all at once: whoever receives them has others to serve.
+                await asyncio.sleep(1 / (CATCH_UP * self.fps))
+            else:
+                self.meter.observe("frame_age_seconds", time.monotonic() - frame.captured_mono)
 
     def _next(self, frame: Frame) -> Sent:
         self._sequence += 1
@@ -176,7 +185,7 @@ class Uplink:
                 self.meter.count("results_lost_total", reason=self._in_flight.stranger(result.frame_id))
                 continue
             self._answers += 1
-            self._answered = True
+            self._answered, self._called_back = True, False
             self._weigh()
             backoff.healthy(now)
             if not all(math.isfinite(found.confidence) for found in (*result.detected_objects, *result.detected_faces)):
@@ -188,9 +197,22 @@ class Uplink:
     async def _expire_all(self) -> None:
         while True:
             await asyncio.sleep(1)
-            # Where no answer ever came, a callback URL is set, and answers are not ours to await.
-            self._in_flight.expire(time.monotonic() - self.limits.answer_s, "timeout" if self._answered else "callback")
+            # Where no answer ever came, a callback URL is set that is not the hub's, and answers are not ours to await.
+            reason = "timeout" if self._answered or self._called_back else "callback"
+            self._in_flight.expire(time.monotonic() - self.limits.answer_s, reason)
             self._weigh()
+
+    def called_back(self, frames: Iterable[tuple[str, float]]) -> None:
+        """The hub's callback endpoint has had these pictures' answers: their ids, each with its moment (monotonic).
+
+        They hold nothing back: whether that endpoint is reachable must not decide whether pictures are sent.
+        """
+        for frame_id, at in frames:
+            sent = self._in_flight.answered(frame_id) if frame_id else None
+            if sent is not None:
+                self._called_back = True
+                self.meter.observe("round_trip_seconds", max(0.0, at - sent.sent_mono))
+        self._weigh()
 
     @property
     def _window(self) -> int:
@@ -199,7 +221,7 @@ class Uplink:
     @property
     def _answering(self) -> bool:
         """Whether answers are ours to await: some came, or it is too early to say that none do."""
-        return self._answers > 0 or len(self._in_flight) < self._window
+        return self._answers > 0 or self._called_back or len(self._in_flight) < self._window
 
     def _weigh(self) -> None:
         """Hold pictures back while answers lag, where answers come at all."""
@@ -224,8 +246,8 @@ class Uplink:
 
     def pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
         """Send nothing more, or send again; a picture from before either is dropped, however it was held up."""
-        if paused != self.paused and self.mailbox.clear():
-            self.meter.count("frames_dropped_total", reason="paused")
+        if paused != self.paused and (dropped := self.mailbox.clear()):
+            self.meter.count("frames_dropped_total", by=dropped, reason="paused")
         self.paused = paused
 
     async def drain(self, within_s: float) -> None:

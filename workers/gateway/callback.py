@@ -36,6 +36,7 @@ TOLD_EVERY_S: Final = 1.0
 TOLD_AT_ONCE: Final = 500  # frames, of one camera: a record must fit the pipe
 DISCARDED_MOST: Final = 4  # times the limit: so much of a body too large is read, so that its sender hears why
 NAME_CHARACTERS: Final = 64
+NAMES_SHOWN: Final = 20
 _DETECTIONS: Final = ("detected_objects", "detected_faces")
 _SIDES: Final = ("left", "top", "right", "bottom")
 _TEXTS: Final = ("service_id", "source_id", "frame_id")
@@ -91,13 +92,19 @@ class Callback:
     def _take(self, result: dict[str, Any], now: float, now_mono: float) -> None:
         origin = self._origin(result.get("source_id") or "")
         event = events.callback_event(result, origin, received_at=now)
+        names = [
+            found["name"][:NAME_CHARACTERS] for found in (*event["detected_objects"], *event.get("detected_faces", ()))
+        ]
         self._meter.count("results_received_total", camera=origin.camera)
-        for detection in (*event["detected_objects"], *event.get("detected_faces", ())):
-            self._meter.count("detections_total", camera=origin.camera, name=detection["name"][:NAME_CHARACTERS])
+        for name in names:
+            self._meter.count("detections_total", camera=origin.camera, name=name)
         self._publisher.publish(origin.camera, event)
-        if origin.camera != UNKNOWN and event["hub"]["id"] == event["frame_id"]:
-            self._answered[origin.camera].append((event["frame_id"], now_mono))
-            self._arrived.set()
+        member = self._fleet.camera(origin.camera)
+        if member is not None:
+            member.result_at, member.result_names = now, names[:NAMES_SHOWN]
+            if event["hub"]["id"] == event["frame_id"]:
+                self._answered[origin.camera].append((event["frame_id"], now_mono))
+                self._arrived.set()
 
     def _origin(self, source_id: str) -> Origin:
         """The camera of that id; `unknown` where there is none."""

@@ -43,6 +43,8 @@ class Member:
     since: float = 0.0  # when that was entered
     errors: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=ERRORS_KEPT))
     track: Track = field(default_factory=Track)
+    result_at: float | None = None  # when its last result came by callback, which its worker does not see
+    result_names: list[str] = field(default_factory=list)  # of the detections in it
     # Whether account and status are all that was counted: not while a process that ran before we did has yet to report.
     whole: bool = True
     _tally: Tally | None = None

@@ -50,9 +50,12 @@ TOLD: Final[dict[str, _Told]] = {
     "frames_dropped_total": _Told("counter", "Pictures not sent, so never charged for.", _REASON),
     "sent_bytes_total": _Told("counter", "Bytes of the pictures sent."),
     "results_received_total": _Told("counter", "Messages that came back from the service.", _VIA),
+    "results_recovered_total": _Told("counter", "Results of an earlier process, found on disk.", _VIA),
     "results_published_total": _Told("counter", "Results that Redis has confirmed.", _VIA),
+    "results_resent_total": _Told("counter", "Results sent again, since another Redis answered than before.", _VIA),
     "results_lost_total": _Told("counter", "Results that came back and were not published.", (*_REASON, *_VIA)),
     "results_waiting": _Told("gauge", "Results that are neither published nor lost.", _VIA),
+    "spools_set_aside_total": _Told("counter", "Spool files that could not be read.", _VIA),
     "detections_total": _Told("counter", "Detections in the results.", ("name", *_VIA)),
     "camera_reconnects_total": _Told("counter", "Times the camera was opened anew.", _REASON),
     "uplink_reconnects_total": _Told("counter", "Times the connection to the service was made anew.", _REASON),
@@ -67,6 +70,8 @@ TOLD: Final[dict[str, _Told]] = {
     "webhook_pending": _Told("gauge", "Webhook deliveries that wait.", ("webhook",), of="hub"),
     "webhook_delivery_seconds": _Told("histogram", "From a webhook's request to its answer.", of="hub"),
     "webhook_dead_total": _Told("counter", "Webhook deliveries given up.", ("webhook",), of="hub"),
+    "mqtt_published_total": _Told("counter", "Results passed on to MQTT, or not.", ("outcome",), of="hub"),
+    "mqtt_pending": _Told("gauge", "Results that wait for MQTT.", of="hub"),
     "config_reloads_total": _Told("counter", "Times a changed cameras.yaml was read.", ("outcome",), of="hub"),
 }
 

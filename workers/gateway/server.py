@@ -48,7 +48,7 @@ async def serve(settings: GatewaySettings, link: Link) -> None:
     """Listen, answer and report until the link says to end. Raises `UnavailableError`."""
     listening = _listen(settings.host, settings.port)
     meter, fleet, asks = Meter(), Fleet(), Asks(link)
-    publisher = Publisher(settings.stream, meter, settings.spool)
+    publisher = Publisher(settings.stream, meter, settings.spool, of_many=True)
     feed, watching, broker = Feed(stream=settings.stream), Watching(asks, fleet), Broker(settings.stream)
     callback = Callback(
         CallbackSettings(token=settings.callback_token, max_bytes=settings.callback_max_bytes, site=settings.site),

@@ -155,6 +155,9 @@ def camera(fleet: Fleet, member: Member) -> Camera:
     counted = member.tally
     by_callback = _of_gateway(fleet, camera_id)
     last = member.last.row if member.last is not None else {}
+    result_at, seen = last.get("last_result_at"), row.get("seen", ())
+    if member.result_at is not None and member.result_at > (result_at or 0.0):
+        result_at, seen = member.result_at, member.result_names
 
     def total(metric: str) -> int:
         return 0 if counted is None else int(counted.total(metric))
@@ -184,8 +187,8 @@ def camera(fleet: Fleet, member: Member) -> Camera:
         age_s=_quantiles(member.track.age_s()),
         round_trip_s=_quantiles(member.track.round_trip_s()),
         last_picture_at=instant(last.get("last_frame_at")),
-        last_result_at=instant(last.get("last_result_at")),
-        seen=list(row.get("seen", ())),
+        last_result_at=instant(result_at),
+        seen=list(seen),
         reconnects=Reconnects(camera=by("camera_reconnects_total"), uplink=by("uplink_reconnects_total")),
         restarts={reason: int(count) for reason, count in member.account.restarts.items()},
         worker=_worker(member),
