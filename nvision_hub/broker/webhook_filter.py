@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import NAMESPACE_OID, uuid5
 
 from nvision_hub import events
 
@@ -12,13 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DETECTIONS: Final = ("detected_objects", "detected_faces")
+# hub.id is the webhook-id. One that came from elsewhere may hold what a header must not, or a full stop, which Standard
+# Webhooks forbids, because it parts what is signed ("Signature scheme"): that becomes another, always the same.
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
     """One event as a webhook gets it."""
 
-    id: str  # hub.id, which becomes the webhook-id
+    id: str  # the webhook-id
     body: bytes
 
 
@@ -55,16 +60,15 @@ class WebhookFilter:
         try:
             event = json.loads(payload)
             event_id = event["hub"]["id"]
-            if not isinstance(event_id, str):
-                raise TypeError("hub.id is no text")  # noqa: TRY301 - told below, as the rest
+            delivery_id = event_id if _PLAIN_ID.fullmatch(event_id) else str(uuid5(NAMESPACE_OID, event_id))
             kept = {name: self._matching(event[name]) for name in _DETECTIONS if name in event} if self.chooses else {}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("this is no event of the hub") from error
         if self.chooses and not any(kept.values()):
             return None
         if all(len(found) == len(event[name]) for name, found in kept.items()):
-            return Wanted(id=event_id, body=payload)
-        return Wanted(id=event_id, body=events.encode({**event, **kept}))
+            return Wanted(id=delivery_id, body=payload)
+        return Wanted(id=delivery_id, body=events.encode({**event, **kept}))
 
     def _matching(self, detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [

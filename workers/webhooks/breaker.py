@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -35,9 +36,11 @@ class Breaker:
             return EndpointState.ACTIVE
         return EndpointState.OPEN if now < self.rests_until else EndpointState.HALF_OPEN
 
-    def admits(self, now: float) -> bool:
-        """Whether one more delivery may be sent now."""
-        return self.rests_until is None or (now >= self.rests_until and not self.probing)
+    def wait_s(self, now: float) -> float:
+        """How long the next delivery has to wait; 0 where it may be sent, infinite until the probe has its answer."""
+        if self.probing:
+            return math.inf
+        return 0.0 if self.rests_until is None else max(0.0, self.rests_until - now)
 
     def sent(self) -> Breaker:
         """A delivery that was admitted is on its way."""

@@ -111,6 +111,12 @@ class Endpoint:
             async with asyncio.timeout(DRAINED_WITHIN_S):
                 while self._in_flight:
                     await self._change(DRAINED_WITHIN_S)
+        row = json.dumps(self.row, ensure_ascii=False)
+
+        def write(pipe: Pipeline) -> None:
+            pipe.hset(self._keys.state, "row", row)
+
+        self._settlement.add(Settled(then=write))
         await self._settlement.drain(DRAINED_WITHIN_S / 3)
 
     async def close(self) -> None:
@@ -193,11 +199,15 @@ class Endpoint:
     async def _send(self) -> None:
         while True:
             item = await self._queue.get()
-            while self._draining or self._disabled is not None or not self._breaker.admits(time.monotonic()):
-                rests_until = self._breaker.rests_until or 0.0
-                await self._change(min(LOOKED_EVERY_S, max(0.01, rests_until - time.monotonic())))
+            while (wait_s := self._wait_s(time.monotonic())) > 0:
+                await self._change(wait_s)
             self._breaker = self._breaker.sent()
             await self._try(item)
+
+    def _wait_s(self, now: float) -> float:
+        if self._draining or self._disabled is not None:
+            return LOOKED_EVERY_S
+        return min(LOOKED_EVERY_S, self._breaker.wait_s(now))
 
     async def _try(self, item: Item) -> None:
         self._in_flight += 1
