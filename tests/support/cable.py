@@ -43,7 +43,9 @@ class Cable:
         self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "up")
 
     def remove(self) -> None:
-        self._run("ip", "netns", "del", self.namespace)  # and with it both interfaces
+        # The pair first, since a namespace takes its end along only some time later. Half made, there may be none.
+        subprocess.run(["ip", "link", "del", self._ours], check=False, capture_output=True)
+        self._run("ip", "netns", "del", self.namespace)
 
     @staticmethod
     def _run(*command: str) -> None:
