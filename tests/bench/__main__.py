@@ -12,9 +12,16 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fleet, publish, rates, soak, start
+from tests.bench import cpu, fleet, publish, rates, scrape, soak, start
 
-BENCHMARKS: Final = {"start": start.run, "rates": rates.run, "cpu": cpu.run, "fleet": fleet.run, "publish": publish.run}
+BENCHMARKS: Final = {
+    "start": start.run,
+    "rates": rates.run,
+    "cpu": cpu.run,
+    "fleet": fleet.run,
+    "publish": publish.run,
+    "scrape": scrape.run,
+}
 
 
 def main() -> int:

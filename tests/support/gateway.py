@@ -121,7 +121,11 @@ class Overseen:
 
     def report(self, name: str, status: Status) -> None:
         """Hand on a member's report."""
-        assert self.child.tell(report_record(name, status.encode()))
+        self.report_bytes(name, status.encode())
+
+    def report_bytes(self, name: str, record: bytes) -> None:
+        """The same, of one that is encoded."""
+        assert self.child.tell(report_record(name, record))
 
     def gone(self, name: str) -> None:
         """A member exists no more."""

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from nvision_hub.config import RunTimeSettings
 from workers.gateway import health, shown
 from workers.gateway.fleet import CAMERA
+from workers.gateway.metrics import MEDIA_TYPE
 from workers.gateway.problems import documented, problem
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 CameraId = Annotated[str, Path(description="The camera's id, as in cameras.yaml", examples=["lobby"])]
 CONTROLLED: Final = documented(404, 409, 503)
-METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _EXAMPLE: Final[dict[str, Any]] = {"id": "lobby", "url": "rtsp://10.0.0.5/stream1", "username": "viewer", "fps": 2}
 _JPEG: Final[dict[str, Any]] = {"description": "A JPEG", "content": {"image/jpeg": {}}}
 
@@ -82,7 +82,7 @@ def health_routes(desk: Desk) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """Everything that is counted, as Prometheus reads it."""
-        return Response(desk.metrics(), headers={"content-type": METRICS_TYPE})
+        return Response(desk.metrics(), headers={"content-type": MEDIA_TYPE})
 
     return router
 

@@ -8,14 +8,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
-
 from nvision_hub.oversight import REPLY
 from workers.gateway import shown
 from workers.gateway.asks import RefusedError, UnansweredError
 from workers.gateway.live import View
-from workers.gateway.metrics import FleetCollector
+from workers.gateway.metrics import Exposition
 from workers.gateway.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -42,11 +39,11 @@ class Desk:
     broker: Broker
     snapshots: Snapshots
     callback: Callback
-    _registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry(auto_describe=False))
+    _exposition: Exposition = field(init=False)
     _news: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each
 
     def __post_init__(self) -> None:
-        self._registry.register(FleetCollector(self.fleet, site=self.site, version=self.version))
+        self._exposition = Exposition(self.fleet, site=self.site, version=self.version)
 
     def heed(self, command: Command) -> None:
         """Something has come from the supervisor."""
@@ -81,7 +78,7 @@ class Desk:
 
     def metrics(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        return generate_latest(self._registry)
+        return self._exposition.text()
 
     async def ask(self, verb: str, /, *, refused_with: int = 409, **arguments: Any) -> None:
         """Have the supervisor do something. Raises `ProblemError`."""

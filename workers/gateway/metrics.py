@@ -1,28 +1,29 @@
-"""The fleet's knowledge as Prometheus metrics: a collector of our own, since counts come from other processes.
+"""The fleet's knowledge as Prometheus metrics, in their text format (0.0.4).
 
 Names, types and help texts stand in one table. Labels are site and camera (never an address), `worker` for what every
 process has, and those that a metric itself is split by.
+
+Written here and not by prometheus-client, since a hundred cameras have 9,000 samples: what stands before a number is
+the same in each scrape, so it is kept, which makes a scrape cost an eighth of what it does there (measured).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
-
 from nvision_hub.status import CameraState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from prometheus_client.core import Metric
-
+    from nvision_hub.status import Labels
     from workers.gateway.fleet import Fleet, Member
-    from workers.gateway.tally import Series
+    from workers.gateway.tally import Buckets, Series, Tally
 
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "nvision_hub_"
 WEBSOCKET: Final = "websocket"
 CALLBACK: Final = "callback"
@@ -75,87 +76,117 @@ TOLD: Final[dict[str, _Told]] = {
     "config_reloads_total": _Told("counter", "Times a changed cameras.yaml was read.", ("outcome",), of="hub"),
 }
 
-_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-_OF: Final = {"camera": ("site", "camera"), "worker": ("site", "camera", "worker"), "hub": ("site",)}
+_OWN: Final[dict[str, _Told]] = {
+    "build_info": _Told("gauge", "Always 1; its label is the version."),
+    "camera_up": _Told("gauge", "1 while the camera streams."),
+    "camera_state": _Told("gauge", "1 for the state that the camera is in."),
+    "worker_restarts_total": _Told("counter", "Times the worker's process was started again."),
+}
 _STATES: Final = tuple(str(state) for state in CameraState)
 # A rate over a counter that appears with its first count misses that count, so these begin at zero.
-_FROM_ZERO: Final = tuple(
-    name for name, told in TOLD.items() if told.kind == "counter" and told.of == "camera" and told.labels in {(), _VIA}
-)
+_FROM_ZERO: Final[Series] = {
+    (name, ()): 0.0
+    for name, told in TOLD.items()
+    if told.kind == "counter" and told.of == "camera" and told.labels in {(), _VIA}
+}
 
 
-class FleetCollector(Collector):
-    """Tells of its fleet's present moment whenever it is asked."""
+class Exposition:
+    """All metrics of one fleet; `text` tells of its present moment."""
 
     def __init__(self, fleet: Fleet, *, site: str, version: str) -> None:
         self._fleet = fleet
         self._site = site
-        self._version = version
+        self._build = _name("build_info", version=version)
+        # What stands before each number, by member; those of a member go with it.
+        self._names: dict[str, dict[tuple[str, Labels], str]] = {}
+        self._buckets: dict[str, dict[str, list[str]]] = {}
 
-    def collect(self) -> Iterator[Metric]:
+    def text(self) -> bytes:
         """Every metric of every member; one of which nobody has told anything has no samples."""
-        build = GaugeMetricFamily(f"{PREFIX}build_info", "Always 1; its label is the version.", labels=["version"])
-        build.add_metric([self._version], 1)
-        yield build
-        yield from self._states()
-        yield self._restarts()
-        yield from self._told()
-
-    def _states(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily(f"{PREFIX}camera_up", "1 while the camera streams.", labels=["site", "camera"])
-        states = GaugeMetricFamily(
-            f"{PREFIX}camera_state", "1 for the state that the camera is in.", labels=["site", "camera", "state"]
-        )
-        for member in self._fleet.cameras():
-            camera = member.camera or ""
-            up.add_metric([self._site, camera], member.state == CameraState.STREAMING)
-            for state in _STATES:
-                states.add_metric([self._site, camera, state], member.state == state)
-        yield up
-        yield states
-
-    def _restarts(self) -> Metric:
-        restarts = CounterMetricFamily(
-            f"{PREFIX}worker_restarts_total",
-            "Times the worker's process was started again.",
-            labels=["site", "camera", "worker", "reason"],
-        )
-        for member in self._fleet.processes():
-            for reason, count in member.account.restarts.items():
-                restarts.add_metric([self._site, member.camera or "", member.name, reason], count)
-        return restarts
-
-    def _told(self) -> Iterable[Metric]:
-        families = {
-            name: _FAMILIES[told.kind](f"{PREFIX}{name}", told.help, labels=(*_OF[told.of], *told.labels))
-            for name, told in TOLD.items()
+        lines: dict[str, list[str]] = {
+            name: [f"# HELP {PREFIX}{name} {told.help}", f"# TYPE {PREFIX}{name} {told.kind}"]
+            for name, told in (_OWN | TOLD).items()
         }
-        for member in self._fleet.processes():
+        lines["build_info"].append(f"{self._build} 1")
+        members = list(self._fleet.members.values())
+        for gone in self._names.keys() - self._fleet.members.keys():
+            del self._names[gone]
+            self._buckets.pop(gone, None)
+        for member in members:
+            self._standing(member, lines)
             counted = member.tally
-            if counted is None:
-                continue
-            counters: Series = counted.counters
-            if member.camera is not None:
-                counters = {(name, ()): 0.0 for name in _FROM_ZERO} | counters
-            for kind, series in (("counter", counters), ("gauge", counted.gauges)):
-                for (name, labels), value in series.items():
-                    told = TOLD.get(name)
-                    if told is not None and told.kind == kind:
-                        families[name].add_metric(self._labels(member, told, dict(labels)), value)
-            for name, buckets in counted.histograms.items():
-                told = TOLD.get(name)
-                if told is not None and told.kind == "histogram":
-                    at_most = (*map(str, map(float, buckets.bounds)), "+Inf")
-                    counts = list(zip(at_most, accumulate(buckets.counts), strict=True))
-                    families[name].add_metric(self._labels(member, told, {}), counts, buckets.total)
-        return families.values()
+            if counted is not None:
+                self._counted(member, counted, lines)
+        return "\n".join(line for family in lines.values() for line in (*family, "")).encode()
 
-    def _labels(self, member: Member, told: _Told, labels: dict[str, str]) -> list[str]:
-        """Their values. What the gateway counts came by callback, and names its camera itself."""
-        values = [self._site]
+    def _standing(self, member: Member, lines: dict[str, list[str]]) -> None:
+        camera = member.camera
+        names = self._names.setdefault(member.name, {})
+        if camera is not None:
+            for name, states in (("camera_up", (CameraState.STREAMING,)), ("camera_state", _STATES)):
+                for state in states:
+                    key = name, (("state", str(state)),)
+                    if key not in names:
+                        own = {"state": state} if name == "camera_state" else {}
+                        names[key] = _name(name, site=self._site, camera=camera, **own)
+                    lines[name].append(f"{names[key]} {int(member.state == state)}")
+        for reason, count in member.account.restarts.items():
+            worker = {"site": self._site, "camera": camera or "", "worker": member.name, "reason": reason}
+            lines["worker_restarts_total"].append(f"{_name('worker_restarts_total', **worker)} {count}")
+
+    def _counted(self, member: Member, counted: Tally, lines: dict[str, list[str]]) -> None:
+        names = self._names[member.name]
+        counters = counted.counters if member.camera is None else _FROM_ZERO | counted.counters
+        for kind, series in (("counter", counters), ("gauge", counted.gauges)):
+            for key, value in series.items():
+                told = TOLD.get(key[0])
+                if told is None or told.kind != kind:
+                    continue
+                before = names.get(key)
+                if before is None:
+                    before = names[key] = _name(key[0], **self._labels(member, told, dict(key[1])))
+                lines[key[0]].append(f"{before} {_number(value)}")
+        for name, buckets in counted.histograms.items():
+            told = TOLD.get(name)
+            if told is not None and told.kind == "histogram":
+                lines[name] += self._histogram(member, name, told, buckets)
+
+    def _histogram(self, member: Member, name: str, told: _Told, buckets: Buckets) -> Iterable[str]:
+        known = self._buckets.setdefault(member.name, {})
+        before = known.get(name)
+        if before is None or len(before) != len(buckets.counts) + 2:
+            labels = self._labels(member, told, {})
+            at_most = (*(repr(float(bound)) for bound in buckets.bounds), "+Inf")
+            before = [_name(f"{name}_bucket", **labels, le=bound) for bound in at_most]
+            before += [_name(f"{name}_sum", **labels), _name(f"{name}_count", **labels)]
+            known[name] = before
+        counts = list(accumulate(buckets.counts))
+        values = (*counts, _number(buckets.total), counts[-1])
+        return [f"{text} {value}" for text, value in zip(before, values, strict=True)]
+
+    def _labels(self, member: Member, told: _Told, labels: dict[str, str]) -> dict[str, str]:
+        """All of a sample. What the gateway counts came by callback, and names its camera itself."""
+        found = {"site": self._site}
         if told.of != "hub":
-            values.append(member.camera or labels.get("camera", ""))
+            found["camera"] = member.camera or labels.get("camera", "")
         if told.of == "worker":
-            values.append(member.name)
+            found["worker"] = member.name
         via = WEBSOCKET if member.camera is not None else CALLBACK
-        return values + [via if label == "via" else labels.get(label, "") for label in told.labels]
+        return found | {label: via if label == "via" else labels.get(label, "") for label in told.labels}
+
+
+def _name(metric: str, **labels: str) -> str:
+    """A sample's name with its labels."""
+    inside = ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items())
+    return f"{PREFIX}{metric}{{{inside}}}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
