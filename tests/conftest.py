@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.onvif_camera",
     "tests.support.recorder",
     "tests.support.hub",
+    "tests.support.browser",
     "tests.support.fleet",
     "tests.support.redis_server",
     "tests.support.service",
@@ -25,6 +26,7 @@ pytest_plugins = [
     "tests.support.gateway",
     "tests.support.camera_worker",
     "tests.support.examples",
+    "tests.support.mosquitto",
     "tests.support.receiver",
     "tests.support.dispatching",
 ]

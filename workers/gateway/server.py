@@ -63,7 +63,7 @@ async def serve(settings: GatewaySettings, link: Link) -> None:
         fleet=fleet,
         asks=asks,
         broker=broker,
-        snapshots=Snapshots(asks=asks, feed=feed, stream=settings.stream),
+        snapshots=Snapshots(asks=asks, feed=feed, watching=watching, stream=settings.stream),
         callback=callback,
     )
     files = page.files()

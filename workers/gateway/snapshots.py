@@ -16,6 +16,7 @@ from workers.gateway.feed import Listener
 from workers.gateway.fleet import CAMERA
 from workers.gateway.pictures import Cost, Picture, drawn, encoded_again
 from workers.gateway.problems import ProblemError
+from workers.gateway.watching import Wish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from nvision_hub.broker.publisher import Stream
     from workers.gateway.asks import Asks
     from workers.gateway.feed import Feed
+    from workers.gateway.watching import Watching
 
 REDIS_WITHIN_S: Final = 5.0
 PICTURE_WITHIN_S: Final = 5.0
 RESULT_WITHIN_S: Final = 3.0
+PICTURES_PER_S: Final = 5.0
 WATCHED_FOR_S: Final = 2.0
 RESULTS_LOOKED_THROUGH: Final = 300
 MOST_AT_ONCE: Final = 8  # each holds a whole picture, and a core while it is drawn on
@@ -37,9 +40,10 @@ Detections = list[dict[str, Any]]
 class Snapshots:
     """Of any camera."""
 
-    def __init__(self, *, asks: Asks, feed: Feed, stream: Stream) -> None:
+    def __init__(self, *, asks: Asks, feed: Feed, watching: Watching, stream: Stream) -> None:
         self._asks = asks
         self._feed = feed
+        self._watching = watching
         self._stream = stream
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
@@ -91,8 +95,11 @@ class Snapshots:
             self._feed.leave(listener)
 
     async def _picture(self, camera: str, pictures: asyncio.Queue[bytes]) -> Picture:
+        # A viewer as others are, or one with a small tile would have the last word about the width.
+        viewer, wish = object(), Wish(cameras=frozenset({camera}), width=None, fps=PICTURES_PER_S)
+        self._watching.wish(viewer, wish)
         try:
-            arguments = {"width": None, "fps": 5.0, "for_s": WATCHED_FOR_S}
+            arguments = {"width": wish.width, "fps": wish.fps, "for_s": WATCHED_FOR_S}
             await self._asks.ask("pass", target=CAMERA + camera, verb="watch", arguments=arguments)
             async with asyncio.timeout(PICTURE_WITHIN_S):
                 while True:
@@ -104,6 +111,8 @@ class Snapshots:
             raise ProblemError(409, f"{error}.") from error
         except TimeoutError as error:
             raise ProblemError(404, f"Camera {camera} has sent no picture yet.") from error
+        finally:
+            self._watching.leave(viewer)
 
     async def _detections(self, frame_id: str, results: asyncio.Queue[bytes]) -> Detections:
         """Of that very picture, once its result is there; none where it does not come in time."""

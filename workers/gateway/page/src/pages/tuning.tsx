@@ -9,6 +9,7 @@ import { Slider } from "../parts/slider";
 import { difference, FPS, inForce, QUALITIES, THRESHOLDS, WIDTHS } from "./settings";
 
 const SETTLED_MS = 250; // a slider that is being dragged asks for nothing
+const AGAIN_MS = 5000; // a camera that has sent no picture yet may have by then
 
 export function Tuning({ detail, onChanged }: { readonly detail: CameraDetail; readonly onChanged: () => void }) {
   const now = inForce(detail);
@@ -100,13 +101,15 @@ function Preview({ id, wanted }: { readonly id: string; readonly wanted: RunTime
 
   useEffect(() => {
     const leaving = new AbortController();
-    const timer = setTimeout(() => {
+    let timer = setTimeout(measure, SETTLED_MS);
+    function measure(): void {
       tuning(id, wanted, leaving.signal).then(setCost, (error: Error) => {
         if (!leaving.signal.aborted) {
           setCost(error.message);
+          timer = setTimeout(measure, AGAIN_MS);
         }
       });
-    }, SETTLED_MS);
+    }
     return () => {
       clearTimeout(timer);
       leaving.abort();

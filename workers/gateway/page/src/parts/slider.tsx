@@ -1,3 +1,5 @@
+import { useId } from "preact/hooks";
+
 interface Props {
   readonly label: string;
   readonly value: number;
@@ -11,26 +13,25 @@ interface Props {
 
 /** A number out of several, with a way back to the one that cameras.yaml has. */
 export function Slider({ label, value, steps, shown, onChange, file }: Props) {
-  const place = nearest(steps, value);
+  const id = useId();
   return (
     <div class="slider">
-      <label>
-        <span>{label}</span>
-        <output>{shown(value)}</output>
-        <input
-          type="range"
-          min={0}
-          max={steps.length - 1}
-          value={place}
-          aria-valuetext={shown(value)}
-          onInput={(event) => {
-            const chosen = steps[Number(event.currentTarget.value)];
-            if (chosen !== undefined) {
-              onChange(chosen);
-            }
-          }}
-        />
-      </label>
+      <label for={id}>{label}</label>
+      <output for={id}>{shown(value)}</output>
+      <input
+        id={id}
+        type="range"
+        min={0}
+        max={steps.length - 1}
+        value={nearest(steps, value)}
+        aria-valuetext={shown(value)}
+        onInput={(event) => {
+          const chosen = steps[Number(event.currentTarget.value)];
+          if (chosen !== undefined) {
+            onChange(chosen);
+          }
+        }}
+      />
       {file !== null && (
         <button type="button" class="button button-quiet" onClick={() => onChange(file)}>
           Back to the file’s {shown(file)}
