@@ -39,6 +39,7 @@ VERBS: Final = {
     "replay": "Deliver results to a webhook again.",
     "dead-letters": "Show the webhook deliveries that were given up on.",
     "service": "Run the local Nvision-compatible service alone.",
+    "render": "Write the files that run the hub on Kubernetes, under systemd or with Compose.",
     "version": "Tell the version, and of what it stands on.",
 }
 _ELSEWHERE: Final = {"dead-letters": "dead_letters"}
