@@ -23,12 +23,13 @@ from workers.broker import broker
 from workers.camera import camera as camera_worker
 from workers.camera.dial import Service
 from workers.gateway import gateway
+from workers.mqtt import mqtt
 from workers.webhooks import webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from nvision_hub.config import Camera, Config, Nvision
+    from nvision_hub.config import Camera, Config, Mqtt, MqttAddress, Nvision
 
 LOOPBACK: Final = "127.0.0.1"
 STAGE_BROKER: Final = 0
@@ -95,6 +96,8 @@ def plan(
     stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
     if config.webhooks:
         children.append(_webhooks(config, stream))
+    if config.mqtt.url is not None:
+        children.append(_mqtt(config.mqtt, config.mqtt.url, config.site, stream))
     serving = None if config.gateway.listen.off else _gateway(config, stream, places)
     if serving is not None:
         children.append(serving)
@@ -235,6 +238,20 @@ def _webhooks(config: Config, stream: Stream) -> ChildSpec:
         awaited=False,
         facts={"webhooks": [webhook.model_dump(mode="json") for webhook in config.webhooks]},
     )
+
+
+def _mqtt(section: Mqtt, address: MqttAddress, site: str, stream: Stream) -> ChildSpec:
+    settings = mqtt.MqttSettings(
+        address=address,
+        username=section.username,
+        password=section.password,
+        prefix=section.prefix,
+        site=site,
+        discovery=section.discovery is not None,
+        stream=stream,
+    )
+    # It hears of the cameras as the gateway does: what a retained state says has to be true after its own restart, too.
+    return ChildSpec(name="mqtt", stage=STAGE_PEERS, entry=mqtt.run, settings=settings, awaited=False, overseer=True)
 
 
 def _demo(cameras: Sequence[Camera], port: int) -> ChildSpec:

@@ -65,6 +65,14 @@ def check_libraries(chosen: Plan) -> None:
                 "the demo cameras need aio-rtsp-toolkit; `pip install 'nvision-hub[demo]'` brings it"
             ) from error
 
+    if "mqtt" in names:
+        try:
+            importlib.import_module("aiomqtt")
+        except ImportError as error:
+            raise UnavailableError(
+                "the MQTT bridge needs aiomqtt; `pip install 'nvision-hub[mqtt]'` brings it, or leave mqtt.url out"
+            ) from error
+
 
 def ask_redis(config: Config) -> float | None:
     """How far its wall clock is ahead of ours, in seconds; None where it does not tell.

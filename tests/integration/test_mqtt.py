@@ -1,0 +1,211 @@
+"""The bridge of a real hub on a real MQTT broker: what arrives, what stands there, and what a loss costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nvision_hub.status import CameraState
+from tests.support import asyncapi, files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.support.hub import Hub
+    from tests.support.mosquitto import Mosquitto, Subscriber
+    from tests.support.recorder import Recorder
+
+STREET = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 5}
+FACES = {"id": "crossing", "url": "file:clip.mp4", "fps": 2, "nvision": {"service": "face-detection"}}
+NOBODY = {"id": "nobody", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}
+RESULTS = "nvision/test/street/results"
+STATE = "nvision/test/street/state"
+AVAILABILITY = "nvision/test/availability"
+DISCOVERY = "homeassistant/device/nvision_test_street/config"
+
+
+@pytest.fixture
+def start_streaming(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], tmp_path: Path
+) -> Callable[..., Hub]:
+    """Start a hub with cameras of a file and a service that answers: `start_streaming([STREET], mqtt={...})`."""
+    (tmp_path / "hub0").mkdir()
+    files.write(tmp_path / "hub0" / "clip.mp4", full_range=False)
+
+    def start(cameras: Sequence[dict[str, Any]], **more: Any) -> Hub:
+        return start_hub(cameras, recorder(), **more)
+
+    return start
+
+
+def state(payload: bytes | None) -> str | None:
+    if not payload:
+        return None
+    told: str = json.loads(payload)["state"]
+    return told
+
+
+def streamed(hub: Hub, camera: str = "street") -> list[str]:
+    return [event["hub"]["id"] for event in hub.events(camera)]
+
+
+def bridge(hub: Hub) -> dict[str, Any]:
+    """The bridge's last status."""
+    status: dict[str, Any] = hub._members["mqtt"]["status"] or {"error": None, "metrics": {"counters": []}}
+    return status
+
+
+def away(hub: Hub) -> bool:
+    return "is not there" in (bridge(hub)["error"] or "")
+
+
+def counted(hub: Hub, outcome: str) -> float:
+    status = bridge(hub)
+    found = [
+        n for name, labels, n in status["metrics"]["counters"] if labels == {"outcome": outcome} and "mqtt" in name
+    ]
+    return float(sum(found))
+
+
+def test_results_states_and_devices_of_a_hub_and_its_end(
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_streaming: Callable[..., Hub],
+) -> None:
+    broker = mosquitto(users=("hub", "p@ss:/?#é canary"))
+    subscriber = subscribe(broker)
+    hub = start_streaming(
+        [STREET, FACES, NOBODY],
+        mqtt={
+            "url": broker.url,
+            "username": "hub",
+            "password": "p@ss:/?#é canary",
+            "discovery": "homeassistant",
+        },
+    )
+    subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 10 and state(subscriber.last(STATE)) == "streaming")
+    subscriber.wait_until(lambda: subscriber.ids("nvision/test/crossing/results"))
+    assert subscriber.last(AVAILABILITY) == b"online"
+    with hub.redis() as client:
+        entries: Any = client.xrange("nvision:results")
+    published = {fields["event"].encode() for _, fields in entries}
+    assert set(subscriber.payloads(RESULTS)) <= published, "not the same bytes"
+    for payload in subscriber.payloads(RESULTS):
+        asyncapi.check("event", json.loads(payload))
+    for payload in [*subscriber.payloads(STATE), *subscriber.payloads("nvision/test/nobody/state")]:
+        asyncapi.check("mqttState", json.loads(payload))
+    subscriber.wait_until(lambda: state(subscriber.last("nvision/test/nobody/state")) == "unreachable")
+    told = json.loads(subscriber.last("nvision/test/nobody/state") or b"{}")
+    assert "canary" not in told["error"]
+    device = json.loads(subscriber.last(DISCOVERY) or b"{}")
+    assert device["device"]["name"] == "Main street"
+    assert {part["platform"] for part in device["components"].values()} == {"sensor", "binary_sensor"}
+    topics = {part["state_topic"] for part in device["components"].values()}
+    assert topics == {RESULTS, STATE}
+    hub.change([STREET])
+    subscriber.wait_until(lambda: subscriber.last("nvision/test/crossing/state") == b"")
+    subscriber.wait_until(lambda: subscriber.last("homeassistant/device/nvision_test_crossing/config") == b"")
+    last = streamed(hub)
+    assert hub.stop() == 0
+    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"offline")
+    assert set(last) <= set(subscriber.ids(RESULTS))
+    assert "canary" not in hub.log()
+    assert "Traceback" not in hub.log()
+
+
+def test_nothing_is_lost_while_the_broker_is_away(
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_streaming: Callable[..., Hub],
+) -> None:
+    broker = mosquitto()
+    subscriber = subscribe(broker)
+    hub = start_streaming([STREET], mqtt={"url": broker.url})
+    subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 3)
+    broker.stop()
+    before = len(streamed(hub))
+    hub.wait_for_results("street", before + 10)
+    hub.wait_until(lambda: away(hub))
+    missing = streamed(hub)
+    assert counted(hub, "published") < len(missing)
+    broker.start()
+    subscriber.wait_until(lambda: set(missing) <= set(subscriber.ids(RESULTS)))
+    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "out of order"
+    subscriber.wait_until(lambda: state(subscriber.last(STATE)) == CameraState.STREAMING)
+    assert counted(hub, "missed") == 0
+
+
+def test_the_bridge_is_killed_and_the_broker_freezes(
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_streaming: Callable[..., Hub],
+) -> None:
+    broker = mosquitto()
+    subscriber = subscribe(broker)
+    hub = start_streaming([STREET], mqtt={"url": broker.url})
+    subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 3)
+    hub.wait_until(lambda: hub.pid("mqtt") is not None)
+    os.kill(hub.member_pid("mqtt"), signal.SIGKILL)
+    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"offline")  # its last will
+    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
+    subscriber.wait_until(lambda: state(subscriber.last(STATE)) == "streaming")
+    told = streamed(hub)
+    subscriber.wait_until(lambda: set(told) <= set(subscriber.ids(RESULTS)))
+    broker.suspend()
+    hub.wait_until(lambda: away(hub), 60)
+    told = streamed(hub)
+    broker.resume()
+    subscriber.wait_until(lambda: set(told) <= set(subscriber.ids(RESULTS)))
+    broker.suspend()
+    assert hub.stop() == 0, "a frozen broker held up the stop"
+    broker.resume()
+
+
+def test_what_a_former_hub_left_is_taken_down(
+    mosquitto: Callable[..., Mosquitto], subscribe: Callable[[Mosquitto], Subscriber], start_hub: Callable[..., Hub]
+) -> None:
+    broker = mosquitto()
+    subscriber = subscribe(broker)
+    section = {"url": broker.url, "prefix": "home/cctv", "discovery": "homeassistant"}
+    former = start_hub([NOBODY, {**NOBODY, "id": "gone"}], None, mqtt=section)
+    subscriber.wait_until(lambda: subscriber.last("homeassistant/device/nvision_test_gone/config"))
+    former.stop()
+    subscriber.wait_until(lambda: subscriber.last("home/cctv/test/availability") == b"offline")
+    assert subscriber.last("home/cctv/test/gone/state")
+    start_hub([NOBODY], None, mqtt=section)
+    subscriber.wait_until(lambda: subscriber.last("home/cctv/test/gone/state") == b"")
+    subscriber.wait_until(lambda: subscriber.last("homeassistant/device/nvision_test_gone/config") == b"")
+    assert subscriber.last("home/cctv/test/nobody/state")
+
+
+def test_a_broker_that_refuses_the_password(mosquitto: Callable[..., Mosquitto], start_hub: Callable[..., Hub]) -> None:
+    broker = mosquitto(users=("hub", "right"))
+    hub = start_hub([NOBODY], None, mqtt={"url": broker.url, "username": "hub", "password": "canary"})
+    hub.wait_until(lambda: "ot authori" in (bridge(hub)["error"] or ""))
+    assert "canary" not in hub.log()
+
+
+@pytest.mark.parametrize("limit", ["message_size_limit 100000", "max_packet_size 100000"])
+def test_a_result_that_the_broker_never_takes_holds_up_no_other(
+    limit: str,
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_hub: Callable[..., Hub],
+) -> None:
+    broker = mosquitto(options=(limit,))
+    subscriber = subscribe(broker)
+    hub = start_hub([NOBODY], None, mqtt={"url": broker.url})
+    with hub.redis() as client:
+        subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
+        event = {"hub": {"id": "first"}}
+        client.xadd("nvision:results", {"camera": "street", "event": json.dumps(event)})
+        client.xadd("nvision:results", {"camera": "street", "event": json.dumps({**event, "raw_data": "x" * 200_000})})
+        client.xadd("nvision:results", {"camera": "a/#", "event": json.dumps(event)})
+        client.xadd("nvision:results", {"camera": "street", "event": json.dumps({"hub": {"id": "last"}})})
+    subscriber.wait_until(lambda: "last" in subscriber.ids(RESULTS))
+    assert subscriber.ids(RESULTS) == ["first", "last"]

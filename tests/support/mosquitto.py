@@ -1,0 +1,163 @@
+"""A real MQTT broker for tests, Debian's mosquitto, and a subscriber that writes down what it gets."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from nvision_hub.broker.embedded import free_port
+from tests.support import needs
+from tests.support.rtsp import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_START_S: Final = 15.0
+SOON_S: Final = 40.0
+
+
+@dataclass(kw_only=True)
+class Mosquitto(Server):
+    """One broker on loopback, which keeps sessions and retained messages over an orderly end."""
+
+    folder: Path
+    options: tuple[str, ...] = ()  # lines of its configuration
+    users: tuple[str, str] | None = None  # a name and a password; None lets everybody in
+    certificate: Path | None = None  # a PEM file with its key: then it speaks TLS
+    port: int = field(default_factory=lambda: free_port(0))
+    process: subprocess.Popen[str] = field(init=False)
+
+    def start(self) -> None:
+        program = _program("mosquitto", "mosquitto")
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            f"allow_anonymous {'true' if self.users is None else 'false'}",
+            "persistence true",
+            f"persistence_location {self.folder}/",
+            "user root",  # it would drop its rights, and with them those to its folder
+            *self.options,
+        ]
+        if self.users is not None:
+            passwords = self.folder / "passwords"
+            subprocess.run([_program("mosquitto_passwd", "mosquitto"), "-b", "-c", passwords, *self.users], check=True)
+            lines.append(f"password_file {passwords}")
+        if self.certificate is not None:
+            lines += [f"certfile {self.certificate}", f"keyfile {self.certificate}"]
+        configuration = self.folder / "mosquitto.conf"
+        configuration.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self.process = subprocess.Popen([program, "-c", configuration], stdout=log, stderr=log, text=True)
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                assert time.monotonic() < deadline, (self.folder / "mosquitto.log").read_text(encoding="utf-8")
+                time.sleep(0.02)
+            else:
+                return
+
+    @property
+    def url(self) -> str:
+        """What `mqtt.url` is to be."""
+        return f"{'mqtts' if self.certificate else 'mqtt'}://localhost:{self.port}"
+
+
+def _program(name: str, package: str) -> str:
+    # Debian has servers where only root looks for programs.
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or needs.program(name, package)
+
+
+class Subscriber:
+    """Listens to all topics with a session of its own, which the broker keeps while either of them is away."""
+
+    def __init__(self, broker: Mosquitto, name: str = "test") -> None:
+        self.received: list[paho.MQTTMessage] = []
+        self._arrived: queue.SimpleQueue[paho.MQTTMessage] = queue.SimpleQueue()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+        if broker.users is not None:
+            self._client.username_pw_set(*broker.users)
+        if broker.certificate is not None:
+            self._client.tls_set(ca_certs=str(broker.certificate))
+        self._client.reconnect_delay_set(1, 1)
+        subscribed: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.on_subscribe = lambda _client, _data, mid, *_: subscribed.put(mid)
+        self._client.on_message = lambda _client, _data, message: self._arrived.put(message)
+        self._client.connect("localhost", broker.port)
+        self._client.loop_start()
+        assert subscribed.get(timeout=_START_S)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def wait_until(self, condition: Callable[[], object], within_s: float = SOON_S) -> None:
+        """Wait for messages until the condition holds."""
+        deadline = time.monotonic() + within_s
+        while not self._take(0.0) and not condition():
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"not within {within_s} s; {[(m.topic, m.payload[:200]) for m in self.received[-20:]]}"
+            self._take(min(left_s, 0.2))
+
+    def _take(self, wait_s: float) -> bool:
+        """Take in what has arrived, and what does for so long; always False."""
+        try:
+            while True:
+                self.received.append(self._arrived.get(block=wait_s > 0, timeout=wait_s or None))
+                wait_s = 0.0
+        except queue.Empty:
+            return False
+
+    def payloads(self, topic: str) -> list[bytes]:
+        """What came under one topic, oldest first."""
+        return [bytes(message.payload) for message in self.received if message.topic == topic]
+
+    def last(self, topic: str) -> bytes | None:
+        """What came last under one topic."""
+        return next(iter(reversed(self.payloads(topic))), None)
+
+    def ids(self, topic: str) -> list[str]:
+        """The ids of the results under one topic, each once, in the order in which they first came."""
+        return list(dict.fromkeys(json.loads(payload)["hub"]["id"] for payload in self.payloads(topic)))
+
+
+@pytest.fixture
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:
+    """Start a broker: `mosquitto()`, `mosquitto(users=("hub", "secret"))`."""
+    started: list[Mosquitto] = []
+
+    def start(**options: Any) -> Mosquitto:
+        broker = Mosquitto(folder=tmp_path_factory.mktemp("mosquitto"), **options)
+        broker.start()
+        started.append(broker)
+        return broker
+
+    yield start
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[[Mosquitto], Subscriber]]:
+    """Subscribe to everything on a broker."""
+    subscribed: list[Subscriber] = []
+
+    def listen(broker: Mosquitto) -> Subscriber:
+        subscribed.append(Subscriber(broker))
+        return subscribed[-1]
+
+    yield listen
+    for subscriber in subscribed:
+        subscriber.close()
