@@ -46,7 +46,7 @@ def connect(url: str, *, timeout_s: float | None = COMMAND_WITHIN_S, **options: 
 
     The library's own retries would repeat an XADD that had arrived. None waits for ever, as blocking readers must.
     """
-    return redis.asyncio.Redis.from_url(
+    client = redis.asyncio.Redis.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=COMMAND_WITHIN_S,
@@ -57,6 +57,25 @@ def connect(url: str, *, timeout_s: float | None = COMMAND_WITHIN_S, **options: 
         protocol=2,
         **options,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    return client
+
+
+class _Cancellable:
+    """A connection that a cancelled task never gets out of as if nothing had been.
+
+    redis-py sends by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes as the sending ends
+    (python/cpython#86296): the task then lives on, and whoever waits for its end waits for ever.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the class it is mixed into
+        if task is not None and task.cancelling() > before:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # the answer will come, and find nobody
+            raise asyncio.CancelledError
 
 
 class Connection:
