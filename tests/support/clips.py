@@ -26,7 +26,7 @@ from nvision_hub import opencv
 from workers.demo import counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,13 +49,19 @@ class ClipSpec:
     noise: float = 2.5
     jpeg_quality: int = 80
     chroma: Literal["4:2:0", "4:2:2"] = "4:2:0"  # of H.264 and H.265
+    # A street where nothing moves but somebody who crosses it, from second to second: sent at a constant bit rate,
+    # which hides movement in the quantiser. None: the demo's busy street.
+    crossings: tuple[tuple[float, float], ...] | None = None
 
     @property
     def name(self) -> str:
         """Unique to these values."""
         values = asdict(self)
-        chroma = values.pop("chroma")
-        return "-".join(str(value) for value in values.values()) + ("" if chroma == "4:2:0" else "-422")
+        chroma, crossings = values.pop("chroma"), values.pop("crossings")
+        name = "-".join(str(value) for value in values.values()) + ("" if chroma == "4:2:0" else "-422")
+        if crossings is not None:
+            name += "-crossed" + "".join(f"-{begin:g}-{end:g}" for begin, end in crossings)
+        return name
 
     @property
     def frames(self) -> int:
@@ -119,8 +125,9 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
 
     gop = round(spec.fps * spec.gop_s)
     common = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:repeat-headers=1"
+    constant = "" if spec.crossings is None else ":nal-hrd=cbr"
     options = {
-        "h264": {"preset": "superfast", "x264-params": common},
+        "h264": {"preset": "superfast", "x264-params": common + constant},
         "h265": {"preset": "ultrafast", "x265-params": f"{common}:log-level=none"},
     }[spec.codec]
     options |= {"maxrate": f"{spec.kbit_s}k", "bufsize": f"{spec.kbit_s}k"}
@@ -146,20 +153,43 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
 
 
 def _pictures(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
-    """The demo's street at the clip's size, in BGR, with noise that compression cannot tell from detail."""
+    """The clip's scene in its size, in BGR, with noise that compression cannot tell from detail."""
     cv2 = opencv.load()
-    from workers.demo import scene  # noqa: PLC0415 - draws with OpenCV
-
-    street = scene.SCENES["street"]
-    backdrop = street.backdrop()
     random = np.random.default_rng(1)
     margin = 64
     shape = (spec.height + margin, spec.width + margin)
     grain = np.clip(random.normal(32, spec.noise, shape).round(), 0, 64).astype(np.uint8)
     grain = np.repeat(grain[:, :, None], 3, axis=2)
-    for number in range(spec.frames):
-        picture = backdrop.copy()
-        street.draw(picture, round(number * scene.FPS / spec.fps))
-        picture = cv2.resize(picture, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    for scenery in _busy(spec) if spec.crossings is None else _crossed(spec, spec.crossings):
+        picture = cv2.resize(scenery, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
         top, left = random.integers(margin, size=2)
         yield cv2.addWeighted(picture, 1, grain[top : top + spec.height, left : left + spec.width], 1, -32)
+
+
+def _busy(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
+    from workers.demo import scene  # noqa: PLC0415 - draws with OpenCV
+
+    demo = scene.SCENES["street"]
+    backdrop = demo.backdrop()
+    for number in range(spec.frames):
+        picture = backdrop.copy()
+        demo.draw(picture, round(number * scene.FPS / spec.fps))
+        yield picture
+
+
+def _crossed(spec: ClipSpec, crossings: Sequence[tuple[float, float]]) -> Iterator[NDArray[np.uint8]]:
+    """From beyond one edge to beyond the other; every second one is far away, and so half as tall."""
+    from tests.support import street  # noqa: PLC0415 - draws with OpenCV
+
+    empty = street.street(noise=0.0)
+    height, width = empty.shape[:2]
+    for number in range(spec.frames):
+        people = []
+        for index, (begin, end) in enumerate(crossings):
+            share = (number / spec.fps - begin) / (end - begin)
+            if 0 <= share <= 1:
+                tall = height // 5 >> index % 2
+                people.append(
+                    street.Person(x=round(share * (width + tall) - tall / 2), feet=height * 3 // 4, tall=tall)
+                )
+        yield street.street(*people, noise=0.0) if people else empty

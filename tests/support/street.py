@@ -55,6 +55,8 @@ def street(*things: Person | Car, width: int = 960, height: int = 540, noise: fl
             _draw_person(picture, thing)
         else:
             _draw_car(picture, thing)
+    if noise == 0:
+        return picture
     grain = np.random.default_rng(seed).normal(0, noise, picture.shape)
     return np.clip(picture + grain, 0, 255).astype(np.uint8)
 

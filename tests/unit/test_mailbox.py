@@ -15,9 +15,9 @@ def frame(number: int) -> Frame:
 
 async def test_the_newest_wins_and_the_loss_is_told() -> None:
     mailbox = Mailbox()
-    assert [mailbox.put(frame(number)) for number in range(3)] == [False, True, True]
+    assert [mailbox.put(frame(number)) for number in range(3)] == [0, 1, 1]
     assert (await mailbox.take()).jpeg == b"2"
-    assert mailbox.put(frame(3)) is False
+    assert mailbox.put(frame(3)) == 0
     assert (await mailbox.take()).jpeg == b"3"
 
 

@@ -1,4 +1,4 @@
-"""The capture thread: opens the camera, plans, decodes, encodes, and leaves the newest JPEG in the mailbox.
+"""The capture thread: opens the camera, views it, encodes, and leaves the newest JPEG in the mailbox.
 
 It alone retries the source; every wait is on the stop event, so that a stop is never late. It knows nothing of where
 pictures go.
@@ -18,17 +18,17 @@ from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Promise
 from workers.camera.encoder import EncodeError, Encoder
 from workers.camera.mailbox import Frame
-from workers.camera.media_clock import MediaClock
-from workers.camera.planner import LATE_S, Planner, Verdict
 from workers.camera.retries import Retries
+from workers.camera.sentry import Sentry
 from workers.camera.source import OPEN_WITHIN_S, SourceError, open_source
+from workers.camera.viewing import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nvision_hub.config import Camera
     from nvision_hub.status import Meter
-    from workers.camera.source import Packet, Source
+    from workers.camera.source import Source
     from workers.camera.turnstile import Turnstile
 
 log = logging.getLogger("nvision_hub.camera")
@@ -45,7 +45,7 @@ class Capture:
 
     camera: Camera
     meter: Meter
-    deliver: Callable[[Frame], bool]  # True where a frame that was never taken is overwritten
+    deliver: Callable[[Frame], int]  # how many frames that were never taken it has overwritten
     stop: threading.Event
     turnstile: Turnstile | None = None  # None: dialled at once
     paused: threading.Event = field(default_factory=threading.Event)  # while set, the camera is let go of
@@ -53,12 +53,13 @@ class Capture:
     error: str | None = None
     progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
     gop_s: float | None = None
+    moving: bool | None = None  # None where nobody looks
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
         self.fps = self.camera.fps
         self._retries = Retries()
-        self._pictured = self.progress  # monotonic seconds of the last picture, or of the stream's beginning
+        self._pictured = self.progress  # monotonic seconds of the last good picture, or of the stream's beginning
         self._broken: str | None = None  # what is wrong with every picture since the last good one
         self._encoder = Encoder(
             quality=self.camera.jpeg_quality, max_width=self.camera.max_width, masks=self.camera.masks
@@ -123,32 +124,27 @@ class Capture:
             return
         with contextlib.closing(source):
             self._pictured = time.monotonic()
-            clock, planner = MediaClock(), Planner(self.fps)
-            held: list[Packet] = []
+            viewing = Viewing(
+                source=source,
+                fps=self.fps,
+                meter=self.meter,
+                show=self._deliver,
+                wanted=self._wanted,
+                sentry=Sentry(self.camera) if self.camera.when == "motion" else None,
+            )
             for packet in source.packets():
-                if self.stop.is_set() or self.paused.is_set():
+                if not self._wanted():
                     return
-                self.progress = time.monotonic()
                 self.meter.count("packets_received_total")
-                at = clock.note(packet.media_s, packet.arrived)
-                planner.tune(self.fps)
-                verdict = planner.consider(
-                    at, keyframe=packet.keyframe, size_bytes=packet.size_bytes, late_s=packet.arrived - at
-                )
-                self.gop_s = planner.gop_s
-                if verdict is Verdict.DROP or packet.keyframe:
-                    held.clear()
-                if verdict is not Verdict.DROP:
-                    held.append(packet)
-                if verdict is Verdict.DECODE:
-                    for each in held:
-                        if self.paused.is_set():
-                            return
-                        self._decode(source, each, clock, planner)
-                    held.clear()
-                    if self.state is CameraState.STREAMING:
-                        self._retries.healthy(self.progress)
+                viewing.take(packet, self.fps)
+                self.gop_s, self.moving = viewing.gop_s, viewing.moving
+                self._pictured = max(self._pictured, viewing.looked)
                 self._check_pictures(packet.arrived)
+
+    def _wanted(self) -> bool:
+        """Whether pictures are; asked as often as something moves on."""
+        self.progress = time.monotonic()
+        return not (self.stop.is_set() or self.paused.is_set())
 
     def _check_pictures(self, now: float) -> None:
         """Give up a stream that comes and shows nothing: no keyframe, nothing whole, or nothing that is a picture."""
@@ -163,21 +159,7 @@ class Capture:
                 "check the network to it, or set a shorter keyframe interval in the camera",
             )
 
-    def _decode(self, source: Source, packet: Packet, clock: MediaClock, planner: Planner) -> None:
-        for media_s, picture in source.decode(packet):
-            self.meter.count("frames_decoded_total")
-            at = clock.captured(media_s, packet.arrived)
-            if picture is None:
-                self.meter.count("frames_dropped_total", reason="torn")
-                continue
-            if not planner.owed(at):
-                continue
-            if time.monotonic() - at > LATE_S:
-                self.meter.count("frames_dropped_total", reason="late")
-                continue
-            self._deliver(picture, at)
-
-    def _deliver(self, picture: Any, at: float) -> None:
+    def _deliver(self, picture: Any, at: float, behind: bool) -> None:  # noqa: FBT001 - `Viewing` says it so
         try:
             jpeg = self._encoder.encode(picture)
         except EncodeError as error:
@@ -185,6 +167,7 @@ class Capture:
             self.meter.count("frames_dropped_total", reason="broken")
             return
         self._pictured, self._broken = time.monotonic(), None
+        self._retries.healthy(self._pictured)
         if self.state is not CameraState.STREAMING:
             self.error = None
             self._enter(CameraState.STREAMING)
@@ -194,7 +177,8 @@ class Capture:
             height=jpeg.height,
             captured_mono=at,
             captured_at=time.time() - (time.monotonic() - at),
+            behind=behind,
         )
         self.meter.gauge("last_frame_timestamp_seconds", frame.captured_at or 0.0)
-        if self.deliver(frame):
-            self.meter.count("frames_dropped_total", reason="overwritten")
+        if overwritten := self.deliver(frame):
+            self.meter.count("frames_dropped_total", by=overwritten, reason="overwritten")

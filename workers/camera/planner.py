@@ -63,7 +63,7 @@ class Planner:
 
     def consider(self, at: float, *, keyframe: bool, size_bytes: int, late_s: float) -> Verdict:
         """The verdict on the next packet, captured at `at`, `late_s` seconds ago."""
-        self._note(at, keyframe=keyframe)
+        self.learn(at, keyframe=keyframe)
         if late_s > LATE_S:
             # Behind: nothing of this GOP will be on time, and leaving packets undecoded is what catches up.
             self._whole = False
@@ -82,7 +82,12 @@ class Planner:
             return Verdict.DROP
         return Verdict.HOLD
 
-    def _note(self, at: float, *, keyframe: bool) -> None:
+    def caught_up(self) -> None:
+        """Say that everything since the last keyframe was decoded, whatever the verdicts were."""
+        self._whole, self._held_bytes = True, 0
+
+    def learn(self, at: float, *, keyframe: bool) -> None:
+        """Take note of a packet that somebody else has judged."""
         if self._previous is not None and at > self._previous:
             step = at - self._previous
             self._interval += (step - self._interval) * (0.1 if self._interval else 1.0)

@@ -109,6 +109,10 @@ class SnapshotSource:
         """The packet is its picture."""
         return [(None, packet.payload)]
 
+    def decode_alone(self, packet: Packet) -> Any | None:
+        """The packet is its picture."""
+        return packet.payload
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -43,6 +43,7 @@ class Packet:
     media_s: float | None
     keyframe: bool
     size_bytes: int
+    lasting: bool = True  # False where its picture is gone when the next packet comes
 
 
 class Source(Protocol):
@@ -57,6 +58,12 @@ class Source(Protocol):
         """The `Picture`s that this packet completes, each with its media time. Packets come in stream order.
 
         A picture is None where only a part of it arrived and it is better not shown.
+        """
+
+    def decode_alone(self, packet: Packet) -> Any | None:
+        """The `Picture` of a keyframe, at once; None where it has none that can be shown.
+
+        Whatever was decoded before is forgotten: decoding goes on from any keyframe.
         """
 
     def close(self) -> None:

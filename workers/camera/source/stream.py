@@ -6,6 +6,7 @@ Options are those of FFmpeg 8; PyAV passes unknown ones over in silence, so each
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import time
@@ -202,6 +203,18 @@ class StreamSource:
             )
             for frame in frames
         ]
+
+    def decode_alone(self, packet: Packet) -> Any | None:
+        """The picture of a keyframe, which a decoder that reorders would otherwise keep until others follow."""
+        if self._is_jpeg:
+            return bytes(packet.payload)
+        context = self._video.codec_context
+        context.flush_buffers()
+        pictures = [picture for _, picture in self.decode(packet)]
+        with contextlib.suppress(av.error.FFmpegError):
+            pictures += context.decode(None)
+        context.flush_buffers()
+        return pictures[0] if pictures else None
 
     def close(self) -> None:
         """Let go of the connection or file."""

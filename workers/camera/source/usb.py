@@ -43,13 +43,20 @@ class UsbSource:
     def packets(self) -> Iterator[Packet]:
         """One per picture that the driver has ready."""
         while self._capture.grab():
-            yield Packet(payload=None, arrived=time.monotonic(), media_s=None, keyframe=True, size_bytes=0)
+            yield Packet(
+                payload=None, arrived=time.monotonic(), media_s=None, keyframe=True, size_bytes=0, lasting=False
+            )
         raise SourceError(CameraState.UNREACHABLE, f"{self._shown} gives no more pictures; check its cable")
 
     def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
         """The picture that was grabbed last, as BGR."""
         good, picture = self._capture.retrieve()
         return [(packet.media_s, picture)] if good else []
+
+    def decode_alone(self, packet: Packet) -> Any | None:
+        """The picture that was grabbed last."""
+        pictures = self.decode(packet)
+        return pictures[0][1] if pictures else None
 
     def close(self) -> None:
         """Let go of the device."""
