@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM: Final = "nvision-hub"
-_COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as click prescribes
+COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as click prescribes
 
 # What `--help` lists. Each verb's own help is with its command, in the module of its name unless `_ELSEWHERE` says so.
 VERBS: Final = {
@@ -34,15 +34,27 @@ VERBS: Final = {
     "schema": "Print the JSON Schema of cameras.yaml, for editors.",
     "discover": "Find ONVIF cameras, as entries for cameras.yaml.",
     "probe": "Open one camera: what it sends, and what it would cost.",
+    "status": "Show the cameras of a running hub.",
     "tail": "Show the results of a running hub as they arrive.",
     "logs": "Show what was logged of one camera.",
+    "pause": "Pause cameras of a running hub.",
+    "resume": "Let paused cameras go on.",
+    "restart": "Start the processes of cameras anew.",
+    "set": "Change settings of a camera while it runs.",
     "replay": "Deliver results to a webhook again.",
     "dead-letters": "Show the webhook deliveries that were given up on.",
     "service": "Run the local Nvision-compatible service alone.",
     "render": "Write the files that run the hub on Kubernetes, under systemd or with Compose.",
+    "completion": "Print what makes a shell complete verbs and cameras.",
     "version": "Tell the version, and of what it stands on.",
 }
-_ELSEWHERE: Final = {"dead-letters": "dead_letters"}
+_ELSEWHERE: Final = {
+    "dead-letters": "dead_letters",
+    "pause": "control",
+    "resume": "control",
+    "restart": "control",
+    "set": "control",
+}
 
 
 @dataclass(kw_only=True)
@@ -125,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _invoke(arguments: Sequence[str], invocation: Invocation) -> object:
     # Not through click's own `main`, which calls it a failure when the reader of stdout has gone.
-    if instruction := os.environ.get(_COMPLETE):
-        return shell_complete(verbs, {}, PROGRAM, _COMPLETE, instruction)
+    if instruction := os.environ.get(COMPLETE):
+        return shell_complete(verbs, {}, PROGRAM, COMPLETE, instruction)
     with verbs.make_context(PROGRAM, list(arguments), obj=invocation) as context:
         return verbs.invoke(context)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import AuthenticationError
 
+from nvision_hub.cli.running import running
 from nvision_hub.errors import UnavailableError
-from nvision_hub.hub import addresses_of
 
 if TYPE_CHECKING:
     from nvision_hub.config import Config
@@ -17,12 +17,7 @@ def broker_url(config: Config) -> str:
     """As redis-py takes it. Raises `UnavailableError` where it is the hub's own and no hub runs."""
     if not config.redis.url.embedded:
         return config.redis.url.dial()
-    addresses = addresses_of(config.state_dir)
-    if addresses is None:
-        raise UnavailableError(
-            f"no hub runs with the state_dir of {config.path.name} ({config.state_dir}); start it: nvision-hub start"
-        )
-    return addresses.redis
+    return running(config).redis
 
 
 def broker_refusal(config: Config, error: Exception) -> UnavailableError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from nvision_hub.config.load import as_written
 from nvision_hub.config.suggestion import did_you_mean
+from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +31,28 @@ config_option = click.option(
     envvar=VARIABLE,
     help=f"The configuration.  [default: {DEFAULT}; env: {VARIABLE}]",
 )
-only_option = click.option("--only", metavar="ID", multiple=True, help="Only this camera; may be given more than once.")
+
+
+def complete_camera(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The ids that begin so, for a shell; none where the file cannot be read. Variables need not be set for it."""
+    path = Path(context.params.get("config_path") or os.environ.get(VARIABLE) or DEFAULT)
+    try:
+        tree, _ = as_written(path)
+    except ConfigError:
+        return []
+    cameras = tree.plain().get("cameras")
+    entries = cameras if isinstance(cameras, list) else []
+    ids = [str(entry.get("id")) for entry in entries if isinstance(entry, dict)]
+    return [camera_id for camera_id in ids if camera_id.startswith(incomplete)]
+
+
+only_option = click.option(
+    "--only",
+    metavar="ID",
+    multiple=True,
+    shell_complete=complete_camera,
+    help="Only this camera; may be given more than once.",
+)
 
 
 def chosen(config: Config, only: Iterable[str]) -> list[Camera]:

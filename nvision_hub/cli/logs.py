@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.text import Text
 
-from nvision_hub.cli.cameras_yaml import config_option
+from nvision_hub.cli.cameras_yaml import complete_camera, config_option
 from nvision_hub.cli.options import json_option
 from nvision_hub.cli.terminal import console, harmless
 from nvision_hub.config import load
@@ -43,7 +43,7 @@ Examples:
   nvision-hub logs lobby --json | jq -r 'select(.level != "info") | .message'
 """
 )
-@click.argument("camera")
+@click.argument("camera", shell_complete=complete_camera)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is logged from now on, until Ctrl-C.")
 @click.option("-n", "--lines", "count", metavar="N", type=click.IntRange(min=0), default=LINES, show_default=True,
               help="How many of the last lines to begin with.")  # fmt: skip

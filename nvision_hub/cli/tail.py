@@ -18,7 +18,7 @@ from rich.text import Text
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.cli.broker_address import broker_refusal, broker_url
-from nvision_hub.cli.cameras_yaml import chosen, config_option
+from nvision_hub.cli.cameras_yaml import chosen, complete_camera, config_option
 from nvision_hub.cli.options import json_option
 from nvision_hub.cli.terminal import console, harmless
 from nvision_hub.config import load
@@ -42,7 +42,7 @@ Examples:
   nvision-hub tail --json | jq -r '.detected_objects[].name'
 """
 )
-@click.argument("camera", required=False)
+@click.argument("camera", required=False, shell_complete=complete_camera)
 @config_option
 @json_option
 def tail(camera: str | None, config_path: Path, *, as_json: bool) -> None:

@@ -76,9 +76,9 @@ def test_no_verb_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_mistyped_verb_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["strat"]) == 2
+    assert cli.main(["chekc"]) == 2
     shown = capsys.readouterr()
-    assert "Did you mean 'start'?" in shown.err
+    assert "Did you mean 'check'?" in shown.err
     assert shown.out == ""
 
 

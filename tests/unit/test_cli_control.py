@@ -1,0 +1,91 @@
+"""What `set` is given, as values; and the API's cameras as rows of `status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import pytest
+
+from nvision_hub.cli import status
+from nvision_hub.cli.control import _FILE, parsed
+
+CAMERA: dict[str, Any] = {
+    "id": "lobby",
+    "state": "streaming",
+    "error": None,
+    "rate_in": 25.0,
+    "rate_out": 5.0,
+    "sent": 100,
+    "dropped": {"overwritten": 3, "stale": 2},
+    "last_picture_at": "2026-11-22T14:00:00.000Z",
+    "last_result_at": "2026-11-22T14:00:00.500Z",
+    "seen": ["person", "car", "person"],
+}
+AT = 1795356000.0  # 2026-11-22T14:00:00Z
+
+
+def test_values_are_of_their_kind() -> None:
+    assert parsed(["fps=0.5", "jpeg_quality=70", "max_width=1280", "confidence_threshold=0.4"]) == {
+        "fps": 0.5,
+        "jpeg_quality": 70,
+        "max_width": 1280,
+        "confidence_threshold": 0.4,
+    }
+    assert parsed(["max_width=none"]) == parsed(["max_width=NULL"]) == {"max_width": None}
+    assert parsed(["fps=file"]) == {"fps": _FILE}
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("fps=0", "fps must be a number above 0 and at most 60"),
+        ("fps=61", "fps must be a number above 0 and at most 60"),
+        ("fps=nan", "fps must be a number above 0 and at most 60"),
+        ("fps=fast", "fps must be a number above 0 and at most 60"),
+        ("fps=none", "fps must be a number above 0 and at most 60"),
+        ("fps=", "fps must be a number above 0 and at most 60"),
+        ("jpeg_quality=0", "jpeg_quality must be a whole number from 1 to 100"),
+        ("jpeg_quality=7.5", "jpeg_quality must be a whole number from 1 to 100"),
+        ("max_width=15", "max_width must be a whole number from 16 to 16384, or none"),
+        ("confidence_threshold=1.1", "confidence_threshold must be a number from 0 to 1"),
+        ("fps", "fps needs a value, such as fps=5.0"),
+        ("fsp=2", "did you mean `fps`?"),
+        ("url=rtsp://10.0.0.5/", "there are fps, jpeg_quality, max_width, confidence_threshold"),
+    ],
+)
+def test_what_cannot_be_is_said(setting: str, sentence: str) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        parsed([setting])
+    assert sentence in refused.value.message
+
+
+def test_a_setting_is_given_once() -> None:
+    with pytest.raises(click.UsageError, match="fps is given twice"):
+        parsed(["fps=1", "fps=2"])
+
+
+def test_a_camera_as_a_row() -> None:
+    row = status.row(CAMERA, AT + 1.5)
+    assert (row.camera, row.state, row.dropped, row.sent) == ("lobby", "streaming", 5, 100)
+    assert row.age_s == pytest.approx(0.5)
+    assert row.seen == "2 person, car"
+    assert row.trouble is None
+    old = status.row({**CAMERA, "seen": [], "error": "gone\x1b[2J"}, AT + 100)
+    assert old.seen == "nothing (100 s ago)"
+    assert old.trouble == "gone?[2J"
+    new = status.row({**CAMERA, "last_picture_at": None, "last_result_at": None}, AT)
+    assert (new.age_s, new.seen) == (None, "")
+
+
+def test_processes_that_are_not_well() -> None:
+    processes: list[dict[str, Any]] = [
+        {"name": "broker", "phase": "running", "error": None},
+        {"name": "webhooks", "phase": "waiting", "error": None},
+        {"name": "service", "phase": "running", "error": "no model"},
+        {"name": "camera:lobby", "phase": "waiting", "error": "its row tells it"},
+    ]
+    assert [(peer.name, peer.state, peer.trouble) for peer in status.peers(processes)] == [
+        ("webhooks", "waiting", None),
+        ("service", "running", "no model"),
+    ]
