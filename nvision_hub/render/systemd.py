@@ -88,14 +88,13 @@ def render(manuscript: Manuscript, program: Path) -> Rendered:
     file = manuscript.path.absolute()
     state = _state(manuscript)
     _check(file, program)
-    cameras = len(manuscript.config.cameras)
     asked = references(manuscript.tree)
     # What systemd sets itself is nobody's to give.
     variables = sorted(set(asked.variables) - manuscript.names_made - {"STATE_DIRECTORY"})
     credentials = [PurePosixPath(it).name for it in asked.files if str(PurePosixPath(it).parent) == CREDENTIALS]
     lines = [
         "[Unit]",
-        f"Description=nvision-hub, {cameras} camera{'' if cameras == 1 else 's'} of {_specifier_free(file)}",
+        f"Description=nvision-hub, the cameras of {_specifier_free(file)}",
         "Wants=network-online.target",
         "After=network-online.target",
         "StartLimitIntervalSec=0",
