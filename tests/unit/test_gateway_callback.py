@@ -1,0 +1,141 @@
+"""What Nvision posts, and what anybody else might: read into an event, or refused, and never a crash."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nvision_hub import events
+from nvision_hub.events import Origin, callback_event, id_time, new_id
+from workers.gateway.callback import read_result
+from workers.gateway.problems import ProblemError
+
+LOBBY = Origin(site="here", camera="lobby", labels={"floor": "1"}, service="object-detection")
+NOW = 1_800_000_000.25
+PERSON = {
+    "name": "person",
+    "parent": "human",
+    "confidence": 0.91,
+    "bounding_box": {"left": 10, "top": 20, "right": 110, "bottom": 220},
+    "cropped_image": "",
+}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"service_id": "s", "detected_objects": [PERSON], **fields}).encode()
+
+
+def test_a_result_of_our_own_picture_tells_when_it_was_captured() -> None:
+    frame_id = new_id(NOW - 1.125)
+    event = callback_event(read_result(body(source_id="lobby", frame_id=frame_id)), LOBBY, received_at=NOW)
+    assert event["detected_objects"] == [PERSON]
+    assert event["hub"] == {
+        "id": frame_id,
+        "site": "here",
+        "camera": "lobby",
+        "labels": {"floor": "1"},
+        "service": "object-detection",
+        "via": "callback",
+        "captured_at": "2027-01-15T07:59:59.125Z",
+        "sent_at": None,
+        "received_at": "2027-01-15T08:00:00.250Z",
+        "width": None,
+        "height": None,
+        "jpeg_bytes": None,
+        "sequence": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "frame_id", ["", "7", "0199", None, "00000000-0000-4000-8000-000000000000", "x" * 10_000, new_id(NOW).upper()]
+)
+def test_a_result_of_somebody_elses_picture_gets_an_id_of_ours(frame_id: str | None) -> None:
+    event = callback_event(read_result(body(frame_id=frame_id)), LOBBY, received_at=NOW)
+    made = id_time(event["hub"]["id"])
+    assert made == pytest.approx(NOW, abs=0.002)
+    assert event["hub"]["captured_at"] is None
+    assert event["frame_id"] == (frame_id or "")
+    assert (event["source_id"], event["service_id"]) == ("", "s")
+
+
+def test_a_capture_in_the_future_is_none() -> None:
+    event = callback_event({"detected_objects": [], "frame_id": new_id(NOW + 3600)}, LOBBY, received_at=NOW)
+    assert event["hub"]["captured_at"] is None
+    far = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    assert callback_event({"frame_id": far}, LOBBY, received_at=NOW)["hub"]["captured_at"] is None
+
+
+def test_the_part_that_is_ours_cannot_be_posted() -> None:
+    event = callback_event(read_result(body(hub={"id": "forged", "site": "elsewhere"})), LOBBY, received_at=NOW)
+    assert event["hub"]["site"] == "here"
+
+
+def test_faces_and_what_is_left_out() -> None:
+    faces = Origin(site="here", camera="gate", labels={}, service="face-detection")
+    event = callback_event(read_result(b'{"detected_objects": null, "detected_faces": []}'), faces, received_at=NOW)
+    assert (event["detected_objects"], event["detected_faces"]) == ([], [])
+    assert "detected_faces" not in callback_event(read_result(body()), LOBBY, received_at=NOW)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no JSON",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"detected_objects": null}',
+        b'{"detected_objects": {}}',
+        b'{"detected_objects": [5]}',
+        b'{"detected_objects": [{"name": "x"}]}',
+        b'{"detected_objects": [], "source_id": 5}',
+        b'{"detected_objects": [], "frame_id": ["x"]}',
+        b'{"detected_objects": [], "x": NaN}',
+        b'{"detected_objects": [], "x": -Infinity}',
+        b'{"detected_objects": [], "x": 1e999}',
+        b'{"detected_objects": [], "x": "\\ud800"}',
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b'{"detected_objects": ' + b"[" * 200_000,
+        b'{"detected_objects": [], "x": ' + b"9" * 10_000 + b"}",
+        body(detected_objects=[{**PERSON, "confidence": "high"}]),
+        body(detected_objects=[{**PERSON, "confidence": True}]),
+        body(detected_objects=[{**PERSON, "confidence": 10**400}]),
+        body(detected_objects=[{**PERSON, "bounding_box": {"left": 1}}]),
+        body(detected_objects=[{**PERSON, "bounding_box": None}]),
+        body(detected_faces=[{**PERSON, "name": None}]),
+    ],
+)  # fmt: skip
+def test_what_is_no_result_is_refused(data: bytes) -> None:
+    with pytest.raises(ProblemError) as refused:
+        read_result(data)
+    assert refused.value.status == 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"detected_objects": JSON | st.lists(st.just(PERSON), max_size=3)},
+        optional={"source_id": JSON, "frame_id": JSON, "service_id": JSON, "hub": JSON, "detected_faces": JSON},
+    )
+    | JSON
+)
+def test_whatever_is_posted_is_refused_or_becomes_json_that_anybody_reads(posted: Any) -> None:
+    try:
+        result = read_result(json.dumps(posted).encode())
+    except ProblemError:
+        return
+    event = json.loads(events.encode(callback_event(result, LOBBY, received_at=NOW)), parse_constant=pytest.fail)
+    assert isinstance(event["detected_objects"], list)
+    assert event["hub"]["camera"] == "lobby"
