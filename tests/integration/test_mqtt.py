@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nvision_hub.errors import EXIT_UNAVAILABLE
 from nvision_hub.status import CameraState
-from tests.support import asyncapi, files
+from tests.support import asyncapi, command, files, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,3 +211,45 @@ def test_a_result_that_the_broker_never_takes_holds_up_no_other(
         client.xadd("nvision:results", {"camera": "street", "event": json.dumps({"hub": {"id": "last"}})})
     subscriber.wait_until(lambda: "last" in subscriber.ids(RESULTS))
     assert subscriber.ids(RESULTS) == ["first", "last"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate that nobody has signed but itself, and its key, in one file."""
+    key, own, both = tmp_path / "key.pem", tmp_path / "own.pem", tmp_path / "both.pem"
+    words: list[str | Path] = [needs.program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    words += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*words, "-keyout", key, "-out", own], check=True, capture_output=True)
+    both.write_text(own.read_text() + key.read_text())
+    return both
+
+
+def test_tls_to_a_broker_that_is_trusted_and_to_one_that_is_not(
+    certificate: Path,
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_hub: Callable[..., Hub],
+) -> None:
+    broker = mosquitto(certificate=certificate)
+    subscriber = subscribe(broker)
+    hub = start_hub([NOBODY], None, mqtt={"url": broker.url})
+    hub.wait_until(lambda: "certificate" in (bridge(hub)["error"] or "").lower())
+    assert subscriber.received == []
+    hub.stop()
+    start_hub([NOBODY], None, mqtt={"url": broker.url}, env={"SSL_CERT_FILE": str(certificate)})
+    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "aiomqtt.py").write_text("raise ImportError('as where it is not installed')\n")
+    (tmp_path / "cameras.yaml").write_text(
+        "cameras: [{id: a, url: 'rtsp://127.0.0.1:9/'}]\n"
+        "nvision: {url: 'ws://127.0.0.1:9/api', streaming_key: k}\n"
+        "mqtt: {url: 'mqtt://127.0.0.1:9'}\n"
+    )
+    done = command.run("start", cwd=tmp_path, env={"PYTHONPATH": str(hidden)})
+    assert done.returncode == EXIT_UNAVAILABLE
+    assert "pip install 'nvision-hub[mqtt]'" in done.stderr
+    assert "Traceback" not in done.stderr
