@@ -91,7 +91,7 @@ class Dispatcher:
         return next(row for row in rows if webhook_id in {None, row["id"]})
 
     def wait_for_row(
-        self, condition: Callable[[dict[str, Any]], bool], webhook_id: str | None = None
+        self, condition: Callable[[dict[str, Any]], bool], webhook_id: str | None = None, *, within_s: float = SOON_S
     ) -> dict[str, Any]:
         """Wait for a report in which a webhook's row meets the condition."""
 
@@ -99,7 +99,7 @@ class Dispatcher:
             self.last = status
             return condition(self.row(webhook_id))
 
-        self.wait_for(met)
+        self.wait_for(met, within_s)
         return self.row(webhook_id)
 
     def counted(self, metric: str, **labels: str) -> float:

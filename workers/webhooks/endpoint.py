@@ -78,6 +78,7 @@ class Endpoint:
         self._backoff = Backoff(first_s=0.2, cap_s=2.0, healthy_s=5.0)
         self._recalled = False
         self._looked = float("-inf")
+        self._arriving: asyncio.Task[None] | None = None  # waits for the stream to have something new
         self._draining = False
         self._in_flight = 0
         self.ready = False  # whether its group is there, so that nothing is missed any more
@@ -136,6 +137,7 @@ class Endpoint:
         self.ready = True
 
     async def _turn(self, tasks: asyncio.TaskGroup) -> None:
+        changed = self._changed
         now = time.monotonic()
         if now - self._looked >= LOOKED_EVERY_S:
             await self._look(tasks)
@@ -147,21 +149,33 @@ class Endpoint:
         allowed = room(
             state, in_hand=self._intake.in_hand, in_hand_max=in_hand_max, due_in_hand=self._intake.due_in_hand
         )
-        if self._draining:
-            await self._change(LOOKED_EVERY_S)
-            return
-        until_due_s = self._intake.next_due - time.time()
         due: tuple[Item, ...] = ()
-        if allowed.due and until_due_s <= 0:
+        if not self._draining and allowed.due and self._intake.next_due <= time.time():
             due = await self._intake.due(allowed.due)
             self._accept(Taken(items=due))
-        if allowed.new <= len(due):
-            await self._change(LOOKED_EVERY_S)
-            return
-        new = await self._intake.new(allowed.new - len(due))
-        self._accept(new)
-        if not due and not (new.items or new.unwanted or new.unreadable):
-            await self._intake.arrival(min(LOOKED_EVERY_S, max(0.0, self._intake.next_due - time.time())))
+        wanted = 0 if self._draining else allowed.new - len(due)
+        if wanted > 0 and self._arriving is None:
+            new = await self._intake.new(wanted)
+            self._accept(new)
+            if new.read:
+                return
+            self._arriving = asyncio.create_task(self._intake.arrival(LOOKED_EVERY_S))
+        if not due:
+            await self._rest(changed, LOOKED_EVERY_S if not allowed.due else self._intake.next_due - time.time())
+
+    async def _rest(self, changed: asyncio.Event, within_s: float) -> None:
+        """Wait for anything that may call for another turn: a new result, a change of our own, the next that is due."""
+        waiting = asyncio.create_task(changed.wait())
+        try:
+            within_s = min(LOOKED_EVERY_S, max(0.0, within_s))
+            await asyncio.wait(
+                {waiting, *filter(None, [self._arriving])}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiting.cancel()
+        if self._arriving is not None and self._arriving.done():
+            arrived, self._arriving = self._arriving, None
+            arrived.result()
             await asyncio.sleep(GATHERED_S)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
@@ -250,6 +264,7 @@ class Endpoint:
             due = time.time() + delay
             self._finish(item, lambda pipe: delivery_queue.put(pipe, self._keys, tried, due=due), finished=False)
             self._intake.will_wait(due)
+            self._note_change()
 
     def _disable(self, item: Item, reason: str) -> None:
         """Nothing is sent any more; the delivery that was refused is the first one when somebody enables it again."""
@@ -313,6 +328,10 @@ class Endpoint:
             )
             log.warning("webhook %s: %s", self._webhook.id, self.error)
         self._looked = float("-inf")
+        if self._arriving is not None:
+            self._arriving.add_done_callback(_ignored)
+            self._arriving.cancel()
+            self._arriving = None
 
     # Waiting
 
@@ -325,3 +344,9 @@ class Endpoint:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await changed.wait()
+
+
+def _ignored(task: asyncio.Task[None]) -> None:
+    """Of a task that nobody waits for any more: its error is seen, and of no interest."""
+    if not task.cancelled():
+        task.exception()

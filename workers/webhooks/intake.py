@@ -43,6 +43,11 @@ class Taken:
     unreadable: tuple[bytes, ...] = ()  # entries that are no events
     missed: int = 0  # results trimmed from the stream before they were read or acknowledged
 
+    @property
+    def read(self) -> int:
+        """How many entries or deliveries it was."""
+        return len(self.items) + len(self.unwanted) + len(self.unreadable)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
