@@ -12,7 +12,7 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fleet, publish, rates, scrape, soak, start
+from tests.bench import cpu, fleet, overhead, publish, rates, scrape, soak, start
 
 BENCHMARKS: Final = {
     "start": start.run,
@@ -20,6 +20,7 @@ BENCHMARKS: Final = {
     "cpu": cpu.run,
     "fleet": fleet.run,
     "publish": publish.run,
+    "overhead": overhead.run,
     "scrape": scrape.run,
 }
 

@@ -50,7 +50,7 @@ GAUGES: Final = ("frames_in_flight", "results_waiting", "spool_events", "worker_
 HISTOGRAMS: Final = ("frame_age_seconds", "round_trip_seconds", "publish_seconds")
 
 
-class _Camera:
+class SyntheticCamera:
     """One that counts on, a second at a time."""
 
     def __init__(self, name: str, rng: random.Random) -> None:
@@ -89,7 +89,7 @@ def run(*, quick: bool) -> Report:
     """Reports each second, scrapes in between, and then reports alone."""
     seconds, scrapes = (5, 5) if quick else (20, 20)
     rng = random.Random(1)  # noqa: S311 - sizes, no secrets
-    cameras = [_Camera(f"camera-{number:03}", rng) for number in range(CAMERAS)]
+    cameras = [SyntheticCamera(f"camera-{number:03}", rng) for number in range(CAMERAS)]
     with tempfile.TemporaryDirectory(prefix="nvision-bench-") as folder:
         broker = KeptValkey(folder=Path(folder))
         broker.start()
@@ -110,7 +110,7 @@ def run(*, quick: bool) -> Report:
             broker.close()
 
 
-def _measured(gateway: Overseen, cameras: list[_Camera], seconds: int, scrapes: int) -> Report:
+def _measured(gateway: Overseen, cameras: list[SyntheticCamera], seconds: int, scrapes: int) -> Report:
     for number, camera in enumerate(cameras):
         told = {**facts(camera.name), "index": number}
         gateway.account(f"camera:{camera.name}", pid=CAMERA_PID, started_at=time.monotonic(), facts=told)
@@ -144,7 +144,7 @@ def _measured(gateway: Overseen, cameras: list[_Camera], seconds: int, scrapes: 
     return report
 
 
-def _feed(gateway: Overseen, cameras: list[_Camera], seconds: int) -> float:
+def _feed(gateway: Overseen, cameras: list[SyntheticCamera], seconds: int) -> float:
     """Every camera's report, spread over each second as they are in life; their mean size."""
     sizes = []
     began = time.monotonic()
