@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import struct
+import termios
 import threading
 import time
 from dataclasses import dataclass, field
@@ -71,6 +74,7 @@ class Overseen:
 
     settings: gateway.GatewaySettings
     answer: Callable[[Command], str | None] = lambda _ask: None
+    deaf: bool = False  # nothing is answered
     asks: list[Command] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
     child: Child = field(init=False)
@@ -106,7 +110,7 @@ class Overseen:
                     self.statuses.append(news.status)
                 self.asks.extend(news.asks)
                 self._news.notify_all()
-            for ask in news.asks:
+            for ask in () if self.deaf else news.asks:
                 error = self.answer(ask)
                 self.child.ask(Command(verb=REPLY, arguments={"id": ask.arguments["id"], "error": error}))
 
@@ -118,18 +122,28 @@ class Overseen:
     def account(self, name: str, **fields: Any) -> None:
         """Tell how a member stands."""
         assert self.child.tell(Account(**{"name": name, "phase": "running", **fields}).encode())
+        self._taken_in()
 
     def report(self, name: str, status: Status) -> None:
         """Hand on a member's report."""
         self.report_bytes(name, status.encode())
+        self._taken_in()
 
     def report_bytes(self, name: str, record: bytes) -> None:
-        """The same, of one that is encoded."""
+        """The same, of one that is encoded, without waiting."""
         assert self.child.tell(report_record(name, record))
 
     def gone(self, name: str) -> None:
         """A member exists no more."""
         assert self.child.ask(Command(verb=GONE, arguments={"name": name}))
+        self._taken_in()
+
+    def _taken_in(self) -> None:
+        """Wait until the gateway has read all that it was told; whatever it is asked next, it knows that by then."""
+        deadline = time.monotonic() + _START_S
+        while struct.unpack("i", fcntl.ioctl(self.child.pipe, termios.TIOCOUTQ, b"\0" * 4))[0]:
+            assert time.monotonic() < deadline, "it does not read"
+            time.sleep(0.001)
 
     def camera(self, camera: str, meter: Meter | None = None, **more: Any) -> None:
         """A camera that streams."""

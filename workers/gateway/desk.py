@@ -78,14 +78,14 @@ class Desk:
 
     def metrics(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        return self._exposition.text()
+        return self._exposition.text(broker_up=self.broker.up)
 
     async def ask(self, verb: str, /, *, refused_with: int = 409, **arguments: Any) -> None:
         """Have the supervisor do something. Raises `ProblemError`."""
         try:
             await self.asks.ask(verb, **arguments)
         except RefusedError as error:
-            raise ProblemError(refused_with, str(error)) from error
+            raise ProblemError(refused_with, _sentence(str(error))) from error
         except UnansweredError as error:
             raise ProblemError(503, str(error)) from error
 
@@ -95,3 +95,8 @@ class Desk:
             async with asyncio.timeout(SEEN_WITHIN_S):
                 while not condition():
                     await self._news.wait()
+
+
+def _sentence(text: str) -> str:
+    """The supervisor's words as those of a problem document: it puts them after others'."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -108,7 +108,7 @@ class Snapshots:
                         if picture.whole:  # not one that is meant for a viewer's small tile
                             return picture
         except RefusedError as error:
-            raise ProblemError(409, f"{error}.") from error
+            raise ProblemError(409, f"Camera {camera} cannot be watched: {error}.") from error
         except TimeoutError as error:
             raise ProblemError(404, f"Camera {camera} has sent no picture yet.") from error
         finally:
