@@ -58,6 +58,7 @@ class Uplink:
     handed: Callable[[Sent, bytes], None] = lambda _sent, _jpeg: None  # told of each picture that goes to a connection
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
+    connected: bool = False
     error: str | None = None  # why there is no connection, as a sentence; None while there is
     paused: bool = False  # nothing is sent; the connection and the answers under way stay
     refused: bool = False  # the service will not have us until somebody mends it
@@ -108,7 +109,7 @@ class Uplink:
     async def _session(self, backoff: Backoff) -> None:
         """One connection, from handshake to its end, which is always an error."""
         connection = await dial(self.service, self.limits)
-        self.error, self.refused, self._answers = None, False, 0
+        self.connected, self.error, self.refused, self._answers = True, None, False, 0
         self._weigh()
         tasks = [
             asyncio.create_task(self._send_all(connection)),
@@ -120,6 +121,7 @@ class Uplink:
             for task in sorted(done, key=tasks.index, reverse=True):
                 task.result()
         finally:
+            self.connected = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -44,6 +44,7 @@ _REASON: Final = ("reason",)
 TOLD: Final[dict[str, _Told]] = {
     "packets_received_total": _Told("counter", "Packets of video that came from the camera."),
     "frames_decoded_total": _Told("counter", "Pictures decoded; a picture that is not needed is not."),
+    "uplink_up": _Told("gauge", "1 while there is a connection to the service."),
     "frames_sent_total": _Told("counter", "Pictures handed to a connection to the service; each may be charged for."),
     "frames_answered_total": _Told("counter", "Pictures sent to which an answer came."),
     "frames_unanswered_total": _Told("counter", "Pictures sent to which no answer came.", _REASON),
@@ -71,6 +72,7 @@ TOLD: Final[dict[str, _Told]] = {
     "webhook_pending": _Told("gauge", "Webhook deliveries that wait.", ("webhook",), of="hub"),
     "webhook_delivery_seconds": _Told("histogram", "From a webhook's request to its answer.", of="hub"),
     "webhook_dead_total": _Told("counter", "Webhook deliveries given up.", ("webhook",), of="hub"),
+    "webhook_missed_total": _Told("counter", "Results that left Redis before their delivery.", ("webhook",), of="hub"),
     "mqtt_published_total": _Told("counter", "Results passed on to MQTT, or not.", ("outcome",), of="hub"),
     "mqtt_pending": _Told("gauge", "Results that wait for MQTT.", of="hub"),
     "config_reloads_total": _Told("counter", "Times a changed cameras.yaml was read.", ("outcome",), of="hub"),
@@ -78,17 +80,30 @@ TOLD: Final[dict[str, _Told]] = {
 
 _OWN: Final[dict[str, _Told]] = {
     "build_info": _Told("gauge", "Always 1; its label is the version."),
+    "broker_up": _Told("gauge", "1 while Redis answers."),
     "camera_up": _Told("gauge", "1 while the camera streams."),
     "camera_state": _Told("gauge", "1 for the state that the camera is in."),
     "worker_restarts_total": _Told("counter", "Times the worker's process was started again."),
 }
 _STATES: Final = tuple(str(state) for state in CameraState)
-# A rate over a counter that appears with its first count misses that count, so these begin at zero.
+# A rate over a counter that appears with its first count misses that count, so these begin at zero: all without a
+# reason, and the reasons that are known beforehand.
+_KNOWN: Final = {
+    "frames_dropped_total": ("broken", "late", "overwritten", "paused", "stopped", "torn", "uplink"),
+    "frames_unanswered_total": ("callback", "stopped", "timeout", "uplink"),
+    "results_lost_total": (
+        *("disk_full", "duplicate", "late", "redis_away", "spool_corrupt", "spool_full", "spool_old"),
+        *("stopped", "too_large", "unknown_frame", "unreadable"),
+    ),
+    "camera_reconnects_total": ("auth_failed", "not_found", "stalled", "unreachable", "unsupported"),
+    "uplink_reconnects_total": ("key_refused", "lost", "network", "refused", "timeout", "tls", "try_later"),
+}
+_RESTARTS_KNOWN: Final = ("asked", "changed", "exit_1", "sigkill", "stuck")
 _FROM_ZERO: Final[Series] = {
     (name, ()): 0.0
     for name, told in TOLD.items()
     if told.kind == "counter" and told.of == "camera" and told.labels in {(), _VIA}
-}
+} | {(name, (("reason", reason),)): 0.0 for name, reasons in _KNOWN.items() for reason in reasons}
 
 
 class Exposition:
@@ -102,13 +117,18 @@ class Exposition:
         self._names: dict[str, dict[tuple[str, Labels], str]] = {}
         self._buckets: dict[str, dict[str, list[str]]] = {}
 
-    def text(self) -> bytes:
-        """Every metric of every member; one of which nobody has told anything has no samples."""
+    def text(self, *, broker_up: bool | None = None) -> bytes:
+        """Every metric of every member; one of which nobody has told anything has no samples.
+
+        `broker_up` is whether Redis answers, None where nobody has asked it.
+        """
         lines: dict[str, list[str]] = {
             name: [f"# HELP {PREFIX}{name} {told.help}", f"# TYPE {PREFIX}{name} {told.kind}"]
             for name, told in (_OWN | TOLD).items()
         }
         lines["build_info"].append(f"{self._build} 1")
+        if broker_up is not None:
+            lines["broker_up"].append(f"{_name('broker_up', site=self._site)} {int(broker_up)}")
         members = list(self._fleet.members.values())
         for gone in self._names.keys() - self._fleet.members.keys():
             del self._names[gone]
@@ -131,7 +151,7 @@ class Exposition:
                         own = {"state": state} if name == "camera_state" else {}
                         names[key] = _name(name, site=self._site, camera=camera, **own)
                     lines[name].append(f"{names[key]} {int(member.state == state)}")
-        for reason, count in member.account.restarts.items():
+        for reason, count in (dict.fromkeys(_RESTARTS_KNOWN, 0) | dict(member.account.restarts)).items():
             worker = {"site": self._site, "camera": camera or "", "worker": member.name, "reason": reason}
             lines["worker_restarts_total"].append(f"{_name('worker_restarts_total', **worker)} {count}")
 

@@ -35,6 +35,13 @@ class Figures:
     retrying: int = 0  # deliveries that wait for another try, or for their replay
     _latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 
+    def __post_init__(self) -> None:
+        # A rate over a counter that appears with its first count misses that count.
+        for outcome in Outcome:
+            self.meter.count("webhook_deliveries_total", 0, webhook=self.webhook.id, outcome=outcome)
+        for name in ("webhook_dead_total", "webhook_missed_total"):
+            self.meter.count(name, 0, webhook=self.webhook.id)
+
     def tried(self, result: Try) -> None:
         """Count one try."""
         self.meter.count("webhook_deliveries_total", webhook=self.webhook.id, outcome=result.outcome)
