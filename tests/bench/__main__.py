@@ -1,6 +1,7 @@
 """Runs benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. Exit code 1 where a goal is missed.
 
-`python -m tests.bench soak ...` is no benchmark, and has options of its own: a hub among random faults.
+`python -m tests.bench soak ...` and `fanout ...` are no benchmarks, and have options of their own: a hub among random
+faults, and one whose broker, dispatcher and endpoint are killed again and again.
 
 Goals are ratios wherever they can be: other work on the machine then falls on both sides.
 """
@@ -12,7 +13,7 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fleet, overhead, publish, rates, scrape, soak, start
+from tests.bench import cpu, fanout, fleet, overhead, publish, rates, scrape, soak, start, webhooks
 
 BENCHMARKS: Final = {
     "start": start.run,
@@ -22,12 +23,14 @@ BENCHMARKS: Final = {
     "publish": publish.run,
     "overhead": overhead.run,
     "scrape": scrape.run,
+    "webhooks": webhooks.run,
 }
+TRIALS: Final = {"soak": soak.main, "fanout": fanout.main}
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["soak"]:
-        return soak.main(sys.argv[2:])
+    if sys.argv[1:2] and (trial := TRIALS.get(sys.argv[1])):
+        return trial(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of nvision-hub.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where left out")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
