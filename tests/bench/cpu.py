@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench.bench import Bench, bench, cpu_percent, wait
 from tests.bench.report import Goal, Report, median
@@ -25,6 +25,8 @@ class Case:
     width: int | None
     at_most: float
     decode_at_most: float | None = None  # of decoding alone, where it is compared
+    settings: dict[str, Any] = field(default_factory=dict)  # further ones of the hub's camera
+    settle_s: float = SETTLE_S
 
 
 CASES: Final = (
@@ -32,6 +34,19 @@ CASES: Final = (
     Case(what="1080p25 H.264, 5/s, 640 px", mount="/h264", fps=5, width=640, at_most=0.70),
     Case(what="1080p25 H.264, 1/s (GOP 2 s)", mount="/h264", fps=1, width=None, at_most=0.48),
     Case(what="1080p25 H.264, 0.5/s (GOP 2 s)", mount="/h264", fps=0.5, width=None, at_most=0.15),
+    Case(
+        what="1080p25 H.264, 5/s when something moves, and nothing does",
+        mount="/still",
+        fps=5,
+        width=None,
+        at_most=0.13,
+        # The clip's number changes in every picture, which is no movement.
+        settings={
+            "when": "motion",
+            "motion": {"calm_after": 2, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]},
+        },
+        settle_s=9.0,
+    ),
     Case(what="720p25 MJPEG, 5/s, as it is", mount="/mjpeg", fps=5, width=None, at_most=0.15),
 )
 
@@ -51,7 +66,7 @@ def run(*, quick: bool) -> Report:
         ],
     )
     with bench() as own:
-        camera = own.cameras({"/h264": clips.H264_1080P, "/mjpeg": clips.MJPEG_720P})
+        camera = own.cameras({"/h264": clips.H264_1080P, "/still": clips.STILL_1080P, "/mjpeg": clips.MJPEG_720P})
         recorder = own.recorder()
         for case in CASES:
             address = camera.url(case.mount)
@@ -82,10 +97,10 @@ def run(*, quick: bool) -> Report:
 
 
 def _ours(own: Bench, case: Case, address: str, recorder: Recorder, seconds: float) -> float:
-    cameras = [{"id": "ours", "url": address, "fps": case.fps, "max_width": case.width}]
+    cameras = [{"id": "ours", "url": address, "fps": case.fps, "max_width": case.width, **case.settings}]
     with own.hub(cameras, recorder) as hub:
         hub.wait_for_results("ours", 2)
-        wait(SETTLE_S)
+        wait(case.settle_s)
         pid = hub.camera("ours").pid
         assert pid is not None
         return cpu_percent(pid, seconds)

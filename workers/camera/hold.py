@@ -17,28 +17,31 @@ class Hold:
     def __init__(self) -> None:
         self._packets: deque[tuple[float, Packet]] = deque()
         self._bytes = 0
+        self._keyframes = 0
 
-    def __len__(self) -> int:
-        return len(self._packets)
+    def __bool__(self) -> bool:
+        return bool(self._packets)
 
-    def add(self, packet: Packet, at: float) -> bool:
-        """Keep one more; False where there is no room for it, or no keyframe to begin with, and all is let go of.
+    @property
+    def full(self) -> bool:
+        """Whether a single group of pictures is more than there is room for."""
+        return self._bytes > HELD_MAX_BYTES
 
-        To make room, the oldest groups of pictures go first.
-        """
+    def add(self, packet: Packet, at: float) -> None:
+        """Keep one more, unless it does not last or builds on what is not here. The oldest groups make room for it."""
         if not packet.lasting or not (packet.keyframe or self._packets):
-            return False
+            return
         self._packets.append((at, packet))
         self._bytes += packet.size_bytes
-        while self._bytes > HELD_MAX_BYTES:
-            self._forget_oldest()
-        return bool(self._packets)
+        self._keyframes += packet.keyframe
+        while self.full and self._keyframes > 1:
+            self._forget_group()
 
     def trim(self, reach: float) -> None:
         """Let go of the groups of pictures that end before `reach`."""
         later = [at for at, packet in self._packets if packet.keyframe and at <= reach]
         while later and self._packets[0][0] < later[-1]:
-            self._forget()
+            self._forget_group()
 
     def since_keyframe(self) -> list[Packet]:
         """All since the last keyframe, which is the first of them."""
@@ -53,14 +56,13 @@ class Hold:
         """All; nothing is held any more."""
         packets = [packet for _, packet in self._packets]
         self._packets.clear()
-        self._bytes = 0
+        self._bytes = self._keyframes = 0
         return packets
 
-    def _forget(self) -> None:
-        _, packet = self._packets.popleft()
-        self._bytes -= packet.size_bytes
-
-    def _forget_oldest(self) -> None:
-        self._forget()
-        while self._packets and not self._packets[0][1].keyframe:
-            self._forget()
+    def _forget_group(self) -> None:
+        while True:
+            _, packet = self._packets.popleft()
+            self._bytes -= packet.size_bytes
+            self._keyframes -= packet.keyframe
+            if not self._packets or self._packets[0][1].keyframe:
+                return

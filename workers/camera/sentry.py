@@ -3,9 +3,11 @@
 While nothing moves, only keyframes are looked at, each on its own, and everything since is held, compressed. When a
 look shows movement, what is held is decoded after all, so that the time before the alarm is sent, too.
 
-Where keyframes are too rare for that, or pictures are owed more often than they come, leaving packets undecoded would
-miss something: every packet is then decoded as it comes, and looked at some times a second. That is most of the cost
-of sending everything; a keyframe interval of a few seconds at most mends it.
+Where keyframes are too rare for that, too much comes between two of them, or pictures are owed more often, leaving
+packets undecoded would miss something: what is held is then decoded, and the rest of the group of pictures as it comes,
+and looked at some times a second. For a camera that is most of the cost of sending everything; a keyframe interval of a
+few seconds at most mends it. Packets of unusual size are a reason to look so, too: somebody may come and go between two
+keyframes.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.camera.hold import Hold
 from workers.camera.motion import MotionGate
+from workers.camera.packet_sizes import PacketSizes
 from workers.camera.planner import Planner
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Sentry:
         self._idle_period_s = 1 / motion.idle_fps
         self._idle = Planner(motion.idle_fps)
         self._hold = Hold()
+        self._sizes = PacketSizes()
         self._following = False  # every packet since the last keyframe was decoded
         self._moved: float | None = None  # when something last moved, or the stream began
         self._looked = float("-inf")
@@ -63,9 +67,11 @@ class Sentry:
             return self._consider_keyframe(packet, at, gop_s)
         if self._following:
             return Watch.FOLLOW
-        if not self._hold.add(packet, at):
+        self._hold.add(packet, at)
+        if not self._hold:
             return Watch.DROP
-        if at - self._looked > RARE_S or self._keyframes_too_rare(gop_s):
+        unusual = self._sizes.unusual(packet.size_bytes)
+        if unusual or self._hold.full or at - self._looked > RARE_S or self._keyframes_too_rare(gop_s):
             self._following = True
             return Watch.FOLLOW
         return Watch.HOLD
