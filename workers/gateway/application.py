@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from workers.gateway import api, page, problems
 from workers.gateway.access import LIVE, Guard
 from workers.gateway.problems import Problem, documented
+from workers.gateway.webhook_routes import webhook_routes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ def application(desk: Desk, live: Live, access: Access, files: Mapping[str, File
         api.health_routes(desk),
         api.fleet_routes(desk),
         api.control_routes(desk),
+        webhook_routes(desk),
         api.callback_routes(desk),
     ):
         app.include_router(router)

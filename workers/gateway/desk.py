@@ -34,6 +34,8 @@ class Desk:
 
     site: str
     version: str
+    redis_url: str
+    prefix: str  # of all names in Redis
     fleet: Fleet
     asks: Asks
     broker: Broker
@@ -74,7 +76,11 @@ class Desk:
 
     def view(self) -> View:
         """What viewers see now."""
-        return View(hub=self.hub(), cameras={camera["id"]: camera for camera in shown.cameras(self.fleet)}, webhooks=[])
+        return View(
+            hub=self.hub(),
+            cameras={camera["id"]: camera for camera in shown.cameras(self.fleet)},
+            webhooks=shown.webhooks(self.fleet),
+        )
 
     def metrics(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from workers.gateway.access import Access
     from workers.gateway.feed import Feed
-    from workers.gateway.shown import Camera, Hub
+    from workers.gateway.shown import Camera, Hub, Webhook
     from workers.gateway.watching import Watching
 
 EVERY_S: Final = 1.0
@@ -54,7 +54,7 @@ class View:
 
     hub: Hub
     cameras: Mapping[str, Camera]
-    webhooks: list[Json]
+    webhooks: list[Webhook]
 
 
 def changes(before: View | None, now: View) -> Iterator[Json]:

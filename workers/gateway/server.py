@@ -60,6 +60,8 @@ async def serve(settings: GatewaySettings, link: Link) -> None:
     desk = Desk(
         site=settings.site,
         version=__version__,
+        redis_url=settings.stream.url,
+        prefix=settings.stream.prefix,
         fleet=fleet,
         asks=asks,
         broker=broker,

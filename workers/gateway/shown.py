@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict  # pydantic takes the standard library's from Python 3.12 on only
 
 from nvision_hub.wire import timestamp
-from workers.gateway.fleet import GATEWAY, HUB, SERVICE
+from workers.gateway.fleet import GATEWAY, HUB, SERVICE, WEBHOOKS
 from workers.gateway.track import EVERY_S
 
 if TYPE_CHECKING:
@@ -142,6 +142,29 @@ class Hub(TypedDict):
     processes: list[Process]
 
 
+class Webhook(TypedDict):
+    """One webhook: deliveries `pending` and `retrying` wait, `dead` were given up on. Counts are since it first ran."""
+
+    id: str
+    url: str
+    state: str
+    pending: int
+    retrying: int
+    dead: int
+    delivered: int
+    failed: int
+    last_error: str | None
+    last_delivery_at: str | None
+    p50_s: float | None
+    p99_s: float | None
+
+
+class Webhooks(TypedDict):
+    """All of them, in the order of their file."""
+
+    webhooks: list[Webhook]
+
+
 def instant(at: float | None) -> str | None:
     """Seconds since the epoch, as the API writes them."""
     return None if at is None else timestamp(datetime.fromtimestamp(at, UTC))
@@ -247,6 +270,36 @@ def hub(fleet: Fleet, *, site: str, version: str, broker_up: bool, now: float, w
         config_reloads=facts.get("config_reloads", {}),
         reload_error=facts.get("reload_error"),
         processes=[_process(member) for member in fleet.processes()],
+    )
+
+
+def webhooks(fleet: Fleet) -> list[Webhook]:
+    """All of them, as their dispatcher has reported last; one that has not run yet has counted nothing."""
+    dispatcher = fleet.members.get(WEBHOOKS)
+    if dispatcher is None:
+        return []
+    rows = dispatcher.last.row.get("webhooks", ()) if dispatcher.last is not None else ()
+    known: dict[str, Webhook] = {row["id"]: row for row in rows}
+    return [
+        known.get(webhook["id"]) or _unheard_of(webhook["id"], webhook["url"])
+        for webhook in dispatcher.account.facts.get("webhooks", ())
+    ]
+
+
+def _unheard_of(webhook_id: str, url: str) -> Webhook:
+    return Webhook(
+        id=webhook_id,
+        url=url,
+        state="active",
+        pending=0,
+        retrying=0,
+        dead=0,
+        delivered=0,
+        failed=0,
+        last_error=None,
+        last_delivery_at=None,
+        p50_s=None,
+        p99_s=None,
     )
 
 
