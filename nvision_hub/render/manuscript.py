@@ -11,6 +11,7 @@ import base64
 import os
 import re
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.config.load import as_written, configuration
@@ -125,7 +126,7 @@ class _Literals:
             of = node.text if isinstance(node, Scalar) and node.text else parts[1]
             parts = [parts[0].removesuffix("s"), of, *parts[2:]]
         name = re.sub("[^A-Z0-9]+", "_", "_".join(parts).upper())
-        free = next(it for it in (name, *(f"{name}_{n}" for n in range(2, 10**6))) if it not in self._taken)
+        free = next(it for it in chain([name], (f"{name}_{n}" for n in count(2))) if it not in self._taken)
         self._taken.add(free)
         return free
 

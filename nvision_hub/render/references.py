@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ def file_keys(files: tuple[str, ...]) -> dict[str, str]:
     names: dict[str, str] = {}
     for file in files:
         name = _NO_KEY.sub("-", PurePosixPath(file).name).strip("-.") or "file"
-        free = next(it for it in (name, *(f"{name}-{n}" for n in range(2, 10**6))) if it not in names.values())
+        free = next(it for it in chain([name], (f"{name}-{n}" for n in count(2))) if it not in names.values())
         names[file] = free
     return names
 
