@@ -180,3 +180,10 @@ def test_keyframes_that_are_rare_are_not_waited_for(tmp_path: Path) -> None:
     """Every packet is then decoded: what is saved is what is not sent."""
     sent = watch(file_of(replace(SMALL, gop_s=20.0), tmp_path))
     check_what_was_sent(sent, gop_s=0.0)
+
+
+def test_pictures_that_build_on_later_ones(tmp_path: Path) -> None:
+    """A decoder keeps such a camera's keyframe until others follow, which is too late for an eye."""
+    sent = watch(reordered(replace(SMALL, noise=2.5), tmp_path))
+    check_what_was_sent(sent, gop_s=SMALL.gop_s)
+    assert any(sent.behind)

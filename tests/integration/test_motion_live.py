@@ -1,0 +1,61 @@
+"""`when: motion` live: an RTSP camera through a real hub to a recording service, in the camera's own time."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import clips, counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+    from tests.support.rtsp import GstCamera
+
+pytestmark = pytest.mark.slow
+CROSSING = (12.0, 16.0)
+FPS = 5.0
+CLIP = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=500, seconds=20, crossings=(CROSSING,))
+MOTION = {"calm_after": 2, "idle_fps": 0.5, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]}
+
+
+def test_an_alarm_sends_what_came_before_it_in_order_and_in_time(
+    start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
+) -> None:
+    camera, service = gst_camera({"/cam": CLIP}), recorder()
+    hub = start_hub(
+        [{"id": "yard", "url": camera.url("/cam"), "fps": FPS, "when": "motion", "motion": MOTION}], service
+    )
+    hub.wait_until(lambda: hub.camera("yard").row.get("moving") is False, 60)
+    assert hub.camera("yard").metrics["motion_active"] == 0
+    hub.wait_until(lambda: hub.camera("yard").row.get("moving") is True, 60)
+    assert hub.camera("yard").metrics["motion_active"] == 1
+    hub.wait_until(lambda: hub.camera("yard").row.get("moving") is False, 60)
+    now = hub.camera("yard")
+    assert now.state == "streaming"
+    assert now.total("frames_dropped_total") == 0
+    sent = service.received("yard")
+    wall = time.time() - time.monotonic()
+    taken = [message.created - wall for message in sent]
+    assert taken == sorted(taken), "out of order"
+    unwrapper = counter.Unwrapper(camera.push_times("/cam"))
+    pushes = []
+    for message in sent[2:]:
+        number = counter.of_jpeg(service.picture(message))
+        assert number is not None
+        pushes.append(unwrapper.find(number, message.at))
+    # However late they were sent, they name the moment at which the camera had them.
+    assert all(abs(message.created - wall - push.at) < 0.3 for message, push in zip(sent[2:], pushes, strict=True))
+    begin = next(push.serial for push in pushes if push.serial % 500 >= CROSSING[0] * 25 and push.serial > 100)
+    crossing = [push.serial for push in pushes if 0 <= push.serial - begin < (CROSSING[1] - CROSSING[0]) * 25]
+    assert len(crossing) >= 0.9 * FPS * (CROSSING[1] - CROSSING[0])
+    assert max(later - earlier for earlier, later in pairwise(crossing)) <= 10
+    # The ages that are measured are those of pictures that were not late on purpose.
+    ages = hub.status("yard")["metrics"]["histograms"]["frame_age_seconds"]
+    assert sum(ages["counts"]) < now.total("frames_sent_total")
+    assert sum(ages["counts"][-3:]) == 0
