@@ -22,7 +22,7 @@ _CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
     (
         lambda camera: bool(camera.placement),
         "placement",
-        "this version runs on one machine; the labels are not used yet",
+        "`start` runs all cameras on this machine; `nvision-hub render kubernetes` places them by these labels",
     ),
 )
 _SECTIONS: Final = {}

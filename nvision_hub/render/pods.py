@@ -6,11 +6,11 @@ Pure: a manuscript and a group in, plain objects out. What all groups share is i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.config.problem import WHOLE_FILE
-from nvision_hub.config.tree import Mapping, Scalar, Sequence
+from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence
 from nvision_hub.config.variables import REFERENCE
 from nvision_hub.render.references import References, file_keys, references, with_files_at
 from nvision_hub.render.yaml_text import plain, yaml_text
@@ -73,13 +73,23 @@ def tree_of(manuscript: Manuscript, group: Group, groups: AbstractSequence[Group
     values = {key: value for key, value in tree.values.items() if key not in (*_CARRIED, "elsewhere")}
     values["state_dir"] = _scalar(STATE_DIR)
     values["gateway"] = _gateway(tree)
-    values["cameras"] = _sequence([written.items[index] for camera, index in ids.items() if camera in group.cameras])
+    theirs = [written.items[index] for camera, index in ids.items() if camera in group.cameras]
+    values["cameras"] = _sequence([_placed_already(camera) for camera in theirs])
+    if "defaults" in values:
+        values["defaults"] = _placed_already(values["defaults"])
     if group is groups[0]:
         values |= {key: tree.values[key] for key in _CARRIED if key in tree.values}
         named = {camera for webhook in manuscript.config.webhooks for camera in webhook.cameras or ()}
         if others := sorted(named - {*group.cameras}):
             values["elsewhere"] = _sequence([_scalar(camera) for camera in others])
     return Mapping(place=WHOLE_FILE, values=values)
+
+
+def _placed_already(settings: Node) -> Node:
+    """Without the labels that have led here."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return replace(settings, values={key: value for key, value in settings.values.items() if key != "placement"})
 
 
 def token_of(tree: Mapping) -> str:

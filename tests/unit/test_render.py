@@ -116,6 +116,7 @@ def test_each_group_is_a_hub_that_reads_its_own_file(written: Callable[[str], Pa
         assert config.gateway.token is not None
         assert str(config.state_dir) == "/var/lib/nvision-hub/state"
         assert config.site == "head-office"
+        assert not any(camera.placement for camera in config.cameras)
         seen += [camera.id for camera in config.cameras]
         carried = [webhook.id for webhook in config.webhooks]
         assert carried == (["alarms"] if name == "nvision-hub-any-1" else [])
