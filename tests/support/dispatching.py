@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import pytest
 import redis
 
 from nvision_hub import events
-from nvision_hub.broker.publisher import Stream
+from nvision_hub.broker import deliveries
+from nvision_hub.broker.publisher import Stream, connect
 from nvision_hub.child import Child, ChildSpec
 from nvision_hub.config import Webhook
 from nvision_hub.link import Command
@@ -116,6 +118,16 @@ class Dispatcher:
                 pipe.xadd(f"{PREFIX}:results", fields, maxlen=self.max_entries, approximate=True)
             pipe.execute()
         return [each["hub"]["id"] for each in published]
+
+    def enable(self, webhook_id: str) -> None:
+        """As an operator does."""
+
+        async def enable() -> None:
+            client = connect(self.url)
+            await deliveries.enable(client, PREFIX, webhook_id)
+            await client.aclose()
+
+        asyncio.run(enable())
 
     def kill(self) -> None:
         """As a power cut."""
