@@ -105,7 +105,7 @@ def test_pausing_on_the_page_stops_the_camera_and_says_so(look: Callable[..., Vi
 
 
 def test_a_worker_that_is_killed_shows_its_restart(look: Callable[..., View], demo_hub: Hub) -> None:
-    view = look("#/cameras/crossing")
+    view = look("#/cameras/crossing", spoiled=True)  # what it asks meanwhile is refused, which the browser tells
     counted = view.page.get_by_role("row", name=re.compile("Worker restarts"))
     expect(counted).to_contain_text("0")
     killed = demo_hub.member_pid("camera:crossing")

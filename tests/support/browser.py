@@ -17,6 +17,7 @@ from workers.gateway.page import DIST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 TOKEN: Final = "only-for-tests"
 CAMERAS: Final = ("street", "crossing", "parking")
@@ -83,14 +84,15 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def page_hub(folder: Any, cameras: Sequence[dict[str, Any]], **gateway: Any) -> Iterator[Hub]:
+def page_hub(folder: Path, cameras: Sequence[dict[str, Any]], *, site: str = "test", **gateway: Any) -> Iterator[Hub]:
     """A hub that serves the page."""
     if not (DIST / "index.html").exists():
         needs.missing(f"{DIST} is not there; `make page` builds it")
-    write(folder, cameras, None, gateway={"listen": "127.0.0.1:0", **gateway})
+    write(folder, cameras, None, site=site, gateway={"listen": "127.0.0.1:0", **gateway})
     hub = Hub(folder=folder)
     try:
         hub.start()
+        hub.wait_until(lambda: bool((hub._members.get("gateway", {}).get("status") or {}).get("ready")), PATIENCE_S)
         yield hub
     finally:
         end(hub)

@@ -3,8 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { draw } from "../watching/draw";
 import { shownWidth, whileInView } from "../watching/in_view";
-import type { Shown } from "../watching/pairing";
-import { view } from "../watching/screens";
+import { type Decoded, view } from "../watching/screens";
 
 interface Props {
   readonly camera: string;
@@ -23,7 +22,7 @@ export function Picture({ camera, label }: Props) {
       return;
     }
     setEmpty(true);
-    let last: Shown<ImageBitmap> | null = null;
+    let last: Decoded | null = null;
     const redraw = () => {
       if (last !== null) {
         size(surface, box, last);
@@ -57,12 +56,19 @@ export function Picture({ camera, label }: Props) {
   );
 }
 
-/** As many pixels as the screen has for it, in the picture's own proportions. */
-function size(canvas: HTMLCanvasElement, box: HTMLElement, { header }: Shown<ImageBitmap>): void {
-  const scale = Math.min(box.clientWidth / header.width, box.clientHeight / header.height) * window.devicePixelRatio;
-  const [width, height] = [Math.round(header.width * scale), Math.round(header.height * scale)];
+/** As many pixels as the screen has for it, in the picture's own proportions but for what rounding makes of them. */
+function size(canvas: HTMLCanvasElement, box: HTMLElement, { header }: Decoded): void {
+  const [across, down] = [box.clientWidth * window.devicePixelRatio, box.clientHeight * window.devicePixelRatio];
+  const scale = Math.min(across / header.width, down / header.height);
+  const width = filling(header.width * scale, across);
+  const height = filling(header.height * scale, down);
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
     canvas.height = height;
   }
+}
+
+/** A strip of a pixel or two is not left empty. */
+function filling(pixels: number, room: number): number {
+  return Math.round(room - pixels < 2 ? room : pixels);
 }

@@ -2,7 +2,7 @@
 
 import type { Detection } from "../hub/model";
 import { caption, labelled, placed } from "./boxes";
-import type { Shown } from "./pairing";
+import type { Decoded } from "./screens";
 
 // On pictures of any brightness; the label beside each says what it is, so these only keep neighbours apart.
 const COLOURS = ["#ffd23f", "#4cc9f0", "#ff8fab", "#80ed99", "#ffa94d", "#cdb4ff"] as const;
@@ -10,7 +10,7 @@ const INK = "#10151c";
 const FONT_PX = 12;
 
 /** Fill the canvas, which is as many pixels wide as the screen shows of it, `scale` of them to a CSS pixel. */
-export function draw(canvas: HTMLCanvasElement, shown: Shown<ImageBitmap>, scale: number): void {
+export function draw(canvas: HTMLCanvasElement, shown: Decoded, scale: number): void {
   const context = canvas.getContext("2d", { alpha: false });
   if (context === null) {
     return;
@@ -23,7 +23,7 @@ export function draw(canvas: HTMLCanvasElement, shown: Shown<ImageBitmap>, scale
   }
 }
 
-function drawBox(context: CanvasRenderingContext2D, found: Detection, shown: Shown<ImageBitmap>, scale: number): void {
+function drawBox(context: CanvasRenderingContext2D, found: Detection, shown: Decoded, scale: number): void {
   const { canvas } = context;
   const colour = colourOf(found.name);
   const box = placed(found.bounding_box, shown.header, canvas);

@@ -1,57 +1,55 @@
 // A result belongs over the picture that it was found in and over no other: which picture of one camera to show, and when.
+//
+// While results come, a picture waits for its own, however long the service takes. While none comes, pictures are shown as
+// they come, and get their boxes if those follow before the next picture.
 
-import type { Detection, PreviewHeader } from "../hub/model";
+import type { Detection } from "../hub/model";
+import type { Preview } from "../hub/preview";
 
-const HOLD_MS = 1000; // a picture without its result is shown after this long
-const WAITING = 4;
-const RESULTS = 32;
+const HOLD_MS = 3000; // how long a picture waits, and after which time without any result none does
+const WAITING = 64; // more than come in that time
+const RESULTS = 64;
 
-export interface Shown<Picture> {
-  readonly header: PreviewHeader;
-  readonly picture: Picture;
+export interface Shown {
+  readonly preview: Preview;
   /** Null while its result is not there. */
   readonly found: readonly Detection[] | null;
 }
 
-export interface Closable {
-  close(): void;
-}
-
-interface Waiting<Picture> {
-  readonly header: PreviewHeader;
-  readonly picture: Picture;
+interface Waiting {
+  readonly preview: Preview;
   readonly timer: ReturnType<typeof setTimeout>;
 }
 
-export class Pairing<Picture extends Closable> {
-  private readonly waiting: Waiting<Picture>[] = []; // oldest first
+export class Pairing {
+  private readonly waiting: Waiting[] = []; // oldest first
   private readonly results = new Map<string, readonly Detection[]>(); // of pictures that have not come, oldest first
-  private now: Shown<Picture> | null = null;
+  private shown: Shown | null = null;
+  private resultAt = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly show: (shown: Shown<Picture>) => void) {}
+  constructor(private readonly show: (shown: Shown) => void) {}
 
-  get shown(): Shown<Picture> | null {
-    return this.now;
-  }
-
-  /** A picture came. It is closed once another takes its place. */
-  picture(header: PreviewHeader, picture: Picture): void {
-    const found = this.results.get(header.frame_id) ?? null;
-    this.results.delete(header.frame_id);
-    const timer = setTimeout(() => this.shownAnyway(header.frame_id), HOLD_MS);
-    this.waiting.push({ header, picture, timer });
-    if (found !== null || this.now === null) {
-      this.advance(header.frame_id, found);
+  /** A picture came. */
+  picture(preview: Preview): void {
+    const { frame_id } = preview.header;
+    const found = this.results.get(frame_id) ?? null;
+    this.results.delete(frame_id);
+    const timer = setTimeout(() => this.advance(frame_id, null), HOLD_MS);
+    this.waiting.push({ preview, timer });
+    const resultsCome = performance.now() - this.resultAt < HOLD_MS;
+    if (found !== null || this.shown === null || !resultsCome) {
+      this.advance(frame_id, found);
     } else if (this.waiting.length > WAITING) {
-      this.advance(this.waiting[0]?.header.frame_id, null);
+      this.advance(this.waiting[0]?.preview.header.frame_id, null);
     }
   }
 
   /** A result came. */
   result(frameId: string, found: readonly Detection[]): void {
-    if (this.now?.header.frame_id === frameId) {
-      this.now = { ...this.now, found };
-      this.show(this.now);
+    this.resultAt = performance.now();
+    if (this.shown?.preview.header.frame_id === frameId) {
+      this.shown = { ...this.shown, found };
+      this.show(this.shown);
     } else if (!this.advance(frameId, found)) {
       this.results.set(frameId, found);
       const oldest = this.results.size > RESULTS ? this.results.keys().next() : null;
@@ -63,36 +61,25 @@ export class Pairing<Picture extends Closable> {
 
   /** Nobody looks any more. */
   close(): void {
-    for (const { picture, timer } of this.waiting.splice(0)) {
+    for (const { timer } of this.waiting.splice(0)) {
       clearTimeout(timer);
-      picture.close();
     }
-    this.now?.picture.close();
-    this.now = null;
     this.results.clear();
-  }
-
-  private shownAnyway(frameId: string): void {
-    this.advance(frameId, null);
+    this.shown = null;
   }
 
   /** Show a picture that waits, and let go of those before it: time does not run backwards. False where it waits not. */
   private advance(frameId: string | undefined, found: readonly Detection[] | null): boolean {
-    const place = this.waiting.findIndex(({ header }) => header.frame_id === frameId);
+    const place = this.waiting.findIndex(({ preview }) => preview.header.frame_id === frameId);
     const next = this.waiting[place];
     if (next === undefined) {
       return false;
     }
-    for (const { picture, timer } of this.waiting.splice(0, place + 1)) {
+    for (const { timer } of this.waiting.splice(0, place + 1)) {
       clearTimeout(timer);
-      if (picture !== next.picture) {
-        picture.close();
-      }
     }
-    const before = this.now;
-    this.now = { header: next.header, picture: next.picture, found };
-    before?.picture.close();
-    this.show(this.now);
+    this.shown = { preview: next.preview, found };
+    this.show(this.shown);
     return true;
   }
 }

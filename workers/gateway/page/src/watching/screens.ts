@@ -1,44 +1,68 @@
-// Cameras that are shown somewhere on the page: their previews decoded, one at a time each, and handed to whoever draws.
+// Cameras that are shown somewhere on the page: what is to be shown of each is decoded, and handed to whoever draws.
 
-import { detections, type ResultEvent } from "../hub/model";
+import { type Detection, detections, type PreviewHeader, type ResultEvent } from "../hub/model";
 import type { Preview } from "../hub/preview";
 import { Pairing, type Shown } from "./pairing";
 
-export type Draw = (shown: Shown<ImageBitmap>) => void;
+export interface Decoded {
+  readonly header: PreviewHeader;
+  /** Closed once another takes its place. */
+  readonly picture: ImageBitmap;
+  readonly found: readonly Detection[] | null;
+}
+
+export type Draw = (shown: Decoded) => void;
 
 class Screen {
   readonly viewers = new Set<Draw>();
-  readonly pairing = new Pairing<ImageBitmap>((shown) => {
-    for (const draw of this.viewers) {
-      draw(shown);
+  readonly pairing = new Pairing((shown) => {
+    this.next = shown; // the newest wins over one that still waits to be decoded
+    if (!this.decoding) {
+      void this.decode();
     }
   });
-  private next: Preview | null = null;
+  now: Decoded | null = null;
+  private next: Shown | null = null;
   private decoding = false;
 
-  /** A preview came: the newest wins over one that still waits to be decoded. */
-  async preview(preview: Preview): Promise<void> {
-    this.next = preview;
-    if (this.decoding) {
-      return;
-    }
+  close(): void {
+    this.pairing.close();
+    this.now?.picture.close();
+    this.now = null;
+    this.next = null;
+  }
+
+  private async decode(): Promise<void> {
     this.decoding = true;
     while (this.next !== null) {
-      const { header, jpeg }: Preview = this.next;
+      const { preview, found }: Shown = this.next;
       this.next = null;
-      const bitmap = await decoded(jpeg);
-      if (bitmap !== null && this.viewers.size > 0) {
-        this.pairing.picture(header, bitmap);
+      if (preview.header.frame_id === this.now?.header.frame_id) {
+        this.draw({ ...this.now, found });
+        continue;
+      }
+      const picture = await decoded(preview);
+      if (picture !== null && this.viewers.size > 0) {
+        const before = this.now;
+        this.draw({ header: preview.header, picture, found });
+        before?.picture.close();
       } else {
-        bitmap?.close();
+        picture?.close();
       }
     }
     this.decoding = false;
   }
+
+  private draw(shown: Decoded): void {
+    this.now = shown;
+    for (const draw of this.viewers) {
+      draw(shown);
+    }
+  }
 }
 
 /** Null for a JPEG that cannot be decoded: the next one may be whole. */
-async function decoded(jpeg: Uint8Array<ArrayBuffer>): Promise<ImageBitmap | null> {
+async function decoded({ jpeg }: Preview): Promise<ImageBitmap | null> {
   try {
     return await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
   } catch {
@@ -53,20 +77,20 @@ export function view(camera: string, draw: Draw): () => void {
   const screen = screens.get(camera) ?? new Screen();
   screens.set(camera, screen);
   screen.viewers.add(draw);
-  if (screen.pairing.shown !== null) {
-    draw(screen.pairing.shown);
+  if (screen.now !== null) {
+    draw(screen.now);
   }
   return () => {
     screen.viewers.delete(draw);
     if (screen.viewers.size === 0) {
-      screen.pairing.close();
+      screen.close();
       screens.delete(camera);
     }
   };
 }
 
 export function showPreview(preview: Preview): void {
-  void screens.get(preview.header.camera)?.preview(preview);
+  screens.get(preview.header.camera)?.pairing.picture(preview);
 }
 
 export function showResult(event: ResultEvent): void {
