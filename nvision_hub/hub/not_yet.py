@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 # What a camera may ask for and this version leaves undone: whether it does, the key, and what happens instead.
 _CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
     (
-        lambda camera: camera.hwaccel != "none",
-        "hwaccel",
-        "this version does not use decoding hardware yet; it decodes on the processor",
-    ),
-    (
         lambda camera: bool(camera.placement),
         "placement",
         "`start` runs all cameras on this machine; `nvision-hub render kubernetes` places them by these labels",

@@ -102,7 +102,6 @@ def test_an_unknown_camera_is_an_error_of_usage(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("addition", "said"),
     [
-        ("defaults: {hwaccel: cuda}", "hwaccel (camera lobby, gate): "),
         ("defaults: {placement: {site: east}}", "placement (camera lobby, gate): "),
     ],
 )

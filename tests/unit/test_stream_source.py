@@ -21,7 +21,9 @@ SLICE_TYPES = frozenset({1, 5})  # H.264, table 7-1: slices of a P picture and o
 
 
 def opened(path: Path) -> StreamSource:
-    camera: Any = SimpleNamespace(address=CameraAddress.parse(f"file:{path}"), stall_timeout=10.0, transport="tcp")
+    camera: Any = SimpleNamespace(
+        address=CameraAddress.parse(f"file:{path}"), stall_timeout=10.0, transport="tcp", hwaccel="none"
+    )
     return StreamSource(camera)
 
 

@@ -226,6 +226,7 @@ class _Worker:
             "fps": self._capture.fps,
             "paused": self._paused.is_set(),
             "moving": self._capture.moving,
+            "decoder": self._capture.decoder,
             "rate_in": self._rate_in.update(now, meter.value("packets_received_total")),
             "rate_out": self._rate_out.update(now, meter.value("frames_sent_total")),
             "sent": meter.value("frames_sent_total"),

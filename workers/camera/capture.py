@@ -54,6 +54,7 @@ class Capture:
     progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
     gop_s: float | None = None
     moving: bool | None = None  # None where nobody looks
+    decoder: str | None = None  # what decodes: "software" or a device; None before the camera was open
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
@@ -124,6 +125,7 @@ class Capture:
             return
         with contextlib.closing(source):
             self._pictured = time.monotonic()
+            self.decoder = source.facts.decoder
             viewing = Viewing(
                 source=source,
                 fps=self.fps,

@@ -32,6 +32,7 @@ class StreamFacts:
     width: int | None
     height: int | None
     fps: float | None
+    decoder: str = "software"  # or the device that decodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ import av.error
 from nvision_hub.status import CameraState
 from workers.camera.limits import MAX_PIXELS
 from workers.camera.source.faults import classify, moved, silent
+from workers.camera.source.hardware import SOFTWARE, acceleration, choose
 from workers.camera.source.rtsp_handshake import USER_AGENT, Greeting, greet
 from workers.camera.source.source import Packet, SourceError, StreamFacts
 from workers.camera.source.torn import TornPictures
@@ -46,6 +47,7 @@ class StreamSource:
         self._address = camera.address
         self._looped = camera.address.kind == "file"
         self._stall_s = camera.stall_timeout
+        self._device = choose(camera.hwaccel)
         within_s = max(OPEN_WITHIN_S, camera.stall_timeout)
         began = time.monotonic()
         greeting = greet(camera.address, within_s=within_s) if camera.address.kind == "rtsp" else None
@@ -83,6 +85,7 @@ class StreamSource:
             width=context.width or None,
             height=context.height or None,
             fps=float(self._video.average_rate) if self._video.average_rate else None,
+            decoder=self._device if self._device and context.is_hwaccel else SOFTWARE,
         )
         self._is_jpeg = context.name in JPEG_CODECS
         self._torn = TornPictures()
@@ -133,6 +136,7 @@ class StreamSource:
             format=form,
             options=options,
             timeout=(open_s, self._stall_s),
+            hwaccel=acceleration(self._device),
         )
 
     def packets(self) -> Iterator[Packet]:
