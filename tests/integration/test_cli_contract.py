@@ -67,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("NVISION")]:
         monkeypatch.delenv(name)
     webhook = {"id": "alarms", "url": "https://example.com/hook", "secret": SECRET}
-    hub.write(tmp_path, CAMERAS, None, webhooks=[webhook])
+    hub.write(tmp_path, CAMERAS, None, webhooks=[webhook], state_dir="${STATE_DIRECTORY:-state}")
     return tmp_path
 
 
