@@ -6,7 +6,7 @@
 import type { Detection } from "../hub/model";
 import type { Preview } from "../hub/preview";
 
-const HOLD_MS = 3000; // how long a picture waits, and after which time without any result none does
+const HOLD_MS = 6000; // how long a picture waits, and after which time without any result none does
 const WAITING = 64; // more than come in that time
 const RESULTS = 64;
 
