@@ -91,10 +91,11 @@ class Fanout:
     def hurt(self) -> None:
         """Kill what is to be killed. The endpoint is away until `mend`."""
         broker, dispatcher = self.hub.pid("broker"), self.hub.pid("webhooks")
-        with contextlib.suppress(psutil.Error):
-            for program in psutil.Process(broker).children():
-                program.kill()
-                self.kills["the broker"] += 1
+        if broker is not None:
+            with contextlib.suppress(psutil.Error):
+                for program in psutil.Process(broker).children():
+                    program.kill()
+                    self.kills["the broker"] += 1
         if dispatcher is not None:
             with contextlib.suppress(psutil.Error):
                 psutil.Process(dispatcher).kill()
