@@ -182,7 +182,7 @@ class Publisher:
     def _confirmed(self, results: Sequence[Outgoing]) -> None:
         now, wall = time.monotonic(), time.time()
         for each in results:
-            self._meter.count("results_published_total", **({"camera": each.camera} if self._of_many else {}))
+            self._meter.count("results_published_total", 1, **({"camera": each.camera} if self._of_many else {}))
             self._meter.observe("publish_seconds", max(0.0, wall - each.received_at))
         self._recent.add(results, now)
         if self._redis_error is not None:
