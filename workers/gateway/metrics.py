@@ -208,5 +208,5 @@ def _escaped(value: str) -> str:
 
 def _number(value: float) -> str:
     if math.isfinite(value):
-        return repr(value)
+        return repr(+value)  # True is 1
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -1,0 +1,137 @@
+"""A real hub through its gateway: what is asked of it happens, and what it counts never goes back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.clips import ClipSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+    from tests.support.rtsp import GstCamera
+
+pytestmark = pytest.mark.slow
+
+CLIP: Final = ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=4)
+WITHIN_S: Final = 60.0
+KILLS: Final = 20
+
+
+@contextlib.contextmanager
+def client_of(hub: Hub) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=hub.addresses["gateway"], timeout=30.0, trust_env=False) as client:
+        yield client
+
+
+def until(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
+    """What `look` finds, once it finds something; the gateway may be away meanwhile."""
+    deadline = time.monotonic() + within_s
+    while True:
+        with contextlib.suppress(httpx2.HTTPError):
+            if found := look():
+                return found
+        assert time.monotonic() < deadline, look()
+        time.sleep(0.1)
+
+
+def counters(client: httpx2.Client) -> dict[str, float]:
+    """Every counter and every count of a histogram, by its name and labels."""
+    text = client.get("/metrics").raise_for_status().text
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
+        if family.type in {"counter", "histogram"}
+        for sample in family.samples
+    }
+
+
+def test_what_is_asked_of_a_hub_happens(
+    start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
+) -> None:
+    camera, service = gst_camera(CLIP), recorder()
+    hub = start_hub([{"id": "lobby", "url": camera.url(), "fps": 5}], service, gateway=True)
+    hub.wait_for_results("lobby", 2)
+    with client_of(hub) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.post("/api/v1/cameras/lobby/pause").json()["paused"] is True
+        hub.wait_for_state("lobby", "paused")
+        assert until(lambda: client.get("/api/v1/cameras/lobby").json()["state"] == "paused")
+        assert client.post("/api/v1/cameras/lobby/resume").json()["paused"] is False
+        until(lambda: client.get("/api/v1/cameras/lobby").json()["state"] == "streaming")
+        tuned = client.patch("/api/v1/cameras/lobby", json={"fps": 2, "max_width": 320}).json()
+        assert (tuned["fps"], tuned["run_time"]["set"]) == (2, {"fps": 2, "max_width": 320})
+        snapshot = client.get("/api/v1/cameras/lobby/snapshot.jpg")
+        assert (snapshot.status_code, snapshot.headers["content-type"]) == (200, "image/jpeg")
+        assert snapshot.content.startswith(b"\xff\xd8")
+        drawn = client.get("/api/v1/cameras/lobby/snapshot.jpg?boxes=1")
+        assert drawn.status_code == 200
+        assert drawn.content.startswith(b"\xff\xd8")
+        small = client.get("/api/v1/cameras/lobby/tuning?fps=1&jpeg_quality=30&max_width=160").json()
+        large = client.get("/api/v1/cameras/lobby/tuning?fps=2&jpeg_quality=90&max_width=320").json()
+        assert (small["width"], small["height"], small["images_per_day"]) == (160, 90, 86_400)
+        assert small["bytes_per_picture"] < large["bytes_per_picture"]
+        assert large["bytes_per_hour"] == 7200 * large["bytes_per_picture"]
+        added = client.post("/api/v1/cameras", json={"id": "gate", "url": camera.url(), "fps": 1})
+        assert added.status_code == 201
+        until(lambda: client.get("/api/v1/cameras/gate").json()["state"] == "streaming")
+        assert [shown["id"] for shown in client.get("/api/v1/cameras").json()["cameras"]] == ["lobby", "gate"]
+        again = client.post("/api/v1/cameras", json={"id": "gate", "url": camera.url()})
+        assert (again.status_code, again.json()["status"]) == (409, 409)
+        assert client.post("/api/v1/cameras", json={"id": "door", "url": "rstp://x/"}).status_code == 422
+        pid = hub.pid("camera:lobby")
+        assert client.post("/api/v1/cameras/lobby/restart").status_code == 202
+        hub.wait_until(lambda: hub.pid("camera:lobby") not in {None, pid})
+        assert until(lambda: client.get("/api/v1/cameras/lobby").json()["restarts"].get("asked")) == 1
+        assert client.delete("/api/v1/cameras/gate").status_code == 204
+        until(lambda: client.get("/api/v1/cameras/gate").status_code == 404)
+        until(lambda: 'camera="gate"' not in client.get("/metrics").text)
+        history = until(lambda: any((found := client.get("/api/v1/cameras/lobby/history").json())["rate_in"]) and found)
+        assert len({len(history[name]) for name in history if name not in {"every_s", "until"}}) == 1
+        names = [process["name"] for process in client.get("/api/v1/hub").json()["processes"]]
+        assert {"broker", "gateway", "camera:lobby", "hub"} <= set(names)
+    assert hub.stop() == 0
+
+
+@pytest.mark.long
+def test_counters_never_go_back_while_workers_and_the_gateway_are_killed(
+    start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
+) -> None:
+    url, service = gst_camera(CLIP).url(), recorder()
+    cameras = [{"id": name, "url": url, "fps": 5} for name in ("one", "two", "three", "four")]
+    hub = start_hub(cameras, service, gateway=True)
+    for camera in cameras:
+        hub.wait_for_results(str(camera["id"]), 2)
+    told: dict[str, float] = {}
+    scrapes = 0
+    with client_of(hub) as client:
+        for kill in range(KILLS):
+            name = "gateway" if kill in {7, 14} else f"camera:{cameras[kill % 4]['id']}"
+            hub.wait_until(lambda name=name: hub.pid(name) is not None, WITHIN_S)  # type: ignore[misc]
+            pid = hub.member_pid(name)
+            os.kill(pid, signal.SIGKILL)
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                with contextlib.suppress(httpx2.HTTPError):
+                    now = counters(client)
+                    scrapes += 1
+                    back = {name: (told[name], value) for name, value in now.items() if value < told.get(name, 0)}
+                    assert back == {}
+                    told |= now
+                time.sleep(0.05)
+        # Nothing of what was told before is missing for good.
+        until(lambda: not (told.keys() - counters(client).keys()))
+        last = counters(client)
+    assert scrapes > KILLS * 5
+    restarts = sum(value for name, value in last.items() if "worker_restarts_total" in name and "sigkill" in name)
+    assert restarts == KILLS
