@@ -25,6 +25,7 @@ log = logging.getLogger("nvision_hub.logs")
 
 RECORDS_WAITING_MAX: Final = 1000  # per child
 LAST_WORDS_WITHIN_S: Final = 0.25
+_BEFORE_QUEUES_CLOSE: Final = 20  # multiprocessing.queues gives its own finalizer 10; the highest goes first
 
 _TEXT_OF_A_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) - {"msg", "args", "exc_info"}
 
@@ -122,8 +123,8 @@ class ChildLog:
         """In the child: this pipe is the only way out for records."""
         self._handler.queue._reader.close()
         logging.getLogger().handlers = [self._handler]
-        # Before the queue's own thread is joined; what registers with `atexit` is not called in a forked child.
-        Finalize(self._handler, self._handler.flush, exitpriority=0)
+        # Before the queue takes nothing more; what registers with `atexit` is not called in a forked child.
+        Finalize(self._handler, self._handler.flush, exitpriority=_BEFORE_QUEUES_CLOSE)
 
     def forked(self) -> None:
         """In the supervisor, after the fork: drop the write end, so that the child's death ends the reading thread."""

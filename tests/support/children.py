@@ -108,6 +108,15 @@ def chatty(_settings: None, link: Link) -> None:
     stop.set()
 
 
+def complains(count: int, link: Link) -> None:
+    """Logs one fault so often as fast as it can, then works; and twice more when it is asked to end."""
+    for number in range(count):
+        log.warning("packet %d is broken", number)
+    steady(None, link)
+    log.warning("packet %d is broken", count)
+    log.warning("packet %d is broken", count + 1)
+
+
 def holds_the_gil(marker: str, link: Link) -> None:
     """Hangs inside C with the GIL held, in its first life only."""
 
@@ -237,6 +246,7 @@ ENTRIES: Final[dict[str, Callable[[Any, Link], int | None]]] = {
         wrong,
         tells,
         chatty,
+        complains,
         holds_the_gil,
         loop_stuck,
         stubborn,
