@@ -12,7 +12,10 @@ function come(frame: string): void {
 beforeEach(() => {
   vi.useFakeTimers();
   told = [];
-  pairing = new Pairing(({ preview, found }) => told.push(`${preview.header.frame_id}:${found?.length ?? "-"}`));
+  pairing = new Pairing(
+    ({ preview, found }) => told.push(`${preview.header.frame_id}:${found?.length ?? "-"}`),
+    () => 3000,
+  );
 });
 
 afterEach(() => {
@@ -60,10 +63,10 @@ test("a service that takes two seconds shows every picture with its boxes, two s
   expect(told).toEqual(Array.from({ length: 20 }, (_, frame) => `${frame}:1`));
 });
 
-test("a result that never comes holds its picture for six seconds, and the next one not at all", () => {
+test("a result that never comes holds its picture for three seconds, and the next one not at all", () => {
   begin();
   come("a");
-  vi.advanceTimersByTime(5900);
+  vi.advanceTimersByTime(2900);
   expect(told).toEqual([]);
   vi.advanceTimersByTime(200);
   come("b");
@@ -86,7 +89,7 @@ test("time does not run backwards: pictures before the one shown are let go of",
 
 test("few pictures wait, and none once nobody looks", () => {
   begin();
-  for (let frame = 0; frame < 70; frame += 1) {
+  for (let frame = 0; frame < 134; frame += 1) {
     come(String(frame));
   }
   expect(told).toEqual(["0:-", "1:-", "2:-", "3:-", "4:-", "5:-"]);

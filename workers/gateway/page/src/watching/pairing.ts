@@ -6,9 +6,8 @@
 import type { Detection } from "../hub/model";
 import type { Preview } from "../hub/preview";
 
-const HOLD_MS = 6000; // how long a picture waits, and after which time without any result none does
-const WAITING = 64; // more than come in that time
-const RESULTS = 64;
+const WAITING = 128;
+const RESULTS = 128;
 
 export interface Shown {
   readonly preview: Preview;
@@ -27,16 +26,21 @@ export class Pairing {
   private shown: Shown | null = null;
   private resultAt = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly show: (shown: Shown) => void) {}
+  constructor(
+    private readonly show: (shown: Shown) => void,
+    /** How long a picture waits for its result; once none came for so long, none does. */
+    private readonly holdMs: () => number,
+  ) {}
 
   /** A picture came. */
   picture(preview: Preview): void {
     const { frame_id } = preview.header;
     const found = this.results.get(frame_id) ?? null;
     this.results.delete(frame_id);
-    const timer = setTimeout(() => this.advance(frame_id, null), HOLD_MS);
+    const hold = this.holdMs();
+    const timer = setTimeout(() => this.advance(frame_id, null), hold);
     this.waiting.push({ preview, timer });
-    const resultsCome = performance.now() - this.resultAt < HOLD_MS;
+    const resultsCome = performance.now() - this.resultAt < hold;
     if (found !== null || this.shown === null || !resultsCome) {
       this.advance(frame_id, found);
     } else if (this.waiting.length > WAITING) {

@@ -1,8 +1,12 @@
 // Cameras that are shown somewhere on the page: what is to be shown of each is decoded, and handed to whoever draws.
 
+import { camera as cameraOf } from "../hub/fleet";
 import { type Detection, detections, type PreviewHeader, type ResultEvent } from "../hub/model";
 import type { Preview } from "../hub/preview";
 import { Pairing, type Shown } from "./pairing";
+
+const HOLD_LEAST_MS = 3000;
+const HOLD_MOST_MS = 20_000;
 
 export interface Decoded {
   readonly header: PreviewHeader;
@@ -15,15 +19,22 @@ export type Draw = (shown: Decoded) => void;
 
 class Screen {
   readonly viewers = new Set<Draw>();
-  readonly pairing = new Pairing((shown) => {
-    this.next = shown; // the newest wins over one that still waits to be decoded
-    if (!this.decoding) {
-      void this.decode();
-    }
-  });
+  readonly pairing: Pairing;
   now: Decoded | null = null;
   private next: Shown | null = null;
   private decoding = false;
+
+  constructor(camera: string) {
+    this.pairing = new Pairing(
+      (shown) => {
+        this.next = shown; // the newest wins over one that still waits to be decoded
+        if (!this.decoding) {
+          void this.decode();
+        }
+      },
+      () => holdMs(camera),
+    );
+  }
 
   close(): void {
     this.pairing.close();
@@ -61,6 +72,12 @@ class Screen {
   }
 }
 
+/** Twice as long as the slowest results of the last minute took, within bounds. */
+function holdMs(camera: string): number {
+  const slowest = (cameraOf(camera)?.round_trip_s?.p99 ?? 0) * 1000;
+  return Math.min(Math.max(2 * slowest, HOLD_LEAST_MS), HOLD_MOST_MS);
+}
+
 /** Null for a JPEG that cannot be decoded: the next one may be whole. */
 async function decoded({ jpeg }: Preview): Promise<ImageBitmap | null> {
   try {
@@ -74,7 +91,7 @@ const screens = new Map<string, Screen>();
 
 /** Draw a camera's pictures from now on. Call what is returned to end that. */
 export function view(camera: string, draw: Draw): () => void {
-  const screen = screens.get(camera) ?? new Screen();
+  const screen = screens.get(camera) ?? new Screen(camera);
   screens.set(camera, screen);
   screen.viewers.add(draw);
   if (screen.now !== null) {
