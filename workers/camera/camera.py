@@ -201,7 +201,7 @@ class _Worker:
             self._announce(state, error)
         meter = self._meter
         meter.gauge("results_waiting", self._publisher.results_waiting)
-        meter.gauge("uplink_up", self._uplink.connected)
+        meter.gauge("uplink_up", int(self._uplink.connected))
         if self._capture.moving is not None:
             meter.gauge("motion_active", self._capture.moving)
         usage = resource.getrusage(resource.RUSAGE_SELF)
