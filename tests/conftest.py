@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.support.camera_worker",
     "tests.support.examples",
     "tests.support.mosquitto",
+    "tests.support.prometheus",
     "tests.support.receiver",
     "tests.support.dispatching",
 ]

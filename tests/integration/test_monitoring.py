@@ -1,0 +1,153 @@
+"""The dashboard and the alert rules: right by themselves, and true of a hub that a real Prometheus scrapes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from nvision_hub.status import CameraState
+from tests.support import files, needs
+from tests.support.prometheus import DEPLOY, RULES
+from tests.support.receiver import SECRET
+from workers.gateway.metrics import PREFIX, TOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.hub import Hub
+    from tests.support.mosquitto import Mosquitto
+    from tests.support.prometheus import Prometheus
+    from tests.support.receiver import Receiver
+    from tests.support.recorder import Recorder
+
+DASHBOARD: Final = DEPLOY / "grafana" / "nvision-hub.json"
+OPERATIONS: Final = DEPLOY.parent / "docs" / "operations.md"
+RULE_TESTS: Final = Path(__file__).parents[1] / "prometheus" / "nvision-hub.test.yml"
+SELECTOR: Final = re.compile(rf"{PREFIX}[a-z_]+(?:\{{[^}}]*\}})?")
+
+
+def dashboard() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return content
+
+
+def shown() -> list[tuple[str, str]]:
+    """Every query of the dashboard with its panel's title, variables filled in as for all sites and cameras."""
+    queries = [
+        (panel["title"], target["expr"]) for panel in dashboard()["panels"] for target in panel.get("targets", ())
+    ]
+    filled = {"$site": ".*", "$camera": ".*", "$__rate_interval": "30s"}
+    for name, value in filled.items():
+        queries = [(title, query.replace(name, value)) for title, query in queries]
+    return queries
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = YAML(typ="safe", pure=True).load(RULES)["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def selectors() -> set[str]:
+    """Every selection of series in dashboard and rules: a metric, and which of its labels' values."""
+    queries = [query for _, query in shown()] + [rule["expr"] for rule in alerts().values()]
+    return {found for query in queries for found in SELECTOR.findall(query)}
+
+
+def promtool(*arguments: object) -> str:
+    program = needs.program("promtool", "prometheus")
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_rules_do_what_they_say() -> None:
+    promtool("check", "rules", RULES)
+    promtool("test", "rules", RULE_TESTS)
+    tested = {case["alertname"] for test in _tests() for case in test["alert_rule_test"] if case.get("exp_alerts")}
+    assert tested == alerts().keys(), "each alert is to be seen firing"
+
+
+def _tests() -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = YAML(typ="safe", pure=True).load(RULE_TESTS)["tests"]
+    return tests
+
+
+def test_the_example_of_a_scrape() -> None:
+    promtool("check", "config", "--syntax-only", DEPLOY / "prometheus" / "scrape.yml")
+    scraped = YAML(typ="safe", pure=True).load(DEPLOY / "prometheus" / "scrape.yml")["scrape_configs"][0]["job_name"]
+    assert f'up{{job="{scraped}"}}' in alerts()["NvisionHubGone"]["expr"]
+
+
+def test_every_alert_is_explained() -> None:
+    explained = set(re.findall(r"^### (Nvision\w+)$", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE))
+    assert explained == alerts().keys()
+
+
+def test_every_metric_is_one_that_the_gateway_knows() -> None:
+    known = {f"{PREFIX}{name}" for name in TOLD} | {
+        f"{PREFIX}{name}" for name in ("build_info", "broker_up", "camera_up", "camera_state", "worker_restarts_total")
+    }
+    used = {selector.partition("{")[0] for selector in selectors()}
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in used} <= known
+
+
+def test_the_dashboard_is_whole() -> None:
+    board = dashboard()
+    panels = board["panels"]
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "site", "camera"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert panel["targets"], panel["title"]
+    (states,) = [panel for panel in panels if panel["title"] == "States"]
+    mapped = states["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert [mapped[str(number)]["text"] for number in range(1, len(mapped) + 1)] == [
+        str(state) for state in CameraState
+    ]
+    for number, state in enumerate(CameraState, start=1):
+        assert re.search(rf'\b{number} \* max [^+]*state="{state}"', states["targets"][0]["expr"])
+
+
+@pytest.fixture
+def watched(
+    start_hub: Callable[..., Hub],
+    recorder: Callable[..., Recorder],
+    receiver: Callable[..., Receiver],
+    mosquitto: Callable[..., Mosquitto],
+    tmp_path: Path,
+) -> Hub:
+    """A hub with everything in it that has metrics, after its first deliveries."""
+    (tmp_path / "hub0").mkdir()
+    files.write(tmp_path / "hub0" / "clip.mp4", full_range=False)
+    endpoint = receiver()
+    hub = start_hub(
+        [{"id": "street", "url": "file:clip.mp4", "fps": 5}],
+        recorder(),
+        gateway=True,
+        webhooks=[{"id": "alarms", "url": endpoint.url("/alarms"), "secret": SECRET, "allow_private": True}],
+        mqtt={"url": mosquitto().url},
+    )
+    endpoint.wait_for(3)
+    return hub
+
+
+def test_a_real_prometheus_finds_every_series(watched: Hub, prometheus: Callable[[str], Prometheus]) -> None:
+    base = str(watched.addresses["gateway"])
+    server = prometheus(base.removeprefix("http://"))
+    for selector in selectors():
+        server.wait_for(partial(server.query, selector), selector)
+    for title, query in shown():
+        if query.endswith("> 0"):  # nothing is restarted here
+            server.query(query)
+        else:
+            server.wait_for(partial(server.query, query), f"{title}: {query}")
+    server.wait_for(lambda: all(rule["health"] == "ok" for rule in server.rules()), "every rule evaluated")
+    assert server.query("ALERTS") == [], "an alert for a hub that is well"
