@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Final
 
-from tests.bench import cpu, fanout, fleet, overhead, publish, rates, scrape, soak, start, webhooks
+from tests.bench import cpu, fanout, fleet, overhead, publish, rates, scrape, soak, start, storm, webhooks
 
 BENCHMARKS: Final = {
     "start": start.run,
@@ -24,6 +24,7 @@ BENCHMARKS: Final = {
     "overhead": overhead.run,
     "scrape": scrape.run,
     "webhooks": webhooks.run,
+    "storm": storm.run,
 }
 TRIALS: Final = {"soak": soak.main, "fanout": fanout.main}
 
