@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import JSONResponse, Response
 
 from nvision_hub.config import RunTimeSettings
@@ -28,6 +28,14 @@ class Tuning(RunTimeSettings):
     """Settings to change while the camera runs; those left out stay as they are."""
 
     model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _something(cls, value: object) -> object:
+        """In cameras.yaml a section without lines is an empty one; here nothing is nothing."""
+        if value is None:
+            raise ValueError("must be an object")
+        return value
 
 
 class NewCamera(BaseModel):

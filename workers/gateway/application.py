@@ -73,12 +73,14 @@ def _described(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         described["security"] = [{"token": []}, {}]
-        invalid, refused = _texts(documented(422)), _texts(documented(401, 403))
+        broken, invalid, refused = (_texts(documented(*statuses)) for statuses in ((400,), (422,), (401, 403)))
         for path, operations in described["paths"].items():
             for operation in operations.values():
                 responses = operation["responses"]
                 if "422" in responses:
                     responses.update(invalid)
+                if "requestBody" in operation:
+                    responses.update(broken)
                 if path in HEALTH:
                     operation["security"] = []
                 elif "security" not in operation:
