@@ -5,7 +5,7 @@ A key is taken from here when what it asks for is built.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,19 +20,13 @@ _CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
         "`start` runs all cameras on this machine; `nvision-hub render kubernetes` places them by these labels",
     ),
 )
-_SECTIONS: Final = {}
 
 
 def warnings(config: Config, cameras: Sequence[Camera]) -> list[str]:
     """A sentence for each key in `config` that this version accepts and does nothing about."""
     file = config.path.name
-    told = [f"{file}: {section}: {sentence}" for section, sentence in _SECTIONS.items() if _asks_for(config, section)]
+    told = []
     for asks, key, sentence in _CAMERA_KEYS:
         if concerned := [camera.id for camera in cameras if asks(camera)]:
             told.append(f"{file}: {key} (camera {', '.join(concerned)}): {sentence}")
     return told
-
-
-def _asks_for(config: Config, section: str) -> bool:
-    value: Any = getattr(config, section)
-    return section in config.model_fields_set and value != type(config).model_fields[section].get_default()

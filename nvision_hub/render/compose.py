@@ -64,6 +64,7 @@ def _hub(manuscript: Manuscript, image: str, *, own_broker: bool) -> dict[str, A
     hub: dict[str, Any] = {
         "image": image,
         "command": ["start", f"{CONFIG_DIR}/{manuscript.path.name}"],
+        "init": True,  # reaps what a broker that was killed would leave behind
         "restart": "unless-stopped",
         "stop_grace_period": "20s",
         "ports": [f"127.0.0.1:{port}:{port}"],

@@ -206,6 +206,11 @@ def test_the_compose_file_that_ships_fits_together(tmp_path: Path) -> None:
     assert scrape["static_configs"] == [{"targets": [f"hub:{config.gateway.listen.port}"]}]
 
 
+def test_prometheus_takes_what_compose_gives_it() -> None:
+    promtool = needs.program("promtool", "prometheus")
+    done(promtool, "check", "config", "--syntax-only", DEPLOY / "compose" / "prometheus.yml")
+
+
 def test_the_dockerfile_has_nothing_that_its_linter_minds() -> None:
     done(Path(sys.executable).parent / "hadolint", "--failure-threshold", "style", DEPLOY / "Dockerfile")
 
