@@ -69,7 +69,7 @@ class StrictSource:
                     size_bytes=self.size_bytes * (3 if moves and not self.constant else 1),
                 )
 
-    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:  # noqa: ARG002 - all are kept
         number = packet.payload
         if not packet.keyframe:
             before = next(n for n in range(number - 1, -1, -1) if n not in self.lost)

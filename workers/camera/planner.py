@@ -136,6 +136,10 @@ class Planner:
         """How long a keyframe may stay out before its picture is made otherwise: well within half a period."""
         return self._period / 4
 
+    def may_be_owed(self, at: float) -> bool:
+        """Whether the picture captured at `at` can turn out to be owed once it and those ahead of it are decoded."""
+        return at >= self._due - 2 * self._tolerance  # what is learned meanwhile may change the tolerance
+
     def owed(self, at: float) -> bool:
         """Whether the decoded picture captured at `at` is to be sent; if so, it has been accounted for."""
         if at < self._due - self._tolerance:

@@ -166,7 +166,9 @@ class Viewing:
     def _decoded(self, packet: Packet) -> Iterator[tuple[Any, float]]:
         if not self._wanted():
             return
-        for media_s, picture in self._source.decode(packet):
+        at = self._clock.captured(packet.media_s, packet.arrived)
+        wanted = self._planner.may_be_owed(at) or (self._sentry is not None and self._sentry.due(at))
+        for media_s, picture in self._source.decode(packet, wanted=wanted):
             self._meter.count("frames_decoded_total")
             if picture is None:
                 self._meter.count("frames_dropped_total", reason="torn")

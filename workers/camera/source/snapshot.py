@@ -105,7 +105,7 @@ class SnapshotSource:
             return httpx2.DigestAuth(self._user or "", self._password)
         return httpx2.BasicAuth(self._user or "", self._password)
 
-    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:  # noqa: ARG002 - no saving
         """The packet is its picture."""
         return [(None, packet.payload)]
 

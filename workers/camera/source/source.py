@@ -55,9 +55,10 @@ class Source(Protocol):
     def packets(self) -> Iterator[Packet]:
         """Packets as they arrive, for ever; a stream that ends or stalls raises."""
 
-    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:
         """The `Picture`s that this packet completes, each with its media time. Packets come in stream order.
 
+        Where its own picture is not `wanted`, and no other builds on it, it need not be decoded.
         A picture is None where only a part of it arrived and it is better not shown.
         """
 

@@ -182,13 +182,15 @@ class StreamSource:
         except (av.error.FFmpegError, OSError) as error:
             raise self._fault(error, began, self._stall_s) from error
 
-    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:
         """Frames with their media times; an MJPEG packet is its picture already. Corrupt packets give none.
 
         None stands for a picture of which a part was lost on the way and that is not to be shown (`torn.py`).
         """
         if self._is_jpeg:
             return [(packet.media_s, bytes(packet.payload))]
+        # B-frames, and every second picture of cameras with temporal layers, are what nothing builds on.
+        self._video.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
         try:
             frames = self._video.codec_context.decode(packet.payload)
         except av.error.DecoderNotFoundError as error:

@@ -48,7 +48,7 @@ class UsbSource:
             )
         raise SourceError(CameraState.UNREACHABLE, f"{self._shown} gives no more pictures; check its cable")
 
-    def decode(self, packet: Packet) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:  # noqa: ARG002 - no saving
         """The picture that was grabbed last, as BGR."""
         good, picture = self._capture.retrieve()
         return [(packet.media_s, picture)] if good else []
