@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
+import httpx2
 import psutil
 import pytest
 import redis
+from websockets.sync.client import connect
 
 from nvision_hub import hub as the_hub
 from nvision_hub.config import load
@@ -261,6 +263,56 @@ def test_statuses_and_the_embedded_broker_hold_no_secret(site: Site, start_hub: 
         target="none found",
         measured=f"none in {search.places} places, {search.size / 1e6:.1f} MB: statuses, events, hub.json, "
         "append-only file, titles, log",
+    )
+
+
+def test_the_gateway_gives_no_secret_away(site: Site, start_hub: Callable[..., Hub]) -> None:
+    search = Search()
+    (site.folder / "hub0").mkdir()
+    (site.folder / "hub0" / "webhook-secret").write_text(WEBHOOK)
+    hub = start_hub(site.cameras, None, env=site.env, **site.more)
+    hub.wait_for_results("in-keys", 5)
+    hub.wait_for_state("wrong", "auth_failed")
+    hub.wait_until(lambda: hub.camera("away").error is not None and hub.camera("refused").error is not None)
+    url, token = hub.addresses["gateway"], TOKENS["gateway"]
+    with httpx2.Client(
+        base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=30.0, trust_env=False
+    ) as client:
+        for path in ("/", "/metrics", "/healthz", "/readyz", "/api/openapi.json", "/api/v1/hub", "/api/v1/cameras",
+                     "/api/v1/webhooks", "/api/v1/webhooks/dead-letters", "/nothing"):  # fmt: skip
+            answer = client.get(path)
+            search.look(path, f"{answer.headers}{answer.text}")
+        for camera in site.cameras:
+            for part in ("", "/history", "/tuning", "/snapshot.jpg"):
+                answer = client.get(f"/api/v1/cameras/{camera['id']}{part}")
+                search.look(f"{camera['id']}{part}", f"{answer.headers}".encode() + answer.content)
+        entry = {"id": "new", "url": site.cameras[3]["url"], "password": PASSWORDS["wrong"], "fps": "many"}
+        for answer in (
+            client.post("/api/v1/cameras", json=entry),
+            client.post("/api/v1/cameras", json={**entry, "password": [PASSWORDS["wrong"]], "fps": 1}),
+            client.post("/api/v1/cameras", json={**entry, "url": f"rstp://{USER}:{PASSWORDS['away']}@10.0.0.5/"}),
+            client.patch("/api/v1/cameras/wrong", json={"fps": PASSWORDS["wrong"]}),
+            client.post(f"/callback/{TOKENS['callback']}", content=b"no JSON"),
+            client.post(f"/callback/{TOKENS['callback']}x", content=b"{}"),
+            httpx2.get(f"{url}/api/v1/hub", headers={"authorization": f"Bearer {token}x"}, trust_env=False),
+        ):
+            assert answer.status_code in {400, 401, 422}, answer.text
+            search.look("a refusal", answer.text)
+    with connect(url.replace("http://", "ws://") + "/api/v1/live", proxy=None, max_size=None) as viewer:
+        viewer.send(json.dumps({"token": token, "watch": [camera["id"] for camera in site.cameras]}))
+        for _ in range(10):
+            search.look("the live view", viewer.recv(30))
+    assert hub.stop() == 0
+    search.look("the log", hub.log())
+    search.look_below(site.folder / "hub0" / "state")
+    assert search.found == []
+    measured(
+        51,
+        "secrets in what the gateway serves",
+        injected="the same canaries and cameras; every address of the API, wrong requests with canaries in them",
+        target="none found",
+        measured=f"none in {search.places} places, {search.size / 1e6:.1f} MB: metrics, API, page, OpenAPI, live view, "
+        "problem documents, log",
     )
 
 

@@ -27,7 +27,7 @@ one run on a {cores}-core machine with {system}, and vary from run to run.
 |---|---|---|---|---|
 """
 TAIL: Final = """
-Not here: case 52, abuse of the API, since this version has none. Case 18 pulls the cable of a network namespace and
+Case 18 pulls the cable of a network namespace and
 needs root; case 19 loses packets in a relay of the test's own, since not every kernel has netem.
 
 Minutes instead of seconds: `python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5` lives among random

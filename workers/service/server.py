@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
@@ -19,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from nvision_hub import __version__
 from nvision_hub.errors import UnavailableError
 from nvision_hub.link import status_basis
+from nvision_hub.serving import base_url, listener, server
 from nvision_hub.status import Meter, Promise, Rate, Status
 from nvision_hub.wire import SERVICES
 from workers.service.admission import Admission
@@ -32,7 +31,8 @@ from workers.service.stream import stream
 from workers.service.yolo import YoloModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import socket
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
@@ -41,36 +41,16 @@ if TYPE_CHECKING:
     from workers.service.detections import Detector
     from workers.service.service import ServiceSettings
 
-MOST_CONNECTIONS: Final = 1_024
 LOOP_WITHIN_S: Final = 15.0
 ANSWER_WITHIN_S: Final = 120.0  # a large model on a slow machine, with other sources' pictures before it
 
 _log = logging.getLogger("nvision_hub.service")
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that tells when it listens, and without its signal handlers: when to end is told over the link."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def serve(settings: ServiceSettings, link: Link) -> None:
     """Listen, answer and report until the link says to end. Raises `UnavailableError`."""
-    for chatty in ("uvicorn", "httpx2", "httpcore2"):
-        # They log whole addresses and headers, in which callback tokens and streaming keys travel.
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     detectors = detectors_of(settings)
-    listener = _listen(settings.host, settings.port)
+    listening = _listen(settings.host, settings.port)
     service_id = str(uuid.uuid4())
     meter = Meter()
     analysis = Analysis(detectors, service_id)
@@ -87,31 +67,15 @@ async def serve(settings: ServiceSettings, link: Link) -> None:
             latency_s=settings.latency_s,
             meter=meter,
         )
-        server = _Server(
-            uvicorn.Config(
-                application(desk),
-                http="h11",
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
-                ws_per_message_deflate=False,  # pictures are compressed already
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        host, port = listener.getsockname()[:2]
-        report = _Report(desk, f"ws://{f'[{host}]' if ':' in host else host}:{port}/api")
+        serving = server(application(desk), ws_max_size=MAX_MESSAGE_BYTES)
+        report = _Report(desk, f"{base_url('ws', listening)}/api")
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[listener]))
-            await server.listening.wait()
+            group.create_task(serving.serve(sockets=[listening]))
+            await serving.listening.wait()
             _log.info("The local Nvision service answers at %s.", report.url)
             await link.run(report)
             await desk.drain()
-            server.should_exit = True
+            serving.should_exit = True
         await desk.close()
 
 
@@ -140,8 +104,7 @@ def application(desk: Desk) -> Starlette:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=256)
+        return listener(host, port)
     except OSError as error:
         raise UnavailableError(
             f"The local service cannot listen on {host} port {port} ({error.strerror or error}); stop what uses it "
