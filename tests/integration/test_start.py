@@ -36,7 +36,7 @@ PARKING = re.compile(r"^parking +streaming .*(car|person|object|nothing)", re.MU
 
 
 def write(folder: Path, cameras: Sequence[dict[str, Any]], service: Recorder | None = None, **more: Any) -> None:
-    hub.write(folder, cameras, service, gateway={"listen": "127.0.0.1:8080"}, **more)
+    hub.write(folder, cameras, service, **more)
 
 
 def redis_of(folder: Path) -> redis.Redis:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import time
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from nvision_hub import usage
 from nvision_hub.broker.publisher import connect
 from nvision_hub.link import status_basis
 from nvision_hub.status import Meter, Promise, Status
@@ -39,8 +39,7 @@ async def dispatch(settings: WebhooksSettings, link: Link) -> None:
     ]
 
     def snapshot() -> Status:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        meter.gauge("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
+        meter.reached("worker_cpu_seconds_total", usage.cpu_s())
         return Status(
             **status_basis("running"),
             ready=all(endpoint.ready for endpoint in endpoints),
