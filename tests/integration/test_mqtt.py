@@ -142,6 +142,27 @@ def test_nothing_is_lost_while_the_broker_is_away(
     assert counted(hub, "missed") == 0
 
 
+def test_nothing_is_lost_where_hub_and_broker_are_restarted(
+    mosquitto: Callable[..., Mosquitto],
+    subscribe: Callable[[Mosquitto], Subscriber],
+    start_streaming: Callable[..., Hub],
+) -> None:
+    broker = mosquitto()
+    subscriber = subscribe(broker)
+    hub = start_streaming([STREET], mqtt={"url": broker.url})
+    subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 3)
+    broker.stop()
+    hub.wait_for_results("street", len(streamed(hub)) + 5)
+    missing = streamed(hub)
+    assert hub.stop() == 0
+    hub.kill()  # closes its pipes
+    broker.start()
+    hub.start()
+    subscriber.wait_until(lambda: set(missing) <= set(subscriber.ids(RESULTS)))
+    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "out of order"
+    assert subscriber.last(AVAILABILITY) == b"online"
+
+
 def test_the_bridge_is_killed_and_the_broker_freezes(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
