@@ -56,6 +56,17 @@ def test_a_clock_that_was_set_is_believed_at_once(jump: float) -> None:
         assert clock.note(number * STEP + jump, number * STEP) == pytest.approx(number * STEP)
 
 
+@pytest.mark.parametrize("behind", [0.002, 0.1, 0.5])
+def test_a_queue_that_never_empties_is_not_believed(behind: float) -> None:
+    """A machine that is too slow by a little, and never waits for a packet."""
+    clock = MediaClock()
+    for number in range(25 * 600):
+        media = number * STEP
+        arrival = media * (1 + behind)
+        age = arrival - clock.note(media, arrival, waited_s=0.1 * STEP)
+        assert age == pytest.approx(arrival - media)
+
+
 def test_a_longer_way_is_believed_after_two_windows() -> None:
     """A step back that could be reordering, or a route that became longer: lasting lateness is no queue."""
     clock = MediaClock()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.config import Camera
     from nvision_hub.status import Meter
+    from workers.camera.lateness import Lateness
     from workers.camera.source import Source
     from workers.camera.turnstile import Turnstile
 
@@ -55,6 +56,7 @@ class Capture:
     gop_s: float | None = None
     moving: bool | None = None  # None where nobody looks
     decoder: str | None = None  # what decodes: "software" or a device; None before the camera was open
+    late: str | None = None  # a sentence, where pictures come too late; None while they do not
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
@@ -123,6 +125,7 @@ class Capture:
         source = self._open()
         if source is None:
             return
+        self.late = None
         with contextlib.closing(source):
             self._pictured = time.monotonic()
             self.decoder = source.facts.decoder
@@ -142,6 +145,13 @@ class Capture:
                 self.gop_s, self.moving = viewing.gop_s, viewing.moving
                 self._pictured = max(self._pictured, viewing.looked)
                 self._check_pictures(packet.arrived)
+                self._check_lateness(viewing.lateness)
+
+    def _check_lateness(self, lateness: Lateness) -> None:
+        sentence = lateness.sentence()
+        if sentence is not None and self.late is None:
+            log.warning("%s", sentence)
+        self.late = sentence
 
     def _wanted(self) -> bool:
         """Whether pictures are; asked as often as something moves on."""

@@ -16,6 +16,10 @@ from enum import Enum
 from typing import Final
 
 LATE_S: Final = 1.0  # a picture older than this is not worth sending
+# Whoever was late begins again with a keyframe that is in time: one that is itself nearly late would keep the backlog,
+# and every picture would be old. A way whose keyframes are always slow must not be mistaken for a backlog for long.
+IN_TIME_S: Final = 0.2
+_STRICT_FOR_S: Final = 5.0
 HELD_MAX_BYTES: Final = 8 * 2**20  # two 10 s GOPs of a 4 Mbit/s camera, nearly
 _GOPS_REMEMBERED: Final = 3
 # A keyframe a little later than its picture is due still serves: 2 % is within the rate's tolerance.
@@ -43,6 +47,7 @@ class Planner:
         self._previous: float | None = None
         self._interval = 0.0  # between packets, smoothed
         self._whole = False  # whether everything since the keyframe was decoded or is held
+        self._late_since: float | None = None  # what was late then has broken the chain
         self._held_bytes = 0
 
     def tune(self, fps: float) -> None:
@@ -50,6 +55,11 @@ class Planner:
         period = 1 / fps
         self._due += period - self._period
         self._period = period
+
+    @property
+    def late(self) -> bool:
+        """Whether pictures are lost because their packets came too late, until the next keyframe that is in time."""
+        return self._late_since is not None
 
     @property
     def gop_s(self) -> float | None:
@@ -64,12 +74,14 @@ class Planner:
     def consider(self, at: float, *, keyframe: bool, size_bytes: int, late_s: float) -> Verdict:
         """The verdict on the next packet, captured at `at`, `late_s` seconds ago."""
         self.learn(at, keyframe=keyframe)
-        if late_s > LATE_S:
+        if late_s > self._late_from(at):
             # Behind: nothing of this GOP will be on time, and leaving packets undecoded is what catches up.
             self._whole = False
+            if self._late_since is None:
+                self._late_since = at
             return Verdict.DROP
         if keyframe:
-            self._whole, self._held_bytes = True, 0
+            self._whole, self._held_bytes, self._late_since = True, 0, None
             self._align(at)
         if not self._whole:
             return Verdict.DROP
@@ -82,9 +94,13 @@ class Planner:
             return Verdict.DROP
         return Verdict.HOLD
 
+    def _late_from(self, at: float) -> float:
+        strict = self._late_since is not None and at - self._late_since < _STRICT_FOR_S
+        return IN_TIME_S if strict else LATE_S
+
     def caught_up(self) -> None:
         """Say that everything since the last keyframe was decoded, whatever the verdicts were."""
-        self._whole, self._held_bytes = True, 0
+        self._whole, self._held_bytes, self._late_since = True, 0, None
 
     def learn(self, at: float, *, keyframe: bool) -> None:
         """Take note of a packet that somebody else has judged."""

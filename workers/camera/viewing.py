@@ -9,9 +9,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.camera.lateness import Lateness
 from workers.camera.luma import small_luma
 from workers.camera.media_clock import MediaClock
-from workers.camera.planner import LATE_S, Planner, Verdict
+from workers.camera.planner import IN_TIME_S, LATE_S, Planner, Verdict
 from workers.camera.sentry import Watch
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from workers.camera.sentry import Sentry
     from workers.camera.source import Packet, Source
 
-IN_TIME_S: Final = 0.2  # whoever is no further behind than this has caught up
 BEHIND_AT_MOST_S: Final = 15.0
 RECENT: Final = 3  # pictures of a camera that is followed, kept for the time before an alarm
 
@@ -50,6 +50,9 @@ class Viewing:
         self._shown = float("-inf")  # when the last picture shown was captured
         self._behind_since: float | None = None  # catching up after an alarm since then
         self.looked = float("-inf")  # monotonic seconds of the last good look while nothing moved
+        self.lateness = Lateness()
+        self._worked_s = 0.0  # on the last packet
+        self._done = time.monotonic()  # with it
 
     @property
     def gop_s(self) -> float | None:
@@ -63,8 +66,18 @@ class Viewing:
 
     def take(self, packet: Packet, fps: float) -> None:
         """The next packet; pictures are owed at this rate from now on."""
-        at = self._clock.note(packet.media_s, packet.arrived)
+        began = time.monotonic()
+        waited_s = began - self._done
+        at = self._clock.note(packet.media_s, packet.arrived, waited_s=waited_s)
+        self.lateness.turn(
+            arrived=packet.arrived, late_s=packet.arrived - at, waited_s=waited_s, worked_s=self._worked_s
+        )
         self._planner.tune(fps)
+        self._judge(packet, at)
+        self._done = time.monotonic()
+        self._worked_s = self._done - began
+
+    def _judge(self, packet: Packet, at: float) -> None:
         sentry = self._sentry
         if sentry is None:
             self._send(packet, at)
@@ -85,6 +98,8 @@ class Viewing:
             else:
                 late_s = 0.0
         verdict = self._planner.consider(at, keyframe=packet.keyframe, size_bytes=packet.size_bytes, late_s=late_s)
+        if verdict is Verdict.DROP and self._planner.late and self._planner.owed(at):
+            self._lose()
         if verdict is Verdict.DROP or packet.keyframe:
             self._held.clear()
         if verdict is not Verdict.DROP:
@@ -104,9 +119,15 @@ class Viewing:
             return
         behind = self._behind_since is not None
         if not behind and time.monotonic() - at > LATE_S:
-            self._meter.count("frames_dropped_total", reason="late")
+            self._lose()
             return
+        self.lateness.made()
         self._show_it(picture, at, behind=behind)
+
+    def _lose(self) -> None:
+        """One that was owed, to lateness."""
+        self.lateness.lost()
+        self._meter.count("frames_dropped_total", reason="late")
 
     def _watch(self, sentry: Sentry, packet: Packet, at: float) -> None:
         """By the sentry: hardly any, until something moves."""
