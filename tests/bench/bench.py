@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,11 +97,12 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def cpu_percent(pid: int, seconds: float) -> float:
-    """Percent of one core that a process takes during `seconds` from now."""
+    """Percent of one core that a process and its children take during `seconds` from now."""
     process = psutil.Process(pid)
-    before = cpu_s(process)
+    tree = [process, *process.children(recursive=True)]
+    began, before = time.monotonic(), sum(map(cpu_s, tree))
     wait(seconds)
-    return 100 * (cpu_s(process) - before) / seconds
+    return 100 * (sum(map(cpu_s, tree)) - before) / (time.monotonic() - began)
 
 
 def wait(seconds: float) -> None:

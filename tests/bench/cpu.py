@@ -1,45 +1,73 @@
-"""CPU of one camera: its worker against the OpenCV loop at the same rate, and against decoding alone, turn by turn."""
+"""CPU of one camera: its worker against what others would write, at the same rate, turn by turn; and its memory."""
 
 from __future__ import annotations
 
+import shutil
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.bench.bench import Bench, bench, cpu_percent, wait
-from tests.bench.report import Goal, Report, median
+from tests.bench.report import Goal, Report, median, spread
 from tests.support import clips
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.support.recorder import Recorder
 
 SETTLE_S: Final = 3.0  # until a GOP is known and a decoder's threads are up
+MEMORY_READ_S: Final = 11.0  # a worker looks at its memory every ten seconds
+
+CLIPS: Final = {
+    "/h264": clips.H264_1080P,
+    "/still": clips.STILL_1080P,
+    "/h265": clips.H265_1080P,
+    "/small": clips.H264_720P,
+    "/mjpeg": clips.MJPEG_720P,
+}
+SHOWN: Final = {
+    "loop": "OpenCV, read all",
+    "grab": "OpenCV, grab all",
+    "ffmpeg": "FFmpeg process, raw pictures",
+    "pyav": "PyAV through BGR",
+    "decode": "PyAV, decode only",
+    "demux": "PyAV, read only",
+}
+SENDS_NOTHING: Final = frozenset({"decode", "demux"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One way to watch one camera. `at_most` is of the loop's CPU."""
+    """One way to watch one camera. `against` has what the worker's CPU may be of each other's; None: only measured."""
 
     what: str
     mount: str
     fps: float
-    width: int | None
-    at_most: float
-    decode_at_most: float | None = None  # of decoding alone, where it is compared
+    width: int | None = None
+    against: Mapping[str, float | None]
     settings: dict[str, Any] = field(default_factory=dict)  # further ones of the hub's camera
     settle_s: float = SETTLE_S
+    memory_most_mb: float | None = None
 
 
 CASES: Final = (
-    Case(what="1080p25 H.264, 5/s, full size", mount="/h264", fps=5, width=None, at_most=0.75, decode_at_most=1.25),
-    Case(what="1080p25 H.264, 5/s, 640 px", mount="/h264", fps=5, width=640, at_most=0.70),
-    Case(what="1080p25 H.264, 1/s (GOP 2 s)", mount="/h264", fps=1, width=None, at_most=0.48),
-    Case(what="1080p25 H.264, 0.5/s (GOP 2 s)", mount="/h264", fps=0.5, width=None, at_most=0.15),
+    Case(
+        what="1080p25 H.264, 5/s, full size",
+        mount="/h264",
+        fps=5,
+        against={"loop": 0.75, "grab": None, "ffmpeg": None, "pyav": None, "decode": 1.25},
+        settle_s=MEMORY_READ_S,
+        memory_most_mb=20,
+    ),
+    Case(what="1080p25 H.264, 5/s, 640 px", mount="/h264", fps=5, width=640, against={"loop": 0.70}),
+    Case(what="1080p25 H.264, 1/s (GOP 2 s)", mount="/h264", fps=1, against={"loop": 0.48}),
+    Case(what="1080p25 H.264, 0.5/s (GOP 2 s)", mount="/h264", fps=0.5, against={"loop": 0.15}),
     Case(
         what="1080p25 H.264, 5/s when something moves, and nothing does",
         mount="/still",
         fps=5,
-        width=None,
-        at_most=0.13,
+        against={"loop": 0.13},
         # The clip's number changes in every picture, which is no movement.
         settings={
             "when": "motion",
@@ -47,74 +75,107 @@ CASES: Final = (
         },
         settle_s=9.0,
     ),
-    Case(what="720p25 MJPEG, 5/s, as it is", mount="/mjpeg", fps=5, width=None, at_most=0.15),
+    Case(what="720p25 MJPEG, 5/s, as it is", mount="/mjpeg", fps=5, against={"loop": 0.15, "demux": None}),
+    Case(what="1080p25 H.265, 5/s, full size", mount="/h265", fps=5, against={"loop": None, "decode": None}),
+    Case(
+        what="720p25 H.264, 5/s, full size",
+        mount="/small",
+        fps=5,
+        against={"loop": None, "decode": None},
+        settle_s=MEMORY_READ_S,
+        memory_most_mb=14,
+    ),
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one turn of one contender needs."""
+
+    own: Bench
+    recorder: Recorder
+    case: Case
+    address: str
+    seconds: float
+
+    def ours(self) -> tuple[float, float]:
+        """The worker's percent of a core, and its own megabytes."""
+        case = self.case
+        cameras = [{"id": "ours", "url": self.address, "fps": case.fps, "max_width": case.width, **case.settings}]
+        with self.own.hub(cameras, self.recorder) as hub:
+            hub.wait_for_results("ours", 2)
+            wait(case.settle_s)
+            pid = hub.camera("ours").pid
+            assert pid is not None
+            return cpu_percent(pid, self.seconds), hub.camera("ours").metrics["worker_memory_bytes"] / 1e6
+
+    def other(self, kind: str) -> float:
+        """Another's percent of a core."""
+        if kind in SENDS_NOTHING:
+            with self.own.contender(kind, None, camera=self.address) as process:
+                wait(2 * SETTLE_S)
+                return cpu_percent(process.pid, self.seconds)
+        case, spec = self.case, CLIPS[self.case.mount]
+        seen = len(self.recorder.received(kind))
+        with self.own.contender(
+            kind,
+            self.recorder,
+            camera=self.address,
+            source_id=kind,
+            fps=case.fps,
+            width=case.width,
+            size=[spec.width, spec.height],
+        ) as process:
+            self.recorder.wait_for(seen + 2, kind, 60)
+            wait(SETTLE_S)
+            return cpu_percent(process.pid, self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A case's runs, in the order they were made."""
+
+    case: Case
+    ours: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    theirs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def write(self, report: Report) -> None:
+        """As rows and goals."""
+        what = self.case.what
+        for kind, at_most in self.case.against.items():
+            if kind not in self.theirs:
+                report.rows.append([what, "", SHOWN[kind], "not measured: no ffmpeg is installed", "", ""])
+                continue
+            theirs = self.theirs[kind]
+            ratios = [a / b for a, b in zip(self.ours, theirs, strict=True)]
+            figures = [f"{median(self.ours):.1f}", SHOWN[kind], f"{median(theirs):.1f}", f"{median(ratios):.2f}"]
+            report.rows.append([what, *figures, spread(ratios)])
+            if at_most is not None:
+                report.goals.append(Goal.of(f"{what}: CPU / {SHOWN[kind]}", ratios, at_most=at_most))
+        if self.case.memory_most_mb is not None:
+            most = self.case.memory_most_mb
+            report.goals.append(Goal.of(f"{what}: private memory, MB", self.memory_mb, at_most=most))
+
+
 def run(*, quick: bool) -> Report:
-    """Pairs of short runs, A B A B, so that what else the machine does falls on both."""
-    pairs, seconds = (1, 6.0) if quick else (5, 8.0)
+    """Rounds of short runs, A B C A B C, so that what else the machine does falls on all of them."""
+    rounds, seconds = (1, 5.0) if quick else (5, 8.0)
     report = Report(
-        name="cpu",
-        columns=[
-            "one camera",
-            "hub, % of a core",
-            "OpenCV loop, %",
-            "PyAV decode only, %",
-            "hub / loop",
-            "hub / decode",
-        ],
+        name="cpu", columns=["one camera", "hub, % of a core", "against", "its % of a core", "ratio", "of the runs"]
     )
     with bench() as own:
-        camera = own.cameras({"/h264": clips.H264_1080P, "/still": clips.STILL_1080P, "/mjpeg": clips.MJPEG_720P})
+        camera = own.cameras(CLIPS)
         recorder = own.recorder()
         for case in CASES:
-            address = camera.url(case.mount)
-            ours, loops, decodes = [], [], []
-            for _ in range(pairs):
-                ours.append(_ours(own, case, address, recorder, seconds))
-                loops.append(_loop(own, case, address, recorder, seconds))
-                if case.decode_at_most is not None:
-                    decodes.append(_decode(own, address, seconds))
-            ratio = median([a / b for a, b in zip(ours, loops, strict=True)])
-            above = median([a / b for a, b in zip(ours, decodes, strict=True)]) if decodes else None
-            report.rows.append(
-                [
-                    case.what,
-                    f"{median(ours):.1f}",
-                    f"{median(loops):.1f}",
-                    f"{median(decodes):.1f}" if decodes else "",
-                    f"{ratio:.2f}",
-                    f"{above:.2f}" if above is not None else "",
-                ]
-            )
-            report.goals.append(Goal(what=f"{case.what}: CPU / loop", value=ratio, at_most=case.at_most))
-            if above is not None and case.decode_at_most is not None:
-                report.goals.append(
-                    Goal(what=f"{case.what}: CPU / decode only", value=above, at_most=case.decode_at_most)
-                )
+            turn = Turn(own=own, recorder=recorder, case=case, address=camera.url(case.mount), seconds=seconds)
+            measured = Measured(case=case)
+            for _ in range(rounds):
+                cpu, memory_mb = turn.ours()
+                measured.ours.append(cpu)
+                measured.memory_mb.append(memory_mb)
+                for kind in case.against:
+                    if kind != "ffmpeg" or shutil.which(kind):
+                        measured.theirs[kind].append(turn.other(kind))
+            measured.write(report)
     return report
-
-
-def _ours(own: Bench, case: Case, address: str, recorder: Recorder, seconds: float) -> float:
-    cameras = [{"id": "ours", "url": address, "fps": case.fps, "max_width": case.width, **case.settings}]
-    with own.hub(cameras, recorder) as hub:
-        hub.wait_for_results("ours", 2)
-        wait(case.settle_s)
-        pid = hub.camera("ours").pid
-        assert pid is not None
-        return cpu_percent(pid, seconds)
-
-
-def _loop(own: Bench, case: Case, address: str, recorder: Recorder, seconds: float) -> float:
-    seen = len(recorder.received("loop"))
-    with own.contender("loop", recorder, camera=address, source_id="loop", fps=case.fps, width=case.width) as process:
-        recorder.wait_for(seen + 2, "loop")
-        wait(SETTLE_S)
-        return cpu_percent(process.pid, seconds)
-
-
-def _decode(own: Bench, address: str, seconds: float) -> float:
-    with own.contender("decode", None, camera=address) as process:
-        wait(2 * SETTLE_S)
-        return cpu_percent(process.pid, seconds)

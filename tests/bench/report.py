@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,10 +17,16 @@ class Goal:
     what: str
     value: float
     at_most: float
+    spread: tuple[float, float] | None = None  # the least and the most of the runs, where `value` is their median
 
     @property
     def met(self) -> bool:
         return self.value <= self.at_most
+
+    @classmethod
+    def of(cls, what: str, runs: Sequence[float], *, at_most: float) -> Goal:
+        """For several runs: their median counts."""
+        return cls(what=what, value=median(runs), at_most=at_most, spread=(min(runs), max(runs)))
 
 
 @dataclass(kw_only=True)
@@ -39,12 +45,27 @@ class Report:
         """As Markdown, so that it can go into the documentation as it is."""
         lines = [f"### {self.name}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line(row) for row in self.rows]
-        lines += ["", _line(["goal", "measured", "at most", ""]), _line(["---"] * 4)]
-        lines += [
-            _line([goal.what, f"{goal.value:.3g}", f"{goal.at_most:g}", "met" if goal.met else "**missed**"])
-            for goal in self.goals
-        ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, "", *_goals(self.goals)]) + "\n"
+
+
+def summary(reports: Sequence[Report]) -> str:
+    """Every goal of several benchmarks in one table, as Markdown."""
+    goals = [replace(goal, what=f"{report.name}: {goal.what}") for report in reports for goal in report.goals]
+    return "\n".join(["### all goals", "", *_goals(goals)]) + "\n"
+
+
+def _goals(goals: Sequence[Goal]) -> list[str]:
+    lines = [_line(["goal", "measured", "runs", "at most", ""]), _line(["---"] * 5)]
+    for goal in goals:
+        runs = "" if goal.spread is None else spread(goal.spread)
+        verdict = "met" if goal.met else "**missed**"
+        lines.append(_line([goal.what, f"{goal.value:.3g}", runs, f"{goal.at_most:g}", verdict]))
+    return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    """From the least to the most."""
+    return f"{min(values):.3g} to {max(values):.3g}"
 
 
 def _line(cells: Sequence[str]) -> str:

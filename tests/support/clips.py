@@ -72,6 +72,7 @@ class ClipSpec:
 H264_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080)
 H264_720P: Final = ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000)
 H265_720P: Final = ClipSpec(codec="h265", width=1280, height=720, kbit_s=1500)
+H265_1080P: Final = ClipSpec(codec="h265", width=1920, height=1080, kbit_s=3000)
 # A still street at night: nothing but noise, at a bit rate that does not tell it from movement.
 STILL_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080, noise=4, crossings=())
 MJPEG_720P: Final = ClipSpec(codec="mjpeg", width=1280, height=720)
