@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from functools import partial
@@ -56,7 +57,8 @@ def start(config_path: Path, only: tuple[str, ...], log_level: int, log_format: 
     """  # noqa: D301 - \b keeps the lines above as they are
     config, run_time = hub.read(config_path)
     chosen(config, {*only} - {*run_time.removed})
-    plan = hub.plan(config, only=only, run_time=run_time)
+    places = hub.Places(part=hub.Part.taken_from(os.environ))
+    plan = hub.plan(config, only=only, run_time=run_time, places=places)
     run = partial(hub.start, config, plan, only=only, run_time=run_time)
     screen = console()
     if screen.is_terminal and not screen.is_dumb_terminal:

@@ -2,6 +2,7 @@
 
 from nvision_hub.hub.addresses import Addresses, addresses_of
 from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, cache_dir, plan
+from nvision_hub.hub.part import Part
 from nvision_hub.hub.run import start
 from nvision_hub.hub.run_time import RunTime, read
 from nvision_hub.hub.surroundings import ask_redis, check_surroundings
@@ -11,6 +12,7 @@ __all__ = [
     "STAGE_CAMERAS",
     "STAGE_PEERS",
     "Addresses",
+    "Part",
     "Places",
     "Plan",
     "RunTime",

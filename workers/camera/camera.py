@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker import Publisher
+from nvision_hub.broker.lease import Lease
 from nvision_hub.events import Origin, new_id, result_event
 from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.logs import note_state
@@ -69,6 +70,7 @@ class _Worker:
         self._names: set[str] = set()  # those that have a metric of their own
         self._memory_read = float("-inf")
         self._drained = False
+        self._lease = None if settings.lease is None else Lease(settings.lease, settings.camera.id)
         self._origin = Origin(
             site=settings.site,
             camera=settings.camera.id,
@@ -90,6 +92,7 @@ class _Worker:
             paused=self._paused,
         )
         self._previews = Previews(self._settings.stream, camera.id)
+        lease = self._lease
         self._uplink = Uplink(
             service=self._settings.service,
             source_id=camera.id,
@@ -100,6 +103,7 @@ class _Worker:
             handed=self._previews.note,
             paused=self._paused.is_set(),
             pace=Pace(file=self._settings.turns),
+            allowed=(lambda _now: True) if lease is None else lease.held,
         )
         capturing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A daemon: a thread that is stuck in a driver must not keep the process from ending.
@@ -108,13 +112,15 @@ class _Worker:
         streaming = asyncio.create_task(self._uplink.run())
         previewing = asyncio.create_task(self._previews.run())
         reporting = asyncio.create_task(self._link.run(self._snapshot, self._command))
-        tasks = {capturing, publishing, streaming, previewing, reporting}
+        leasing = [] if lease is None else [asyncio.create_task(lease.run())]
+        tasks = {capturing, publishing, streaming, previewing, reporting, *leasing}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
         if reporting.done():
             await self._uplink.drain(ANSWERS_WITHIN_S)
         # One after the other, so that no result is handed on that nobody would count.
         ends = [*await _ended(streaming)]
+        ends += await _ended(*leasing)  # another hub may begin: nothing is sent any more
         await self._publisher.drain(REDIS_WITHIN_S)
         ends += await _ended(capturing, publishing, previewing, reporting)
         self._drained = True
@@ -190,12 +196,19 @@ class _Worker:
             return CameraState.CONNECTING
         if self._capture.state is CameraState.STREAMING and self._uplink.error is not None:
             return CameraState.AUTH_FAILED if self._uplink.refused else CameraState.CONNECTING
+        if self._capture.state is CameraState.STREAMING and self._waits_for is not None:
+            return CameraState.CONNECTING
         return self._capture.state
+
+    @property
+    def _waits_for(self) -> str | None:
+        """Why nothing may be sent, as a sentence; None while it may."""
+        return None if self._lease is None else self._lease.error
 
     def _snapshot(self) -> Status:
         now = time.monotonic()
         state = self._current_state()
-        away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error
+        away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error or self._waits_for
         error = away or self._publisher.error
         if state is not self._state:
             self._announce(state, error)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nvision_hub.broker.connection import Stream
+    from nvision_hub.broker.lease import LeaseSettings
     from nvision_hub.broker.spool import SpoolPlace
     from nvision_hub.config import Camera
     from workers.camera.dial import Service
@@ -29,6 +30,7 @@ class CameraSettings:
     turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
     spool: SpoolPlace | None = None  # where results wait while Redis is away; None: in memory
     paused: bool = False  # the camera is left alone, and nothing is sent
+    lease: LeaseSettings | None = None  # to be held before anything is sent; None: no other hub has this camera
 
 
 def retune(old: CameraSettings, new: CameraSettings) -> Command | None:

@@ -56,6 +56,7 @@ class Uplink:
     meter: Meter
     received: Callable[[NvisionRequest, Sent], None]
     handed: Callable[[Sent, bytes], None] = lambda _sent, _jpeg: None  # told of each picture that goes to a connection
+    allowed: Callable[[float], bool] = lambda _now: True  # whether a picture may be sent at a moment (monotonic)
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     connected: bool = False
@@ -133,6 +134,9 @@ class Uplink:
             frame = await self.mailbox.take()
             if self._draining or self.paused:
                 self.meter.count("frames_dropped_total", reason="stopped" if self._draining else "paused")
+                continue
+            if not self.allowed(time.monotonic()):
+                self.meter.count("frames_dropped_total", reason="lease")
                 continue
             sent = self._next(frame)
             data = encode_request(

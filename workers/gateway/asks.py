@@ -10,7 +10,7 @@ from nvision_hub.errors import HubError
 from nvision_hub.link import Command
 
 if TYPE_CHECKING:
-    from nvision_hub.link import Link
+    from collections.abc import Callable
 
 ANSWERED_WITHIN_S: Final = 5.0
 
@@ -26,8 +26,8 @@ class UnansweredError(HubError):
 class Asks:
     """Every question has an id, by which its answer finds it."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, send: Callable[[Command], bool]) -> None:
+        self._send = send
         self._open: dict[str, asyncio.Future[str | None]] = {}
 
     async def ask(self, verb: str, /, **arguments: Any) -> None:
@@ -36,7 +36,7 @@ class Asks:
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._open[key] = answer
         try:
-            if not self._link.ask(Command(verb=verb, arguments={"id": key, **arguments})):
+            if not self._send(Command(verb=verb, arguments={"id": key, **arguments})):
                 raise UnansweredError("The hub's supervisor takes no requests at this moment; try again.")
             async with asyncio.timeout(ANSWERED_WITHIN_S):
                 refused = await answer
@@ -51,7 +51,7 @@ class Asks:
 
     def pass_on(self, target: str, verb: str, /, **arguments: Any) -> None:
         """Hand a command to a member, and do not wait: whoever repeats it each second needs no answer."""
-        self._link.ask(
+        self._send(
             Command(
                 verb="pass",
                 arguments={"id": uuid.uuid4().hex, "target": target, "verb": verb, "arguments": arguments},

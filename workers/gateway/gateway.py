@@ -19,7 +19,9 @@ class GatewaySettings:
 
     `port` 0 takes a free one, which the status tells. `token` None leaves the API open to whoever reaches it, which
     the configuration allows on loopback only; `callback_token` None means that there is no callback endpoint. `hosts`
-    are names under which a proxy serves it. `spool` None keeps what waits for Redis in memory alone.
+    are names under which a proxy serves it. `spool` None keeps what waits for Redis in memory alone. `fleet` are
+    the cameras of other hubs, in the order of their file, that it shows and controls through Redis; None where this
+    hub is all there is.
     """
 
     host: str
@@ -32,6 +34,7 @@ class GatewaySettings:
     callback_max_bytes: int = 8 * 2**20
     hosts: tuple[str, ...] = ()
     spool: SpoolPlace | None = None
+    fleet: tuple[str, ...] | None = None
 
 
 def run(settings: GatewaySettings, link: Link) -> None:

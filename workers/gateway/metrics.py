@@ -89,7 +89,7 @@ _STATES: Final = tuple(str(state) for state in CameraState)
 # A rate over a counter that appears with its first count misses that count, so these begin at zero: all without a
 # reason, and the reasons that are known beforehand.
 _KNOWN: Final = {
-    "frames_dropped_total": ("broken", "late", "overwritten", "paused", "stopped", "torn", "uplink"),
+    "frames_dropped_total": ("broken", "late", "lease", "overwritten", "paused", "stopped", "torn", "uplink"),
     "frames_unanswered_total": ("callback", "stopped", "timeout", "uplink"),
     "results_lost_total": (
         *("disk_full", "duplicate", "late", "redis_away", "spool_corrupt", "spool_full", "spool_old"),

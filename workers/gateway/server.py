@@ -21,6 +21,7 @@ from workers.gateway.application import HEALTH, application
 from workers.gateway.asks import Asks
 from workers.gateway.callback import Callback, CallbackSettings
 from workers.gateway.desk import Desk
+from workers.gateway.elsewhere import Elsewhere
 from workers.gateway.feed import Feed
 from workers.gateway.fleet import Fleet
 from workers.gateway.health import Broker
@@ -30,7 +31,7 @@ from workers.gateway.track import EVERY_S
 from workers.gateway.watching import Watching
 
 if TYPE_CHECKING:
-    from nvision_hub.link import Link
+    from nvision_hub.link import Command, Link
     from workers.gateway.gateway import GatewaySettings
 
 log = logging.getLogger("nvision_hub.gateway")
@@ -47,7 +48,15 @@ SEND_BUFFER_BYTES: Final = 256 * 1024
 async def serve(settings: GatewaySettings, link: Link) -> None:
     """Listen, answer and report until the link says to end. Raises `UnavailableError`."""
     listening = _listen(settings.host, settings.port)
-    meter, fleet, asks = Meter(), Fleet(), Asks(link)
+    meter, fleet = Meter(), Fleet()
+    elsewhere = None
+    if settings.fleet is not None:
+
+        def heed(told: Command) -> None:
+            desk.heed(told)  # which asks through it, and so comes after it
+
+        elsewhere = Elsewhere(settings.stream, settings.fleet, heed=heed, ask=link.ask)
+    asks = Asks(link.ask if elsewhere is None else elsewhere.ask)
     publisher = Publisher(settings.stream, meter, settings.spool, of_many=True)
     feed, watching, broker = Feed(stream=settings.stream), Watching(asks, fleet), Broker(settings.stream)
     callback = Callback(
@@ -86,6 +95,8 @@ async def serve(settings: GatewaySettings, link: Link) -> None:
             group.create_task(task) for task in (feed.run(), watching.run(), broker.run(), callback.run(), live.run())
         ]
         others.append(group.create_task(_keep_tracks(fleet)))
+        if elsewhere is not None:
+            others.append(group.create_task(elsewhere.run(report.url)))
         await serving.listening.wait()
         log.info("the gateway answers at %s", report.url)
         await link.run(report, desk.heed)

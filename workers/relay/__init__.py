@@ -1,0 +1,1 @@
+"""Tells the rest of a fleet, through Redis, what the supervisor of one group tells its overseers."""
