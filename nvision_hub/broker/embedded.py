@@ -102,18 +102,52 @@ def program() -> Path:
         ) from error
 
 
-def free_port(wanted: int) -> int:
-    """`wanted` where nobody listens on it, else the next free one. Raises `UnavailableError` after a hundred."""
-    for port in range(wanted, min(wanted + _PORTS_TRIED, 65536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError as error:
-                if error.errno in {errno.EADDRINUSE, errno.EACCES}:
-                    continue
-                raise
-            return int(probe.getsockname()[1])
+class PortClaim:
+    """A free port of loopback, claimed for as long as this object lives, so that no other hub chooses it meanwhile.
+
+    Between the choice of a port and the moment its server listens others would find it free. The claim is the name of
+    an abstract unix socket: the kernel forgets it with its process, and keeps it apart in each network namespace, as it
+    does with ports.
+    """
+
+    def __init__(self, port: int, name: socket.socket) -> None:
+        self.port = port
+        self._name = name
+
+    def __del__(self) -> None:
+        self._name.close()
+
+
+def claim_port(wanted: int) -> PortClaim:
+    """`wanted` where nobody listens on it or claims it, else the next such one; any where it is 0.
+
+    Raises `UnavailableError` after a hundred.
+    """
+    tried = range(wanted, min(wanted + _PORTS_TRIED, 65536)) if wanted else [0] * _PORTS_TRIED
+    for port in tried:
+        found = _free(port)
+        if found is None:
+            continue
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            name.bind(f"\0nvision-hub port {found}")
+        except OSError:
+            name.close()
+        else:
+            return PortClaim(found, name)
     raise UnavailableError(
         f"every port from {wanted} to {port} of {LOOPBACK} is taken; end one of the programs that listen there"
     )
+
+
+def _free(port: int) -> int | None:
+    """The port, or any where it is 0; None where it cannot be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return None
+            raise
+        return int(probe.getsockname()[1])

@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 import redis
 
 from nvision_hub.broker import EmbeddedBroker, Publisher, publisher
-from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.embedded import claim_port
 from nvision_hub.broker.publisher import Stream, connect
 from nvision_hub.errors import EXIT_UNAVAILABLE
 from nvision_hub.events import new_id
@@ -355,12 +357,24 @@ def test_what_a_killed_one_left_is_no_obstacle(kept_valkey: Callable[..., KeptVa
 def test_a_port_that_is_taken_is_passed_over(kept_valkey: Callable[..., KeptValkey]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = free_port(port)
+        found = claim_port(port).port
         assert port < found < port + 100
         server = kept_valkey(port=found)
         server.start()
         with redis.Redis(port=found) as client:
             assert client.ping()
+
+
+def test_a_port_that_another_hub_has_chosen_is_passed_over() -> None:
+    claim = claim_port(0)
+    program = "from nvision_hub.broker.embedded import claim_port; print(claim_port({}).port)"
+    choose = [sys.executable, "-c", program.format(claim.port)]
+    other = subprocess.run(choose, check=True, capture_output=True, text=True, timeout=60)
+    assert claim.port < int(other.stdout) < claim.port + 100
+    chosen = claim.port
+    del claim
+    again = subprocess.run(choose, check=True, capture_output=True, text=True, timeout=60)
+    assert int(again.stdout) == chosen
 
 
 def test_a_port_taken_between_choice_and_start_is_named(
@@ -389,7 +403,7 @@ def test_a_frozen_valkey_breaks_its_keepers_promise(kept_valkey: Callable[..., K
 
 @pytest.mark.long
 def test_a_frozen_valkey_is_replaced_with_all_its_data(start_fleet: Callable[..., Fleet]) -> None:
-    port = free_port(0)
+    port = claim_port(0).port
     fleet = start_fleet({"broker": ("broker", {"directory": "broker", "port": port}), "other": "steady"})
     old, other = fleet.ready_pid("broker"), fleet.ready_pid("other")
     with redis.Redis(port=port) as client:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import redis
 
-from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.embedded import claim_port
 from nvision_hub.events import new_id
 from tests.support.clips import ClipSpec
 from tests.support.service import KEY
@@ -30,7 +30,7 @@ TOKEN: Final = "canaryCallbackToken"  # of this test alone
 def test_results_come_by_callback_and_every_picture_is_answered(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], local_service: Callable[..., LocalService]
 ) -> None:
-    port = free_port(0)
+    port = claim_port(0).port
     service = local_service(callback_url=f"http://127.0.0.1:{port}/callback/{TOKEN}")
     hub = start_hub(
         [{"id": "lobby", "url": gst_camera(CLIP).url(), "fps": 5, "labels": {"floor": "1"}}],

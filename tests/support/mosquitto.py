@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.embedded import claim_port
 from tests.support import needs
 from tests.support.rtsp import Server
 
@@ -35,7 +35,7 @@ class Mosquitto(Server):
     options: tuple[str, ...] = ()  # lines of its configuration
     users: tuple[str, str] | None = None  # a name and a password; None lets everybody in
     certificate: Path | None = None  # a PEM file with its key: then it speaks TLS
-    port: int = field(default_factory=lambda: free_port(0))
+    port: int = field(default_factory=lambda: claim_port(0).port)
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 import pytest
 
-from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.embedded import claim_port
 from tests.support import needs
 from tests.support.rtsp import Server
 
@@ -42,7 +42,7 @@ class Prometheus(Server):
             f"scrape_configs: [{{job_name: nvision-hub, static_configs: [{{targets: ['{self.target}']}}]}}]\n",
             encoding="utf-8",
         )
-        listen = f"127.0.0.1:{free_port(0)}"
+        listen = f"127.0.0.1:{claim_port(0).port}"
         arguments = [
             f"--config.file={configuration}",
             f"--storage.tsdb.path={self.folder / 'data'}",

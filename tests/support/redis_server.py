@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from nvision_hub.broker import EmbeddedBroker
-from nvision_hub.broker.embedded import free_port
+from nvision_hub.broker.embedded import claim_port
 from nvision_hub.child import Child, ChildSpec
 from tests.support import needs
 from workers.broker import broker as keeper
@@ -68,7 +68,7 @@ class DebianRedis:
     password: str = ""
     address: str = "127.0.0.1"
     namespace: str | None = None
-    port: int = field(default_factory=lambda: free_port(0))
+    port: int = field(default_factory=lambda: claim_port(0).port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -110,7 +110,7 @@ class KeptValkey:
     """The embedded Valkey, run by its keeper as a real child of this process."""
 
     folder: Path
-    port: int = field(default_factory=lambda: free_port(0))
+    port: int = field(default_factory=lambda: claim_port(0).port)
     child: Child | None = None
     last: Status | None = None  # the keeper's last report
 

@@ -214,7 +214,7 @@ def test_missing_libraries_are_named_with_their_mend(
 
 
 def test_no_redis_is_said_with_its_address(config: Callable[..., Config]) -> None:
-    port = embedded.free_port(0)
+    port = embedded.claim_port(0).port
     ours = config(LOBBY, nvision=CLOUD, redis={"url": f"redis://:canary@127.0.0.1:{port}"})
     with pytest.raises(UnavailableError) as refused:
         check_surroundings(ours, plan(ours))
