@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from nvision_hub.broker import EmbeddedBroker
 from nvision_hub.broker import embedded as embedded_broker
 from nvision_hub.broker.connection import Stream
+from nvision_hub.broker.lease import LeaseSettings
 from nvision_hub.broker.spool import SpoolPlace
 from nvision_hub.child import ChildSpec
 from nvision_hub.config import CameraAddress
@@ -24,12 +25,14 @@ from workers.camera import camera as camera_worker
 from workers.camera.dial import Service
 from workers.gateway import gateway
 from workers.mqtt import mqtt
+from workers.relay import relay
 from workers.webhooks import webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nvision_hub.config import Camera, Config, Mqtt, MqttAddress, Nvision
+    from nvision_hub.hub.part import Part
 
 LOOPBACK: Final = "127.0.0.1"
 STAGE_BROKER: Final = 0
@@ -41,10 +44,11 @@ DEMO_PORTS_FROM: Final = 8554
 
 @dataclass(kw_only=True)
 class Places:
-    """Ports and keys of the hub's own servers: chosen when first needed, and kept for as long as the hub runs."""
+    """What a hub keeps for as long as it runs: its part in a fleet, and ports and keys, chosen when first needed."""
 
     service_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     ports: dict[str, embedded_broker.PortClaim] = field(default_factory=dict)
+    part: Part | None = None  # None: the cameras are all its own
 
     def port(self, of: str, wanted: int) -> int:
         """The port of one server: `wanted`, or the next free one. Raises `UnavailableError` where none is free."""
@@ -74,7 +78,9 @@ def plan(
     """
     places = places or Places()
     run_time = run_time or RunTime()
-    cameras = _chosen(config, only, run_time)
+    part = places.part
+    named = _chosen(config, only, run_time)
+    cameras = [] if part is not None and part.controls else named
     warnings = not_yet.warnings(config, cameras)
     if run_time:
         warnings.append(f"changed at run time, and still so: {run_time.told()}")
@@ -98,6 +104,8 @@ def plan(
         children.append(_webhooks(config, stream))
     if config.mqtt.url is not None:
         children.append(_mqtt(config.mqtt, config.mqtt.url, config.site, stream))
+    if part is not None and not part.controls:
+        children.append(_relay(part, stream))
     serving = None if config.gateway.listen.off else _gateway(config, stream, places)
     if serving is not None:
         children.append(serving)
@@ -112,6 +120,7 @@ def plan(
             turns=config.state_dir / "uplink-turns",
             spool=spool_place(config, camera.id),
             paused=camera.id in run_time.paused,
+            lease=None if part is None else _lease(part, stream),
         )
         children.append(
             ChildSpec(
@@ -215,10 +224,26 @@ def _gateway(config: Config, stream: Stream, places: Places) -> ChildSpec:
         callback_max_bytes=config.gateway.callback_max_bytes,
         hosts=config.gateway.hosts,
         spool=spool_place(config, "@callback"),
+        fleet=_fleet(config, places.part),
     )
     return ChildSpec(
         name="gateway", stage=STAGE_PEERS, entry=gateway.run, settings=settings, awaited=False, overseer=True
     )
+
+
+def _lease(part: Part, stream: Stream) -> LeaseSettings:
+    return LeaseSettings(url=stream.url, prefix=stream.prefix, holder=part.holder)
+
+
+def _relay(part: Part, stream: Stream) -> ChildSpec:
+    """Tells the gateway of the fleet what the supervisor tells a gateway of its own; no camera waits for it."""
+    settings = relay.RelaySettings(stream=stream, group=part.group, holder=part.holder)
+    return ChildSpec(name="relay", stage=STAGE_PEERS, entry=relay.run, settings=settings, awaited=False, overseer=True)
+
+
+def _fleet(config: Config, part: Part | None) -> tuple[str, ...] | None:
+    """The cameras that other hubs run and this one's gateway shows; None where there are no other hubs."""
+    return tuple(camera.id for camera in config.cameras) if part is not None and part.controls else None
 
 
 def _base(host: str, port: int) -> str:
@@ -229,7 +254,7 @@ def _base(host: str, port: int) -> str:
 
 
 def _webhooks(config: Config, stream: Stream) -> ChildSpec:
-    """The dispatcher; no camera waits for it, since what comes before it is ready stays in the stream."""
+    """The dispatcher; no camera waits for it: what comes before it is ready is delivered then."""
     return ChildSpec(
         name="webhooks",
         stage=STAGE_PEERS,
