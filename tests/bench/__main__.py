@@ -1,7 +1,8 @@
 """Runs benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. Exit code 1 where a goal is missed.
 
-`python -m tests.bench soak ...` and `fanout ...` are no benchmarks, and have options of their own: a hub among random
-faults, and one whose broker, dispatcher and endpoint are killed again and again.
+`python -m tests.bench soak ...`, `fanout ...`, `overload ...` and `sizing ...` are not run with the others, and have
+options of their own: a hub among random faults, one whose broker, dispatcher and endpoint are killed again and again,
+one with more cameras than its machine can bear, and what each kind of camera costs.
 
 Goals are ratios wherever they can be: other work on the machine then falls on both sides.
 """
@@ -11,9 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tests.bench import cpu, fanout, fleet, overhead, publish, rates, scrape, soak, start, storm, webhooks
+from tests.bench import (
+    cpu,
+    fanout,
+    fleet,
+    overhead,
+    overload,
+    publish,
+    rates,
+    scrape,
+    sizing,
+    soak,
+    start,
+    storm,
+    webhooks,
+)
+from tests.bench.report import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BENCHMARKS: Final = {
     "start": start.run,
@@ -26,7 +45,12 @@ BENCHMARKS: Final = {
     "webhooks": webhooks.run,
     "storm": storm.run,
 }
-TRIALS: Final = {"soak": soak.main, "fanout": fanout.main}
+TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
+    "soak": soak.main,
+    "fanout": fanout.main,
+    "overload": overload.main,
+    "sizing": sizing.main,
+}
 
 
 def main() -> int:
@@ -45,6 +69,8 @@ def main() -> int:
         reports.append(report)
         if not arguments.json:
             print(report.as_text(), flush=True)
+    if len(reports) > 1 and not arguments.json:
+        print(summary(reports))
     if arguments.json:
         print(json.dumps([report.as_json() for report in reports], indent=2))
     return 0 if all(goal.met for report in reports for goal in report.goals) else 1
