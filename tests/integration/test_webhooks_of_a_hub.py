@@ -71,7 +71,8 @@ def test_results_of_a_camera_arrive_through_deaths_of_the_dispatcher_and_a_chang
         hub.wait_until(lambda killed=killed: hub.pid("webhooks") not in {None, killed})  # type: ignore[misc]
         killed = hub.member_pid("webhooks")
         os.kill(killed, signal.SIGKILL)
-    it.wait_until(lambda: {event["hub"]["id"] for event in hub.events()} <= set(it.taken()))
+    owed = {event["hub"]["id"] for event in hub.events()}
+    it.wait_until(lambda: owed <= set(it.taken()))
     hub.wait_until(lambda: hub.restarts()["webhooks"] >= KILLS)
     seen = len(it.taken())
     file = hub.folder / "cameras.yaml"

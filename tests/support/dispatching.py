@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -61,13 +62,14 @@ class Dispatcher:
     child: Child | None = None
     last: Status | None = None
 
-    def start(self) -> None:
-        """Start it, and return once its groups are there."""
+    def start(self, since: datetime | None = None) -> None:
+        """Start it, and return once its groups are there. `since` is when it was asked for, now where None."""
         settings = dispatcher.WebhooksSettings(
             webhooks=tuple(self.webhooks),
             stream=Stream(url=self.url, prefix=PREFIX, max_entries=self.max_entries),
             site="test",
             pace=self.pace,
+            since=since or datetime.now(UTC),
         )
         self.last = None
         self.child = Child(ChildSpec(name="webhooks", stage=0, entry=dispatcher.run, settings=settings))

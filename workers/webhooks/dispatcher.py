@@ -34,6 +34,7 @@ async def dispatch(settings: WebhooksSettings, link: Link) -> None:
             site=settings.site,
             meter=meter,
             pace=settings.pace,
+            since=settings.since,
         )
         for webhook in settings.webhooks
     ]

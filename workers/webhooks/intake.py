@@ -9,12 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.broker import delivery_queue
+from nvision_hub.broker import deliveries, delivery_queue
 from nvision_hub.broker.delivery_queue import WHATEVER_THE_STATE, Waiting
 from nvision_hub.broker.groups import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     import redis.asyncio
 
@@ -62,10 +63,11 @@ class Look:
 class Intake:
     """One webhook's. Everything may raise `RedisError` and `OSError`; `open` then begins anew."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, wanted: WebhookFilter) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, wanted: WebhookFilter, since: datetime) -> None:
         self._client = client
         self._keys = keys
         self._filter = wanted
+        self._since = since
         self._group = Group(client, stream=keys.results, name=keys.group, consumer=CONSUMER)
         self._entries: set[bytes] = set()  # in hand, of the stream
         self._ids: set[str] = set()  # in hand, of those that waited
@@ -94,11 +96,16 @@ class Intake:
     async def open(self) -> Taken:
         """Make sure of the group, and take up again what it was given and never acknowledged.
 
-        A webhook's group begins with what is added from now on. One that had been there and is gone, as when Redis
-        comes back empty, is owed everything in the stream.
+        A new webhook's group begins with what is added from now on; what came since it was asked for, while this
+        process started, is replayed. A group that had been there and is gone, as when Redis comes back empty, is owed
+        everything in the stream.
         """
         made = await self._group.create(from_start=self._known)
         lost = self._waiting if made and self._known else 0
+        if made and not self._known:
+            await deliveries.replay(
+                self._client, self._keys.prefix, self._keys.webhook, wanted=self._filter, since=self._since
+            )
         if made:
             self._read_to = b"0-0"
         self._known = True

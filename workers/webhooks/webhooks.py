@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from workers.webhooks.schedule import Pace
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WebhooksSettings:
-    """Which webhooks, and where their results come from. `pace` is no key of cameras.yaml."""
+    """Which webhooks, and where their results come from. `pace` is no key of cameras.yaml.
+
+    `since` is when they were asked for: what comes between that and a webhook's first start is owed to it.
+    """
 
     webhooks: tuple[Webhook, ...]
     stream: Stream
     site: str
     pace: Pace = field(default_factory=Pace)
+    # No difference: a file that is read again asks for what runs already.
+    since: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
 
 def run(settings: WebhooksSettings, link: Link) -> None:
