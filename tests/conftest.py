@@ -30,4 +30,5 @@ pytest_plugins = [
     "tests.support.prometheus",
     "tests.support.receiver",
     "tests.support.dispatching",
+    "tests.support.ray_cluster",
 ]

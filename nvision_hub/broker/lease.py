@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
@@ -57,10 +57,15 @@ end
 class LeaseSettings:
     """Where leases are kept, and who asks for them."""
 
-    url: str
+    url: str = field(repr=False)
     prefix: str
     holder: str  # of one supervisor: it starts a camera's next worker only when the one before is gone
     term_s: float = TERM_S
+
+
+def lease_key(prefix: str, camera: str) -> str:
+    """The record that is there while somebody holds a camera's."""
+    return f"{prefix}:leases:{{{camera}}}"  # the braces keep it and its epochs on one node of a cluster
 
 
 class Lease:
@@ -134,5 +139,5 @@ class Lease:
                 await client.aclose()
 
     def _keys(self) -> tuple[str, str]:
-        base = f"{self._settings.prefix}:leases:{{{self._camera}}}"  # the braces keep both on one node of a cluster
+        base = lease_key(self._settings.prefix, self._camera)
         return base, f"{base}:epochs"

@@ -52,6 +52,15 @@ def as_written(path: Path) -> tuple[Mapping, list[Problem]]:
     return tree, problems
 
 
+def resolved(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Mapping:
+    """The file with its variables replaced, and otherwise as written: secrets are in it. Raises `ConfigError`."""
+    tree, problems = as_written(path)
+    problems += _substitute(tree, environ, _absolute(path).parent)
+    if problems:
+        raise config_error(path, problems)
+    return tree
+
+
 def configuration(path: Path, tree: Mapping, problems: list[Problem]) -> Config:
     """What a file's tree without variables means. Raises `ConfigError` with all problems, those given among them."""
     absolute = _absolute(path)

@@ -2,7 +2,6 @@
 
 from nvision_hub.hub.addresses import Addresses, addresses_of
 from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, Places, Plan, cache_dir, plan
-from nvision_hub.hub.part import Part
 from nvision_hub.hub.run import start
 from nvision_hub.hub.run_time import RunTime, read
 from nvision_hub.hub.surroundings import ask_redis, check_surroundings
@@ -12,7 +11,6 @@ __all__ = [
     "STAGE_CAMERAS",
     "STAGE_PEERS",
     "Addresses",
-    "Part",
     "Places",
     "Plan",
     "RunTime",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nvision_hub.config import Camera, Config, Mqtt, MqttAddress, Nvision
-    from nvision_hub.hub.part import Part
+    from nvision_hub.part import Part
 
 LOOPBACK: Final = "127.0.0.1"
 STAGE_BROKER: Final = 0

@@ -43,7 +43,7 @@ class Renewal:
         self._only = only
         self._run_time = run_time or RunTime()
         self._wished = False
-        self._taken = self._seen = _print_of(config.path)
+        self._taken = self._seen = print_of(config.path)
         self.refused: str | None = None  # why the last change of the file was not taken up; None where it was
         self.outcomes: Counter[str] = Counter({"taken": 0, "refused": 0})
 
@@ -54,7 +54,7 @@ class Renewal:
 
     def __call__(self, asked: bool) -> tuple[ChildSpec, ...] | None:  # noqa: FBT001 - the supervisor's signature
         """Look at the file; read it where it has changed and then kept still for a turn, or where somebody `asked`."""
-        before, self._seen = self._seen, _print_of(self._config.path)
+        before, self._seen = self._seen, print_of(self._config.path)
         settled = self._seen == before and self._seen is not None
         if self._wished:
             self._wished = False
@@ -108,7 +108,7 @@ class Renewal:
         return chosen
 
 
-def _print_of(path: Path) -> _Print:
+def print_of(path: Path) -> _Print:
     """What tells one content of the file from another without reading it; None while it is not there."""
     try:
         real = path.resolve()

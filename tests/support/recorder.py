@@ -37,6 +37,7 @@ class Received:
     configurations: list[tuple[str, str]]
     offset: int
     size: int
+    connection: int  # by which it came, counted from 1
 
     @property
     def created(self) -> float:

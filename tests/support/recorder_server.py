@@ -103,6 +103,7 @@ class Recorder:
         self._pictures = (folder / "pictures.bin").open("ab", buffering=0)
         self._open: set[ServerConnection] = set()
         self._answering: set[asyncio.Task[None]] = set()
+        self._connected = 0
 
     def shake_hands(self, connection: ServerConnection, request: Request) -> Response | None:
         behaviour = self.behaviour
@@ -122,6 +123,8 @@ class Recorder:
 
     async def serve(self, connection: ServerConnection) -> None:
         self._open.add(connection)
+        self._connected += 1
+        number = self._connected
         with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
             if self.behaviour.close_at_once and self.behaviour.close_code is not None:
                 await connection.close(self.behaviour.close_code)
@@ -132,13 +135,13 @@ class Recorder:
                     await connection.close(self.behaviour.close_code)
                     break
                 request = NvisionRequest.FromString(data)
-                self._write(at, request)
+                self._write(at, request, number)
                 task = asyncio.create_task(self._answer(connection, request))
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
         self._open.discard(connection)
 
-    def _write(self, at: float, request: NvisionRequest) -> None:
+    def _write(self, at: float, request: NvisionRequest, connection: int) -> None:
         line: dict[str, Any] = {
             "at": at,
             "source_id": request.source_id,
@@ -148,6 +151,7 @@ class Recorder:
             "configurations": [[each.parameter, each.value] for each in request.configurations],
             "offset": self._pictures.tell(),
             "size": len(request.raw_data),
+            "connection": connection,
         }
         if self.behaviour.keep_pictures:
             self._pictures.write(request.raw_data)

@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parents[2]
 # Top to bottom; a module may import from its own layer's package and from any layer below.
 LAYERS: Final = (
     ("nvision_hub.cli", "nvision_hub.__main__"),
+    ("nvision_hub.engine",),
     ("nvision_hub.hub", "nvision_hub.render"),
     ("nvision_hub.supervisor",),
     ("nvision_hub.child",),
@@ -27,6 +28,7 @@ LAYERS: Final = (
         "nvision_hub.link",
         "nvision_hub.lifeline",
         "nvision_hub.notify",
+        "nvision_hub.part",
         "nvision_hub.serving",
         "nvision_hub.usage",
     ),
