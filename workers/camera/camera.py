@@ -209,7 +209,8 @@ class _Worker:
         now = time.monotonic()
         state = self._current_state()
         away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error or self._waits_for
-        error = away or self._publisher.error
+        late = self._capture.late if state is CameraState.STREAMING else None
+        error = away or self._publisher.error or late
         if state is not self._state:
             self._announce(state, error)
         meter = self._meter
