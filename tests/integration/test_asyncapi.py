@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from tests.support.receiver import Receiver
     from tests.support.redis_server import DebianRedis
 
-NEWS = {"camera_state": "cameraState", "webhook_state": "webhookState", "webhook_missed": "webhookMissed"}
+NEWS = {
+    "camera_state": "cameraState",
+    "webhook_state": "webhookState",
+    "webhook_missed": "webhookMissed",
+    "worker_restart": "workerRestart",
+    "loss": "loss",
+}
 NOBODY = {"id": "nobody", "url": "rtsp://127.0.0.1:9/stream1", "fps": 1}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support import asyncapi
 from tests.support.clips import ClipSpec
 
 if TYPE_CHECKING:
@@ -101,6 +103,44 @@ def test_what_is_asked_of_a_hub_happens(
         names = [process["name"] for process in client.get("/api/v1/hub").json()["processes"]]
         assert {"broker", "gateway", "camera:lobby", "hub"} <= set(names)
     assert hub.stop() == 0
+
+
+def test_restarts_and_losses_are_news(
+    start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
+) -> None:
+    camera, service = gst_camera(CLIP), recorder()
+    hub = start_hub([{"id": "lobby", "url": camera.url(), "fps": 5}], service, gateway=True)
+    hub.wait_for_results("lobby", 2)
+    with hub.redis() as broker, broker.pubsub() as heard, client_of(hub) as client:
+        heard.subscribe("nvision:events")
+
+        def news(kind: str) -> dict[str, Any]:
+            """The next one of a kind."""
+            while True:
+                message: Any = heard.get_message(timeout=WITHIN_S)
+                assert message is not None, f"no {kind} within {WITHIN_S} s"
+                if message["type"] == "message" and (told := json.loads(message["data"]))["kind"] == kind:
+                    found: dict[str, Any] = told
+                    return found
+
+        # What was counted before the gateway's first look is no news, so both have to come after it.
+        until(lambda: any(client.get("/api/v1/cameras/lobby/history").json()["rate_in"]))
+        service.order(answer="text")
+        loss = news("loss")
+        asyncapi.check("loss", loss)
+        assert (loss["site"], loss["camera"], loss["what"], loss["reason"]) == (
+            "test",
+            "lobby",
+            "results",
+            "unreadable",
+        )
+        assert loss["count"] >= 1
+        service.order(answer="detection")
+        os.kill(hub.member_pid("camera:lobby"), signal.SIGKILL)
+        restart = news("worker_restart")
+        asyncapi.check("workerRestart", restart)
+        expected = {"worker": "camera:lobby", "camera": "lobby", "reason": "sigkill", "restarts": 1, "site": "test"}
+        assert restart.items() >= expected.items()
 
 
 @pytest.mark.long

@@ -26,6 +26,7 @@ from workers.gateway.feed import Feed
 from workers.gateway.fleet import Fleet
 from workers.gateway.health import Broker
 from workers.gateway.live import Live
+from workers.gateway.news import Newsdesk
 from workers.gateway.snapshots import Snapshots
 from workers.gateway.track import EVERY_S
 from workers.gateway.watching import Watching
@@ -94,7 +95,7 @@ async def serve(settings: GatewaySettings, link: Link) -> None:
         others = [
             group.create_task(task) for task in (feed.run(), watching.run(), broker.run(), callback.run(), live.run())
         ]
-        others.append(group.create_task(_keep_tracks(fleet)))
+        others.append(group.create_task(_keep_tracks(fleet, Newsdesk(settings.site), publisher)))
         if elsewhere is not None:
             others.append(group.create_task(elsewhere.run(report.url)))
         await serving.listening.wait()
@@ -120,10 +121,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _keep_tracks(fleet: Fleet) -> None:
+async def _keep_tracks(fleet: Fleet, newsdesk: Newsdesk, publisher: Publisher) -> None:
     due = time.monotonic()
     while True:
         fleet.record(time.monotonic())
+        for news in newsdesk.look(fleet, time.monotonic()):
+            publisher.announce(news["camera"] or "", news)
         due = max(due + EVERY_S, time.monotonic())
         await asyncio.sleep(due - time.monotonic())
 

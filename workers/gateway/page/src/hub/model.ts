@@ -142,14 +142,18 @@ export interface ResultEvent {
   readonly hub: { readonly id: string; readonly camera: string; readonly captured_at: string | null };
 }
 
-/** An item of the channel `nvision:events`. */
+/** An item of the channel `nvision:events`. Kinds may come that this page does not know yet. */
 export interface News {
   readonly kind: string;
-  readonly camera?: string;
-  readonly from?: string;
+  /** Which of these three it is about: a camera, a webhook, or another process. */
+  readonly camera?: string | null;
+  readonly webhook?: string;
+  readonly worker?: string;
   readonly state?: string;
   readonly error?: string | null;
   readonly reason?: string;
+  readonly restarts?: number;
+  readonly count?: number;
 }
 
 /** What the gateway says as text on its WebSocket. */

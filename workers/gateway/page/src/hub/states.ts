@@ -1,6 +1,6 @@
 // The states of cameras, webhooks and processes: what each is called, its shape, and how urgent it is.
 
-import type { Camera, Webhook } from "./model";
+import type { Camera } from "./model";
 
 /** Of a shape of its own each, so that none has to be told by its colour. */
 export type Shape = "play" | "pause" | "ring" | "cross" | "lock" | "warning" | "question" | "loop" | "stop";
@@ -46,7 +46,7 @@ const PROCESS: Readonly<Record<string, Look>> = {
 const unknown = (name: string): Look => ({ label: name.replaceAll("_", " "), shape: "question", tone: "waiting" });
 
 export const cameraLook = (state: string): Look => CAMERA[state] ?? unknown(state);
-export const webhookLook = (webhook: Webhook): Look => WEBHOOK[webhook.state] ?? unknown(webhook.state);
+export const webhookLook = (state: string): Look => WEBHOOK[state] ?? unknown(state);
 export const processLook = (phase: string): Look => PROCESS[phase] ?? unknown(phase);
 
 const URGENCY: Readonly<Record<Tone, number>> = { bad: 0, waiting: 1, good: 2, idle: 3 };

@@ -13,7 +13,7 @@ export function Events() {
   const wanted = words.value.toLowerCase();
   const shown = entries.value.filter(
     (entry) =>
-      (!newsOnly.value || entry.kind === "news") && `${entry.camera} ${entry.text}`.toLowerCase().includes(wanted),
+      (!newsOnly.value || entry.kind === "news") && `${entry.subject} ${entry.text}`.toLowerCase().includes(wanted),
   );
   return (
     <>
@@ -63,7 +63,7 @@ function Row({ entry }: { readonly entry: Entry }) {
     <li class={`entry entry-${entry.kind}`}>
       <time dateTime={new Date(entry.at).toISOString()}>{clock(entry.at)}</time>
       {entry.camera === null ? (
-        <span>hub</span>
+        <span>{entry.subject}</span>
       ) : (
         <a href={href({ view: "camera", id: entry.camera })}>{camera === undefined ? entry.camera : title(camera)}</a>
       )}

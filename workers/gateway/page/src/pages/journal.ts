@@ -2,8 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { detections, type News, type ResultEvent } from "../hub/model";
-import { cameraLook } from "../hub/states";
-import { spoken, tallied } from "../look/wording";
+import { tallied } from "../look/wording";
+import { subject, told } from "./news";
 
 const KEPT = 500;
 
@@ -13,6 +13,8 @@ export interface Entry {
   readonly at: number;
   readonly kind: "result" | "news";
   readonly camera: string | null;
+  /** What it is about where that is no camera, such as a webhook. */
+  readonly subject: string;
   readonly text: string;
 }
 
@@ -27,18 +29,13 @@ let key = 0;
 export function noteResult(event: ResultEvent, at: number): void {
   const found = detections(event);
   if (found.length > 0) {
-    note({ kind: "result", at, camera: event.hub.camera, text: tallied(found.map(({ name }) => name)) });
+    const { camera } = event.hub;
+    note({ kind: "result", at, camera, subject: camera, text: tallied(found.map(({ name }) => name)) });
   }
 }
 
 export function noteNews(event: News, at: number): void {
-  note({ kind: "news", at, camera: event.camera ?? null, text: told(event) });
-}
-
-function told(event: News): string {
-  const what = event.state === undefined ? spoken(event.kind) : cameraLook(event.state).label;
-  const why = [event.reason === undefined ? null : spoken(event.reason), event.error].filter(Boolean).join(", ");
-  return why === "" ? what : `${what}: ${why}`;
+  note({ kind: "news", at, camera: event.camera ?? null, subject: subject(event), text: told(event) });
 }
 
 function note(entry: Omit<Entry, "key">): void {

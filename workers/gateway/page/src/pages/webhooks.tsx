@@ -38,7 +38,7 @@ function Card({ webhook }: { readonly webhook: Webhook }) {
     <li class="card" data-webhook={id}>
       <header class="card-head">
         <h2>{id}</h2>
-        <Badge look={webhookLook(webhook)} />
+        <Badge look={webhookLook(webhook.state)} />
         <span class="address">{webhook.url}</span>
       </header>
       <dl class="figures">
