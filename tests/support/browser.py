@@ -84,11 +84,18 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def page_hub(folder: Path, cameras: Sequence[dict[str, Any]], *, site: str = "test", **gateway: Any) -> Iterator[Hub]:
+def page_hub(
+    folder: Path,
+    cameras: Sequence[dict[str, Any]],
+    *,
+    site: str = "test",
+    webhooks: Sequence[dict[str, Any]] = (),
+    **gateway: Any,
+) -> Iterator[Hub]:
     """A hub that serves the page."""
     if not (DIST / "index.html").exists():
         needs.missing(f"{DIST} is not there; `make page` builds it")
-    write(folder, cameras, None, site=site, gateway={"listen": "127.0.0.1:0", **gateway})
+    write(folder, cameras, None, site=site, webhooks=list(webhooks), gateway={"listen": "127.0.0.1:0", **gateway})
     hub = Hub(folder=folder)
     try:
         hub.start()
@@ -112,15 +119,15 @@ def demo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.fixture
-def look(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
-    """Open the page: `look("#/cameras/street")`. Afterwards it must not have complained, unless `spoiled`."""
+@contextmanager
+def looking(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator[Callable[..., View]]:
+    """Open the page of a hub: `look("#/cameras/street")`. Afterwards it must not have complained, unless `spoiled`."""
     opened: list[tuple[View, bool]] = []
 
     def open_(
         address: str = "#/",
         *,
-        token: str | None = TOKEN,
+        token: str | None = token,
         size: ViewportSize = DESKTOP,
         spoiled: bool = False,
         **more: Any,
@@ -128,8 +135,8 @@ def look(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
         context = browser.new_context(viewport=size, **more)
         if token is not None:
             context.add_init_script(_KEEP_TOKEN % token)
-        view = View(page=context.new_page(), hub=demo_hub)
-        base = demo_hub.addresses["gateway"]
+        view = View(page=context.new_page(), hub=hub)
+        base = hub.addresses["gateway"]
         view._listen(urlsplit(base).netloc)
         view.page.goto(f"{base}/{address}")
         opened.append((view, spoiled))
@@ -139,3 +146,10 @@ def look(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
     for view, _ in opened:
         view.page.context.close()
     assert [view.complaints for view, spoiled in opened if not spoiled and view.complaints] == []
+
+
+@pytest.fixture
+def look(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
+    """`looking` at the hub with the three demo cameras."""
+    with looking(browser, demo_hub, token=TOKEN) as open_:
+        yield open_

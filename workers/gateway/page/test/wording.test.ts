@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { delayMs } from "../src/hub/backoff";
-import { ago, bytes, duration, rate, tallied } from "../src/look/wording";
+import { ago, bytes, duration, localMinute, rate, replayed, tallied } from "../src/look/wording";
 
 test.each([
   [0, "0 B"],
@@ -50,4 +50,17 @@ test("attempts come ever more rarely, and never at once", () => {
   expect(delayMs(0, () => 0)).toBe(250);
   expect(delayMs(3, () => 1)).toBe(4000);
   expect(delayMs(1000, () => 1)).toBe(15_000);
+});
+
+test("a field for a moment holds this machine's time of day", () => {
+  const instant = Date.parse("2026-11-22T14:05:00Z");
+  expect(new Date(localMinute(instant)).getTime()).toBe(instant);
+});
+
+test("a replay says how much, and what found no room", () => {
+  expect(replayed("alarms", { queued: 0, rest_from: null })).toBe("There is nothing to deliver to alarms again.");
+  expect(replayed("alarms", { queued: 1, rest_from: null })).toBe("1 result is delivered to alarms again.");
+  expect(replayed("alarms", { queued: 10_000, rest_from: "2026-11-22T14:05:00Z" })).toMatch(
+    /^10,000 results wait for alarms, which is all it has room for; replay since [-\d]{10} \d\d:05 later\.$/,
+  );
 });

@@ -1,6 +1,6 @@
 // Questions and orders to the gateway by HTTP. What it refuses becomes a sentence.
 
-import type { CameraDetail, DeadLetter, History, RunTimeSettings, Tuning } from "./model";
+import type { CameraDetail, DeadLetter, History, Replayed, RunTimeSettings, Tuning } from "./model";
 import { token, wantToken } from "./token";
 
 const WITHIN_MS = 15_000;
@@ -101,10 +101,10 @@ export async function orderWebhook(id: string, verb: "test" | "enable"): Promise
   await ask(`webhooks/${of(id)}/${verb}`, { method: "POST" });
 }
 
-/** Deliver again: everything since an instant, or what was given up on. How many deliveries that makes. */
-export async function replay(webhook: string, what: { since: string } | { dead: true }): Promise<number> {
+/** Deliver again: everything since an instant, or what was given up on. */
+export async function replay(webhook: string, what: { since: string } | { dead: true }): Promise<Replayed> {
   const response = await ask("webhooks/replay", body("POST", { webhook, ...what }));
-  return ((await response.json()) as { queued: number }).queued;
+  return (await response.json()) as Replayed;
 }
 
 export async function deadLetters(webhook: string, limit: number): Promise<readonly DeadLetter[]> {

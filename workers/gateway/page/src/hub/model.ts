@@ -119,8 +119,17 @@ export interface Webhook {
 export interface DeadLetter {
   readonly webhook: string;
   readonly reason: string;
+  readonly id: string;
   readonly attempts: number;
-  readonly event: ResultEvent;
+  /** Null where it cannot be read any more. */
+  readonly event: ResultEvent | null;
+}
+
+/** What became of a replay. */
+export interface Replayed {
+  readonly queued: number;
+  /** Since when to replay again, once there is room: not all found some. Null where all did. */
+  readonly rest_from: string | null;
 }
 
 export interface Detection {

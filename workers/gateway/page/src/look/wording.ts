@@ -1,5 +1,7 @@
 // Numbers, durations and instants as people read them.
 
+import type { Replayed } from "../hub/model";
+
 const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -28,6 +30,23 @@ export function count(value: number): string {
 
 export function results(many: number): string {
   return many === 1 ? "1 result" : `${count(many)} results`;
+}
+
+/** What became of a replay, as a sentence. */
+export function replayed(webhook: string, { queued, rest_from }: Replayed): string {
+  if (rest_from !== null) {
+    const since = localMinute(Date.parse(rest_from)).replace("T", " ");
+    return `${results(queued)} wait for ${webhook}, which is all it has room for; replay since ${since} later.`;
+  }
+  if (queued === 0) {
+    return `There is nothing to deliver to ${webhook} again.`;
+  }
+  return `${results(queued)} ${queued === 1 ? "is" : "are"} delivered to ${webhook} again.`;
+}
+
+/** "1 attempt", "3 attempts" */
+export function attempts(many: number): string {
+  return many === 1 ? "1 attempt" : `${count(many)} attempts`;
 }
 
 /** A duration in seconds: "84 ms", "1.2 s", "3 min", "2 h 5 min", "4 d 1 h". */
@@ -67,6 +86,12 @@ export function ago(instant: string | number, now: number): string {
 /** The time of day, in this machine's zone. */
 export function clock(instant: string | number): string {
   return new Date(instant).toLocaleTimeString("en-GB");
+}
+
+/** An instant as `<input type="datetime-local">` has it, in this machine's zone: "2026-11-22T14:05". */
+export function localMinute(instant: number): string {
+  const date = new Date(instant);
+  return new Date(instant - date.getTimezoneOffset() * MINUTE).toISOString().slice(0, "2026-11-22T14:05".length);
 }
 
 /** "auth_failed" as "auth failed". */

@@ -7,7 +7,7 @@ import type { Webhook } from "../hub/model";
 import { webhookLook } from "../hub/states";
 import { ordered, tell } from "../look/announce";
 import { now } from "../look/clock";
-import { ago, count, duration, results } from "../look/wording";
+import { ago, count, duration, localMinute, replayed } from "../look/wording";
 import { Badge } from "../parts/badge";
 import { OrderButton } from "../parts/button";
 import { Figure } from "../parts/figure";
@@ -65,13 +65,15 @@ function Card({ webhook }: { readonly webhook: Webhook }) {
         )}
         <Replay webhook={id} />
       </div>
-      {webhook.dead > 0 && <DeadLetters webhook={id} />}
+      <DeadLetters webhook={id} />
     </li>
   );
 }
 
+const HOUR_MS = 3_600_000;
+
 function Replay({ webhook }: { readonly webhook: string }) {
-  const since = useSignal("");
+  const since = useSignal(localMinute(Date.now() - HOUR_MS));
   const send = (event: Event) => {
     event.preventDefault();
     const instant = new Date(since.value); // the field holds this machine's time of day
@@ -81,7 +83,7 @@ function Replay({ webhook }: { readonly webhook: string }) {
     }
     void ordered(
       () => replay(webhook, { since: instant.toISOString() }),
-      (queued) => `${results(queued)} are delivered to ${webhook} again.`,
+      (outcome) => replayed(webhook, outcome),
     );
   };
   return (
