@@ -22,6 +22,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nvision_hub import costs
 from nvision_hub.errors import HubError
 
 if TYPE_CHECKING:
@@ -31,17 +32,13 @@ if TYPE_CHECKING:
 
 MOST_MILLICORES: Final = 4000  # of one group, where nothing else is said: a small machine, or a part of a large one
 
-# What a camera costs, in thousandths of a core of the machine of docs/performance.md. Codec, size and keyframes are not
-# known before it is opened: all is reckoned as 1080p H.264 at 25 pictures a second, the dearest that is common.
-_LEAST: Final = 40  # a process, whatever it does; and never more than a hundred cameras fail with one group
-_PROCESS: Final = 10
-_DECODING: Final = 150  # every packet
+# Codec, size and keyframes are not known before a camera is opened: all are reckoned as 1080p H.264 at 25 pictures a
+# second, the dearest that is common.
+_LEAST: Final = (
+    40  # millicores of a process, whatever it does; and never more than a hundred cameras fail with one group
+)
+_PACKETS_PER_S: Final = 25
 _ALL_DECODED_FROM_FPS: Final = 2.0  # below, packets that no picture needs are left out
-_PICTURE: Final = 8.5  # each second: converted, encoded, sent
-_SMALL_PICTURE: Final = 7.0  # scaled down first, to `_SMALL_WIDTH` or less
-_SMALL_WIDTH: Final = 960
-_PASSED_PICTURE: Final = 4.0  # a JPEG as the camera made it
-_RECODED_PICTURE: Final = 20.0  # a JPEG decoded, changed and encoded anew
 
 _WORD: Final = re.compile(r"[a-z0-9]{1,20}")
 _NAME: Final = re.compile(r"(?P<stem>[a-z][a-z0-9-]{0,49})-(?P<number>[1-9][0-9]{0,8})")
@@ -67,12 +64,13 @@ def millicores(camera: Camera) -> int:
     the same time.
     """
     if camera.url.kind in ("mjpeg", "snapshot"):
-        cost = camera.fps * (_RECODED_PICTURE if _is_changed(camera) else _PASSED_PICTURE)
+        codec, decoded_per_s = "mjpeg", camera.fps if _is_changed(camera) else 0.0
     else:
         share = 1.0 if camera.when == "motion" else min(1.0, camera.fps / _ALL_DECODED_FROM_FPS)
-        small = camera.max_width is not None and camera.max_width <= _SMALL_WIDTH
-        cost = _DECODING * share + camera.fps * (_SMALL_PICTURE if small else _PICTURE)
-    return max(_LEAST, round(_PROCESS + cost))
+        codec, decoded_per_s = "h264", _PACKETS_PER_S * share
+    decoding = decoded_per_s * costs.decoding_ms(codec, costs.FULL_HD)
+    picture = costs.picture_ms(costs.FULL_HD, max_width=camera.max_width, passed_on=not decoded_per_s)
+    return max(_LEAST, round(costs.PROCESS_MS_PER_S + decoding + camera.fps * picture))
 
 
 def group(

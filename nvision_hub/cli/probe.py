@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from setproctitle import setproctitle
 
+from nvision_hub import costs
 from nvision_hub.cli import password
 from nvision_hub.cli.cameras_yaml import chosen, config_option
 from nvision_hub.cli.look import dialled
@@ -145,12 +146,22 @@ def _show(camera: Camera, found: Survey) -> None:
     for name, text in rows:
         out.print(f"{name:<11} {text}")
     if found.decoded_per_s is not None and found.decode_ms is not None:
-        out.print("\nWhat it would cost here, decoding only:", style="bold")
+        out.print("\nWhat it would cost, decoding as measured here, all else reckoned:", style="bold")
         for fps, decoded in found.decoded_per_s.items():
-            core = decoded * found.decode_ms / 10
-            out.print(f"  fps: {fps:<4} {decoded:5.1f} pictures decoded a second, {core:5.1f} % of a core")
+            core = decoded * found.decode_ms / 10 + _other_percent(found, float(fps))
+            out.print(
+                f"  fps: {fps:<4} {decoded:5.1f} pictures decoded a second, {core:5.1f} % of a core; "
+                f"{100 / core:.0f} such cameras a core"
+            )
     for note in _notes(found):
         out.print(f"\n{note}", style="yellow")
+
+
+def _other_percent(found: Survey, fps: float) -> float:
+    """Of a core: all but decoding, for so many pictures sent a second in full size."""
+    size = (found.width or costs.FULL_HD[0], found.height or costs.FULL_HD[1])
+    picture_ms = costs.picture_ms(size, passed_on=(found.pixel_format or "").startswith("JPEG"))
+    return (costs.PROCESS_MS_PER_S + fps * picture_ms) / 10
 
 
 def _show_entry(camera: Camera) -> None:

@@ -36,7 +36,7 @@ LAYERS: Final = (
     ("nvision_hub.grouping",),
     ("nvision_hub.config", "nvision_hub.status"),
     ("nvision_hub.wire",),
-    ("nvision_hub.errors", "nvision_hub.backoff"),
+    ("nvision_hub.errors", "nvision_hub.backoff", "nvision_hub.costs"),
     ("nvision_hub",),  # the version
 )
 
