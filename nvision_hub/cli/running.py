@@ -7,30 +7,56 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 import httpx2
+import redis
+from redis.exceptions import RedisError
 
+from nvision_hub.broker.fleet_records import FleetKeys
 from nvision_hub.config.suggestion import did_you_mean
 from nvision_hub.errors import HubError, UnavailableError
-from nvision_hub.hub import addresses_of
+from nvision_hub.hub import Addresses, addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from nvision_hub.config import Config
-    from nvision_hub.hub import Addresses
 
 ANSWERS_WITHIN_S: Final = 10.0
+_REDIS_S: Final = 3.0
 _SECONDS: Final = httpx2.Timeout(ANSWERS_WITHIN_S)
 
 
 def running(config: Config) -> Addresses:
     """Where the hub that uses this state_dir is. Raises `UnavailableError` where none runs."""
-    addresses = addresses_of(config.state_dir)
+    addresses = addresses_of(config.state_dir) or _of_fleet(config)
     if addresses is None:
         raise UnavailableError(
             f"no hub runs with the state_dir of {config.path.name} ({config.state_dir}); start it: nvision-hub start"
         )
     return addresses
+
+
+def _of_fleet(config: Config) -> Addresses | None:
+    """Where the hub is that shows a fleet of several machines; None where its Redis knows of none."""
+    if config.redis.url.embedded:
+        return None
+    prefix = config.redis.prefix
+    with redis.Redis.from_url(config.redis.url.dial(), socket_timeout=_REDIS_S, socket_connect_timeout=_REDIS_S) as it:
+        try:
+            gateway = it.get(FleetKeys(prefix=prefix).gateway)
+        except (RedisError, OSError):
+            return None
+    if not isinstance(gateway, bytes):
+        return None
+    return Addresses(
+        pid=0,  # of another machine, perhaps
+        site=config.site,
+        redis=config.redis.url.shown,
+        prefix=prefix,
+        service=None,
+        demo=None,
+        gateway=gateway.decode(errors="replace"),
+    )
 
 
 class Api:

@@ -17,7 +17,7 @@ _CAMERA_KEYS: Final[tuple[tuple[Callable[[Camera], bool], str, str], ...]] = (
     (
         lambda camera: bool(camera.placement),
         "placement",
-        "`start` runs all cameras on this machine; `nvision-hub render kubernetes` places them by these labels",
+        "this `start` runs all cameras on this machine; `start --engine ray` and `render kubernetes` heed these labels",
     ),
 )
 

@@ -42,11 +42,16 @@ class Nodes:
         if "remove" in order:
             self.cluster.remove_node(self._nodes.pop(order["remove"]), allow_graceful=False)
             return {}
-        try:
-            told: dict[str, Any] = ray.get(ray.get_actor(order["told"]).told.remote(), timeout=5)
-        except (RayError, ValueError) as error:
-            return {"error": str(error)}
-        return told
+        return _told(order["told"])
+
+
+def _told(name: str) -> dict[str, Any]:
+    answer: Any
+    try:
+        answer = ray.get(ray.get_actor(name).told.remote(), timeout=5)
+    except (RayError, ValueError) as error:
+        answer = {"error": str(error)}
+    return dict(answer)
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def main() -> None:
     answers.write(json.dumps({"address": nodes.cluster.address}) + "\n")
     for line in sys.stdin:
         answers.write(json.dumps(nodes.obey(json.loads(line))) + "\n")
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
     nodes.cluster.shutdown()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,7 +112,7 @@ class Elsewhere:
         client = connect(self._stream.url)
         while True:
             try:
-                await client.set(self._keys.gateway, url, px=int(EXPIRES_S * 1000))
+                await client.set(self._keys.gateway, _reached_at(url), px=int(EXPIRES_S * 1000))
                 self._take(await self._look(client))
             except (RedisError, OSError) as error:
                 log.debug("the other hubs cannot be looked at: %s", type(error).__name__)
@@ -197,6 +198,13 @@ class Elsewhere:
     def _heed_reply(self, command: Command) -> None:
         if command.verb == REPLY:
             self._heed(command)
+
+
+def _reached_at(url: str) -> str:
+    """The gateway's address for other machines: this one's name where it listens on every address."""
+    for everywhere in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(everywhere, f"//{socket.gethostname()}:")
+    return url
 
 
 def _text(raw: bytes | str) -> str:
