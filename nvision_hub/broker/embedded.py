@@ -110,12 +110,12 @@ class PortClaim:
     does with ports.
     """
 
-    def __init__(self, port: int, name: socket.socket) -> None:
+    def __init__(self, port: int, name: int) -> None:
         self.port = port
-        self._name = name
+        self._name = name  # a bare descriptor: a socket that is collected before this object complains
 
     def __del__(self) -> None:
-        self._name.close()
+        os.close(self._name)
 
 
 def claim_port(wanted: int) -> PortClaim:
@@ -134,7 +134,7 @@ def claim_port(wanted: int) -> PortClaim:
         except OSError:
             name.close()
         else:
-            return PortClaim(found, name)
+            return PortClaim(found, name.detach())
     raise UnavailableError(
         f"every port from {wanted} to {port} of {LOOPBACK} is taken; end one of the programs that listen there"
     )
