@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from nvision_hub import __version__
 from nvision_hub.link import status_basis
 from nvision_hub.oversight import Account
 from nvision_hub.status import Meter, Status
+from nvision_hub.usage import Usage
 
 if TYPE_CHECKING:
     from nvision_hub.config import Config
@@ -27,13 +27,13 @@ class SelfReport:
         self._renewal = renewal
         self._began = time.monotonic()
         self._meter = Meter()
+        self._usage = Usage(self._meter)
 
     def __call__(self) -> tuple[Account, Status]:
         renewal, addresses = self._renewal, self._renewal.chosen.addresses
         for outcome, count in renewal.outcomes.items():
             self._meter.reached("config_reloads_total", count, outcome=outcome)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._meter.reached("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
+        self._usage.note()
         account = Account(
             name=HUB,
             phase="running",

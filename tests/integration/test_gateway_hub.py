@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +14,17 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from nvision_hub import usage
 from tests.support import asyncapi
 from tests.support.clips import ClipSpec
+from tests.support.receiver import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.hub import Hub
+    from tests.support.mosquitto import Mosquitto
+    from tests.support.receiver import Receiver
     from tests.support.recorder import Recorder
     from tests.support.rtsp import GstCamera
 
@@ -103,6 +108,36 @@ def test_what_is_asked_of_a_hub_happens(
         names = [process["name"] for process in client.get("/api/v1/hub").json()["processes"]]
         assert {"broker", "gateway", "camera:lobby", "hub"} <= set(names)
     assert hub.stop() == 0
+
+
+def test_every_process_says_what_it_takes(
+    start_hub: Callable[..., Hub], receiver: Callable[..., Receiver], mosquitto: Callable[..., Mosquitto]
+) -> None:
+    hub = start_hub(
+        [{"id": "street", "url": "demo://street", "fps": 1}],
+        None,
+        gateway=True,
+        webhooks=[{"id": "alarms", "url": receiver().url(), "secret": SECRET, "allow_private": True}],
+        mqtt={"url": mosquitto().url},
+    )
+    hub.wait_until(lambda: bool((hub._members.get("gateway") or {}).get("status")))
+    names = {"hub", "broker", "service", "demo", "webhooks", "mqtt", "gateway", "camera:street"}
+
+    def takes(process: dict[str, Any]) -> bool:
+        return process["cpu"] is not None and (process["memory_bytes"] or 0) > 1_000_000
+
+    with client_of(hub) as client:
+        found = until(
+            lambda: {each["name"] for each in client.get("/api/v1/hub").json()["processes"] if takes(each)} >= names
+        )
+        assert found
+        broker = next(p for p in client.get("/api/v1/hub").json()["processes"] if p["name"] == "broker")
+        program = hub._members["broker"]["status"]["row"]["program"]
+        assert broker["memory_bytes"] > usage.private_memory_bytes(program) / 2
+        text = client.get("/metrics").text
+        for name in names:
+            for metric in ("worker_cpu_seconds_total", "worker_memory_bytes"):
+                assert re.search(rf'nvision_hub_{metric}{{[^}}]*worker="{name}"', text), (metric, name)
 
 
 def test_restarts_and_losses_are_news(

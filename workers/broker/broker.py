@@ -23,7 +23,8 @@ from nvision_hub.broker.publisher import connect
 from nvision_hub.errors import EXIT_FAILED, UnavailableError
 from nvision_hub.lifeline import die_with_parent
 from nvision_hub.link import Link, status_basis
-from nvision_hub.status import Promise, Status
+from nvision_hub.status import Meter, Promise, Status
+from nvision_hub.usage import Usage
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -58,8 +59,11 @@ def run(settings: EmbeddedBroker, link: Link) -> int:
 async def _keep(settings: EmbeddedBroker, link: Link) -> int:
     program = await _start(settings)
     health = _Health(answered=time.monotonic())
+    meter = Meter()
+    usage = Usage(meter, program.pid)
 
     def snapshot() -> Status:
+        usage.note()
         return Status(
             **status_basis("running" if health.ready else "starting"),
             ready=health.ready,
@@ -67,6 +71,7 @@ async def _keep(settings: EmbeddedBroker, link: Link) -> int:
             if health.refuses is None
             else f"the embedded broker cannot write to {settings.directory} ({health.refuses}); make room there",
             promises={"answer from Valkey": Promise(at=health.answered, within_s=ANSWERS_WITHIN_S)},
+            metrics=meter.snapshot(),
             row={"address": settings.public_url, "program": program.pid},
         )
 

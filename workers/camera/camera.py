@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker import Publisher
@@ -21,6 +19,7 @@ from nvision_hub.events import Origin, new_id, result_event
 from nvision_hub.link import Command, Link, status_basis
 from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
+from nvision_hub.usage import Usage
 from workers.camera.capture import Capture
 from workers.camera.limits import cap_memory
 from workers.camera.mailbox import Mailbox
@@ -41,7 +40,6 @@ log = logging.getLogger("nvision_hub.camera")
 LOOP_WITHIN_S: Final = 10.0
 ANSWERS_WITHIN_S: Final = 1.5  # at a stop, for what is on its way
 REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
-MEMORY_EVERY_S: Final = 10.0
 NAME_CHARACTERS: Final = 64
 NAMES_SHOWN: Final = 20
 NAMES_COUNTED: Final = 200  # more than any model of the YOLO family has, and a status must fit its pipe
@@ -58,6 +56,7 @@ class _Worker:
         self._settings = settings
         self._link = link
         self._meter = Meter()
+        self._usage = Usage(self._meter)
         self._stop = threading.Event()
         self._rate_in, self._rate_out = Rate(), Rate()
         self._state = CameraState.STARTING
@@ -68,7 +67,6 @@ class _Worker:
         self._last_result: float | None = None  # seconds since the epoch
         self._seen: list[str] = []  # the names in the last result, for the operators' row
         self._names: set[str] = set()  # those that have a metric of their own
-        self._memory_read = float("-inf")
         self._drained = False
         self._lease = None if settings.lease is None else Lease(settings.lease, settings.camera.id)
         self._origin = Origin(
@@ -218,11 +216,7 @@ class _Worker:
         meter.gauge("uplink_up", int(self._uplink.connected))
         if self._capture.moving is not None:
             meter.gauge("motion_active", self._capture.moving)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        meter.reached("worker_cpu_seconds_total", usage.ru_utime + usage.ru_stime)
-        if now - self._memory_read > MEMORY_EVERY_S:
-            self._memory_read = now
-            meter.gauge("worker_memory_bytes", private_memory_bytes())
+        self._usage.note()
         return Status(
             **status_basis(state),
             ready=state in {CameraState.STREAMING, CameraState.PAUSED},
@@ -274,9 +268,3 @@ async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:
     for task in tasks:
         task.cancel()
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def private_memory_bytes() -> int:
-    """What this process alone keeps in memory: shared pages of the supervisor's modules do not count."""
-    fields = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return 1024 * sum(int(line.split()[1]) for line in fields if line.startswith(("Private_Clean", "Private_Dirty")))

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from nvision_hub.errors import UnavailableError
 from nvision_hub.link import status_basis
-from nvision_hub.status import Status
+from nvision_hub.status import Meter, Status
+from nvision_hub.usage import Usage
 from workers.demo import clip
 
 if TYPE_CHECKING:
@@ -77,12 +78,16 @@ async def _serve(settings: DemoSettings, link: Link, server: ClipServer) -> None
     _log.info("demo cameras on rtsp://%s:%d", settings.host, server.bound_port)
     stop = threading.Event()
     published: set[str] = set()
+    meter = Meter()
+    usage = Usage(meter)
 
     def snapshot() -> Status:
+        usage.note()
         drawn = len(published) == len(settings.scenes)
         return Status(
             **status_basis("serving" if drawn else "rendering"),
             ready=True,
+            metrics=meter.snapshot(),
             row={"port": server.bound_port, "scenes": sorted(published), "clients": server.clients},
         )
 

@@ -67,7 +67,7 @@ TOLD: Final[dict[str, _Told]] = {
     "publish_seconds": _Told("histogram", "From a result's arrival to Redis' confirmation."),
     "spool_events": _Told("gauge", "Events that wait for Redis.", _VIA),
     "worker_cpu_seconds_total": _Told("counter", "CPU time of the worker's processes, user and system.", of="worker"),
-    "worker_memory_bytes": _Told("gauge", "Private memory of the worker's process.", of="worker"),
+    "worker_memory_bytes": _Told("gauge", "Private memory of the worker's processes.", of="worker"),
     "webhook_deliveries_total": _Told("counter", "Webhook deliveries tried.", ("webhook", "outcome"), of="hub"),
     "webhook_pending": _Told("gauge", "Webhook deliveries that wait.", ("webhook",), of="hub"),
     "webhook_delivery_seconds": _Told("histogram", "From a webhook's request to its answer.", of="hub"),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from nvision_hub import __version__, usage
+from nvision_hub import __version__
 from nvision_hub.broker import Publisher
 from nvision_hub.errors import UnavailableError
 from nvision_hub.link import status_basis
 from nvision_hub.serving import base_url, listener, server
 from nvision_hub.status import Meter, Promise, Status
+from nvision_hub.usage import Usage
 from workers.gateway import page
 from workers.gateway.access import Access
 from workers.gateway.application import HEALTH, application
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.gateway")
 
 LOOP_WITHIN_S: Final = 15.0
-MEMORY_EVERY_S: Final = 10.0
 MESSAGE_MAX_BYTES: Final = 128 * 1024  # of a viewer, whose messages are lists of cameras
 REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
 # A viewer that is stopped keeps its connection open for ever otherwise, and a slow one sees what is minutes old.
@@ -139,16 +138,12 @@ class _Report:
         self._meter = meter
         self._publisher = publisher
         self._live = live
-        self._memory_read = float("-inf")
+        self._usage = Usage(meter)
 
     def __call__(self) -> Status:
         now, meter = time.monotonic(), self._meter
         meter.gauge("results_waiting", self._publisher.results_waiting)
-        meter.reached("worker_cpu_seconds_total", usage.cpu_s())
-        if now - self._memory_read > MEMORY_EVERY_S:
-            self._memory_read = now
-            with contextlib.suppress(OSError):
-                meter.gauge("worker_memory_bytes", usage.private_memory_bytes())
+        self._usage.note()
         return Status(
             **status_basis("serving"),
             ready=True,

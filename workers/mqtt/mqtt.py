@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from nvision_hub.backoff import Backoff
 from nvision_hub.link import Link, status_basis
 from nvision_hub.status import Meter, Promise, Status
+from nvision_hub.usage import Usage
 from workers.mqtt.notice_board import NoticeBoard
 from workers.mqtt.relay import Relay
 from workers.mqtt.topics import Topics
@@ -53,6 +54,7 @@ class _Bridge:
         self._settings = settings
         self._topics = Topics(prefix=settings.prefix, site=settings.site)
         self._meter = Meter()
+        self._usage = Usage(self._meter)
         self._backoff = Backoff(first_s=0.5, cap_s=30.0, healthy_s=30.0)
         self._connected = False
         self._error: str | None = "the MQTT broker has not answered yet"
@@ -162,6 +164,7 @@ class _Bridge:
 
     def _snapshot(self) -> Status:
         state = "running" if self._connected else "connecting"
+        self._usage.note()
         return Status(
             **status_basis(state),
             ready=self._connected,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
-from nvision_hub import usage
 from nvision_hub.broker.connection import connect
 from nvision_hub.broker.fleet_records import EXPIRES_S, FleetKeys, Record
 from nvision_hub.link import Command, status_basis
 from nvision_hub.oversight import ACCOUNT, GONE, REPLY, REPORT, Account
 from nvision_hub.status import Meter, Promise, Status
+from nvision_hub.usage import Usage
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -63,6 +63,7 @@ class _Relay:
         self._gone: set[str] = set()
         self._replies: asyncio.Queue[Command] = asyncio.Queue(REPLIES_MAX)
         self._meter = Meter()
+        self._usage = Usage(self._meter)
         self._error: str | None = None
 
     async def live(self) -> None:
@@ -174,7 +175,7 @@ class _Relay:
             )
 
     def _report(self) -> Status:
-        self._meter.reached("worker_cpu_seconds_total", usage.cpu_s())
+        self._usage.note()
         return Status(
             **status_basis("relaying"),
             ready=True,

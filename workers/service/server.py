@@ -19,6 +19,7 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.link import status_basis
 from nvision_hub.serving import base_url, listener, server
 from nvision_hub.status import Meter, Promise, Rate, Status
+from nvision_hub.usage import Usage
 from nvision_hub.wire import SERVICES
 from workers.service.admission import Admission
 from workers.service.analysis import Analysis
@@ -118,12 +119,14 @@ class _Report:
     def __init__(self, desk: Desk, url: str) -> None:
         self.url = url
         self._desk = desk
+        self._usage = Usage(desk.meter)
         self._rate = Rate()
 
     def __call__(self) -> Status:
         now = time.monotonic()
         desk, meter = self._desk, self._desk.meter
         requests = meter.total("service_requests_total")
+        self._usage.note()
         meter.gauge("service_connections", desk.connections)
         meter.gauge("service_sources", desk.sources)
         return Status(

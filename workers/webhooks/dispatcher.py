@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from nvision_hub import usage
 from nvision_hub.broker.publisher import connect
 from nvision_hub.link import status_basis
 from nvision_hub.status import Meter, Promise, Status
+from nvision_hub.usage import Usage
 from workers.webhooks.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ LOOP_WITHIN_S: Final = 10.0
 async def dispatch(settings: WebhooksSettings, link: Link) -> None:
     """Deliver until the link says to end."""
     meter = Meter()
+    usage = Usage(meter)
     client = connect(settings.stream.url)
     endpoints = [
         Endpoint(
@@ -40,7 +41,7 @@ async def dispatch(settings: WebhooksSettings, link: Link) -> None:
     ]
 
     def snapshot() -> Status:
-        meter.reached("worker_cpu_seconds_total", usage.cpu_s())
+        usage.note()
         return Status(
             **status_basis("running"),
             ready=all(endpoint.ready for endpoint in endpoints),
