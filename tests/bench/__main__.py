@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench import (
     cpu,
+    crowd,
     fanout,
     fleet,
     overhead,
@@ -38,6 +39,7 @@ BENCHMARKS: Final = {
     "start": start.run,
     "rates": rates.run,
     "cpu": cpu.run,
+    "crowd": crowd.run,
     "fleet": fleet.run,
     "publish": publish.run,
     "overhead": overhead.run,
