@@ -120,6 +120,19 @@ def test_what_is_watched_is_what_was_sent(http_camera: Callable[..., HttpCamera]
         assert time.monotonic() < previews[0].at + 30
 
 
+def test_whoever_watches_faster_does_not_wait_for_the_slow(
+    http_camera: Callable[..., HttpCamera], watched: Watched
+) -> None:
+    seen = watched.viewer()
+    worker = watched.worker(http_camera().url(), fps=10)
+    watched.service.wait_for(5)
+    worker.watch(width=320, fps=1 / 60, for_s=60)
+    assert seen.next() is not None
+    assert seen.next(1.0) is None, "the next one is due in a minute"
+    worker.watch(width=320, fps=10, for_s=30)
+    assert len(seen.some(5)) == 5
+
+
 def test_a_slow_camera_shows_its_last_picture_at_once(http_camera: Callable[..., HttpCamera], watched: Watched) -> None:
     service = watched.service
     seen = watched.viewer()

@@ -47,6 +47,8 @@ class Previews:
         self._until = -math.inf  # monotonic
         self._width: int | None = None
         self._period_s = 1.0
+        self._slot = -math.inf  # when the last one was due, monotonic
+        self._retuned = asyncio.Event()
 
     def note(self, sent: Sent, jpeg: bytes) -> None:
         """A picture was just handed to the uplink."""
@@ -64,6 +66,7 @@ class Previews:
         self._width = width
         self._period_s = 1 / min(max(fps, 1 / MAX_WATCH_S), MAX_FPS)
         self._until = now + min(for_s, MAX_WATCH_S)
+        self._retuned.set()
         self._watched.set()
 
     async def run(self) -> None:
@@ -82,22 +85,32 @@ class Previews:
 
     async def _publish_all(self, client: redis.asyncio.Redis) -> None:
         channel = f"{self._stream.prefix}:previews:{self._camera}"
-        due = time.monotonic()
+        self._slot = time.monotonic() - self._period_s
         while (now := time.monotonic()) < self._until:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._until - now):
                     await self._fresh.wait()
-                    # Pictures that come a little early wait for their time; whichever is the newest then is shown.
-                    await asyncio.sleep(due - time.monotonic())
+                    await self._turn()
             if self._last is None or not self._fresh.is_set() or time.monotonic() >= self._until:
                 continue
             self._fresh.clear()
-            due = max(due + self._period_s, time.monotonic())
+            self._slot = max(self._slot + self._period_s, time.monotonic() - self._period_s)
             sent, jpeg = self._last
             preview = await asyncio.to_thread(scaled, jpeg, self._width)
             async with asyncio.timeout(2 * COMMAND_WITHIN_S):
                 await client.publish(channel, record(self._camera, sent, preview))
         self._watched.clear()
+
+    async def _turn(self) -> None:
+        """Pictures that come a little early wait for their time; whichever is the newest then is shown.
+
+        That time is sooner as soon as somebody watches faster.
+        """
+        while (early_s := self._slot + self._period_s - time.monotonic()) > 0:
+            self._retuned.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(early_s):
+                    await self._retuned.wait()
 
 
 def record(camera: str, sent: Sent, preview: bytes) -> bytes:

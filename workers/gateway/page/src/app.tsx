@@ -56,7 +56,7 @@ function heard(message: Message): void {
 
 /** Results come with the cameras that are watched; whoever reads events wants all of those, and hardly any picture. */
 const wish = computed(() =>
-  route.value.view === "events" ? { cameras: cameraIds.value, width: 64, fps: 1 } : watched.value,
+  route.value.view === "events" ? { cameras: cameraIds.value, width: 64, fps: 0.1 } : watched.value,
 );
 
 /** Connect, and keep telling what is being looked at. */
