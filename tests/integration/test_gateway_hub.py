@@ -37,7 +37,7 @@ KILLS: Final = 20
 
 @contextlib.contextmanager
 def client_of(hub: Hub) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=hub.addresses["gateway"], timeout=30.0, trust_env=False) as client:
+    with httpx2.Client(base_url=hub.gateway(), timeout=30.0, trust_env=False) as client:
         yield client
 
 
@@ -104,7 +104,9 @@ def test_what_is_asked_of_a_hub_happens(
         until(lambda: client.get("/api/v1/cameras/gate").status_code == 404)
         until(lambda: 'camera="gate"' not in client.get("/metrics").text)
         history = until(lambda: any((found := client.get("/api/v1/cameras/lobby/history").json())["rate_in"]) and found)
-        assert len({len(history[name]) for name in history if name not in {"every_s", "until"}}) == 1
+        by_reason = history.pop("dropped_by_reason_per_s")
+        columns = [*by_reason.values(), *(history[name] for name in history if name not in {"every_s", "until"})]
+        assert len({len(column) for column in columns}) == 1
         names = [process["name"] for process in client.get("/api/v1/hub").json()["processes"]]
         assert {"broker", "gateway", "camera:lobby", "hub"} <= set(names)
     assert hub.stop() == 0

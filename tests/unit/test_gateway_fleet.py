@@ -322,6 +322,30 @@ def test_a_chart_has_gaps_where_turns_were_missed_and_holds_half_an_hour() -> No
     assert points["rate_in"][-14:] == [*[None] * 4, *[25.0] * 5, None, *[25.0] * 4]
 
 
+def test_drops_are_told_by_reason_and_only_of_those_that_occurred() -> None:
+    track, meter = Track(), Meter()
+    meter.count("frames_dropped_total", by=50, reason="late")  # before anybody looked
+    for turn in range(20):
+        if turn >= 10:
+            meter.count("frames_dropped_total", by=2, reason="uplink")
+        known = None if turn in {5, 15} else tally({}, meter.snapshot())
+        track.record(EVERY_S * turn, known, rate_in=None, rate_out=None)
+    drops, total = track.dropped(), track.points()["dropped_per_s"]
+    assert drops.keys() == {"uplink"}
+    assert drops["uplink"] == total
+    assert total[1:5] == [0.0] * 4
+    assert (total[5], total[15], total[-1]) == (None, None, 1.0)
+
+
+def test_what_occurred_half_an_hour_ago_is_told_no_more() -> None:
+    track, meter = Track(), Meter()
+    for turn in range(1000):
+        if turn == 10:
+            meter.count("frames_dropped_total", reason="late")
+        track.record(EVERY_S * turn, tally({}, meter.snapshot()), rate_in=None, rate_out=None)
+    assert track.dropped() == {}
+
+
 def test_cpu_is_what_was_taken_lately_and_goes_on_over_a_restart() -> None:
     track = Track()
     for turn in range(20):

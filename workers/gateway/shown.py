@@ -104,7 +104,7 @@ class Cameras(TypedDict):
 
 
 class History(TypedDict):
-    """Half an hour in steps of `every_s`, newest last, which was at `until`."""
+    """Half an hour in steps of `every_s`, newest last, which was at `until`. Drops are of the reasons that occurred."""
 
     every_s: float
     until: str
@@ -114,6 +114,7 @@ class History(TypedDict):
     age_p99_s: list[float | None]
     round_trip_p50_s: list[float | None]
     dropped_per_s: list[float | None]
+    dropped_by_reason_per_s: dict[str, list[float | None]]
 
 
 class Process(TypedDict):
@@ -252,6 +253,7 @@ def history(member: Member, wall: float) -> History:
         age_p99_s=points["age_p99_s"],
         round_trip_p50_s=points["round_trip_p50_s"],
         dropped_per_s=points["dropped_per_s"],
+        dropped_by_reason_per_s=member.track.dropped(),
     )
 
 

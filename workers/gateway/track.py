@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workers.gateway.tally import Buckets, Tally
 
 EVERY_S: Final = 2.0
@@ -30,7 +32,7 @@ class _Mark:
     at: float
     age: Buckets | None
     round_trip: Buckets | None
-    dropped: float
+    dropped: Mapping[str, int]  # by reason
     cpu_s: float | None
 
 
@@ -41,6 +43,7 @@ class Track:
         self._marks: deque[_Mark] = deque()
         # Floats of four bytes: half an hour of one camera takes 22 kB. NaN is "nothing known".
         self._points = {name: array("f") for name in POINTS}
+        self._dropped: dict[str, array[float]] = {}  # a second, by reason; of those alone that have ever occurred
         self._next = -math.inf  # when the next point is due
 
     def record(self, now: float, tally: Tally | None, *, rate_in: float | None, rate_out: float | None) -> None:
@@ -55,7 +58,7 @@ class Track:
                 at=now,
                 age=tally.histograms.get(AGE),
                 round_trip=tally.histograms.get(ROUND_TRIP),
-                dropped=tally.total("frames_dropped_total"),
+                dropped=tally.by("frames_dropped_total", "reason"),
                 cpu_s=cpu_s,
             )
         )
@@ -63,6 +66,11 @@ class Track:
             self._marks.popleft()
         before = self._mark_before(SHORTLY_S)
         elapsed = now - before.at
+        dropped = {
+            reason: max(0, count - before.dropped.get(reason, 0)) / elapsed
+            for reason, count in self._marks[-1].dropped.items()
+            if elapsed
+        }
         self._add(
             {
                 "rate_in": rate_in,
@@ -70,8 +78,9 @@ class Track:
                 "age_p50_s": self._quantile("age", 0.5, SHORTLY_S),
                 "age_p99_s": self._quantile("age", 0.99, SHORTLY_S),
                 "round_trip_p50_s": self._quantile("round_trip", 0.5, SHORTLY_S),
-                "dropped_per_s": max(0.0, self._marks[-1].dropped - before.dropped) / elapsed if elapsed else None,
-            }
+                "dropped_per_s": sum(dropped.values()) if elapsed else None,
+            },
+            dropped,
         )
 
     def age_s(self) -> tuple[float, float] | None:
@@ -93,10 +102,11 @@ class Track:
 
     def points(self) -> dict[str, list[float | None]]:
         """Every series of `POINTS`, oldest first."""
-        return {
-            name: [None if math.isnan(value) else round(value, 4) for value in values]
-            for name, values in self._points.items()
-        }
+        return {name: _shown(values) for name, values in self._points.items()}
+
+    def dropped(self) -> dict[str, list[float | None]]:
+        """Pictures dropped a second for each reason that has occurred lately, oldest first."""
+        return {reason: _shown(values) for reason, values in self._dropped.items() if any(v > 0 for v in values)}
 
     def _skip(self, now: float) -> None:
         missed = 0 if math.isinf(self._next) else int((now - self._next) / EVERY_S + 0.5)
@@ -104,12 +114,17 @@ class Track:
             self._add({})
         self._next = now + EVERY_S if missed or math.isinf(self._next) else self._next + EVERY_S
 
-    def _add(self, values: dict[str, float | None]) -> None:
+    def _add(self, values: Mapping[str, float | None], dropped: Mapping[str, float] | None = None) -> None:
+        for reason in (dropped or {}).keys() - self._dropped.keys():
+            # It has not occurred before, as far as anything is known.
+            self._dropped[reason] = array("f", (0.0 * known for known in self._points["dropped_per_s"]))
+        if values.get("dropped_per_s") is None:
+            dropped = dict.fromkeys(self._dropped, math.nan)
         for name, series in self._points.items():
             value = values.get(name)
-            series.append(math.nan if value is None else value)
-            if len(series) > _KEPT:
-                del series[0]
+            _append(series, math.nan if value is None else value)
+        for reason, series in self._dropped.items():
+            _append(series, (dropped or {}).get(reason, 0.0))
 
     def _mark_before(self, seconds: float) -> _Mark:
         since = self._marks[-1].at - seconds - EVERY_S / 2
@@ -128,3 +143,13 @@ class Track:
             return None
         p50, p99 = self._quantile(what, 0.5, LATELY_S), self._quantile(what, 0.99, LATELY_S)
         return None if p50 is None or p99 is None else (p50, p99)
+
+
+def _append(series: array[float], value: float) -> None:
+    series.append(value)
+    if len(series) > _KEPT:
+        del series[0]
+
+
+def _shown(values: array[float]) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, 4) for value in values]
