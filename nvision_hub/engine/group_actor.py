@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from nvision_hub.backoff import Backoff
 from nvision_hub.engine.keeper import Keeper
 from nvision_hub.engine.vault import Vault
+from nvision_hub.errors import UnavailableError
 
 if TYPE_CHECKING:
     from nvision_hub.engine.vault import Seat
@@ -53,9 +54,12 @@ class GroupActor:
     def apply(self, text: str) -> None:
         """Run this cameras.yaml from now on, wherever this actor is started again.
 
-        Raises `RedisError` or `OSError` where it cannot be kept: nothing is changed then.
+        Raises `RedisError` or `OSError` where it cannot be kept, `UnavailableError` after a drain: nothing is changed
+        then.
         """
         with self._lock:
+            if self._drained.is_set():
+                raise UnavailableError(f"{self._seat.actor} has been drained; its actor is about to go")
             self._vault.put(text)
             self._take(text)
 
@@ -92,6 +96,8 @@ class GroupActor:
             delay_s = PUT_AGAIN_EVERY_S
             try:
                 with self._lock:
+                    if self._drained.is_set():
+                        return
                     if self._text is not None:
                         self._vault.put(self._text)
                     elif (kept := self._vault.get()) is not None:

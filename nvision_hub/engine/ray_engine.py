@@ -271,7 +271,7 @@ def run(path: Path, address: str | None, *, insecure: bool) -> signal.Signals:
             taken = seen
             settled = not _taken_up(driver.read, path)
         if not settled or time.monotonic() - checked > CHECKS_EVERY_S:
-            was_settled, settled, checked = settled, driver.turn(), time.monotonic()
+            was_settled, settled, checked = settled, _turned(driver), time.monotonic()
             if settled and not was_settled:
                 log.info("all groups are as %s says; they go on without this program", path.name)
     return ended.by
@@ -298,6 +298,14 @@ def _taken_up(read: Callable[[], None], path: Path) -> bool:
         return False
     log.info("%s is read anew", path.name)
     return True
+
+
+def _turned(driver: Driver) -> bool:
+    try:
+        return driver.turn()
+    except RayError as error:  # of the cluster's head, and of no one group
+        log.warning("the Ray cluster does not answer (%s); what runs there runs on", _told(error))
+        return False
 
 
 class _Ended:

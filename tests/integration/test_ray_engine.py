@@ -17,6 +17,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from nvision_hub.engine.vault import Seat, Vault
 from tests.support.clips import ClipSpec
 from tests.support.command import run
 from tests.support.ledger import Ledger
@@ -268,3 +269,20 @@ def test_a_cluster_that_lets_anybody_in_is_refused_unless_told(
     assert "lets anybody in" in refused.stderr
     told = run(*call, "--insecure-cluster", cwd=tmp_path, env=cluster.env, within_s=WITHIN_S)
     assert told.returncode == 0, told.stderr
+
+
+def test_what_redis_keeps_of_a_group_is_for_its_actor_alone(debian_redis: Callable[..., DebianRedis]) -> None:
+    broker = debian_redis()
+    seat = Seat(site="test", group="any-1", redis_url=broker.url, prefix="nvision")
+    key = Vault.new_key()
+    vault = Vault(seat, key)
+    assert vault.get() is None
+    vault.put("password: hunter2")
+    with redis.Redis.from_url(broker.url) as client:
+        sealed = client.get("nvision:groups:any-1")
+    assert isinstance(sealed, bytes)
+    assert b"hunter2" not in sealed
+    assert Vault(seat, key).get() == "password: hunter2"
+    assert Vault(seat, Vault.new_key()).get() is None
+    vault.empty()
+    assert vault.get() is None
