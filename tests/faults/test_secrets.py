@@ -274,7 +274,7 @@ def test_the_gateway_gives_no_secret_away(site: Site, start_hub: Callable[..., H
     hub.wait_for_results("in-keys", 5)
     hub.wait_for_state("wrong", "auth_failed")
     hub.wait_until(lambda: hub.camera("away").error is not None and hub.camera("refused").error is not None)
-    url, token = hub.addresses["gateway"], TOKENS["gateway"]
+    url, token = hub.gateway(), TOKENS["gateway"]
     with httpx2.Client(
         base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=30.0, trust_env=False
     ) as client:

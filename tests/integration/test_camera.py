@@ -226,7 +226,7 @@ def test_events_are_what_the_contract_says(fleet: Fleet, camera: str) -> None:
 @pytest.mark.parametrize("camera", [*MOUNTS, "http-mjpeg"])
 def test_captured_at_is_when_the_camera_had_the_picture(fleet: Fleet, camera: str) -> None:
     late = sorted(message.created - fleet.wall - push.at for message, push in fleet.steady(camera))
-    assert late[0] > -0.05
+    assert late[0] > -0.2  # the camera notes the time itself, and may be late to do so
     assert late[len(late) // 2] < 0.15
 
 

@@ -243,7 +243,7 @@ def test_a_real_hub_shows_its_pictures_and_what_was_seen_in_them(
 ) -> None:
     hub = start_hub([{"id": "lobby", "url": gst_camera(CLIP).url(), "fps": 5}], recorder(), gateway=True)
     hub.wait_for_results("lobby", 3)
-    with viewer(hub.addresses["gateway"], {"token": None, "watch": ["lobby"], "width": 320, "fps": 5}) as socket:
+    with viewer(hub.gateway(), {"token": None, "watch": ["lobby"], "width": 320, "fps": 5}) as socket:
         assert heard(socket, of_kind("fleet"))["cameras"][0]["state"] == "streaming"
         results: set[str] = set()
         frames: set[str] = set()

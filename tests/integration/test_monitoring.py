@@ -140,7 +140,7 @@ def watched(
 
 
 def test_a_real_prometheus_finds_every_series(watched: Hub, prometheus: Callable[[str], Prometheus]) -> None:
-    base = str(watched.addresses["gateway"])
+    base = watched.gateway()
     server = prometheus(base.removeprefix("http://"))
     for selector in selectors():
         server.wait_for(partial(server.query, selector), selector)

@@ -160,8 +160,8 @@ def test_a_camera_that_talks_to_one_at_a_time(
     camera = gst_camera(CAMERA)
     only = door(lambda caller: relay(camera.port, caller))
     watching = watch(f"rtsp://127.0.0.1:{only.port}/cam")
-    watching.wait_for(2, 15)
-    assert watching.meter.total("camera_reconnects_total") == 0
+    watching.wait_for(2, 60)
+    assert watching.meter.value("camera_reconnects_total", reason="unreachable") == 0, "it came twice at once"
     watching.stop()
 
 

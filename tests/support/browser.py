@@ -136,7 +136,7 @@ def looking(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator
         if token is not None:
             context.add_init_script(_KEEP_TOKEN % token)
         view = View(page=context.new_page(), hub=hub)
-        base = hub.addresses["gateway"]
+        base = hub.gateway()
         view._listen(urlsplit(base).netloc)
         view.page.goto(f"{base}/{address}")
         opened.append((view, spoiled))

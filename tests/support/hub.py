@@ -181,6 +181,11 @@ class Hub(Server):
         self.wait_until(lambda: ((self._members.get("broker") or {}).get("status") or {}).get("ready", False))
         return redis.Redis.from_url(self.addresses["redis"], decode_responses=True)
 
+    def gateway(self) -> str:
+        """Its gateway's address, once that answers there."""
+        self.wait_until(lambda: ((self._members.get("gateway") or {}).get("status") or {}).get("ready", False))
+        return str(self.addresses["gateway"])
+
     def events(self, camera: str | None = None) -> list[dict[str, Any]]:
         """The events in its result stream, oldest first, of one camera or of all."""
         with self.redis() as client:
