@@ -16,7 +16,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.support.browser import CAMERAS, PHONE, TOKEN, View
+from tests.support.browser import CAMERAS, PATIENCE_S, PHONE, TOKEN, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +185,21 @@ def test_charts_and_events_go_on_by_themselves(look: Callable[..., View]) -> Non
     held = view.page.locator(".entry").count()
     expect(view.page.get_by_role("button", name=re.compile(r"Go on \([1-9]"))).to_be_visible()
     assert view.page.locator(".entry").count() == held
+
+
+def test_drops_are_charted_by_reason(look: Callable[..., View], demo_hub: Hub) -> None:
+    view = look("#/cameras/street")
+    legend = view.page.locator(".chart").filter(has_text="Dropped a second").locator(".u-legend")
+    expect(legend).to_be_visible()
+    service = demo_hub.member_pid("service")
+    os.kill(service, signal.SIGKILL)
+    demo_hub.wait_until(lambda: demo_hub.camera("street").metrics.get("frames_dropped_total{reason=overwritten}", 0) > 0)
+    expect(legend).to_contain_text("overwritten")
+    view.page.reload()  # what the page has seen itself, it asks for then
+    expect(legend).to_contain_text("overwritten")
+    demo_hub.wait_until(lambda: demo_hub.pid("service") not in {None, service})
+    seen = demo_hub.camera("street").total("results_published_total")
+    demo_hub.wait_for_results("street", int(seen) + 5, PATIENCE_S)
 
 
 def test_everything_is_reached_by_keyboard(look: Callable[..., View]) -> None:

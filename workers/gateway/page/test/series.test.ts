@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { History } from "../src/hub/model";
-import { Series } from "../src/pages/series";
+import { largest, Series } from "../src/pages/series";
 import { camera } from "./cameras";
 
 function remembered(points: number): History {
@@ -14,6 +14,7 @@ function remembered(points: number): History {
     age_p99_s: column,
     round_trip_p50_s: column.map(() => null),
     dropped_per_s: column,
+    dropped_by_reason_per_s: { late: column },
   };
 }
 
@@ -26,6 +27,28 @@ test("what the hub remembers ends where it says, and goes on live", () => {
   expect(series.times).toEqual([UNTIL - 4, UNTIL - 2, UNTIL, UNTIL + 2, UNTIL + 4]);
   expect(series.values.dropped_per_s).toEqual([0, 1, 2, null, 3]);
   expect(series.values.age_p99_s).toEqual([0, 1, 2, null, 0.2]);
+  expect([...series.dropped]).toEqual([["late", [0, 1, 2, null, 3]]]);
+});
+
+test("a reason that has not occurred before has dropped nothing before", () => {
+  const series = new Series(remembered(2));
+  series.append(camera("a", { dropped: { late: 4 } }), UNTIL + 2);
+  series.append(camera("a", { dropped: { late: 4, uplink: 6 } }), UNTIL + 4);
+  expect(Object.fromEntries(series.dropped)).toEqual({ late: [0, 1, null, 0], uplink: [0, 0, null, 3] });
+  expect(series.values.dropped_per_s.at(-1)).toBe(3);
+});
+
+test("a chart has so many lines at most, the last one for all others", () => {
+  const columns = new Map([
+    ["torn", [1, null]],
+    ["late", [9, null]],
+    ["uplink", [2, null]],
+  ]);
+  expect([...largest(columns, 3).keys()]).toEqual(["late", "uplink", "torn"]);
+  expect([...largest(columns, 2)]).toEqual([
+    ["late", [9, null]],
+    ["others", [3, null]],
+  ]);
 });
 
 test("a clock that is behind the hub's adds nothing that would run backwards", () => {
@@ -38,5 +61,6 @@ test("half an hour is kept, every column alike", () => {
   const series = new Series(remembered(900));
   series.append(camera("a"), UNTIL + 2);
   expect(series.times.length).toBe(900);
-  expect(new Set(Object.values(series.values).map(({ length }) => length))).toEqual(new Set([900]));
+  const columns = [...Object.values(series.values), ...series.dropped.values()];
+  expect(new Set(columns.map(({ length }) => length))).toEqual(new Set([900]));
 });

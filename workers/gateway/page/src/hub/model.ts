@@ -69,6 +69,8 @@ export interface History {
   readonly age_p99_s: readonly (number | null)[];
   readonly round_trip_p50_s: readonly (number | null)[];
   readonly dropped_per_s: readonly (number | null)[];
+  /** Of the reasons alone that have occurred. */
+  readonly dropped_by_reason_per_s: Readonly<Record<string, readonly (number | null)[]>>;
 }
 
 export interface Tuning {

@@ -4,9 +4,9 @@ import { useEffect, useState } from "preact/hooks";
 import { history } from "../hub/api";
 import { camera as cameraOf, connection } from "../hub/fleet";
 import { tell } from "../look/announce";
-import { duration, rate } from "../look/wording";
-import { Chart, type Line } from "../parts/chart";
-import { type Column, Series } from "./series";
+import { duration, rate, spoken } from "../look/wording";
+import { Chart, INKS, type Line } from "../parts/chart";
+import { type Column, largest, Series } from "./series";
 
 const EVERY_MS = 2000;
 
@@ -34,7 +34,6 @@ const KINDS: readonly Kind[] = [
     format: duration,
   },
   { title: "Until its result", lines: [{ label: "p50", ink: "first", of: "round_trip_p50_s" }], format: duration },
-  { title: "Dropped a second", lines: [{ label: "dropped", ink: "first", of: "dropped_per_s" }], format: rate },
 ];
 
 export function Charts({ id }: { readonly id: string }) {
@@ -81,6 +80,24 @@ export function Charts({ id }: { readonly id: string }) {
             data={[series.times, ...lines.map(({ of }) => series.values[of])]}
           />
         ))}
+      {series !== null && <Drops series={series} group={id} />}
     </section>
+  );
+}
+
+/** By reason; where nothing was dropped, a line along the bottom. */
+function Drops({ series, group }: { readonly series: Series; readonly group: string }) {
+  const columns = largest(series.dropped, INKS.length);
+  const reasons = columns.size > 0 ? [...columns] : [["any reason", series.values.dropped_per_s] as const];
+  const lines = reasons.map(([reason], place) => ({ label: spoken(reason), ink: INKS[place] ?? "first" }));
+  return (
+    <Chart
+      key={lines.map(({ label }) => label).join()}
+      title="Dropped a second, by reason"
+      lines={lines}
+      format={rate}
+      group={group}
+      data={[series.times, ...reasons.map(([, points]) => points)]}
+    />
   );
 }

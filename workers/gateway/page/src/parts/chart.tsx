@@ -1,13 +1,17 @@
-// One chart of one or two lines over time. Colours are the style sheet's, read anew when the theme changes.
+// One chart of a few lines over time, told apart by colour and by dashes. Colours are the style sheet's, read anew when the theme changes.
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { theme } from "../look/theme";
 
+export const INKS = ["first", "second", "third", "fourth"] as const;
+
 export interface Line {
   readonly label: string;
-  readonly ink: "first" | "second";
+  readonly ink: (typeof INKS)[number];
 }
+
+const DASHES: Readonly<Record<Line["ink"], number[]>> = { first: [], second: [], third: [6, 3], fourth: [2, 3] };
 
 interface Props {
   readonly title: string;
@@ -88,6 +92,7 @@ function options(
         label,
         stroke: inks[line] ?? "",
         width: ink === "first" ? 2 : 1,
+        dash: DASHES[ink],
         points: { show: false },
         value: (_chart: uPlot, value: number | null) => (value === null ? "–" : format(value)),
       })),
