@@ -6,11 +6,8 @@ It may end at any time: the actors are detached, and what they need lies in Redi
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +19,7 @@ from redis.exceptions import RedisError
 from nvision_hub.broker.lease import lease_key
 from nvision_hub.config import load
 from nvision_hub.engine import vault
+from nvision_hub.engine.cluster import connect
 from nvision_hub.engine.cut import Cut, GroupSpec, cut
 from nvision_hub.engine.group_actor import GroupActor
 from nvision_hub.engine.reconcile import Apply, Create, Remove, Wait, reconcile
@@ -38,15 +36,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.engine")
 
-NAMESPACE: Final = "nvision-hub"
 LOOKS_EVERY_S: Final = 1.0
 CHECKS_EVERY_S: Final = 15.0  # whether all groups are still there, though the file is the same
 ANSWERS_WITHIN_S: Final = 5.0
 APPLIED_WITHIN_S: Final = 20.0  # a worker of Ray's takes seconds to start
 DRAINED_WITHIN_S: Final = 30.0
 QUIET_WITHIN_S: Final = 20.0  # a lease that nobody gives up runs out by itself
-CLUSTER_WITHIN_S: Final = 30.0
-_AUTHENTICATION: Final = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -62,51 +57,6 @@ def check(config: Config) -> None:
             "all of them reach, such as redis://10.0.0.5:6379"
         )
         raise ConfigError([f"{config.path.name}: {told}"])
-
-
-def connect(address: str | None, *, insecure: bool) -> None:
-    """Join a cluster that runs. Raises `UnavailableError` where there is none, or where it lets anybody in."""
-    where = address or os.environ.get("RAY_ADDRESS") or "auto"
-    open_to_all = _is_open(where)
-    if open_to_all and not insecure:
-        raise UnavailableError(
-            f"the Ray cluster at {where} lets anybody in, who could then read every camera's password and run programs "
-            "on its machines; start it with RAY_AUTH_MODE=token and a token (`ray get-auth-token --generate`), or say "
-            "--insecure-cluster if nobody else can reach it"
-        )
-    try:
-        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        first = redact(str(error)).strip().splitlines()[:1]
-        raise UnavailableError(f"the Ray cluster at {where} cannot be joined: {' '.join(first)}") from error
-
-
-def _is_open(where: str) -> bool:
-    """Whether a cluster answers one that shows no token. Raises `UnavailableError` where none answers at all."""
-    bare = {name: value for name, value in os.environ.items() if name not in _AUTHENTICATION}
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
-    if where != "auto":
-        command += ["--address", where]
-    try:
-        asked = subprocess.run(  # noqa: S603 - Ray's own program
-            command,
-            env={**bare, "RAY_AUTH_MODE": "disabled"},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CLUSTER_WITHIN_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        asked = None
-    if asked is not None and asked.returncode == 0:
-        return True
-    if asked is not None and "Unauthenticated" in asked.stderr + asked.stdout:
-        return False
-    raise UnavailableError(
-        f"no Ray cluster answers at {where}; start one (RAY_AUTH_MODE=token ray start --head), or name it: "
-        "--address HOST:6379"
-    )
 
 
 class Driver:
