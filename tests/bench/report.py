@@ -45,7 +45,7 @@ class Report:
         """As Markdown, so that it can go into the documentation as it is."""
         lines = [f"### {self.name}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line(row) for row in self.rows]
-        return "\n".join([*lines, "", *_goals(self.goals)]) + "\n"
+        return "\n".join([*lines, "", *_goals(self.goals)] if self.goals else lines) + "\n"
 
 
 def summary(reports: Sequence[Report]) -> str:
