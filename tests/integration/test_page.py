@@ -193,7 +193,9 @@ def test_drops_are_charted_by_reason(look: Callable[..., View], demo_hub: Hub) -
     expect(legend).to_be_visible()
     service = demo_hub.member_pid("service")
     os.kill(service, signal.SIGKILL)
-    demo_hub.wait_until(lambda: demo_hub.camera("street").metrics.get("frames_dropped_total{reason=overwritten}", 0) > 0)
+    demo_hub.wait_until(
+        lambda: demo_hub.camera("street").metrics.get("frames_dropped_total{reason=overwritten}", 0) > 0
+    )
     expect(legend).to_contain_text("overwritten")
     view.page.reload()  # what the page has seen itself, it asks for then
     expect(legend).to_contain_text("overwritten")
