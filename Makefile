@@ -62,7 +62,7 @@ $(VENV)/run: pyproject.toml hatch_build.py $(PAGE_SOURCES)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,mqtt,onvif,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,mqtt,onvif,ray,dev]'
 	@touch $@
 
 $(VENV)/page: $(VENV)/dev $(PAGE)/package-lock.json
