@@ -79,7 +79,7 @@ def _overload(runs: Sequence[Run], seconds: float) -> Report:
     report.rows += [
         ["pictures a second of a camera, least / median / most", _three(rates)],
         ["pictures that were owed and too late", f"{late:.0f}"],
-        ["cores' share of their work", f"{100 * sum(rates) / (count * fps):.0f} % of the pictures owed sent"],
+        ["pictures that were owed and sent", f"{100 * sum(rates) / (count * fps):.0f} %"],
         *_ages(runs),
         ["one of them says", next((run.end.error for run in runs if run.end.error), "nothing")],
     ]
