@@ -214,6 +214,7 @@ def test_everything_is_reached_by_keyboard(look: Callable[..., View]) -> None:
     expect(view.page.locator("li.tile")).to_have_count(1)
     keys.press("Tab")  # the order
     keys.press("Tab")  # the size
+    keys.press("Tab")  # another camera
     keys.press("Tab")
     expect(tile(view, "crossing").locator("a").first).to_be_focused()
     keys.press("Enter")

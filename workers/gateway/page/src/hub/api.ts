@@ -1,6 +1,7 @@
 // Questions and orders to the gateway by HTTP. What it refuses becomes a sentence.
 
 import type { CameraDetail, DeadLetter, History, Replayed, RunTimeSettings, Tuning } from "./model";
+import { faults, type Problem, sentence } from "./problem";
 import { token, wantToken } from "./token";
 
 const WITHIN_MS = 15_000;
@@ -11,6 +12,8 @@ export class Refusal extends Error {
     message: string,
     /** 0 where no answer came. */
     readonly status: number,
+    /** What is wrong with each field of what was asked. */
+    readonly faults: ReadonlyMap<string, string> = new Map(),
   ) {
     super(message);
   }
@@ -39,21 +42,15 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
     wantToken();
   }
   if (!response.ok) {
-    throw new Refusal(await sentence(response), response.status);
+    throw await refusal(response);
   }
   return response;
 }
 
-/** What a problem document (RFC 9457) says. */
-async function sentence(response: Response): Promise<string> {
-  const fallback = `The hub answered ${response.status} ${response.statusText}.`;
-  try {
-    const problem = (await response.json()) as { detail?: unknown; title?: unknown };
-    const told = [problem.detail, problem.title].find((text) => typeof text === "string" && text !== "");
-    return typeof told === "string" ? told : fallback;
-  } catch {
-    return fallback;
-  }
+async function refusal(response: Response): Promise<Refusal> {
+  const problem = (await response.json().catch(() => ({}))) as Problem;
+  const told = sentence(problem) ?? `The hub answered ${response.status} ${response.statusText}.`;
+  return new Refusal(told, response.status, faults(problem));
 }
 
 async function read<T>(path: string, signal?: AbortSignal): Promise<T> {
@@ -81,6 +78,14 @@ export async function order(id: string, verb: CameraVerb): Promise<void> {
 
 export async function change(id: string, settings: Partial<RunTimeSettings>): Promise<void> {
   await ask(`cameras/${of(id)}`, body("PATCH", settings));
+}
+
+export async function add(camera: { id: string; url: string; fps: number }): Promise<void> {
+  await ask("cameras", body("POST", camera));
+}
+
+export async function remove(id: string): Promise<void> {
+  await ask(`cameras/${of(id)}`, { method: "DELETE" });
 }
 
 /** What a camera would cost with other settings, measured on its last picture. */

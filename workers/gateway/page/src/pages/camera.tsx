@@ -15,6 +15,7 @@ import { Figure } from "../parts/figure";
 import { Icon } from "../parts/icon";
 import { Picture } from "../parts/picture";
 import { Charts } from "./charts";
+import { RemoveCamera } from "./remove_camera";
 import { flat } from "./settings";
 import { Tuning } from "./tuning";
 
@@ -123,6 +124,7 @@ function Actions({ camera }: { readonly camera: Camera }) {
       <OrderButton order={() => save(id)} done="The picture is saved.">
         Save picture
       </OrderButton>
+      <RemoveCamera camera={camera} />
     </div>
   );
 }

@@ -1,6 +1,7 @@
 // All cameras at once, those in trouble first.
 
 import { cameras, toldAt } from "../hub/fleet";
+import { AddCamera } from "./add_camera";
 import { ORDERS, type Order } from "./arrange";
 import { Summary } from "./summary";
 import { Tile } from "./tile";
@@ -54,6 +55,7 @@ export function Wall() {
             ))}
           </select>
         </label>
+        <AddCamera />
       </search>
       {shown.length > 0 ? (
         <ul class={`wall wall-${size.value}`}>
