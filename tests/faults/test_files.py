@@ -54,6 +54,7 @@ def check(file: Path) -> tuple[int, str, float, float]:
     return code, said, took_s, peak_mb
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_hostile_yaml_is_refused_within_its_means(tmp_path: Path) -> None:
     plain = tmp_path / "plain.yaml"
@@ -97,6 +98,7 @@ def open_to_others(*folders: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", ["0", "022"])
 def test_everything_that_it_writes_is_its_users_alone(

@@ -122,6 +122,7 @@ class SetClock:
         return packet
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_timestamps_that_jump(
     gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]

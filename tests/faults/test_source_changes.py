@@ -56,6 +56,7 @@ def worst_db(pictures: list[Picture], *specs: clips.ClipSpec) -> float:
     return worst
 
 
+@pytest.mark.long
 def test_another_size_within_the_session(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
     clips.make(HD)  # which takes its time, where this machine has none yet
     camera = gst_camera(FULL)
@@ -82,6 +83,7 @@ def test_another_size_within_the_session(gst_camera: Callable[..., GstCamera], w
     )
 
 
+@pytest.mark.long
 def test_another_codec_after_a_reboot(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
     camera = gst_camera(SMALL)
     watching = watch(camera.url(), fps=5)
@@ -104,6 +106,7 @@ def test_another_codec_after_a_reboot(gst_camera: Callable[..., GstCamera], watc
     )
 
 
+@pytest.mark.long
 def test_another_pixel_format_within_the_session(
     gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
 ) -> None:

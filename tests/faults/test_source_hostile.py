@@ -157,6 +157,7 @@ def test_hostile_media_stay_with_their_worker(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["", "snapshot+"])
 def test_a_picture_beyond_any_camera_is_named(
     http_camera: Callable[..., HttpCamera], watch: Callable[..., Watching], kind: str

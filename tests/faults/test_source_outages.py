@@ -31,6 +31,7 @@ STALL_S: Final = 2.0
 OUTAGE_S: Final = 60.0 if os.environ.get("NVISION_HUB_FULL_FAULTS") else 4.0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_camera_that_reboots_is_back_soon(
     gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
@@ -59,6 +60,7 @@ def test_a_camera_that_reboots_is_back_soon(
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_camera_that_freezes_is_noticed(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
     camera = gst_camera(CAMERA)
@@ -178,6 +180,7 @@ def test_a_stop_while_nobody_answers_is_not_late(
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_pulled_cable_is_noticed(
     cable: Cable, gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]

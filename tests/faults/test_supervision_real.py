@@ -179,6 +179,7 @@ def test_nothing_outlives_a_killed_hub(recorder: Callable[..., Recorder], start_
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["stop under load", "Ctrl-C"])
 def test_a_stop_under_load_loses_no_accepted_result(

@@ -96,6 +96,7 @@ async def test_a_frozen_service_is_noticed_and_costs_no_memory(
         )
 
 
+@pytest.mark.long
 async def test_a_stop_does_not_wait_for_a_frozen_service(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], http_camera: Callable[..., HttpCamera]
 ) -> None:

@@ -59,6 +59,7 @@ async def test_rubbish_is_counted_and_the_stream_goes_on(
     )
 
 
+@pytest.mark.long
 async def test_a_service_that_passes_pictures_over_does_not_slow_down_the_rest(
     recorder: Callable[..., Recorder],
 ) -> None:

@@ -37,6 +37,7 @@ async def watched(service: Recorder, seconds: float) -> tuple[Feed, int]:
     return feed, len(service.handshakes())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_service_that_accepts_and_then_closes_is_no_hot_loop(
     recorder: Callable[..., Recorder],
@@ -93,6 +94,7 @@ async def test_a_refused_key_is_shown_and_not_tried_again(recorder: Callable[...
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
 async def test_retry_after_is_honoured(recorder: Callable[..., Recorder], status: int, form: str) -> None:
     # A date has whole seconds: of four from now, three at least are left.

@@ -79,6 +79,7 @@ def test_fifty_deaths_in_the_middle_of_deliveries_lose_nothing(
     )
 
 
+@pytest.mark.long
 def test_groups_are_there_again_after_redis_came_back_empty(
     debian_redis: Callable[..., DebianRedis], receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
 ) -> None:
@@ -108,6 +109,7 @@ def test_groups_are_there_again_after_redis_came_back_empty(
     )
 
 
+@pytest.mark.long
 def test_what_the_stream_loses_before_it_is_delivered_is_counted_to_the_unit(
     debian_redis: Callable[..., DebianRedis], receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
 ) -> None:

@@ -50,6 +50,7 @@ def enable(url: str, webhook_id: str) -> bool:
     return asyncio.run(ask())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["500", "cut"])
 def test_the_schedule_is_kept_and_then_the_dead_letters(
     debian_redis: Callable[..., DebianRedis],
@@ -81,6 +82,7 @@ def test_the_schedule_is_kept_and_then_the_dead_letters(
     )
 
 
+@pytest.mark.long
 def test_a_schedule_goes_on_where_it_stood_when_the_process_died(
     debian_redis: Callable[..., DebianRedis], receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
 ) -> None:
@@ -186,6 +188,7 @@ def test_one_dead_endpoint_of_ten_delays_nobody(
     )
 
 
+@pytest.mark.long
 def test_410_disables_until_it_is_enabled_again(
     debian_redis: Callable[..., DebianRedis], receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
 ) -> None:
@@ -238,6 +241,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(
     )
 
 
+@pytest.mark.long
 def test_retry_after_is_honoured_for_all_that_goes_there(
     debian_redis: Callable[..., DebianRedis], receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
 ) -> None:

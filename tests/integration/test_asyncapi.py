@@ -35,6 +35,7 @@ NEWS = {
 NOBODY = {"id": "nobody", "url": "rtsp://127.0.0.1:9/stream1", "fps": 1}
 
 
+@pytest.mark.long
 def test_the_reference_parser_finds_nothing_wrong() -> None:
     assert asyncapi.diagnostics() == []
 
@@ -106,6 +107,7 @@ def has_face(told: list[dict[str, Any]]) -> bool:
     return any("cropped_image" in face for result in told for face in result["detected_faces"])
 
 
+@pytest.mark.long
 def test_what_comes_by_callback_is_an_event_too(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(
         [NOBODY], None, gateway={"listen": "127.0.0.1:0", "callback_token": "a-token-of-sixteen-characters"}

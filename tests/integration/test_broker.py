@@ -389,6 +389,7 @@ def test_a_port_taken_between_choice_and_start_is_named(
     ]
 
 
+@pytest.mark.long
 def test_a_frozen_valkey_breaks_its_keepers_promise(kept_valkey: Callable[..., KeptValkey]) -> None:
     server = kept_valkey()
     server.start()

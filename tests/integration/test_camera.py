@@ -162,7 +162,8 @@ def test_pictures_leave_at_the_rate_in_the_cameras_own_time(fleet: Fleet, camera
     serials = [push.serial for _, push in fleet.steady(camera)]
     assert all(later > earlier for earlier, later in pairwise(serials)), "a picture was sent twice or out of order"
     rate = (len(serials) - 1) / (serials[-1] - serials[0]) * 25
-    assert rate == pytest.approx(FPS[camera], rel=0.05)
+    # A still is asked for anew each time, which takes as long as the machine is busy.
+    assert rate == pytest.approx(FPS[camera], rel=0.15 if camera.startswith("snapshot") else 0.05)
 
 
 @pytest.mark.parametrize("camera", ["limited", "full"])

@@ -23,6 +23,9 @@ from tests.support.rtsp import GstCamera
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.long
+
+
 H264: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 STALL_S: Final = 2.0
 

@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.camera_worker import counted
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import DebianRedis
 
 
+@pytest.mark.long
 def test_a_paused_camera_is_left_alone_and_comes_back(
     start_worker: Callable[..., CameraWorker],
     http_camera: Callable[..., HttpCamera],

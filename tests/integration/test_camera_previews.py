@@ -92,6 +92,7 @@ def watched(
         yield Watched(service=recorder(), broker=debian_redis(), start=start_worker, closing=closing)
 
 
+@pytest.mark.long
 def test_what_is_watched_is_what_was_sent(http_camera: Callable[..., HttpCamera], watched: Watched) -> None:
     service = watched.service
     seen = watched.viewer()

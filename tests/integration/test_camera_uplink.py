@@ -76,6 +76,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         camera.close()
 
 
+@pytest.mark.long
 def test_a_service_that_dies_and_returns_is_streamed_to_again(services: Services) -> None:
     hub, service = services.hub, services.services["killed"]
     hub.wait_for_state("killed", "streaming")
@@ -176,6 +177,7 @@ def test_no_camera_costs_its_process(services: Services) -> None:
     assert {services.hub.camera(name).restarts for name in BEHAVIOURS} == {0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pictures", [2, 15])
 def test_a_stop_loses_no_result_that_is_on_its_way(
     start_hub: Callable[..., Hub],

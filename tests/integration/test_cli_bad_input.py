@@ -184,6 +184,7 @@ def test_a_state_dir_that_cannot_be_made(tmp_path: Path) -> None:
     refused(command.run("start", cwd=tmp_path), 69, "state_dir", "cannot be written", "choose another one")
 
 
+@pytest.mark.long
 def test_probe_says_what_is_wrong_with_a_camera(
     tmp_path: Path, gst_camera: Callable[..., GstCamera], unknown_codec: str
 ) -> None:
@@ -204,6 +205,7 @@ def test_probe_says_what_is_wrong_with_a_camera(
     refused(command.run("probe", "usb:99", cwd=tmp_path), 69, "/dev/video99 is not there")
 
 
+@pytest.mark.long
 def test_probe_tells_what_a_camera_sends(
     tmp_path: Path, gst_camera: Callable[..., GstCamera], http_camera: Callable[..., HttpCamera]
 ) -> None:

@@ -125,6 +125,7 @@ def path(tmp_path: Path) -> str:
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [

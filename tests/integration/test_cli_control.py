@@ -102,6 +102,7 @@ def test_an_operators_day(operator: Operator, start_command: Callable[..., Runni
     assert {camera["id"] for camera in json.loads(lines.out.splitlines()[0])["cameras"]} == {"lobby", "gate"}
 
 
+@pytest.mark.long
 def test_what_cannot_be_done(operator: Operator) -> None:
     running = operator.hub
     for verb in ("pause", "resume", "restart"):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tests.support.onvif_camera import OnvifNetwork
 
+pytestmark = pytest.mark.long
+
+
 PASSWORD = "canary-p@ss:/?#%[] é"
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tests.support.rtsp import GstCamera
     from tests.support.service import LocalService
 
+pytestmark = pytest.mark.long
+
+
 SMALL = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 DEMO = {"id": "street", "url": "demo://street"}
 

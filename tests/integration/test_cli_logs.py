@@ -29,6 +29,7 @@ def entries(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+@pytest.mark.long
 def test_json_on_a_pipe_and_the_same_in_files(
     tmp_path: Path,
     gst_camera: Callable[..., GstCamera],

@@ -165,6 +165,7 @@ def test_a_result_that_comes_twice_and_one_that_was_trimmed(
         assert consumer.handled() == [*kept, json.loads(twice)["hub"]["id"]]
 
 
+@pytest.mark.long
 def test_what_another_consumer_has_abandoned_is_taken_over(
     client: redis.Redis, consume: Callable[[str], Consumer]
 ) -> None:

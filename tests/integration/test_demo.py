@@ -74,6 +74,7 @@ def test_each_scene_is_720p_h264_as_a_camera_sends_it(demo_server: Callable[...,
         assert counter.of_frame(frame) == 0
 
 
+@pytest.mark.long
 def test_counter_keyframes_and_time_go_on_evenly_across_the_loop(
     demo_server: Callable[..., DemoServer], short: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_sixteen_clients_are_served_at_once(demo_server: Callable[..., DemoServe
     assert steps == [{90000 // scene.FPS}] * 16
 
 
+@pytest.mark.long
 def test_a_client_waits_for_a_clip_that_is_still_being_drawn(
     demo_server: Callable[..., DemoServer], tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_it_ends_at_once_in_the_middle_of_drawing_and_leaves_no_half_clip(
     assert not directory.exists() or list(directory.iterdir()) == []
 
 
+@pytest.mark.long
 def test_two_processes_may_draw_the_same_clip_at_once(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from workers.demo import clip; clip.render(Path(sys.argv[1]), 'parking')"

@@ -19,6 +19,9 @@ from tests.support import command, hub, needs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
+
+
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 UNIT: Final = DEPLOY / "nvision-hub.service"

@@ -114,6 +114,7 @@ def until(look: Callable[[], Any]) -> Any:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_camera_that_two_hubs_want_is_streamed_by_one_at_a_time(
     hubs: Hubs, gst_camera: Callable[..., GstCamera]
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_camera_that_two_hubs_want_is_streamed_by_one_at_a_time(
     assert len({record.frame_id for record in received}) == len(received)
 
 
+@pytest.mark.long
 def test_one_gateway_shows_and_steers_the_cameras_of_another_hub(
     hubs: Hubs, gst_camera: Callable[..., GstCamera]
 ) -> None:

@@ -7,6 +7,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from nvision_hub.status import Meter
 from tests.support import needs
 from tests.support.gateway import CAMERA_PID, counted, facts, status
@@ -78,6 +80,7 @@ def test_errors_are_problem_documents(overseen: Callable[..., Overseen]) -> None
     assert one.asks == []
 
 
+@pytest.mark.long
 def test_what_the_supervisor_is_asked_and_what_its_answer_becomes(overseen: Callable[..., Overseen]) -> None:
     def answer(ask: Command) -> str | None:
         match ask.verb:
@@ -124,6 +127,7 @@ def test_a_refusal_of_values_is_a_problem_of_the_request(overseen: Callable[...,
         problem(client.post("/api/v1/cameras", json={"id": "lobby", "url": "x"}), 409)
 
 
+@pytest.mark.long
 def test_a_supervisor_that_does_not_answer(overseen: Callable[..., Overseen]) -> None:
     one = overseen()
     one.camera("lobby")
@@ -154,6 +158,7 @@ def test_ready_once_all_is_there_with_reasons_before(overseen: Callable[..., Ove
         assert client.get("/readyz").json() == {"ready": True, "reasons": []}
 
 
+@pytest.mark.long
 def test_without_a_broker_it_lives_and_says_so(
     overseen: Callable[..., Overseen], kept_valkey: Callable[..., Any]
 ) -> None:

@@ -112,6 +112,7 @@ def test_what_is_asked_of_a_hub_happens(
     assert hub.stop() == 0
 
 
+@pytest.mark.long
 def test_every_process_says_what_it_takes(
     start_hub: Callable[..., Hub], receiver: Callable[..., Receiver], mosquitto: Callable[..., Mosquitto]
 ) -> None:
@@ -142,6 +143,7 @@ def test_every_process_says_what_it_takes(
                 assert re.search(rf'nvision_hub_{metric}{{[^}}]*worker="{name}"', text), (metric, name)
 
 
+@pytest.mark.long
 def test_restarts_and_losses_are_news(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
 ) -> None:

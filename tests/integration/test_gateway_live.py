@@ -124,6 +124,7 @@ def test_results_and_pictures_come_of_watched_cameras_alone(overseen: Callable[.
         assert publish(one, "previews:lobby", preview("lobby", "f4")) == 0
 
 
+@pytest.mark.long
 def test_while_nobody_looks_nothing_is_asked_or_heard(overseen: Callable[..., Overseen]) -> None:
     one = overseen()
     one.camera("lobby")
@@ -194,6 +195,7 @@ def test_another_sites_page_may_not_look_on(overseen: Callable[..., Overseen]) -
         heard(socket, of_kind("fleet"))
 
 
+@pytest.mark.long
 def test_a_viewer_that_is_stopped_delays_nobody_and_is_let_go(overseen: Callable[..., Overseen]) -> None:
     one = overseen()
     one.camera("lobby")
@@ -230,6 +232,7 @@ with connect(sys.argv[1], proxy=None) as socket:
 """
 
 
+@pytest.mark.long
 def test_a_connection_that_says_nothing_is_let_go(overseen: Callable[..., Overseen]) -> None:
     one = overseen()
     address = one.url.replace("http://", "ws://") + "/api/v1/live"
@@ -237,6 +240,7 @@ def test_a_connection_that_says_nothing_is_let_go(overseen: Callable[..., Overse
         silent.recv(WITHIN_S)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_real_hub_shows_its_pictures_and_what_was_seen_in_them(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]

@@ -27,6 +27,7 @@ SMALL = {
 PASSWORD = "p@ss:/?#%[] é"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "mjpeg"])
 def test_pictures_come_evenly_and_their_age_is_known(

@@ -143,6 +143,7 @@ class Wire:
         await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
 
 
+@pytest.mark.long
 async def test_who_is_cut_off_from_redis_stops_before_another_begins(holders: Holders) -> None:
     async with Wire(holders.url) as wire:
         cut_off = holders.start("a", wire.url)

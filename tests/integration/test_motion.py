@@ -121,6 +121,7 @@ def test_keyframes_that_are_rare_are_not_waited_for(tmp_path: Path) -> None:
     check_what_was_sent(sent, gop_s=0.0)
 
 
+@pytest.mark.long
 def test_pictures_that_build_on_later_ones(tmp_path: Path) -> None:
     """A decoder keeps such a camera's keyframe until others follow, which is too late for an eye."""
     sent = watch(reordered(replace(SMALL, noise=2.5), tmp_path))

@@ -24,6 +24,7 @@ CLIP = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=500, seconds=2
 MOTION = {"calm_after": 2, "idle_fps": 0.5, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]}
 
 
+@pytest.mark.long
 def test_an_alarm_sends_what_came_before_it_in_order_and_in_time(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
 ) -> None:

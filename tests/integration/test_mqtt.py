@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tests.support.mosquitto import Mosquitto, Subscriber
     from tests.support.recorder import Recorder
 
+pytestmark = pytest.mark.long
+
+
 STREET = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 5}
 FACES = {"id": "crossing", "url": "file:clip.mp4", "fps": 2, "nvision": {"service": "face-detection"}}
 NOBODY = {"id": "nobody", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from tests.support.command import Running
 
+pytestmark = pytest.mark.long
+
+
 NOBODY = [{"id": "nobody", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1"}, {"id": "street", "url": "demo://street"}]
 WATCHED = {"WATCHDOG_USEC": "20000000"}
 

@@ -104,6 +104,7 @@ def test_counts_go_on_through_deaths_and_a_late_overseer_knows_all(overseen: Cal
     assert sum(histogram["counts"]) == 1
 
 
+@pytest.mark.long
 def test_what_it_asks_is_done_or_answered_with_a_sentence(overseen: Callable[..., Overseer]) -> None:
     overseer = overseen(a="counts", b="steady")
     fleet = overseer.fleet
@@ -120,6 +121,7 @@ def test_what_it_asks_is_done_or_answered_with_a_sentence(overseen: Callable[...
     assert overseer.ask("pause", camera="lobby") == "this hub cannot pause"
 
 
+@pytest.mark.long
 def test_one_that_stands_still_costs_nobody_anything(overseen: Callable[..., Overseer]) -> None:
     overseer = overseen(a="counts", b="steady")
     fleet = overseer.fleet

@@ -65,6 +65,7 @@ def figure(view: View, webhook: str, label: str) -> Locator:
     return card(view, webhook).locator(".figure").filter(has_text=label).locator("dd")
 
 
+@pytest.mark.long
 def test_backlog_failures_and_state_are_shown(look: Callable[..., View]) -> None:
     view = look("#/webhooks")
     expect(card(view, "alarms").locator(".badge")).to_have_text("Endpoint down")

@@ -301,6 +301,7 @@ async def test_a_redis_that_keeps_its_name_to_itself_is_another_each_time(
         assert client.xlen("site:results") == 3
 
 
+@pytest.mark.long
 async def test_a_frozen_redis_does_not_hold_up_more_than_there_is_room_for(
     debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process]
 ) -> None:

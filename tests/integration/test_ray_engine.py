@@ -234,6 +234,7 @@ def drained(it: Installation) -> None:
     assert len({record.frame_id for record in received}) == len(received)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_an_engine_refuses(tmp_path: Path, debian_redis: Callable[..., DebianRedis]) -> None:
     file = tmp_path / "cameras.yaml"

@@ -66,6 +66,7 @@ def test_rate_quality_size_and_threshold_change_without_a_restart(
     assert [hub.camera(name).restarts for name in ("street", "parking")] == [0, 0]
 
 
+@pytest.mark.long
 def test_cameras_come_and_go_and_the_others_are_left_alone(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -82,6 +83,7 @@ def test_cameras_come_and_go_and_the_others_are_left_alone(
     assert len(hub.events("street")) == ended, "what the service had accepted before the camera went is published"
 
 
+@pytest.mark.long
 def test_another_address_starts_that_camera_anew(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -94,6 +96,7 @@ def test_another_address_starts_that_camera_anew(
     assert hub.camera("street").pid == street
 
 
+@pytest.mark.long
 def test_a_wrong_file_is_refused_whole_while_what_ran_runs_on(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -111,6 +114,7 @@ def test_a_wrong_file_is_refused_whole_while_what_ran_runs_on(
     hub.wait_until(lambda: "camera:parking is tuned" in hub.log())
 
 
+@pytest.mark.long
 def test_a_mounted_configmap_changes_by_its_link(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], tmp_path: Path
 ) -> None:
@@ -143,6 +147,7 @@ def test_sighup_reads_the_file_again(start_hub: Callable[..., Hub], recorder: Ca
     assert hub.camera("street").restarts == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", ["state_dir"])
 def test_what_the_hub_stands_on_cannot_change(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], key: str

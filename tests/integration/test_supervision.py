@@ -131,6 +131,7 @@ def test_children_that_flood_or_babble_do_not_hold_the_supervisor(start_fleet: C
     assert "b sent a record that cannot be read; ignored" in fleet.lines("hub")
 
 
+@pytest.mark.long
 def test_a_grandchild_that_holds_every_descriptor_hides_no_death(
     start_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_grandchild_that_holds_every_descriptor_hides_no_death(
     assert fleet.ask_to_stop() < STOP_S
 
 
+@pytest.mark.long
 def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody(start_fleet: Callable[..., Fleet]) -> None:
     fleet = start_fleet(dict.fromkeys("abcd", "steady"), silent_after_s=1.8, stood_still_s=1.0)
     fleet.ready()
@@ -236,6 +238,7 @@ def test_ctrl_c_reaches_the_whole_group_and_changes_nothing_of_the_order(start_f
     fleet.gone(within_s=1.0)
 
 
+@pytest.mark.long
 @pytest.mark.fault
 def test_a_stop_with_one_worker_frozen_and_one_deaf_is_over_in_time(start_fleet: Callable[..., Fleet]) -> None:
     fleet = start_fleet({"frozen": ("steady", None, 1), "deaf": ("stubborn", None, 1), "well": ("slow_to_drain", 0.1)})

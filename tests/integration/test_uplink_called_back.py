@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.uplinks import feeding
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ async def test_a_callback_answers_its_picture_once(recorder: Callable[..., Recor
         assert feed.counted("results_received_total") == feed.counted("results_lost_total") == 0
 
 
+@pytest.mark.long
 async def test_callbacks_that_lag_hold_no_picture_back(recorder: Callable[..., Recorder]) -> None:
     service = recorder(answer="none")
     async with feeding(service.url, fps=20) as feed:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tests.support.receiver import Receiver
     from tests.support.redis_server import DebianRedis, Server
 
+pytestmark = pytest.mark.long
+
+
 FAST = Pace(schedule_s=(0, 0.05, 0.1), timeout_s=1.0)
 
 

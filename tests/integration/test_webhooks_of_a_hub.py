@@ -101,6 +101,7 @@ def test_results_of_a_camera_arrive_through_deaths_of_the_dispatcher_and_a_chang
     )
 
 
+@pytest.mark.long
 def test_the_verbs_say_what_is_wrong(tmp_path: Path, receiver: Callable[..., Receiver]) -> None:
     content = {"version": 1, "cameras": [{"id": "lobby", "url": "rtsp://10.0.0.5/"}], "nvision": {"url": "local"}}
     file = tmp_path / "cameras.yaml"
