@@ -214,7 +214,9 @@ class Member:
         self.due = now + delay
         self.enter(Phase.WAITING, now)
         loop = "; crash loop" if self.crash_loop else ""
-        log.warning("%s ended (%s%s); started again in %.1f s", self.spec.name, reason, loop, delay)
+        # Each end is news of its own, which the backoff keeps rare: none is held back as a repetition.
+        end = {"fault": f"{self.spec.name}, end {self.restarts}"}
+        log.warning("%s ended (%s%s); started again in %.1f s", self.spec.name, reason, loop, delay, extra=end)
 
 
 def _ending(code: int) -> str:
