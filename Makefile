@@ -1,7 +1,7 @@
 # Each target makes its own virtual environment and installs what it needs; nothing has to be set up before.
 #
 #   make run           the demo cameras, or CONFIG=my-cameras.yaml
-#   make test          all tests; those whose peers this machine lacks are skipped with the reason
+#   make test          the tests but the long ones (ARGS="-m long"); without their peers they skip, with the reason
 #   make reliability   the fault tests alone, and docs/reliability.md of what they measure (long)
 #   make check         format, lint, types, generated code; the page too, with its unit tests
 #   make page          build the ops page anew, for a hub that is started from here

@@ -20,8 +20,8 @@ HEAD: Final = """\
 # Reliability: faults, injected and measured
 
 Made by `make reliability`, which runs the fault tests (`pytest -m fault`) and writes down what each has measured; a
-line stands here only after its test has passed. Real processes, real RTSP, Redis and WebSocket peers; figures are of
-one run on a {cores}-core machine with {system}, and vary from run to run.
+line stands here only after its test has passed. Real processes, real RTSP, Redis and WebSocket peers; each figure is of
+the last run in which its test passed, on a {cores}-core machine with {system}, and varies from run to run.
 
 | # | fault | injected by | target | measured |
 |---|---|---|---|---|
