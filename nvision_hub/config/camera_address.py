@@ -46,6 +46,7 @@ class CameraAddress(Written):
         "file": "file",
         "demo": "demo",
     }
+    ports: ClassVar[dict[str, int]] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
     @property
     def kind(self) -> CameraKind:
@@ -61,6 +62,11 @@ class CameraAddress(Written):
     def port(self) -> int | None:
         """None where the address names none."""
         return None if self.url is None else self.url.port
+
+    @property
+    def dialled_port(self) -> int | None:
+        """That of the scheme where the address names none; None where the camera is not on the network."""
+        return self.port or self.ports.get(self.scheme.removeprefix("snapshot+"))
 
     @property
     def path(self) -> str:

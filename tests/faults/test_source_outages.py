@@ -85,10 +85,12 @@ def test_a_camera_that_freezes_is_noticed(gst_camera: Callable[..., GstCamera], 
 
 
 class Silent:
-    """A camera that answers as many requests as it has answers, and then nothing for ever."""
+    """A camera that answers as many requests as it has answers, and then `drips` for ever, or nothing."""
 
-    def __init__(self, *answers: str) -> None:
+    def __init__(self, *answers: str, drips: bytes = b"") -> None:
         self._answers = answers
+        self._drips = drips
+        self._closed = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"rtsp://127.0.0.1:{self._socket.getsockname()[1]}/cam"
         self._callers: list[socket.socket] = []
@@ -111,8 +113,11 @@ class Silent:
             if not self._answers:
                 caller.recv(65536)
             self.asked.set()
+            while self._drips and not self._closed.wait(0.5):
+                caller.sendall(self._drips)
 
     def close(self) -> None:
+        self._closed.set()
         self._socket.close()
         for caller in self._callers:
             caller.close()
@@ -130,11 +135,14 @@ SILENT: Final = {
     "hangs in the middle of DESCRIBE": (OPTIONS, DESCRIBED[:90]),
     "plays, and sends nothing": (OPTIONS, DESCRIBED, SETUP, PLAYING),
 }
+# RTCP (RFC 3550, 6.4.1), interleaved on channel 1: a sender report of a camera whose encoder hangs.
+REPORT: Final = b"$\x01\x00\x1c\x80\xc8\x00\x06" + bytes(24)
 
 
 @pytest.fixture
 def silent() -> Iterator[dict[str, Silent]]:
     cameras = {name: Silent(*answers) for name, answers in SILENT.items()}
+    cameras["plays, and sends reports alone"] = Silent(*SILENT["plays, and sends nothing"], drips=REPORT)
     yield cameras
     for camera in cameras.values():
         camera.close()

@@ -42,6 +42,7 @@ class HttpCamera:
         self.pictures = clips.access_units(self.spec)
         self.began = time.monotonic()
         self.stopped = threading.Event()
+        self.frozen = threading.Event()  # while set, streams stay open and nothing comes
         self.nonce = secrets.token_hex(8)
         camera = self
 
@@ -105,10 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
         serial = int((time.monotonic() - camera.began) * camera.spec.fps) + 1
         try:
             while not camera.stopped.wait(max(0.0, camera.began + serial / camera.spec.fps - time.monotonic())):
-                jpeg = self._take(serial)
+                serial += 1
+                if camera.frozen.is_set():
+                    continue
+                jpeg = self._take(serial - 1)
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
-                serial += 1
         except ConnectionError:
             return  # the viewer has seen enough
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nvision_hub.config import CameraAddress
 
 USER_AGENT: Final = "nvision-hub"
-_PORTS: Final = {"rtsp": 554, "rtsps": 322}
 _REDIRECTS_MAX: Final = 3  # on the camera itself, from one path to another
 _HELD_S: Final = 1.0
 _HEAD_MAX_BYTES: Final = 16 * 1024
@@ -106,7 +105,7 @@ class _Conversation:
         self._challenges: list[str] = []  # the last ones; empty before the first
         self._answered = 0  # how many requests have answered them (RFC 7616's nonce count)
         self._credentials = Credentials.of(address)
-        host, port = address.host or "", address.port or _PORTS[address.scheme]
+        host, port = address.host or "", address.dialled_port or 0
         bracketed = f"[{host}]" if ":" in host else host
         self.base = f"{address.scheme}://{bracketed}" + ("" if address.port is None else f":{address.port}")
         self._socket = self._connect(host, port, encrypted=address.scheme == "rtsps")
@@ -260,10 +259,10 @@ def _onward(address: CameraAddress, here: str, location: str) -> str:
     """The path that a redirect leads to, on the same host and port. Raises `SourceError` for one that leaves it."""
     try:
         old, new = urlsplit(here), urlsplit(urljoin(here, location))
-        same = (old.scheme, old.hostname, old.port or _PORTS[old.scheme]) == (
+        same = (old.scheme, old.hostname, old.port or address.ports[old.scheme]) == (
             new.scheme,
             new.hostname,
-            new.port or _PORTS.get(new.scheme),
+            new.port or address.ports.get(new.scheme),
         )
     except ValueError:  # no address at all
         same = False

@@ -20,6 +20,7 @@ from nvision_hub.status import CameraState
 from workers.camera.limits import MAX_PIXELS
 from workers.camera.source.faults import classify, moved, silent
 from workers.camera.source.hardware import SOFTWARE, acceleration, choose
+from workers.camera.source.read_limit import ReadLimit, open_sockets, shut_down
 from workers.camera.source.rtsp_handshake import USER_AGENT, Greeting, greet
 from workers.camera.source.source import Packet, SourceError, StreamFacts
 from workers.camera.source.torn import TornPictures
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from nvision_hub.config import Camera, CameraAddress
+    from workers.camera.source.read_limit import Sockets
 
 OPEN_WITHIN_S: Final = 10.0  # or `stall_timeout`, where that is longer: a slow camera opens slowly, too
 _FFMPEG_OPEN_MIN_S: Final = 2.0  # where the handshake took nearly all of it
@@ -52,13 +54,14 @@ class StreamSource:
         began = time.monotonic()
         greeting = greet(camera.address, within_s=within_s) if camera.address.kind == "rtsp" else None
         open_s = max(_FFMPEG_OPEN_MIN_S, within_s - (time.monotonic() - began))
-        began = time.monotonic()
+        began, others = time.monotonic(), open_sockets()
         try:
             self._container = self._open(camera, greeting, open_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if self._address.scheme == "http" and isinstance(error, OSError) and error.errno == errno.EIO:
                 raise moved(self._address) from error  # what http.c says of a redirect too many
             raise self._fault(error, began, open_s) from error
+        self._limit = self._limited(open_sockets() - others)
         waited_s = time.monotonic() - began
         if waited_s >= open_s:  # FFmpeg calls it open although it was interrupted before the first picture
             self.close()
@@ -89,6 +92,11 @@ class StreamSource:
         )
         self._is_jpeg = context.name in JPEG_CODECS
         self._torn = TornPictures()
+
+    def _limited(self, sockets: Sockets) -> ReadLimit | None:
+        """What ends a read after `stall_timeout`; None for a file, which is always there."""
+        port = self._address.dialled_port
+        return None if port is None else ReadLimit(self._stall_s, lambda: shut_down(sockets, port))
 
     def _open(self, camera: Camera, greeting: Greeting | None, open_s: float) -> InputContainer:
         if greeting is None:
@@ -135,7 +143,7 @@ class StreamSource:
             mode="r",
             format=form,
             options=options,
-            timeout=(open_s, self._stall_s),
+            timeout=(open_s, None),
             hwaccel=acceleration(self._device),
         )
 
@@ -146,8 +154,7 @@ class StreamSource:
             for packet in self._demux():
                 if packet.size == 0:  # PyAV's mark of the end
                     continue
-                pts = packet.pts if packet.pts is not None else packet.dts
-                media = None if pts is None or packet.time_base is None else float(pts * packet.time_base)
+                media = _media_time(packet)
                 if self._looped:
                     media = media_offset + (media or 0.0)
                     end = max(end, media + float((packet.duration or 0) * (packet.time_base or 0)))
@@ -170,16 +177,22 @@ class StreamSource:
             self._container.seek(0)
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
-        began = time.monotonic()
+        limit, began = self._limit, time.monotonic()
+        packets = self._container.demux(self._video)
         try:
-            for packet in self._container.demux(self._video):
-                waited_s = time.monotonic() - began
-                if waited_s >= self._stall_s:
-                    # The read was interrupted, and its parser let go of the picture that it held: that is no news.
-                    raise silent(self._address, waited_s)
-                yield packet
+            while True:
                 began = time.monotonic()
+                with limit.watching() if limit else contextlib.nullcontext():
+                    packet = next(packets, None)
+                if limit is not None and limit.passed:
+                    # The parser lets go of the picture that it held: that is no news.
+                    raise silent(self._address, time.monotonic() - began)
+                if packet is None:
+                    return
+                yield packet
         except (av.error.FFmpegError, OSError) as error:
+            if limit is not None and limit.passed:
+                raise silent(self._address, time.monotonic() - began) from error
             raise self._fault(error, began, self._stall_s) from error
 
     def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:
@@ -201,7 +214,7 @@ class StreamSource:
             # A packet that is corrupt, or hostile: which of the codec's errors it meets is chance. The stream goes on
             # and the decoder waits for the next keyframe itself; whoever gets no picture for long gives up.
             return []
-        shift = 0.0 if packet.media_s is None else packet.media_s - _media_time(packet.payload)
+        shift = (packet.media_s or 0.0) - (_media_time(packet.payload) or 0.0) if self._looped else 0.0
         return [
             (
                 None if frame.pts is None else frame.time + shift,
@@ -224,6 +237,8 @@ class StreamSource:
 
     def close(self) -> None:
         """Let go of the connection or file."""
+        if self._limit is not None:
+            self._limit.close()
         self._container.close()
 
     def _fault(self, error: Exception, began: float, limit_s: float) -> SourceError:
@@ -250,6 +265,7 @@ def _escaped(text: str) -> str:
     return re.sub("[%/?#]", lambda found: f"%{ord(found[0]):02X}", text)
 
 
-def _media_time(packet: Any) -> float:
-    pts = packet.pts if packet.pts is not None else packet.dts
-    return 0.0 if pts is None else float(pts * packet.time_base)
+def _media_time(packet: Any) -> float | None:
+    """Seconds; None where the packet has no time. Not by `Fraction`, which takes 30 times as long."""
+    pts, base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
+    return None if pts is None or base is None else pts * base.numerator / base.denominator
