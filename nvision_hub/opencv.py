@@ -39,3 +39,8 @@ def load() -> ModuleType:
     # It would write its warnings straight to stderr, past every log setting.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     return cv2
+
+
+def loaded() -> ModuleType | None:
+    """The module, where somebody has loaded it before; a worker must not: its own copy takes 25 MB."""
+    return sys.modules.get("cv2")

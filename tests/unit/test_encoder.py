@@ -10,10 +10,29 @@ import pytest
 import simplejpeg
 from av.video.reformatter import ColorRange
 
+from nvision_hub import opencv
 from tests.support import files
 from workers.camera.encoder import EncodeError, Encoder, Jpeg
+from workers.camera.expansion import Expansion
 
 WIDTH, HEIGHT = 320, 180
+
+
+@pytest.fixture(params=["with OpenCV", "without"], autouse=True)
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenCV does not load, pictures are the same and take longer."""
+    cv2 = opencv.load() if request.param == "with OpenCV" else None
+    monkeypatch.setattr(opencv, "loaded", lambda: cv2)
+
+
+def test_every_level_becomes_the_nearest_of_the_full_range() -> None:
+    levels = np.tile(np.arange(256, dtype=np.uint8), (2, 1))
+    luma, blue, red = Expansion(opencv.load()).expand((levels, levels[:, ::2], levels[:, ::-2]))
+    exact = levels.astype(np.float64)
+    assert np.array_equal(luma, np.clip(np.rint((exact - 16) * 255 / 219), 0, 255))
+    chroma = np.clip((exact - 128) * 255 / 224 + 128, 0, 255)
+    assert np.abs(blue - chroma[:, ::2]).max() <= 0.5
+    assert np.abs(red - chroma[:, ::-2]).max() <= 0.5
 
 
 def gradient(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
