@@ -10,7 +10,7 @@ import json
 import math
 from bisect import bisect_left
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -159,7 +159,10 @@ class Status:
 
     def encode(self) -> bytes:
         """As one packet of the pipe."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+        # Not by `asdict`, which copies every number of the metrics one by one: a tenth of what results cost a worker.
+        promises = {name: {"at": each.at, "within_s": each.within_s} for name, each in self.promises.items()}
+        fields = {name: getattr(self, name) for name in self.__slots__} | {"promises": promises}
+        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -79,11 +79,16 @@ class _Cancellable:
 
 
 class Connection:
-    """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`."""
+    """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`.
+
+    Speaks over redis-py's connection itself: through its client, pool and pipeline each event took twice the time, of
+    which a camera at five pictures a second has little. Waits without a limit: that is its caller's.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._client = connect(stream.url, redis_connect_func=self._greet)
+        self._pool = connect(stream.url, timeout_s=None, redis_connect_func=self._greet).connection_pool
+        self._connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         self._server = ""
 
     async def _greet(self, connection: AbstractConnection) -> None:
@@ -97,41 +102,49 @@ class Connection:
         # One that keeps its name to itself might be another each time.
         self._server = named.get(b"run_id", b"").decode() or str(uuid4())
 
-    async def server(self) -> str:
-        """Which Redis this is: another name for each process that ever answers. Connects where it has to."""
-        pool = self._client.connection_pool
-        await pool.release(await pool.get_connection())  # type: ignore[no-untyped-call]
+    async def server(self) -> str | None:
+        """Which Redis this is: another name for each process that ever answers. None where it has to be connected to.
+
+        Does not wait.
+        """
+        connection = self._connection
+        return self._server if connection.is_connected and not await connection.can_read() else None
+
+    async def open(self) -> str:
+        """Connect, where there is no connection or Redis has ended it; which Redis this is."""
+        await self._pool.ensure_connection(self._connection)
         return self._server
 
     async def ping(self) -> None:
         """A sign of life, or an error."""
-        await self._client.ping()
+        await self._connection.send_command("PING")
+        await self._connection.read_response()
 
     async def send(self, results: Sequence[Outgoing], news: Sequence[Outgoing] = ()) -> None:
         """Publish and stream results, publish news: all in one transaction, all or nothing."""
-        stream = self._stream
-        async with self._client.pipeline(transaction=True) as pipe:
-            for each in results:
-                pipe.publish(f"{stream.prefix}:results:{each.camera}", each.payload)
-                pipe.xadd(
-                    f"{stream.prefix}:results",
-                    {"camera": each.camera, "event": each.payload},
-                    maxlen=stream.max_entries,
-                    approximate=True,
-                )
-            for each in news:
-                pipe.publish(f"{stream.prefix}:events", each.payload)
-            await pipe.execute()
+        prefix, connection = self._stream.prefix, self._connection
+        trimmed = ("MAXLEN", "~", self._stream.max_entries)
+        commands: list[tuple[Any, ...]] = [("MULTI",)]
+        for each in results:
+            commands += (
+                ("PUBLISH", f"{prefix}:results:{each.camera}", each.payload),
+                ("XADD", f"{prefix}:results", *trimmed, "*", "camera", each.camera, "event", each.payload),
+            )
+        commands += (("PUBLISH", f"{prefix}:events", each.payload) for each in news)
+        commands.append(("EXEC",))
+        await connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands[:-1]:
+            await connection.read_response()
+        for outcome in await connection.read_response():
+            if isinstance(outcome, RedisError):
+                raise outcome
 
     async def drop(self) -> None:
         """Close it: one that failed half-way through a transaction is not to be trusted with the next."""
         with contextlib.suppress(RedisError, OSError):
             async with asyncio.timeout(CLOSED_WITHIN_S):
-                await self._client.connection_pool.disconnect(inuse_connections=True)
+                await self._connection.disconnect()
 
     async def close(self) -> None:
         """The end."""
         await self.drop()
-        with contextlib.suppress(RedisError, OSError):
-            async with asyncio.timeout(CLOSED_WITHIN_S):
-                await self._client.aclose()

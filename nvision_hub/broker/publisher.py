@@ -32,7 +32,7 @@ __all__ = ["Publisher", "Stream", "connect"]
 
 log = logging.getLogger("nvision_hub.broker")
 
-SENT_WITHIN_S: Final = 10.0
+SENT_WITHIN_S: Final = 5.0  # a batch, or a connection
 ASKED_EVERY_S: Final = 10.0  # for a sign of life, where nothing is to be sent
 BATCH_EVENTS: Final = 64
 BATCH_BYTES: Final = 4 * 2**20
@@ -140,10 +140,12 @@ class Publisher:
             await self._save()
             self._done = True
             return
-        async with self._limited():
-            server = await connection.server()
-            if not self._waiting:
-                await connection.ping()
+        server = await connection.server()
+        if server is None or not self._waiting:
+            async with self._limited():
+                server = await connection.open()
+                if not self._waiting:
+                    await connection.ping()
         if server != self._confirmed_by:
             await self._send_again(connection)
             self._confirmed_by = server

@@ -255,7 +255,7 @@ def test_a_stop_while_redis_is_half_open(
 async def test_commands_to_a_half_open_redis_fail_in_time(cable: Cable, far_redis: DebianRedis) -> None:
     connection = Connection(Stream(url=far_redis.url, prefix="site", max_entries=100))
     event = Outgoing(id="1", camera="lobby", payload=b"{}", received_at=0.0)
-    await connection.server()
+    await connection.open()
     await connection.send([event])
     cable.pull()
     took: dict[str, float] = {}
