@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from tests.support.http_camera import HttpCamera
 from tests.support.hub import Hub, end, write
 from tests.support.recorder import KEY, Recorder
 from tests.support.rtsp import GstCamera
@@ -45,6 +46,12 @@ class Bench:
         camera = GstCamera(folder=self._own_folder(), mounts=mounts)
         camera.start()
         self._stack.callback(camera.kill)
+        return camera
+
+    def http_camera(self, spec: ClipSpec) -> HttpCamera:
+        """One that sends MJPEG over HTTP, in a thread of ours."""
+        camera = HttpCamera(spec=spec)
+        self._stack.callback(camera.close)
         return camera
 
     def recorder(self) -> Recorder:

@@ -1,4 +1,4 @@
-"""CPU of one camera: its worker against what others would write, at the same rate, turn by turn; and its memory."""
+"""CPU of one camera: its worker against what others would write, at the same rate, turn by turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.support.recorder import Recorder
 
 SETTLE_S: Final = 3.0  # until a GOP is known and a decoder's threads are up
-MEMORY_READ_S: Final = 11.0  # a worker looks at its memory every ten seconds
 
 CLIPS: Final = {
     "/h264": clips.H264_1080P,
@@ -26,6 +25,7 @@ CLIPS: Final = {
     "/small": clips.H264_720P,
     "/mjpeg": clips.MJPEG_720P,
 }
+HTTP: Final = "http"  # a camera of its own
 SHOWN: Final = {
     "loop": "OpenCV, read all",
     "grab": "OpenCV, grab all",
@@ -42,13 +42,12 @@ class Case:
     """One way to watch one camera. `against` has what the worker's CPU may be of each other's; None: only measured."""
 
     what: str
-    mount: str
+    mount: str  # of the RTSP server, but for `HTTP`
     fps: float
     width: int | None = None
     against: Mapping[str, float | None]
     settings: dict[str, Any] = field(default_factory=dict)  # further ones of the hub's camera
     settle_s: float = SETTLE_S
-    memory_most_mb: float | None = None
 
 
 CASES: Final = (
@@ -57,8 +56,6 @@ CASES: Final = (
         mount="/h264",
         fps=5,
         against={"loop": 0.75, "grab": None, "ffmpeg": None, "pyav": None, "decode": 1.25},
-        settle_s=MEMORY_READ_S,
-        memory_most_mb=20,
     ),
     Case(what="1080p25 H.264, 5/s, 640 px", mount="/h264", fps=5, width=640, against={"loop": 0.70}),
     Case(what="1080p25 H.264, 1/s (GOP 2 s)", mount="/h264", fps=1, against={"loop": 0.48}),
@@ -75,16 +72,10 @@ CASES: Final = (
         },
         settle_s=9.0,
     ),
-    Case(what="720p25 MJPEG, 5/s, as it is", mount="/mjpeg", fps=5, against={"loop": 0.15, "demux": None}),
+    Case(what="720p25 MJPEG over HTTP, 5/s, as it is", mount=HTTP, fps=5, against={"loop": 0.15, "demux": None}),
+    Case(what="720p25 MJPEG over RTSP, 5/s, as it is", mount="/mjpeg", fps=5, against={"loop": 0.15, "demux": None}),
     Case(what="1080p25 H.265, 5/s, full size", mount="/h265", fps=5, against={"loop": None, "decode": None}),
-    Case(
-        what="720p25 H.264, 5/s, full size",
-        mount="/small",
-        fps=5,
-        against={"loop": None, "decode": None},
-        settle_s=MEMORY_READ_S,
-        memory_most_mb=14,
-    ),
+    Case(what="720p25 H.264, 5/s, full size", mount="/small", fps=5, against={"loop": None, "decode": None}),
 )
 
 
@@ -98,8 +89,8 @@ class Turn:
     address: str
     seconds: float
 
-    def ours(self) -> tuple[float, float]:
-        """The worker's percent of a core, and its own megabytes."""
+    def ours(self) -> float:
+        """The worker's percent of a core."""
         case = self.case
         cameras = [{"id": "ours", "url": self.address, "fps": case.fps, "max_width": case.width, **case.settings}]
         with self.own.hub(cameras, self.recorder) as hub:
@@ -107,7 +98,7 @@ class Turn:
             wait(case.settle_s)
             pid = hub.camera("ours").pid
             assert pid is not None
-            return cpu_percent(pid, self.seconds), hub.camera("ours").metrics["worker_memory_bytes"] / 1e6
+            return cpu_percent(pid, self.seconds)
 
     def other(self, kind: str) -> float:
         """Another's percent of a core."""
@@ -115,7 +106,7 @@ class Turn:
             with self.own.contender(kind, None, camera=self.address) as process:
                 wait(2 * SETTLE_S)
                 return cpu_percent(process.pid, self.seconds)
-        case, spec = self.case, CLIPS[self.case.mount]
+        case, spec = self.case, CLIPS.get(self.case.mount, clips.MJPEG_720P)
         seen = len(self.recorder.received(kind))
         with self.own.contender(
             kind,
@@ -137,7 +128,6 @@ class Measured:
 
     case: Case
     ours: list[float] = field(default_factory=list)
-    memory_mb: list[float] = field(default_factory=list)
     theirs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self, report: Report) -> None:
@@ -153,9 +143,6 @@ class Measured:
             report.rows.append([what, *figures, spread(ratios)])
             if at_most is not None:
                 report.goals.append(Goal.of(f"{what}: CPU / {SHOWN[kind]}", ratios, at_most=at_most))
-        if self.case.memory_most_mb is not None:
-            most = self.case.memory_most_mb
-            report.goals.append(Goal.of(f"{what}: private memory, MB", self.memory_mb, at_most=most))
 
 
 def run(*, quick: bool) -> Report:
@@ -165,15 +152,14 @@ def run(*, quick: bool) -> Report:
         name="cpu", columns=["one camera", "hub, % of a core", "against", "its % of a core", "ratio", "of the runs"]
     )
     with bench() as own:
-        camera = own.cameras(CLIPS)
+        camera, http = own.cameras(CLIPS), own.http_camera(clips.MJPEG_720P)
         recorder = own.recorder()
         for case in CASES:
-            turn = Turn(own=own, recorder=recorder, case=case, address=camera.url(case.mount), seconds=seconds)
+            address = http.url() if case.mount == HTTP else camera.url(case.mount)
+            turn = Turn(own=own, recorder=recorder, case=case, address=address, seconds=seconds)
             measured = Measured(case=case)
             for _ in range(rounds):
-                cpu, memory_mb = turn.ours()
-                measured.ours.append(cpu)
-                measured.memory_mb.append(memory_mb)
+                measured.ours.append(turn.ours())
                 for kind in case.against:
                     if kind != "ffmpeg" or shutil.which(kind):
                         measured.theirs[kind].append(turn.other(kind))
