@@ -78,7 +78,7 @@ async def test(client: redis.asyncio.Redis, prefix: str, webhook: str, *, site: 
             "width": 1280,
             "height": 720,
             "jpeg_bytes": 0,
-            "sequence": 0,
+            "sequence": 1,
         },
     }
     waiting = Waiting(id=own_id, body=events.encode(event), once=True)

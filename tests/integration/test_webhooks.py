@@ -15,7 +15,7 @@ from standardwebhooks import Webhook as Verifier
 from nvision_hub.broker import deliveries
 from nvision_hub.broker.publisher import connect
 from nvision_hub.broker.webhook_filter import WebhookFilter
-from tests.support import needs
+from tests.support import asyncapi, needs
 from tests.support.dispatching import PREFIX, event, webhook
 from tests.support.receiver import OTHER_SECRET, SECRET
 from workers.webhooks.schedule import Pace
@@ -241,7 +241,9 @@ def test_a_test_is_delivered_whatever_the_filters_and_never_repeated(
     row = hub.wait_for_row(lambda row: row["last_error"] is None and row["retrying"] == 0)
     assert (row["dead"], row["state"]) == (0, "disabled")
     assert [each.id for each in it.deliveries()] == [first, second, third]
-    assert all(each.event["hub"]["test"] is True for each in it.deliveries())
+    for each in it.deliveries():
+        assert each.event["hub"]["test"] is True
+        asyncapi.check("event", each.event)
     assert asked(redis_server.url, lambda client: deliveries.enable(client, PREFIX, "alarms"))
     assert not asked(redis_server.url, lambda client: deliveries.enable(client, PREFIX, "alarms"))
     hub.wait_for_row(lambda row: row["state"] == "active")
