@@ -12,10 +12,10 @@ from typing import Final
 FULL_HD: Final = (1920, 1080)
 
 PROCESS_MS_PER_S: Final = 10.0  # reading packets, a status each second
-SENT_MS: Final = 4.0  # a picture to the service, its result to Redis
-CONVERTED_MS: Final = 1.5  # a megapixel of the camera's: range expanded, scaled
-ENCODED_MS: Final = 0.7  # a megapixel of what is sent
-DECODED_MS: Final = {"h264": 2.9, "hevc": 3.8, "mjpeg": 5.5}  # a megapixel; a busy street at usual bit rates
+SENT_MS: Final = 2.0  # a picture to the service, its result to Redis
+CONVERTED_MS: Final = 0.5  # a megapixel of the camera's: range expanded, scaled
+ENCODED_MS: Final = 2.0  # a megapixel of what is sent
+DECODED_MS: Final = {"h264": 3.5, "hevc": 4.2, "mjpeg": 5.5}  # a megapixel; a busy street at usual bit rates
 
 
 def decoding_ms(codec: str, size: tuple[int, int]) -> float:

@@ -40,7 +40,7 @@ class Jpeg:
 
 
 class Encoder:
-    """One camera's encoder. Keeps one reformatter: about 15 MB each at 1080p."""
+    """One camera's encoder. Keeps one reformatter, and what it writes to: one picture of the camera's size."""
 
     def __init__(self, *, quality: int, max_width: int | None, masks: Sequence[Polygon] = ()) -> None:
         self.quality = quality  # 1..100; used from the next picture on
@@ -92,14 +92,13 @@ class Encoder:
     def _planes(self, frame: av.VideoFrame, width: int, height: int) -> Planes:
         # What a stream does not say is limited, as H.264 has it (E.2.1); RGB is full by nature.
         full = frame.format.is_rgb or frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
-        planar = frame.format.name in {"yuv420p", _JPEG_PLANES}
-        if planar and (width, height) == (frame.width, frame.height):
-            if not full and self._expansion is not None:
-                return self._expansion.expand(_arrays(frame))
-            if full:
-                if self._masks:
-                    frame.make_writable()  # the decoder may need it as it was, for pictures that build on it
-                return _arrays(frame)
+        fits = frame.format.name in {"yuv420p", _JPEG_PLANES} and (width, height) == (frame.width, frame.height)
+        if fits and full:
+            if self._masks:
+                frame.make_writable()  # the decoder may need it as it was, for pictures that build on it
+            return _arrays(frame)
+        if fits and self._expansion is not None:
+            return self._expansion.expand(_arrays(frame))
         return _arrays(
             self._reformatter.reformat(
                 frame,
