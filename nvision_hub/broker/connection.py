@@ -81,8 +81,8 @@ class _Cancellable:
 class Connection:
     """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`.
 
-    Speaks over redis-py's connection itself: through its client, pool and pipeline each event took twice the time, of
-    which a camera at five pictures a second has little. Waits without a limit: that is its caller's.
+    Speaks over redis-py's connection itself: its client, pool and pipeline cost a worker more than all else that it does
+    for a result. Waits without a limit: that is its caller's.
     """
 
     def __init__(self, stream: Stream) -> None:
