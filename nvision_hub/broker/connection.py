@@ -81,7 +81,7 @@ class _Cancellable:
 class Connection:
     """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`.
 
-    Speaks over redis-py's connection itself: its client, pool and pipeline cost a worker more than all else that it does
+    Speaks over redis-py's connection itself: its client, pool and pipeline cost more than all else that a worker does
     for a result. Waits without a limit: that is its caller's.
     """
 

@@ -190,6 +190,8 @@ class StreamSource:
                 if packet is None:
                     return
                 yield packet
+        except MemoryError:
+            raise
         except (av.error.FFmpegError, OSError) as error:
             if limit is not None and limit.passed:
                 raise silent(self._address, time.monotonic() - began) from error
@@ -210,6 +212,8 @@ class StreamSource:
             raise SourceError(
                 CameraState.UNSUPPORTED, f"{self._address.shown}: {self.facts.codec} video that cannot be decoded"
             ) from error
+        except MemoryError:
+            raise  # FFmpeg's is one, too; the worker cannot mend it and is to be started anew
         except av.error.FFmpegError:
             # A packet that is corrupt, or hostile: which of the codec's errors it meets is chance. The stream goes on
             # and the decoder waits for the next keyframe itself; whoever gets no picture for long gives up.
