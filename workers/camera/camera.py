@@ -103,7 +103,9 @@ class _Worker:
             pace=Pace(file=self._settings.turns),
             allowed=(lambda _now: True) if lease is None else lease.held,
         )
-        capturing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        capturing: asyncio.Future[None] = loop.create_future()
+        loop.set_exception_handler(lambda loop, context: _end_for_want_of_memory(loop, context, capturing))
         # A daemon: a thread that is stuck in a driver must not keep the process from ending.
         threading.Thread(target=self._run_capture, args=(capturing,), name="capture", daemon=True).start()
         publishing = asyncio.create_task(self._publisher.run())
@@ -261,6 +263,17 @@ class _Worker:
         )
         self._state, self._since = state, time.time()
         note_state(state)
+
+
+def _end_for_want_of_memory(
+    loop: asyncio.AbstractEventLoop, context: dict[str, Any], capturing: asyncio.Future[None]
+) -> None:
+    """A connection that finds no memory to read with is only closed by asyncio: the worker is to be started anew."""
+    error = context.get("exception")
+    if isinstance(error, MemoryError) and not capturing.done():
+        capturing.set_exception(error)
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:
