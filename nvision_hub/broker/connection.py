@@ -82,7 +82,7 @@ class Connection:
     """One connection, made when needed and again after each `drop`. Its methods raise `RedisError` or `OSError`.
 
     Speaks over redis-py's connection itself: its client, pool and pipeline cost more than all else that a worker does
-    for a result. Waits without a limit: that is its caller's.
+    for a result, and a time-out of its own for each answer another part. Here each method has one.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -112,13 +112,15 @@ class Connection:
 
     async def open(self) -> str:
         """Connect, where there is no connection or Redis has ended it; which Redis this is."""
-        await self._pool.ensure_connection(self._connection)
+        async with asyncio.timeout(COMMAND_WITHIN_S):
+            await self._pool.ensure_connection(self._connection)
         return self._server
 
     async def ping(self) -> None:
         """A sign of life, or an error."""
-        await self._connection.send_command("PING")
-        await self._connection.read_response()
+        async with asyncio.timeout(COMMAND_WITHIN_S):
+            await self._connection.send_command("PING")
+            await self._connection.read_response()
 
     async def send(self, results: Sequence[Outgoing], news: Sequence[Outgoing] = ()) -> None:
         """Publish and stream results, publish news: all in one transaction, all or nothing."""
@@ -132,10 +134,12 @@ class Connection:
             )
         commands += (("PUBLISH", f"{prefix}:events", each.payload) for each in news)
         commands.append(("EXEC",))
-        await connection.send_packed_command(connection.pack_commands(commands))
-        for _ in commands[:-1]:
-            await connection.read_response()
-        for outcome in await connection.read_response():
+        async with asyncio.timeout(COMMAND_WITHIN_S):
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands[:-1]:
+                await connection.read_response()
+            outcomes = await connection.read_response()
+        for outcome in outcomes:
             if isinstance(outcome, RedisError):
                 raise outcome
 

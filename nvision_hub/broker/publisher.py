@@ -32,7 +32,7 @@ __all__ = ["Publisher", "Stream", "connect"]
 
 log = logging.getLogger("nvision_hub.broker")
 
-SENT_WITHIN_S: Final = 5.0  # a batch, or a connection
+SENT_WITHIN_S: Final = 10.0
 ASKED_EVERY_S: Final = 10.0  # for a sign of life, where nothing is to be sent
 BATCH_EVENTS: Final = 64
 BATCH_BYTES: Final = 4 * 2**20

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 SETTLE_S: Final = 3.0  # until a GOP is known and a decoder's threads are up
 
+HTTP: Final = "http"  # a camera of its own; the others are mounts of one RTSP server
 CLIPS: Final = {
+    HTTP: clips.MJPEG_720P,
     "/h264": clips.H264_1080P,
     "/still": clips.STILL_1080P,
     "/h265": clips.H265_1080P,
     "/small": clips.H264_720P,
     "/mjpeg": clips.MJPEG_720P,
 }
-HTTP: Final = "http"  # a camera of its own
 SHOWN: Final = {
     "loop": "OpenCV, read all",
     "grab": "OpenCV, grab all",
@@ -42,7 +43,7 @@ class Case:
     """One way to watch one camera. `against` has what the worker's CPU may be of each other's; None: only measured."""
 
     what: str
-    mount: str  # of the RTSP server, but for `HTTP`
+    mount: str  # of `CLIPS`
     fps: float
     width: int | None = None
     against: Mapping[str, float | None]
@@ -106,7 +107,7 @@ class Turn:
             with self.own.contender(kind, None, camera=self.address) as process:
                 wait(2 * SETTLE_S)
                 return cpu_percent(process.pid, self.seconds)
-        case, spec = self.case, CLIPS.get(self.case.mount, clips.MJPEG_720P)
+        case, spec = self.case, CLIPS[self.case.mount]
         seen = len(self.recorder.received(kind))
         with self.own.contender(
             kind,
@@ -152,7 +153,8 @@ def run(*, quick: bool) -> Report:
         name="cpu", columns=["one camera", "hub, % of a core", "against", "its % of a core", "ratio", "of the runs"]
     )
     with bench() as own:
-        camera, http = own.cameras(CLIPS), own.http_camera(clips.MJPEG_720P)
+        camera = own.cameras({mount: clip for mount, clip in CLIPS.items() if mount != HTTP})
+        http = own.http_camera(CLIPS[HTTP])
         recorder = own.recorder()
         for case in CASES:
             address = http.url() if case.mount == HTTP else camera.url(case.mount)

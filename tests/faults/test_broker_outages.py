@@ -5,7 +5,6 @@ Real hubs: cameras, a service that answers, the embedded Valkey or a Redis at th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -20,7 +19,6 @@ from redis.exceptions import RedisError
 
 from nvision_hub.broker.connection import Connection, Stream
 from nvision_hub.broker.outgoing import Outgoing
-from nvision_hub.broker.publisher import SENT_WITHIN_S
 from tests.support import clips
 from tests.support.ledger import Ledger
 from tests.support.reliability import measured
@@ -263,14 +261,14 @@ async def test_commands_to_a_half_open_redis_fail_in_time(cable: Cable, far_redi
     took: dict[str, float] = {}
     for what, command in (("a transaction", connection.send([event])), ("a new connection", connection.ping())):
         began = time.monotonic()
-        with pytest.raises((RedisError, OSError)):  # TimeoutError is one
-            async with asyncio.timeout(SENT_WITHIN_S):  # as the publisher has it, to which the limit is left
-                await command
+        with pytest.raises((RedisError, OSError)):
+            await command
         took[what] = time.monotonic() - began
         began = time.monotonic()
         await connection.drop()
         took[f"closing after {what}"] = time.monotonic() - began
     await connection.close()
+    # The limit that the publisher sets on top of these is not even reached.
     assert max(took.values()) < 10.0
     measured(
         41,

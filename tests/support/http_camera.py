@@ -106,12 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
         serial = int((time.monotonic() - camera.began) * camera.spec.fps) + 1
         try:
             while not camera.stopped.wait(max(0.0, camera.began + serial / camera.spec.fps - time.monotonic())):
+                if not camera.frozen.is_set():
+                    jpeg = self._take(serial)
+                    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    self.wfile.write(head.encode() + jpeg + b"\r\n")
                 serial += 1
-                if camera.frozen.is_set():
-                    continue
-                jpeg = self._take(serial - 1)
-                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                self.wfile.write(head.encode() + jpeg + b"\r\n")
         except ConnectionError:
             return  # the viewer has seen enough
 
