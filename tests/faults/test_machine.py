@@ -57,15 +57,18 @@ def open_files(pid: int) -> int:
 # 11: memory
 
 
+@pytest.mark.parametrize("wants", ["larger pictures", "a new connection"])
 def test_a_worker_out_of_memory_restarts_alone(
-    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
+    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], wants: str
 ) -> None:
-    names = ["poor", "a", "b", "c"]
-    camera, service = gst_camera({f"/{name}": SMALL for name in names}), recorder()
-    hub = start_hub([{"id": name, "url": camera.url(f"/{name}"), "fps": 5} for name in names], service)
-    for name in names:
+    others = ["a", "b", "c"]
+    camera, service = gst_camera({f"/{name}": SMALL for name in others}), recorder()
+    of_the_poor = gst_camera(SMALL)
+    urls = {"poor": of_the_poor.url()} | {name: camera.url(f"/{name}") for name in others}
+    hub = start_hub([{"id": name, "url": url, "fps": 5} for name, url in urls.items()], service)
+    for name in urls:
         hub.wait_for_results(name, 5)
-    before = {name: hub.camera(name).pid for name in names}
+    before = {name: hub.camera(name).pid for name in urls}
     poor = before["poor"]
     assert poor is not None
     descriptors = open_files(hub.process.pid)
@@ -74,24 +77,32 @@ def test_a_worker_out_of_memory_restarts_alone(
     has = psutil.Process(poor).memory_info()
     resource.prlimit(poor, resource.RLIMIT_AS, (has.vms, has.vms))
     resource.prlimit(poor, resource.RLIMIT_DATA, (has.data, has.data))  # what malloc has reserved and not yet used
-    camera.go_over_to(LARGE, "/poor")  # a settled worker asks for nothing new; one with larger pictures has to
+    # A settled worker asks for nothing new.
+    if wants == "larger pictures":
+        of_the_poor.go_over_to(LARGE)
+    else:
+        of_the_poor.kill()
+        of_the_poor.start()
     hub.wait_until(lambda: hub.camera("poor").restarts == 1)
     noticed_s = time.monotonic() - began
     sent = len(service.received("poor"))
     service.wait_for(sent + 5, "poor")
     back_s = time.monotonic() - began
     ended = time.monotonic()
-    gaps = {name: longest_gap_s(service.received(name), began, ended) for name in names[1:]}
-    # How long it takes is this machine's: the case is about who restarts and who goes on.
+    gaps = {name: longest_gap_s(service.received(name), began, ended) for name in others}
+    # How long it takes is this machine's: the case is about who restarts, why, and who goes on.
     assert max(gaps.values()) < 1.0
-    assert {name: hub.camera(name).pid for name in names[1:]} == {name: before[name] for name in names[1:]}
+    assert {name: hub.camera(name).pid for name in others} == {name: before[name] for name in others}
     assert hub.camera("poor").restarts == 1
+    assert "MemoryError" in hub.log()  # it noticed itself, and said so
+    assert "is killed" not in hub.log()
     assert open_files(hub.process.pid) <= descriptors + 5
     assert not psutil.pid_exists(poor)
     measured(
         11,
-        "a worker runs out of memory",
-        injected="prlimit --as --data on 1 of 4 live workers at what it has, then 4K pictures from its camera",
+        f"a worker runs out of memory and wants {wants}",
+        injected="prlimit --as --data on 1 of 4 live workers at what it has, then "
+        + ("4K pictures from its camera" if wants == "larger pictures" else "its camera restarts"),
         target="only that camera restarts; no gap over 1 s in the others",
         measured=f"ended after {noticed_s:.1f} s, pictures again after {back_s:.1f} s; "
         f"longest gap in the others {max(gaps.values()):.2f} s",

@@ -153,7 +153,11 @@ def starve(pid: int) -> None:
 def worker(running: Running, camera: str) -> psutil.Process:
     """A camera's process, by the title that it gives itself."""
     title = f"nvision-hub camera:{camera}"
-    return next(process for process in running.note_family() if title in " ".join(process.cmdline()))
+    for process in running.note_family():
+        with contextlib.suppress(psutil.NoSuchProcess):  # that of another camera has just ended
+            if title in " ".join(process.cmdline()):
+                return process
+    raise AssertionError(f"no process is titled {title}")
 
 
 def test_the_search_finds_what_is_there(site: Site) -> None:

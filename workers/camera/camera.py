@@ -21,7 +21,7 @@ from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Meter, Promise, Rate, Status
 from nvision_hub.usage import Usage
 from workers.camera.capture import Capture
-from workers.camera.limits import cap_memory
+from workers.camera.limits import Reserve, cap_memory
 from workers.camera.mailbox import Mailbox
 from workers.camera.pace import Pace
 from workers.camera.previews import Previews
@@ -47,14 +47,16 @@ NAMES_COUNTED: Final = 200  # more than any model of the YOLO family has, and a 
 
 def run(settings: CameraSettings, link: Link) -> int:
     """Stream the camera until asked to end."""
+    reserve = Reserve()
     cap_memory()
-    return asyncio.run(_Worker(settings, link).live())
+    return asyncio.run(_Worker(settings, link, reserve).live())
 
 
 class _Worker:
-    def __init__(self, settings: CameraSettings, link: Link) -> None:
+    def __init__(self, settings: CameraSettings, link: Link, reserve: Reserve) -> None:
         self._settings = settings
         self._link = link
+        self._reserve = reserve
         self._meter = Meter()
         self._usage = Usage(self._meter)
         self._stop = threading.Event()
@@ -105,7 +107,7 @@ class _Worker:
         )
         loop = asyncio.get_running_loop()
         capturing: asyncio.Future[None] = loop.create_future()
-        loop.set_exception_handler(lambda loop, context: _end_for_want_of_memory(loop, context, capturing))
+        loop.set_exception_handler(lambda loop, context: self._end_for_want_of_memory(loop, context, capturing))
         # A daemon: a thread that is stuck in a driver must not keep the process from ending.
         threading.Thread(target=self._run_capture, args=(capturing,), name="capture", daemon=True).start()
         publishing = asyncio.create_task(self._publisher.run())
@@ -115,6 +117,7 @@ class _Worker:
         leasing = [] if lease is None else [asyncio.create_task(lease.run())]
         tasks = {capturing, publishing, streaming, previewing, reporting, *leasing}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._reserve.release()
         self._stop.set()
         if reporting.done():
             await self._uplink.drain(ANSWERS_WITHIN_S)
@@ -140,8 +143,20 @@ class _Worker:
         try:
             self._capture.run()
         except Exception as error:  # noqa: BLE001 - raised again by `live`
+            self._reserve.release()
             with contextlib.suppress(RuntimeError):  # the loop has ended before
                 capturing.get_loop().call_soon_threadsafe(tell, error)
+
+    def _end_for_want_of_memory(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any], capturing: asyncio.Future[None]
+    ) -> None:
+        """A connection that finds no memory is only closed by asyncio: the worker is to be started anew."""
+        error = context.get("exception")
+        if isinstance(error, MemoryError) and not capturing.done():
+            self._reserve.release()
+            capturing.set_exception(error)
+        else:
+            loop.default_exception_handler(context)
 
     def _command(self, command: Command) -> None:
         match command:
@@ -263,17 +278,6 @@ class _Worker:
         )
         self._state, self._since = state, time.time()
         note_state(state)
-
-
-def _end_for_want_of_memory(
-    loop: asyncio.AbstractEventLoop, context: dict[str, Any], capturing: asyncio.Future[None]
-) -> None:
-    """A connection that finds no memory to read with is only closed by asyncio: the worker is to be started anew."""
-    error = context.get("exception")
-    if isinstance(error, MemoryError) and not capturing.done():
-        capturing.set_exception(error)
-    else:
-        loop.default_exception_handler(context)
 
 
 async def _ended(*tasks: asyncio.Future[None]) -> list[BaseException | None]:

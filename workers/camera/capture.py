@@ -17,6 +17,7 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.logs import note_state
 from nvision_hub.status import CameraState, Promise
 from workers.camera.encoder import EncodeError, Encoder
+from workers.camera.limits import check_memory
 from workers.camera.mailbox import Frame
 from workers.camera.retries import Retries
 from workers.camera.sentry import Sentry
@@ -38,6 +39,7 @@ log = logging.getLogger("nvision_hub.camera")
 # picture sleeps as long as these are apart. Beyond that the thread is stuck.
 STUCK_MARGIN_S: Final = 5.0
 PAUSE_LOOKED_EVERY_S: Final = 0.5
+MEMORY_LOOKED_EVERY_S: Final = 2.0  # while packets come and no picture does
 
 
 @dataclass(kw_only=True)
@@ -63,6 +65,7 @@ class Capture:
         self.fps = self.camera.fps
         self._retries = Retries()
         self._pictured = self.progress  # monotonic seconds of the last good picture, or of the stream's beginning
+        self._memory_looked = self.progress  # monotonic seconds
         self._broken: str | None = None  # what is wrong with every picture since the last good one
         self._encoder = Encoder(
             quality=self.camera.jpeg_quality, max_width=self.camera.max_width, masks=self.camera.masks
@@ -119,6 +122,7 @@ class Capture:
         """The camera, dialled when it is its turn; None where a stop came first."""
         with self.turnstile.passed(self.stop) if self.turnstile else contextlib.nullcontext():
             self.progress = time.monotonic()
+            check_memory()
             return None if self.stop.is_set() or self.paused.is_set() else open_source(self.camera)
 
     def _stream(self) -> None:
@@ -161,6 +165,9 @@ class Capture:
     def _check_pictures(self, now: float) -> None:
         """Give up a stream that comes and shows nothing: no keyframe, nothing whole, or nothing that is a picture."""
         without_s = now - self._pictured
+        if now - max(self._pictured, self._memory_looked) > MEMORY_LOOKED_EVERY_S:
+            self._memory_looked = now
+            check_memory()
         if without_s > max(2 * self.camera.stall_timeout, 3 / self.fps, 2 * (self.gop_s or 0.0)):
             broken, self._broken = self._broken, None
             if broken is not None:

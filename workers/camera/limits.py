@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import resource
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,7 @@ from typing import Final
 MAX_PIXELS: Final = 2**26
 # Beyond what the process has when it starts. An 8K stream holds 16 pictures of 50 MB; no other comes near.
 _MEMORY_MAX_BYTES: Final = 2**30
+_ROOM_BYTES: Final = 2**25  # a thread's stack, the arenas of what it does, and some pictures
 
 
 def cap_memory() -> None:
@@ -24,6 +27,35 @@ def cap_memory() -> None:
         if given != resource.RLIM_INFINITY:
             wanted = min(wanted, given)  # somebody has set a narrower one
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def check_memory() -> None:
+    """Raise `MemoryError` where this process can hardly get any more.
+
+    To be asked before a camera is dialled, and when it shows nothing. FFmpeg's decoders then give no picture and no
+    error, and `threading` waits for ever for a thread that has found no memory to begin with.
+    """
+    try:
+        _private(_ROOM_BYTES).close()
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError("no memory left for this worker") from error
+        raise
+
+
+class Reserve:
+    """Memory for a worker's end, which starts threads and writes a traceback. Never touched, so it costs none."""
+
+    def __init__(self) -> None:
+        self._held = _private(_ROOM_BYTES)
+
+    def release(self) -> None:
+        """Give it back; as often as one likes, from any thread."""
+        self._held.close()
+
+
+def _private(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _data_bytes() -> int:
