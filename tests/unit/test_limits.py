@@ -37,7 +37,7 @@ def check_and_find_enough() -> None:
 
 def check_and_find_none() -> None:
     no_more_memory()
-    with pytest.raises(MemoryError, match="no memory left"):
+    with pytest.raises(MemoryError, match="less than 32 MiB"):
         check_memory()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import resource
 from pathlib import Path
@@ -38,9 +37,10 @@ def check_memory() -> None:
     try:
         _private(_ROOM_BYTES).close()
     except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError("no memory left for this worker") from error
-        raise
+        raise MemoryError(
+            f"less than {_ROOM_BYTES >> 20} MiB are left of what this worker may have: "
+            "it uses too much, or a limit from outside is narrow"
+        ) from error
 
 
 class Reserve:
