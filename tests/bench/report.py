@@ -55,11 +55,12 @@ def summary(reports: Sequence[Report]) -> str:
 
 
 def _goals(goals: Sequence[Goal]) -> list[str]:
-    lines = [_line(["goal", "measured", "runs", "at most", ""]), _line(["---"] * 5)]
+    runs = ["runs"] if any(goal.spread is not None for goal in goals) else []
+    heads = ["goal", "measured", *runs, "at most", ""]
+    lines = [_line(heads), _line(["---"] * len(heads))]
     for goal in goals:
-        runs = "" if goal.spread is None else spread(goal.spread)
-        verdict = "met" if goal.met else "**missed**"
-        lines.append(_line([goal.what, f"{goal.value:.3g}", runs, f"{goal.at_most:g}", verdict]))
+        cells = [goal.what, f"{goal.value:.3g}", *("" if goal.spread is None else spread(goal.spread) for _ in runs)]
+        lines.append(_line([*cells, f"{goal.at_most:g}", "met" if goal.met else "**missed**"]))
     return lines
 
 
