@@ -144,6 +144,7 @@ def test_hostile_media_stay_with_their_worker(
         assert most[name] < CAP_BYTES, (name, most)
     assert not service.received("huge-mjpeg") + service.received("huge-snapshot")
     hub.wait_until(lambda: "30000 x 30000 pixels" in (hub.camera("huge-mjpeg").error or ""), 15)
+    assert hub.camera("allowed-h264").restarts == 0  # what it takes it gives back when it is let go of
     restarts = sum(hub.camera(name).restarts for name in urls)
     assert hub.stop() == 0
     measured(

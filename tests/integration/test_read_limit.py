@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,16 @@ def test_a_camera_that_freezes_ends_the_read(gst_camera: Callable[..., GstCamera
         assert ended.value.state == "stalled"
         assert time.monotonic() - frozen > LIMIT_S - 0.1  # the last picture may have come that long before
     server.resume()
+
+
+def test_a_stream_that_is_closed_gives_its_memory_back_at_once(gst_camera: Callable[..., GstCamera]) -> None:
+    camera = Camera.model_validate({"id": "cam", "url": gst_camera(CLIP).url(), "fps": 5})
+    source = open_source(camera)
+    assert len([source.decode(packet) for packet in islice(source.packets(), 10)]) == 10
+    known = weakref.ref(source)
+    source.close()
+    del source
+    assert known() is None, "the thread that limits its reads, or a cycle, still holds it"
 
 
 def test_an_mjpeg_camera_too(http_camera: Callable[..., HttpCamera]) -> None:
@@ -82,7 +93,7 @@ def test_other_connections_live_on() -> None:
         beside = socket.create_connection(other.getsockname())
         new = open_sockets() - known
         closed = socket.create_connection(camera.getsockname())
-        reused = frozenset({*new, (closed.fileno(), 1)})  # a number that has become another's
+        reused = {*new, (closed.fileno(), 1)}  # a number that has become another's
         shut_down(reused, camera.getsockname()[1])
         assert theirs.recv(1) == b""
         for living in (before, beside, closed):

@@ -82,14 +82,27 @@ class Capture:
         return Promise(at=self.progress, within_s=max(opening_s, 1 / self.fps) + STUCK_MARGIN_S)
 
     def run(self) -> None:
-        """Until `stop` is set."""
+        """Until `stop` is set. Raises `MemoryError` where the process has none left, whatever the camera sends."""
         while not self.stop.is_set():
+            failure: tuple[CameraState, str] | None = None
+            out_of_memory = False
             try:
                 self._rest()
                 self._stream()
-            except (SourceError, UnavailableError) as error:
-                state = error.state if isinstance(error, SourceError) else CameraState.UNSUPPORTED
-                self._fail(state, str(error), self._retries.next_s(state))
+            except SourceError as error:
+                failure = error.state, str(error)
+            except UnavailableError as error:
+                failure = CameraState.UNSUPPORTED, str(error)
+            except MemoryError:
+                out_of_memory = True
+            # Not above, where the error's traceback still holds the stream and all its pictures.
+            if out_of_memory:
+                check_memory(for_any_camera=True)
+                name = self.camera.address.shown
+                sentence = f"{name} takes more memory than a camera may have; choose a stream of smaller pictures"
+                failure = CameraState.UNSUPPORTED, sentence
+            if failure is not None:
+                self._fail(*failure)
         self._enter(CameraState.STOPPED)
 
     def _rest(self) -> None:
@@ -108,7 +121,8 @@ class Capture:
             log.info("%s", state)
         self.state, self.progress = state, time.monotonic()
 
-    def _fail(self, state: CameraState, sentence: str, delay_s: float) -> None:
+    def _fail(self, state: CameraState, sentence: str) -> None:
+        delay_s = self._retries.next_s(state)
         self.meter.count("camera_reconnects_total", reason=str(state))
         if sentence != self.error:
             log.warning("%s (next try in %.0f s)", sentence, delay_s)

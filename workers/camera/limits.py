@@ -11,6 +11,7 @@ from typing import Final
 MAX_PIXELS: Final = 2**26
 # Beyond what the process has when it starts. An 8K stream holds 16 pictures of 50 MB; no other comes near.
 _MEMORY_MAX_BYTES: Final = 2**30
+_CAMERA_BYTES: Final = _MEMORY_MAX_BYTES // 4 * 3  # what is left of that when no stream is open, at least
 _ROOM_BYTES: Final = 2**25  # a thread's stack, the arenas of what it does, and some pictures
 
 
@@ -28,18 +29,19 @@ def cap_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def check_memory() -> None:
-    """Raise `MemoryError` where this process can hardly get any more.
+def check_memory(*, for_any_camera: bool = False) -> None:
+    """Raise `MemoryError` where this process can hardly get any more; `for_any_camera`: not what the dearest takes.
 
     To be asked before a camera is dialled, and when it shows nothing. FFmpeg's decoders then give no picture and no
     error, and `threading` waits for ever for a thread that has found no memory to begin with.
     """
+    wanted = _CAMERA_BYTES if for_any_camera else _ROOM_BYTES
     try:
-        _private(_ROOM_BYTES).close()
+        _private(wanted).close()
     except OSError as error:
         raise MemoryError(
-            f"less than {_ROOM_BYTES >> 20} MiB are left of what this worker may have: "
-            "it uses too much, or a limit from outside is narrow"
+            f"less than {wanted >> 20} MiB are left of what this process may have: it leaks, or a limit is narrow that "
+            "was set from outside"
         ) from error
 
 

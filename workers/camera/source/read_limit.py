@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _AGAIN_S: Final = 1.0  # a connection that was cut, and still nobody comes back from its read
 
-Sockets = frozenset[tuple[int, int]]  # each with its inode: a number alone may have become another's
+Sockets = set[tuple[int, int]]  # each with its inode: a number alone may have become another's
 
 
 class ReadLimit:
@@ -61,13 +61,13 @@ class ReadLimit:
 
 def open_sockets() -> Sockets:
     """All of this process."""
-    found = set()
+    found: Sockets = set()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one that lists them, or another thread's that has just ended
             known = os.fstat(int(entry.name))
             if stat.S_ISSOCK(known.st_mode):
                 found.add((int(entry.name), known.st_ino))
-    return frozenset(found)
+    return found
 
 
 def shut_down(sockets: Sockets, port: int) -> None:

@@ -54,14 +54,22 @@ class StreamSource:
         began = time.monotonic()
         greeting = greet(camera.address, within_s=within_s) if camera.address.kind == "rtsp" else None
         open_s = max(_FFMPEG_OPEN_MIN_S, within_s - (time.monotonic() - began))
+        sockets: Sockets = set()
+        # Before FFmpeg takes memory: whoever starts a thread waits for ever for one that has found none to begin with.
+        self._limit = self._limited(sockets)
         began, others = time.monotonic(), open_sockets()
-        try:
-            self._container = self._open(camera, greeting, open_s)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            if self._address.scheme == "http" and isinstance(error, OSError) and error.errno == errno.EIO:
-                raise moved(self._address) from error  # what http.c says of a redirect too many
-            raise self._fault(error, began, open_s) from error
-        self._limit = self._limited(open_sockets() - others)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._end_limit)
+            try:
+                self._container = self._open(camera, greeting, open_s)
+            except MemoryError:
+                raise  # FFmpeg's is an `OSError`, too, but not of the camera's
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                if self._address.scheme == "http" and isinstance(error, OSError) and error.errno == errno.EIO:
+                    raise moved(self._address) from error  # what http.c says of a redirect too many
+                raise self._fault(error, began, open_s) from error
+            undo.pop_all()
+        sockets |= open_sockets() - others
         waited_s = time.monotonic() - began
         if waited_s >= open_s:  # FFmpeg calls it open although it was interrupted before the first picture
             self.close()
@@ -94,7 +102,10 @@ class StreamSource:
         self._torn = TornPictures()
 
     def _limited(self, sockets: Sockets) -> ReadLimit | None:
-        """What ends a read after `stall_timeout`; None for a file, which is always there."""
+        """What ends a read after `stall_timeout`; None for a file, which is always there.
+
+        Its thread knows nothing of the stream, whose memory is to be free as soon as it is closed.
+        """
         port = self._address.dialled_port
         return None if port is None else ReadLimit(self._stall_s, lambda: shut_down(sockets, port))
 
@@ -241,9 +252,12 @@ class StreamSource:
 
     def close(self) -> None:
         """Let go of the connection or file."""
+        self._end_limit()
+        self._container.close()
+
+    def _end_limit(self) -> None:
         if self._limit is not None:
             self._limit.close()
-        self._container.close()
 
     def _fault(self, error: Exception, began: float, limit_s: float) -> SourceError:
         return classify(error, self._address, waited_s=time.monotonic() - began, limit_s=limit_s)
