@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -36,7 +37,9 @@ def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
 
 
 def in_file(file: Path, text: str) -> bool:
-    return file.exists() and text in file.read_text()
+    with contextlib.suppress(FileNotFoundError):  # not yet, or just being replaced
+        return text in file.read_text()
+    return False
 
 
 def messages(directory: Path, member: str) -> list[str]:
