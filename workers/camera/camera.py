@@ -143,7 +143,7 @@ class _Worker:
         try:
             self._capture.run()
         except Exception as error:  # noqa: BLE001 - raised again by `live`
-            self._reserve.release()
+            self._reserve.release()  # telling it takes some
             with contextlib.suppress(RuntimeError):  # the loop has ended before
                 capturing.get_loop().call_soon_threadsafe(tell, error)
 

@@ -30,7 +30,7 @@ def cap_memory() -> None:
 
 
 def check_memory(*, for_any_camera: bool = False) -> None:
-    """Raise `MemoryError` where this process can hardly get any more; `for_any_camera`: not what the dearest takes.
+    """Raise `MemoryError` where this process can hardly get any more, or, `for_any_camera`, too little to open one anew.
 
     To be asked before a camera is dialled, and when it shows nothing. FFmpeg's decoders then give no picture and no
     error, and `threading` waits for ever for a thread that has found no memory to begin with.
@@ -40,8 +40,8 @@ def check_memory(*, for_any_camera: bool = False) -> None:
         _private(wanted).close()
     except OSError as error:
         raise MemoryError(
-            f"less than {wanted >> 20} MiB are left of what this process may have: it leaks, or a limit is narrow that "
-            "was set from outside"
+            f"less than {wanted >> 20} MiB are left of what this process may have: it leaks, or a limit that was set "
+            "from outside is narrow"
         ) from error
 
 

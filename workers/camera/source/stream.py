@@ -202,7 +202,7 @@ class StreamSource:
                     return
                 yield packet
         except MemoryError:
-            raise
+            raise  # as when it is opened
         except (av.error.FFmpegError, OSError) as error:
             if limit is not None and limit.passed:
                 raise silent(self._address, time.monotonic() - began) from error
@@ -224,7 +224,7 @@ class StreamSource:
                 CameraState.UNSUPPORTED, f"{self._address.shown}: {self.facts.codec} video that cannot be decoded"
             ) from error
         except MemoryError:
-            raise  # FFmpeg's is one, too; the worker cannot mend it and is to be started anew
+            raise  # FFmpeg's is an `FFmpegError`, too, and no fault of the packet
         except av.error.FFmpegError:
             # A packet that is corrupt, or hostile: which of the codec's errors it meets is chance. The stream goes on
             # and the decoder waits for the next keyframe itself; whoever gets no picture for long gives up.
