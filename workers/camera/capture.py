@@ -177,7 +177,7 @@ class Capture:
         return not (self.stop.is_set() or self.paused.is_set())
 
     def _check_pictures(self, now: float) -> None:
-        """Give up a stream that comes and shows nothing: no keyframe, nothing whole, no picture, or no memory for one."""
+        """Give up a stream that comes and shows nothing: no keyframe, nothing whole, no picture, no memory for one."""
         without_s = now - self._pictured
         if now - max(self._pictured, self._memory_looked) > MEMORY_LOOKED_EVERY_S:
             self._memory_looked = now

@@ -30,7 +30,7 @@ def cap_memory() -> None:
 
 
 def check_memory(*, for_any_camera: bool = False) -> None:
-    """Raise `MemoryError` where this process can hardly get any more, or, `for_any_camera`, too little to open one anew.
+    """Raise `MemoryError` where this process can hardly get more, or, `for_any_camera`, too little to open one anew.
 
     To be asked before a camera is dialled, and when it shows nothing. FFmpeg's decoders then give no picture and no
     error, and `threading` waits for ever for a thread that has found no memory to begin with.
