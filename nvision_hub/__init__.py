@@ -1,12 +1,12 @@
-"""nvision-hub: one process per camera, streaming to the Nvision vision service; results through Redis."""
+"""nvision-hub sends camera frames to the Nvision vision service and publishes the results to Redis."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
 
-# Here, because it must be set before numpy is loaded, by whatever: a pool of BLAS threads per camera serves nobody.
+# OpenBLAS reads this variable when NumPy is imported. By default, each process would start an unused thread pool.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     __version__ = version("nvision-hub")
-except PackageNotFoundError:  # run from a source tree that was never installed
+except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+source"

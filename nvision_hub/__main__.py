@@ -1,4 +1,4 @@
-"""`python -m nvision_hub` is `nvision-hub`."""
+"""Entry point of `python -m nvision_hub`, which is the same as the `nvision-hub` command."""
 
 import sys
 

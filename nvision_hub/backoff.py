@@ -1,4 +1,4 @@
-"""The one generator of delays: full jitter, exponential, capped, and reset only after sustained health."""
+"""Backoff delays: exponential with jitter, capped, and reset only after a period without failures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class Backoff:
-    """Delays between tries at one thing.
+    """Delays between attempts at one operation.
 
-    Each delay is drawn evenly between `first_s` and a ceiling that doubles from try to try up to `cap_s`, so a
-    fleet that fails together does not come back together. A success alone resets nothing: a peer that accepts
-    and then closes would turn that into a hot loop. Only `healthy_s` seconds of health do.
+    Each delay is random, so that clients that fail together do not retry together. The delay lies between `first_s` and
+    a ceiling that doubles with each attempt up to `cap_s`. The ceiling is reset only after `healthy_s` seconds without
+    a failure. Otherwise, a peer that accepts each connection and then closes it would reset the ceiling every time.
     """
 
     first_s: float = 1.0
@@ -23,20 +23,20 @@ class Backoff:
     _healthy_since: float | None = None
 
     def next_s(self) -> float:
-        """Seconds to wait before the next try."""
-        # 2**32 seconds are past any cap; bounding the exponent keeps a month of tries from building a huge integer.
+        """Return the seconds to wait before the next attempt."""
+        # A factor of 2**32 exceeds any cap. Without this limit, a month of attempts would build a huge integer.
         ceiling = min(self.cap_s, self.first_s * 2 ** min(self.tries + 1, 32))
         self.tries += 1
         self._healthy_since = None
         return self.rng.uniform(self.first_s, ceiling)
 
     def healthy(self, now: float) -> None:
-        """Say that the thing works at `now` (monotonic seconds); resets after `healthy_s` of it."""
+        """Record a success at `now`, in monotonic seconds."""
         if self._healthy_since is None:
             self._healthy_since = now
         elif now - self._healthy_since >= self.healthy_s:
             self.tries = 0
 
     def failed(self) -> None:
-        """Say that it stopped working: health must be sustained anew."""
+        """Record a failure, which ends the period without failures."""
         self._healthy_since = None

@@ -1,55 +1,149 @@
-"""The drawn tree of errors, and the exit code of each.
+"""Error classes with their exit codes, diagnostics (errors as data), and suggestions for mistyped words.
 
-Every error that a person may see is one of these. Its text is a whole sentence that names the place and the
-mend, and never holds a secret: whoever raises it passes addresses through `redact` first.
+Every error that a user may see is a `HubError`. No message contains a secret: the raising code passes addresses through
+`redaction.redact` first.
 
     HubError (1)
-    ├─ ConfigError (78)       cameras.yaml is wrong; carries every problem found
-    ├─ UnavailableError (69)  something the hub stands on is not there: a port, a library, Redis
-    ├─ SourceError            a camera; carries the state that an operator sees
-    └─ UplinkError            the Nvision service; carries whether and when to try again
+    ├─ ConfigError (78)       cameras.yaml is invalid; carries one `Diagnostic` per problem
+    ├─ UnavailableError (69)  a dependency is missing: a port, a library, Redis
+    └─ SourceError            a camera failed; carries the state that operators see
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 EXIT_UNAVAILABLE: Final = 69  # sysexits.h EX_UNAVAILABLE
-EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG; a worker that exits so would fail again the same way
+EXIT_CONFIG: Final = 78  # sysexits.h EX_CONFIG; the supervisor does not restart a worker that exits with this code
 EXIT_INTERRUPTED: Final = 130
 
-# Cameras' passwords may hold @ : / ? # and quotes themselves, so everything goes up to the last @ before a white space
-# that something host-like follows: better a word too many than half a password. Both lengths are bounded, or a long
-# line of base64 would take minutes.
-_USERINFO = re.compile(r"([a-z][a-z0-9+.-]{0,31}://)\S{0,4096}@(?=[\w\[])", re.IGNORECASE)
+KeyPath = tuple[str | int, ...]  # ("cameras", 0, "url")
+
+_PLAIN_KEY: Final = re.compile(r"[\w.-]{1,64}")
 
 
-def redact(text: str) -> str:
-    """`text` with the user information of every address in it replaced by `***`."""
-    return _USERINFO.sub(r"\1***@", text)
+def safe_key(key: str) -> str:
+    """Return a key of the user's file in a form that is safe to show.
+
+    A key may contain a secret: YAML reads `password:hunter2`, without a space after the colon, as one key.
+    """
+    if _PLAIN_KEY.fullmatch(key):
+        return key
+    beginning = re.split(r"[^\w.-]", key, maxsplit=1)[0]
+    return f"{beginning[:32]}…"
+
+
+def format_key_path(path: KeyPath) -> str:
+    """Return a key path as a string such as `cameras[0].url`, with each key in the form that `safe_key` returns."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{safe_key(part)}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice most similar to `word`; None if no choice is similar.
+
+    Swapped letters (`fsp`, `rtps`) are the most frequent mistake. difflib rates a swap below an added letter, so this
+    function looks for swaps first.
+    """
+    word, lowered = word.lower(), {choice.lower(): choice for choice in choices}
+    near = [choice for choice in lowered if sorted(choice) == sorted(word)]
+    near = near or difflib.get_close_matches(word, lowered, n=1)
+    return lowered[near[0]] if near else None
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return a suggestion to append to a message about `word`; empty if no choice is similar."""
+    near = nearest(word, choices)
+    return "" if near is None else f"; did you mean `{near}`?"
+
+
+def either(choices: list[str]) -> str:
+    """Return the choices as a phrase such as `a, b or c`."""
+    return " or ".join([", ".join(choices[:-1]), choices[-1]] if len(choices) > 1 else choices)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnostic:
+    """One problem as data. No attribute holds a value of the user's file, because any value may be a secret.
+
+    The string form is `file:line:column: field: message; fix`, without the parts that are missing. `line` and `column`
+    count from 1, and are None if the problem has no position in the file.
+    """
+
+    code: str  # stable, such as `unknown_key`
+    message: str  # what is wrong
+    fix: str | None = None  # how to fix the problem; None if the message already says how
+    path: KeyPath = ()  # the keys that lead to the value, in the form that `safe_key` returns
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __post_init__(self) -> None:
+        path = tuple(safe_key(part) if isinstance(part, str) else part for part in self.path)
+        object.__setattr__(self, "path", path)
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (place, self.field, self.text) if part)
+
+    @property
+    def field(self) -> str:
+        """The path as a string, such as `cameras[0].url`; empty if the problem concerns no key."""
+        return format_key_path(self.path)
+
+    @property
+    def text(self) -> str:
+        return self.message if self.fix is None else f"{self.message}; {self.fix}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all attributes and `field` as JSON values."""
+        return {**asdict(self), "path": list(self.path), "field": self.field}
 
 
 class HubError(Exception):
-    """Something a person should read; its text is a sentence with the place and the mend."""
+    """An error for the user. The message says what is wrong, where, and how to fix it.
+
+    `diagnostics` holds the same information as data, or is empty if there is only the message.
+    """
 
     exit_code: int = EXIT_FAILED
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
-class ConfigError(HubError):
-    """cameras.yaml cannot be used. `problems` holds every one found, each already formatted as one line."""
+class DiagnosedError(HubError):
+    """An error whose message consists of the strings of its `diagnostics`."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.diagnostics))
+
+
+class ConfigError(DiagnosedError):
+    """cameras.yaml or another setting is invalid. `diagnostics` holds every problem found."""
 
     exit_code = EXIT_CONFIG
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+
+class InvalidValueError(ValueError):
+    """A value of cameras.yaml is not accepted. Neither `message` nor `fix` contains the value."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message if fix is None else f"{message}; {fix}")
+        self.message, self.fix = message, fix
 
 
 class UnavailableError(HubError):
-    """A dependency is not there: a port in use, a library missing, no Redis."""
+    """A dependency is unavailable: a port is in use, a library is missing, or Redis does not answer."""
 
     exit_code = EXIT_UNAVAILABLE

@@ -1,34 +1,30 @@
-"""Fixtures for all tests live in tests/support, one file per peer that tests talk to."""
+"""Hypothesis profiles and signal dispositions. The conftest.py of each folder names the fixtures that it uses."""
 
 import os
+import signal
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 
-settings.register_profile("hub", deadline=None)  # machines are shared: a slow example is no failure
-settings.register_profile("ci", deadline=None, derandomize=True)  # a new example is found at a desk, not in a build
-settings.load_profile("ci" if os.environ.get("CI") else "hub")
+pytest.register_assert_rewrite("tests.support")  # explains failed assertions in fixtures and helpers, too
 
-pytest_plugins = [
-    "tests.support.command",
-    "tests.support.rtsp",
-    "tests.support.line",
-    "tests.support.watching",
-    "tests.support.cable",
-    "tests.support.http_camera",
-    "tests.support.onvif_camera",
-    "tests.support.recorder",
-    "tests.support.hub",
-    "tests.support.browser",
-    "tests.support.fleet",
-    "tests.support.redis_server",
-    "tests.support.service",
-    "tests.support.unknown_codec",
-    "tests.support.gateway",
-    "tests.support.camera_worker",
-    "tests.support.examples",
-    "tests.support.mosquitto",
-    "tests.support.prometheus",
-    "tests.support.receiver",
-    "tests.support.dispatching",
-    "tests.support.ray_cluster",
-]
+# Machines are shared, so a slow example is not a failure. `--hypothesis-profile nightly` searches for hours.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)  # every build tries the same examples
+settings.register_profile("nightly", deadline=None, max_examples=20_000)
+# Mutation testing repeats each test hundreds of times, so it uses the same few examples and does not shrink failures.
+# A slow strategy on a busy machine must not count as a killed mutant.
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# Under `nohup` and in many CI systems, tests start with these signals ignored. Child processes would ignore them, too.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)

@@ -1,1 +1,1 @@
-"""One folder per kind of process. A kind may import what is below it in `nvision_hub`, never another kind."""
+"""One package per kind of process. A package may import lower layers of `nvision_hub`, but no other worker."""

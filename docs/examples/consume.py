@@ -1,10 +1,10 @@
-"""Keeps every result in a database, also those that came while it was not running. Each is there once.
+"""Store every result in a database exactly once, including results that arrived while the program was not running.
 
     pip install redis
-    REDIS_URL=redis://127.0.0.1:6379 python consume.py results.db archive worker-1
+    REDIS_URL=redis://consumer:PASSWORD@127.0.0.1:6379 python consume.py results.db archive worker-1
 
-`archive` is the consumer group: the results are shared out among its consumers, of which `worker-1` is one. Programs
-that each want all results use groups of different names.
+`archive` is the consumer group and `worker-1` one of its consumers: Redis distributes the results among the consumers
+of a group. Programs that each need all results use different groups.
 """
 
 import json
@@ -17,7 +17,7 @@ import redis
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 STREAM = "nvision:results"
-ABANDONED_MS = 60_000  # what another consumer has held for so long, it will not finish
+ABANDONED_MS = 60_000  # an entry pending for this long belongs to a consumer that has died
 
 file, group, consumer = sys.argv[1:]
 database = sqlite3.connect(file, isolation_level=None)  # each statement is a transaction
@@ -25,7 +25,7 @@ database.execute("CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, camer
 
 
 def handle(text: str) -> None:
-    """The work. A result that comes again has the id that it had, and so changes nothing."""
+    """Store one result. A repeated result has the same id and changes nothing."""
     event = json.loads(text)
     row = (event["hub"]["id"], event["hub"]["camera"], event["hub"]["captured_at"], text)
     if database.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?)", row).rowcount:
@@ -33,15 +33,15 @@ def handle(text: str) -> None:
 
 
 def work(client: redis.Redis, entries: list) -> None:
-    """Handle, then acknowledge: whoever dies in between is given the entry again."""
+    """Handle, then acknowledge: after a crash in between, Redis delivers the entry again."""
     for entry, fields in entries:
-        if fields:  # none where it was trimmed while this group held it: lost, and not to be asked for again
+        if fields:  # none if Redis trimmed the entry while it was pending: the result is lost
             handle(fields["event"])
         client.xack(STREAM, group, entry)
 
 
 def join(client: redis.Redis) -> None:
-    """Make the group where there is none: "0" begins with the oldest result there is, "$" with the next to come."""
+    """Create the group if it is missing: "0" starts with the oldest result, "$" with the next one."""
     try:
         client.xgroup_create(STREAM, group, id="0", mkstream=True)
     except redis.ResponseError as error:
@@ -50,14 +50,14 @@ def join(client: redis.Redis) -> None:
 
 
 def read(client: redis.Redis, after: str) -> list:
-    """Entries of our own that were not acknowledged for `after="0"`, new ones for ">"; waits a while for those."""
+    """Read this consumer's pending entries (`after="0"`) or new ones (`after=">"`, waits up to 5 s)."""
     answer = client.xreadgroup(group, consumer, {STREAM: after}, count=100, block=5000)
     return answer[0][1] if answer else []
 
 
 def consume(client: redis.Redis) -> None:
     join(client)
-    while entries := read(client, "0"):  # what was begun before the last end comes first
+    while entries := read(client, "0"):  # entries left over from the last run come first
         work(client, entries)
     claimed = 0.0
     while True:
@@ -70,12 +70,12 @@ def consume(client: redis.Redis) -> None:
 
 while True:
     try:
-        # A read waits up to 5 s by itself, so the socket is given longer.
+        # A read blocks for up to 5 s, so the socket timeout must be longer.
         with redis.Redis.from_url(URL, decode_responses=True, socket_timeout=15) as client:
             consume(client)
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        print(f"no Redis: {error}; trying again", flush=True)
+        print(f"Redis unavailable: {error}; retrying", flush=True)
         time.sleep(1)
     except redis.ResponseError as error:
-        if not str(error).startswith(("NOGROUP", "UNBLOCKED")):  # either means that the broker was emptied
+        if not str(error).startswith(("NOGROUP", "UNBLOCKED")):  # both mean that the broker lost its data
             raise

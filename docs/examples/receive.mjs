@@ -1,4 +1,4 @@
-// The receiver that the Nvision documentation shows, for a hub's webhook just as for Nvision's own callback.
+// The receiver of the Nvision documentation. It works for a hub's webhook as it does for Nvision's own callback.
 //
 //   npm install koa koa-bodyparser
 //   PORT=3000 node receive.mjs
@@ -12,6 +12,6 @@ app.use((ctx) => {
   for (const { confidence, parent, bounding_box: box, name } of ctx.request.body.detected_objects) {
     console.log(name, parent, confidence, box.left, box.top, box.right, box.bottom);
   }
-  ctx.status = 204; // any 2xx: the hub then counts the delivery as done
+  ctx.status = 204; // any 2xx marks the delivery as done
 });
 const server = app.listen(process.env.PORT ?? 3000, '127.0.0.1', () => console.log(`port ${server.address().port}`));

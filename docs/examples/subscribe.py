@@ -1,9 +1,9 @@
-"""Prints results as they come; those that come while it is not connected are not for it.
+"""Print results as they arrive. Results that arrive while the program is not connected are missed.
 
     pip install redis
-    REDIS_URL=redis://127.0.0.1:6379 python subscribe.py
+    REDIS_URL=redis://reader:PASSWORD@127.0.0.1:6379 python subscribe.py
 
-One camera's alone are on the channel nvision:results:<camera>.
+The channel nvision:results:<camera> has the results of one camera.
 """
 
 import json
@@ -29,9 +29,9 @@ def listen(client: redis.Redis) -> None:
 
 while True:
     try:
-        # The health check notices a connection that has died without a word.
+        # The health check detects a dead connection.
         with redis.Redis.from_url(URL, health_check_interval=10) as client:
             listen(client)
     except redis.ConnectionError as error:
-        print(f"no Redis: {error}; trying again", flush=True)
+        print(f"Redis unavailable: {error}; retrying", flush=True)
         time.sleep(1)

@@ -1,8 +1,10 @@
-"""Events to Redis: published for whoever listens now, added to the stream for whoever must not miss one.
+"""Publisher of events to Redis: to channels for current subscribers, and to a stream for readers that need every event.
 
-Both in one transaction. While Redis is away results wait on disk, in order and bounded; in memory where there is no
-place on disk. Each that a bound takes is lost and counted. A batch whose answer was lost is sent again, and so is what
-another Redis than before may not have of the last seconds: results keep their ids, which makes that harmless.
+The publisher writes to the channels and the stream in one transaction. While Redis is unavailable, results wait on disk
+in order and within bounds, or in memory if there is no disk space. The publisher counts each result that it must drop.
+
+The publisher sends a batch again if Redis does not reply. If Redis restarts and may have lost the results of the last
+few seconds, the publisher sends these results again. Results keep their ids, so a consumer can recognize duplicates.
 """
 
 from __future__ import annotations
@@ -15,258 +17,266 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
-from nvision_hub import events
 from nvision_hub.backoff import Backoff
-from nvision_hub.broker.backlog import Backlog
-from nvision_hub.broker.connection import Connection, Stream, connect
-from nvision_hub.broker.outgoing import Outgoing, Recent, Waiting
-from nvision_hub.errors import redact
+from nvision_hub.broker.client import RedisConnection, RedisSettings
+from nvision_hub.broker.send_buffer import OutgoingEvent, RecentEvents, SendBuffer
+from nvision_hub.broker.spool_writer import SpoolWriter
+from nvision_hub.metrics import catalogue
+from nvision_hub.nvision import result_events
+from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from nvision_hub.broker.spool import SpoolPlace
-    from nvision_hub.status import Meter
-
-__all__ = ["Publisher", "Stream", "connect"]
+    from nvision_hub.broker.spool import SpoolSettings
+    from nvision_hub.metrics.meter import Meter
 
 log = logging.getLogger("nvision_hub.broker")
 
-SENT_WITHIN_S: Final = 10.0
-ASKED_EVERY_S: Final = 10.0  # for a sign of life, where nothing is to be sent
+SEND_TIMEOUT_S: Final = 10.0
+PING_INTERVAL_S: Final = 10.0  # while there is nothing to send
 BATCH_EVENTS: Final = 64
 BATCH_BYTES: Final = 4 * 2**20
-WAITING_MAX_EVENTS: Final = 2_000
-WAITING_MAX_BYTES: Final = 16 * 2**20
-NEWS_MAX_EVENTS: Final = 200
-RECENT_S: Final = 3.0  # a Redis that syncs each second is up to two behind while its disk is busy
-RECENT_MAX_EVENTS: Final = 1_000
-RECENT_MAX_BYTES: Final = 4 * 2**20
-PATIENT_FOR_S: Final = 1.0  # with a Redis that does not answer, while there is no room for more
-SAVED_EVERY_S: Final = 0.2  # while Redis is away: what a killed process takes along, against commits
-SAVED_WITHIN_S: Final = 1.0  # at the end, for a slow disk
-DRAINING_RETRY_S: Final = 0.1  # an end has no time for longer pauses
+MAX_BUFFERED_EVENTS: Final = 2_000
+MAX_BUFFERED_BYTES: Final = 16 * 2**20
+MAX_HUB_EVENTS: Final = 200
+RECENT_S: Final = 3.0  # with appendfsync everysec, a busy disk delays the sync by up to two seconds
+MAX_RECENT_EVENTS: Final = 1_000
+MAX_RECENT_BYTES: Final = 4 * 2**20
+FULL_BUFFER_TIMEOUT_S: Final = 1.0  # longest wait for a reply from Redis while the buffer is more than half full
+SAVE_INTERVAL_S: Final = 0.2  # while Redis is unavailable; a killed process loses the results since the last save
+SAVE_TIMEOUT_S: Final = 1.0  # extra time at the end of a drain, for a slow disk
+DRAIN_RETRY_INTERVAL_S: Final = 0.1
 
 
 class Publisher:
-    """One process's way to Redis. `run` is its task; `publish` and `announce` never wait.
+    """Publisher of one process. `run` sends the events in its own task. `publish` and `announce` never wait.
 
-    `spool` is where results wait while Redis is away; None: in memory alone.
+    Without `spool`, results wait in memory only. A process that publishes for several cameras sets `label_camera`. The
+    counter of published results then has the camera as a label.
     """
 
-    def __init__(self, stream: Stream, meter: Meter, spool: SpoolPlace | None = None, *, of_many: bool = False) -> None:
-        self._stream = stream
-        self._of_many = of_many
+    def __init__(
+        self, settings: RedisSettings, meter: Meter, spool: SpoolSettings | None = None, *, label_camera: bool = False
+    ) -> None:
+        self._settings = settings
+        self._label_camera = label_camera
         self._meter = meter
-        self._backlog = Backlog(spool, meter)  # older than all in memory
-        self._results = Waiting(max_events=WAITING_MAX_EVENTS, max_bytes=WAITING_MAX_BYTES)
-        self._news = Waiting(max_events=NEWS_MAX_EVENTS, max_bytes=WAITING_MAX_BYTES)
-        self._recent = Recent(within_s=RECENT_S, max_events=RECENT_MAX_EVENTS, max_bytes=RECENT_MAX_BYTES)
-        self._confirmed_by: str | None = None  # the Redis that has the recent ones
+        self._spool = SpoolWriter(spool, meter)  # spooled results are older than all results in memory
+        self._results = SendBuffer(max_events=MAX_BUFFERED_EVENTS, max_bytes=MAX_BUFFERED_BYTES)
+        self._hub_events = SendBuffer(max_events=MAX_HUB_EVENTS, max_bytes=MAX_BUFFERED_BYTES)
+        self._recent = RecentEvents(timeout_s=RECENT_S, max_events=MAX_RECENT_EVENTS, max_bytes=MAX_RECENT_BYTES)
+        self._confirmed_by: str | None = None  # run id of the Redis process that has the recent results
         self._arrived = asyncio.Event()
-        self._hurry = asyncio.Event()  # a pause is to be cut short
+        self._skip_pause = asyncio.Event()
         self._draining = False
-        self._last_call = False  # draining, and there is no more time to send
-        self._done = False  # draining, and nothing is left that could be sent or saved
+        self._drain_expired = False
+        self._finished = False  # draining, and nothing is left to send or save
         self._ended = asyncio.Event()
-        self._limit: asyncio.Timeout | None = None  # of what is being sent
+        self._send_limit: asyncio.Timeout | None = None  # time limit of the batch that is being sent
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self._redis_error: str | None = None
 
     @property
     def error(self) -> str | None:
-        """Why Redis or the spool cannot be used, as a sentence; None while both can."""
-        return "; ".join(filter(None, (self._redis_error, self._backlog.error))) or None
+        """Sentence that says why Redis or the spool cannot be used; None while both are usable."""
+        return "; ".join(filter(None, (self._redis_error, self._spool.error))) or None
 
     @property
     def results_waiting(self) -> int:
-        """How many results are neither published nor lost, in memory or on disk."""
-        return len(self._results) + self._backlog.count
+        """Number of results in memory and on disk that are neither published nor lost."""
+        return len(self._results) + self._spool.count
 
     def publish(self, camera: str, event: dict[str, Any]) -> None:
-        """A result, for the camera's channel and for the stream."""
+        """Queue a result for the camera's channel and the stream."""
         if lost := self._results.add(_outgoing(event["hub"]["id"], camera, event)):
-            reason = "redis_away" if self._backlog.error is None else "disk_full"
-            self._meter.count("results_lost_total", by=lost, reason=reason)
-        if self._results.half_full and self._backlog.usable:
-            self._make_room()
-        self._changed()
+            reason = "redis_away" if self._spool.error is None else "disk_full"
+            self._meter.count(catalogue.RESULTS_LOST_TOTAL, by=lost, reason=reason)
+        if self._results.is_half_full and self._spool.is_usable:
+            # End a pause or a slow send, so that `run` can move the buffered results to the spool.
+            self._skip_pause.set()
+            now = asyncio.get_running_loop().time()
+            if self._send_limit is not None:
+                started = (self._send_limit.when() or now) - SEND_TIMEOUT_S
+                if now > started + FULL_BUFFER_TIMEOUT_S:
+                    self._send_limit.reschedule(now)
+        self._on_change()
 
     def announce(self, camera: str, event: dict[str, Any]) -> None:
-        """News about the hub itself, for whoever listens now: while Redis is away the oldest are forgotten."""
-        self._news.add(_outgoing("", camera, event))
-        self._changed()
-
-    def _make_room(self) -> None:
-        """Let what waits go to the disk now: neither a pause nor an answer that takes its time is waited for."""
-        self._hurry.set()
-        now = asyncio.get_running_loop().time()
-        if self._limit is not None and now > (self._limit.when() or now) - SENT_WITHIN_S + PATIENT_FOR_S:
-            self._limit.reschedule(now)
+        """Queue an event about the hub for current subscribers. A full buffer drops its oldest events."""
+        self._hub_events.add(_outgoing("", camera, event))
+        self._on_change()
 
     @property
     def _waiting(self) -> int:
-        return self.results_waiting + len(self._news)
+        return self.results_waiting + len(self._hub_events)
 
-    def _changed(self) -> None:
-        self._meter.gauge("spool_events", self._waiting)
-        if self._results or self._news:
+    def _on_change(self) -> None:
+        self._meter.set_gauge(catalogue.SPOOL_EVENTS, self._waiting)
+        if self._results or self._hub_events:
             self._arrived.set()
         else:
             self._arrived.clear()
 
     async def run(self) -> None:
-        """Send what waits, as it comes, until it is drained; through Redis' absences too."""
-        connection = Connection(self._stream)
+        """Send events as they arrive, and continue after outages of Redis, until the publisher is drained."""
+        connection = RedisConnection(self._settings)
         try:
-            await self._backlog.take_over()
-            while not self._done:
+            await self._spool.recover()
+            while not self._finished:
                 try:
                     await self._step(connection)
                 except (RedisError, OSError) as error:
-                    await self._away(connection, error)
+                    await self._on_failure(connection, error)
         finally:
             await connection.close()
-            await self._backlog.close()
+            await self._spool.close()
             self._ended.set()
 
-    async def _step(self, connection: Connection) -> None:
-        """Send the oldest of what waits; ask for a sign of life where nothing does."""
+    async def _step(self, connection: RedisConnection) -> None:
+        """Send the oldest batch, or ping Redis if there is nothing to send."""
         if not self._waiting and not self._draining and self._redis_error is None:
-            await _within(ASKED_EVERY_S, self._arrived)
-            if self._backlog.error is not None:
-                await self._backlog.take_over()
-        if self._draining and (self._last_call or not self._waiting):
+            await _wait(self._arrived, PING_INTERVAL_S)
+            if self._spool.error is not None:
+                await self._spool.recover()
+        if self._draining and (self._drain_expired or not self._waiting):
             await self._save()
-            self._done = True
+            self._finished = True
             return
+        await self._connect(connection)
+        if (spooled := await self._spool.oldest(BATCH_EVENTS, BATCH_BYTES)) is not None:
+            results, position = spooled
+            await self._send(connection, results)
+            await self._spool.remove(results, position)
+        else:
+            results = self._results.reserve(BATCH_EVENTS, BATCH_BYTES)
+            await self._send(connection, results)
+            self._results.remove_reserved()
+        self._on_sent(results)
+        # While the spool and the memory each hold more than a batch, the results in memory go to the spool, because a
+        # killed process would lose them.
+        if self._results.is_half_full or self._spool.count > BATCH_EVENTS < len(self._results):
+            await self._save()
+        elif spooled is None and self._spool.count:  # the spool is unreadable at present
+            await _wait(self._arrived, SAVE_INTERVAL_S)
+
+    async def _connect(self, connection: RedisConnection) -> None:
+        """Ensure that the connection is open and that Redis has the recent results."""
         server = await connection.server()
         if server is None or not self._waiting:
-            async with self._limited():
+            async with self._limit_send():
                 server = await connection.open()
                 if not self._waiting:
                     await connection.ping()
         if server != self._confirmed_by:
-            await self._send_again(connection)
+            await self._resend_recent(connection)
             self._confirmed_by = server
-        if (stored := await self._backlog.oldest(BATCH_EVENTS, BATCH_BYTES)) is not None:
-            results, position = stored
-            await self._send(connection, results)
-            await self._backlog.sent(results, position)
-        else:
-            results = self._results.take(BATCH_EVENTS, BATCH_BYTES)
-            await self._send(connection, results)
-            self._results.done()
-        self._confirmed(results)
-        # What comes while much is on disk goes there too, or a killed process would take it along.
-        if self._results.half_full or self._backlog.count > BATCH_EVENTS < len(self._results):
-            await self._save()
-        elif stored is None and self._backlog.count:  # it cannot be read now
-            await _within(SAVED_EVERY_S, self._arrived)
 
-    async def _send(self, connection: Connection, results: Sequence[Outgoing]) -> None:
-        news = self._news.take(BATCH_EVENTS, BATCH_BYTES)
-        if results or news:
-            async with self._limited():
-                await connection.send(results, news)
-        self._news.done()
+    async def _send(self, connection: RedisConnection, results: Sequence[OutgoingEvent]) -> None:
+        hub_events = self._hub_events.reserve(BATCH_EVENTS, BATCH_BYTES)
+        if results or hub_events:
+            async with self._limit_send():
+                await connection.send(results, hub_events)
+        self._hub_events.remove_reserved()
 
-    async def _send_again(self, connection: Connection) -> None:
-        """To another Redis than the one that has confirmed them: it may have come back without them."""
+    async def _resend_recent(self, connection: RedisConnection) -> None:
         recent = self._recent.events()
         for start in range(0, len(recent), BATCH_EVENTS):
-            async with self._limited():
+            async with self._limit_send():
                 await connection.send(recent[start : start + BATCH_EVENTS])
         if recent:
-            self._meter.count("results_resent_total", by=len(recent))
-            log.info("Redis is not the one it was; it is sent the last %s results again", len(recent))
+            self._meter.count(catalogue.RESULTS_RESENT_TOTAL, by=len(recent))
+            log.info(
+                "Redis restarted and may have lost recent results; the last %s results were sent again",
+                len(recent),
+                extra={"event": "results_resent"},
+            )
 
-    def _confirmed(self, results: Sequence[Outgoing]) -> None:
+    def _on_sent(self, results: Sequence[OutgoingEvent]) -> None:
         now, wall = time.monotonic(), time.time()
         for each in results:
-            self._meter.count("results_published_total", 1, **({"camera": each.camera} if self._of_many else {}))
-            self._meter.observe("publish_seconds", max(0.0, wall - each.received_at))
+            labels = {"camera": each.camera} if self._label_camera else {}
+            self._meter.count(catalogue.RESULTS_PUBLISHED_TOTAL, 1, **labels)
+            self._meter.observe(catalogue.PUBLISH_SECONDS, max(0.0, wall - each.received_at))
         self._recent.add(results, now)
         if self._redis_error is not None:
-            log.info("Redis is back")
+            log.info("Redis is available again", extra={"event": "redis_available"})
             self._redis_error = None
         self._backoff.healthy(now)
-        self._changed()
+        self._on_change()
 
     @contextlib.asynccontextmanager
-    async def _limited(self) -> AsyncIterator[None]:
-        """Fails after `SENT_WITHIN_S`, or when `drain` can wait no longer."""
-        self._limit = limit = asyncio.timeout(SENT_WITHIN_S)
+    async def _limit_send(self) -> AsyncIterator[None]:
+        """Raise `TimeoutError` after `SEND_TIMEOUT_S`, or as soon as `drain` or `publish` ends the wait."""
+        self._send_limit = limit = asyncio.timeout(SEND_TIMEOUT_S)
         async with limit:
             try:
                 yield
             finally:
-                self._limit = None
+                self._send_limit = None
 
     async def _save(self) -> bool:
-        """Move what waits in memory to the disk; False where it cannot go there."""
-        saved = await self._backlog.save(self._results.take_all())
+        """Move the results in memory to the spool. Return False if the spool does not accept them."""
+        saved = await self._spool.save(self._results.reserve())
         if saved:
-            self._results.done()
+            self._results.remove_reserved()
         else:
-            self._results.put_back()
-        self._changed()
+            self._results.release_reserved()
+        self._on_change()
         return saved
 
-    async def _away(self, connection: Connection, error: Exception) -> None:
-        """Redis could not be used: keep what waits, and wait before the next try."""
-        self._results.put_back()
-        self._news.put_back()
-        sentence = (
-            f"Redis cannot be used ({redact(str(error)) or type(error).__name__}); results wait here until it can"
-        )
+    async def _on_failure(self, connection: RedisConnection, error: Exception) -> None:
+        """Keep all events and wait before the next attempt."""
+        self._results.release_reserved()
+        self._hub_events.release_reserved()
+        reason = redact(str(error)) or type(error).__name__
+        sentence = f"Redis cannot be used ({reason}); the hub keeps the results until Redis is available"
         if self._redis_error is None:
-            log.warning("%s", sentence)
+            log.warning("%s", sentence, extra={"event": "redis_unavailable"})
         self._redis_error = sentence
-        await connection.drop()
+        await connection.close()
         saved = await self._save()
         if not self._draining:
             saved = await self._pause(self._backoff.next_s())
         elif not saved:
-            await asyncio.sleep(DRAINING_RETRY_S)
-        if self._draining and (saved or self._last_call):
-            self._done = True
+            await asyncio.sleep(DRAIN_RETRY_INTERVAL_S)
+        if self._draining and (saved or self._drain_expired):
+            self._finished = True
 
-    async def _pause(self, seconds: float) -> bool:
-        """Save what comes until the time is over, or the end has come; whether all is saved."""
-        until = time.monotonic() + seconds
+    async def _pause(self, duration_s: float) -> bool:
+        """Save new results until the pause ends or draining begins. Return whether all results are saved."""
+        until = time.monotonic() + duration_s
         saved = False
         while not self._draining and (left_s := until - time.monotonic()) > 0:
-            await _within(min(left_s, SAVED_EVERY_S), self._hurry)
-            self._hurry.clear()
+            await _wait(self._skip_pause, min(left_s, SAVE_INTERVAL_S))
+            self._skip_pause.clear()
             saved = await self._save()
         return saved
 
-    async def drain(self, within_s: float) -> None:
-        """The end: wait until all is sent. What is not sent within `within_s` stays in the spool, or is lost.
+    async def drain(self, timeout_s: float) -> None:
+        """Send all events and end `run`. Results that are not sent within `timeout_s` stay in the spool or are lost.
 
-        Where Redis is away already and all is on disk nothing is waited for.
+        Return immediately if Redis is unavailable and all results are on disk.
         """
         self._draining = True
         self._arrived.set()
-        self._hurry.set()
-        await _within(within_s, self._ended)
+        self._skip_pause.set()
+        await _wait(self._ended, timeout_s)
         if not self._ended.is_set():
-            self._last_call = True
-            if self._limit is not None:
-                self._limit.reschedule(asyncio.get_running_loop().time())
-            await _within(SAVED_WITHIN_S, self._ended)
+            self._drain_expired = True
+            if self._send_limit is not None:
+                self._send_limit.reschedule(asyncio.get_running_loop().time())
+            await _wait(self._ended, SAVE_TIMEOUT_S)
         if lost := self._results.clear():
-            self._meter.count("results_lost_total", by=lost, reason="stopped")
-        self._changed()
+            self._meter.count(catalogue.RESULTS_LOST_TOTAL, by=lost, reason="stopped")
+        self._on_change()
 
 
-def _outgoing(name: str, camera: str, event: dict[str, Any]) -> Outgoing:
-    return Outgoing(id=name, camera=camera, payload=events.encode(event), received_at=time.time())
+def _outgoing(event_id: str, camera: str, event: dict[str, Any]) -> OutgoingEvent:
+    return OutgoingEvent(id=event_id, camera=camera, payload=result_events.encode(event), received_at=time.time())
 
 
-async def _within(seconds: float, news: asyncio.Event) -> None:
-    """Wait for news, but not for ever."""
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await news.wait()
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

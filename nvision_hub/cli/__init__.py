@@ -1,7 +1,7 @@
-"""The command line: the verbs, and the one place where an error becomes its sentence and its exit code.
+"""The `nvision-hub` command line: the list of commands, and the exit code and message of each error.
 
-One file per verb, imported only when that verb is called: `--help` loads neither codecs nor pydantic. Data goes to
-stdout, logs and errors to stderr. Nothing below this package prints.
+Each command is imported only when it is called, so `--help` loads neither codecs nor pydantic. Data goes to stdout.
+Logs and errors go to stderr. Only `cli` prints.
 """
 
 from __future__ import annotations
@@ -11,156 +11,136 @@ import io
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
 import click
 from click.shell_completion import shell_complete
 
-from nvision_hub.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ConfigError, HubError, redact
+from nvision_hub.control_characters import replace_control_characters
+from nvision_hub.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ConfigError, HubError
+from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM: Final = "nvision-hub"
-COMPLETE: Final = "_NVISION_HUB_COMPLETE"  # set by the shell's completion, as click prescribes
+COMPLETE_VARIABLE: Final = "_NVISION_HUB_COMPLETE"  # the shell sets this variable to request completions
 
-# What `--help` lists. Each verb's own help is with its command, in the module of its name unless `_ELSEWHERE` says so.
-VERBS: Final = {
-    "start": "Run the hub: every camera of a cameras.yaml, until Ctrl-C.",
-    "check": "Tell all that is wrong with a cameras.yaml, or what would run.",
-    "doctor": "Check everything that a start needs, and say how to mend it.",
-    "init": "Write a cameras.yaml to start from.",
+# Each command is in the module of the same name unless `_MODULES` names another module.
+COMMANDS: Final = {
+    "start": "Run the hub with the cameras in cameras.yaml.",
+    "check": "Validate cameras.yaml and show what would run.",
+    "doctor": "Check this machine and cameras.yaml, and suggest fixes.",
+    "init": "Write a first cameras.yaml.",
     "schema": "Print the JSON Schema of cameras.yaml, for editors.",
-    "discover": "Find ONVIF cameras, as entries for cameras.yaml.",
-    "probe": "Open one camera: what it sends, and what it would cost.",
-    "status": "Show the cameras of a running hub.",
-    "tail": "Show the results of a running hub as they arrive.",
-    "logs": "Show what was logged of one camera.",
-    "pause": "Pause cameras of a running hub.",
-    "resume": "Let paused cameras go on.",
-    "restart": "Start the processes of cameras anew.",
+    "discover": "Find ONVIF cameras and print entries for cameras.yaml.",
+    "probe": "Open one camera, and show its stream and CPU cost.",
+    "status": "Show the cameras of the running hub.",
+    "tail": "Show results as they arrive.",
+    "logs": "Show the log of a camera or another process.",
+    "pause": "Pause cameras of the running hub.",
+    "resume": "Resume paused cameras.",
+    "restart": "Restart camera processes.",
     "set": "Change settings of a camera while it runs.",
     "replay": "Deliver results to a webhook again.",
-    "dead-letters": "Show the webhook deliveries that were given up on.",
-    "service": "Run the local Nvision-compatible service alone.",
-    "render": "Write what runs it on Kubernetes, systemd or Compose.",
-    "completion": "Print what makes a shell complete verbs and cameras.",
-    "version": "Tell the version, and of what it stands on.",
+    "dead-letters": "List webhook deliveries that failed permanently.",
+    "token": "Create, list and revoke tokens for the page and the API.",
+    "audit": "Show who changed the hub or was refused.",
+    "service": "Run only the local Nvision-compatible service.",
+    "render": "Write files for Kubernetes, systemd or Compose.",
+    "completion": "Print a shell completion script.",
+    "version": "Show the versions of the hub and its dependencies.",
 }
-_ELSEWHERE: Final = {
-    "dead-letters": "dead_letters",
-    "pause": "control",
-    "resume": "control",
-    "restart": "control",
-    "set": "control",
+_MODULES: Final = {
+    "control": ("pause", "resume", "restart", "set"),
+    "local_service": ("service",),
+    "init": ("init", "schema", "completion", "version"),
+    "webhooks": ("replay", "dead-letters"),
 }
 
 
-@dataclass(kw_only=True)
-class Invocation:
-    """What of one call its error handler has to know."""
-
-    debug: bool = False
-
-
-class _Verbs(click.Group):
-    """The verbs, each loaded when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(VERBS)
+class _LazyGroup(click.Group):
+    """Group that imports a command's module only when the command is called."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in VERBS:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"{__name__}.{_ELSEWHERE.get(cmd_name, cmd_name)}")
+        name = next((module for module, names in _MODULES.items() if cmd_name in names), cmd_name)
+        module = importlib.import_module(f"{__name__}.commands.{name}")
         return next(it for it in vars(module).values() if isinstance(it, click.Command) and it.name == cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.exceptions.NoSuchCommand as error:
-            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=VERBS, ctx=ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(
-    cls=_Verbs,
+    cls=_LazyGroup,
+    commands=[click.Command(name) for name in COMMANDS],  # names for completion and for suggestions
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with `nvision-hub init`, then `nvision-hub start`. Each verb has a --help of its own.",
+    epilog="Start with `nvision-hub init`, then `nvision-hub start`. Run `nvision-hub COMMAND --help` for details.",
 )
 @click.option(
     "--debug",
     is_flag=True,
     envvar="NVISION_HUB_DEBUG",
-    help="Show a traceback where the program itself fails.  [env: NVISION_HUB_DEBUG]",
+    help="Show the traceback of an internal error.  [env: NVISION_HUB_DEBUG]",
 )
 @click.pass_obj
-def verbs(invocation: Invocation, *, debug: bool) -> None:
-    """Stream CCTV cameras to the Nvision vision service; read what it sees on Redis."""
+def root(invocation: SimpleNamespace, *, debug: bool) -> None:
+    """Stream CCTV cameras to the Nvision vision service and publish the results on Redis."""
     invocation.debug = debug
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; its exit code. `arguments` are those of the process where None."""
-    invocation = Invocation()
+    """Run one command and return its exit code. `arguments` default to `sys.argv[1:]`."""
+    invocation = SimpleNamespace(debug=False)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack some characters
     try:
         code = _invoke(sys.argv[1:] if arguments is None else arguments, invocation)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough, as `head` has. The interpreter flushes once more when it ends.
+        # The reader of stdout closed the pipe, as `head` does. Without this redirection, the interpreter would fail to
+        # flush stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        print(replace_control_characters(text.getvalue()), file=sys.stderr, end="")
         return error.exit_code
     except HubError as error:
-        return _tell(error)
-    except Exception as error:  # noqa: BLE001 - the last place before a user would see a traceback
-        return _apologise(error, debug=invocation.debug)
+        # A diagnostic has no prefix, because editors and terminals turn a leading file:line:column into a link.
+        prefix = "" if isinstance(error, ConfigError) else f"{PROGRAM}: "
+        print(replace_control_characters(f"{prefix}{redact(str(error))}"), file=sys.stderr)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - otherwise a user would see a traceback
+        return _print_internal_error(error, debug=invocation.debug)
     return code if isinstance(code, int) else EXIT_OK
 
 
-def _invoke(arguments: Sequence[str], invocation: Invocation) -> object:
-    # Not through click's own `main`, which calls it a failure when the reader of stdout has gone.
-    if instruction := os.environ.get(COMPLETE):
-        return shell_complete(verbs, {}, PROGRAM, COMPLETE, instruction)
-    with verbs.make_context(PROGRAM, list(arguments), obj=invocation) as context:
-        return verbs.invoke(context)
+def _invoke(arguments: Sequence[str], invocation: SimpleNamespace) -> object:
+    # click's own `main` fails when the reader of stdout closes the pipe.
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
+    with root.make_context(PROGRAM, list(arguments), obj=invocation) as context:
+        return root.invoke(context)
 
 
-def _tell(error: HubError) -> int:
-    # A problem of cameras.yaml begins with file:line:column, which editors and terminals make a link of.
-    prefix = "" if isinstance(error, ConfigError) else f"{PROGRAM}: "
-    print(f"{prefix}{redact(str(error))}", file=sys.stderr)
-    return error.exit_code
-
-
-def _apologise(error: Exception, *, debug: bool) -> int:
+def _print_internal_error(error: Exception, *, debug: bool) -> int:
     if debug:
-        print(redact("".join(traceback.format_exception(error))), file=sys.stderr, end="")
-    more = "the traceback above" if debug else f"what `{PROGRAM} --debug` and the same verb print"
-    print(
-        f"{PROGRAM}: this is a fault of the program, not yours ({_summary(error)}); please report it with {more}",
-        file=sys.stderr,
-    )
+        text = redact("".join(traceback.format_exception(error)))
+        print(replace_control_characters(text), file=sys.stderr, end="")
+    first_line = replace_control_characters((str(error).splitlines() or [""])[0])
+    summary = redact(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__)
+    attachment = "the traceback above" if debug else f"the output of `{PROGRAM} --debug COMMAND`"
+    print(f"{PROGRAM}: internal error ({summary}); please report it with {attachment}", file=sys.stderr)
     return EXIT_FAILED
-
-
-def _summary(error: Exception) -> str:
-    first, *_ = [*str(error).splitlines(), ""]
-    return redact(f"{type(error).__name__}: {first}" if first else type(error).__name__)

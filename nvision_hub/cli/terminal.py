@@ -1,53 +1,85 @@
-"""What every verb that writes to a terminal shares: the console, and texts from elsewhere made harmless."""
+"""Terminal output that the commands share: consoles, JSON and formatted values."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
+from rich.segment import Segment
+
+from nvision_hub.control_characters import escape_json, printable, replace_control_characters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-_SECONDS_SHOWN: Final = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
-_SIZES_SHOWN: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+    from rich.console import ConsoleOptions, RenderableType
+
+_DURATION_UNITS: Final = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
+
+
+class PrintableConsole(Console):
+    """Console that replaces control characters in all text. Only the console's own styles control the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(replace_control_characters(segment.text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that colours only what is meant to be, and nothing where NO_COLOR or no terminal is.
+    """Return a console that adds only explicit styles. With NO_COLOR or without a terminal, it adds no styles.
 
-    Lines longer than the terminal are left to it, so that what is copied from there has no breaks in it.
+    The console leaves the wrapping of long lines to the terminal, so that copied text contains no extra line breaks.
     """
-    return Console(
+    return PrintableConsole(
         file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True
     )
 
 
-def harmless(text: str) -> str:
-    """`text` without what a terminal would obey: names come from a service, and sentences quote cameras."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON value and flush stdout. With `indent=None`, print the value on a single line."""
+    print(escape_json(json.dumps(value, indent=indent, ensure_ascii=False)), flush=True)
 
 
-def counted(names: Iterable[str]) -> str:
-    """`2 person, car`: the most frequent first."""
-    tally = Counter(map(harmless, names)).most_common()
-    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in tally)
+def local_time(at: object) -> str:
+    """Format a timestamp of a log in the time zone of this machine. Return other text unchanged."""
+    text = printable(str(at))
+    with contextlib.suppress(ValueError, OverflowError):
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
+    return text
 
 
-def ago(seconds: float) -> str:
-    """A duration at a glance: `0.2 s`, `45 s`, `12 min`."""
+def columns(rows: Iterable[Sequence[str]], gap: str = "  ") -> list[str]:
+    """Format rows of equal length as lines, with each column as wide as its longest string."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [gap.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun: `1 camera`, `2 cameras`, `2 deliveries`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("ry") else f"{count} {noun}s"
+
+
+def format_names(names: Iterable[str]) -> str:
+    """Format names with their counts, most frequent first: `2 person, car`."""
+    counts = Counter(map(printable, names)).most_common()
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts)
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in its largest useful unit: `0.2 s`, `45 s`, `12 min`."""
     seconds = max(0.0, seconds)
-    if seconds < 9.95:  # noqa: PLR2004 - below it a tenth is worth showing
+    if seconds < 9.95:  # noqa: PLR2004 - below 10 s a tenth of a second is worth showing
         return f"{seconds:.1f} s"
-    unit, size = next((u, s) for u, s in reversed(_SECONDS_SHOWN) if seconds >= 2 * s or s == 1)
-    return f"{seconds / size:.0f} {unit}"
-
-
-def size(count: float) -> str:
-    """Bytes at a glance: `812 B`, `1.4 MB`, `120 GB`."""
-    for unit, factor in _SIZES_SHOWN:
-        if count >= factor:
-            return f"{count / factor:.0f} {unit}" if count >= 10 * factor else f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} B"
+    unit, factor = next((u, f) for u, f in reversed(_DURATION_UNITS) if seconds >= 2 * f or f == 1)
+    return f"{seconds / factor:.0f} {unit}"

@@ -1,172 +1,143 @@
-"""What relates one key of cameras.yaml to another. Knows the rules between keys; each key's own is in `models.py`.
+"""Rules that involve several keys of cameras.yaml. `models.py` has the rules for single keys.
 
-These work on the tree, not on the models, so that they report beside a model's own problems and not after them.
+The checks read the YAML tree instead of the models, so they also run if the models reject the file. The user therefore
+sees all diagnostics at once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from nvision_hub.config.address import Listen, MqttAddress, ServiceAddress
 from nvision_hub.config.camera_address import CameraAddress
-from nvision_hub.config.suggestion import did_you_mean
-from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence
+from nvision_hub.config.gateway_checks import gateway_checks
+from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress
+from nvision_hub.errors import Diagnostic, KeyPath, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from nvision_hub.config.problem import Loc, Problem
+    from nvision_hub.config.url import Address
+    from nvision_hub.config.value_types import ConfigString
+    from nvision_hub.config.yaml_nodes import YamlNode
 
-_NETWORK_ONLY = ("username", "password")
+_Value = TypeVar("_Value", bound="ConfigString")
 
 
-def checks(effective: Mapping, written: Mapping) -> Iterator[Problem]:
-    """Problems between keys: of the cameras as they would run, told where they are written."""
+def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callable[[], bool]) -> Iterator[Diagnostic]:
+    """Yield the problems that involve several keys.
+
+    In `effective`, each camera includes the settings of `defaults` and `nvision`. `written` is the tree of the file and
+    provides the locations. `has_stored_tokens` returns whether the state directory has tokens for the
+    gateway.
+    """
     yield from _unique_ids(written, "cameras")
     yield from _unique_ids(written, "webhooks")
     yield from _known_cameras(written)
-    yield from _keys_of_services(effective, written)
-    yield from _credentials_once(written)
-    yield from _guarded_gateway(written)
-    yield from _guarded_proxy(written)
-    yield from _mqtt_credentials_once(written)
+    yield from _streaming_keys(effective, written)
+    yield from gateway_checks(written, has_stored_tokens=has_stored_tokens)
+    for index, camera in _entries(written, "cameras"):
+        address = _parsed(CameraAddress, camera.child("url"))
+        yield from _credentials(camera, ("cameras", index), address)
+        yield from _tls(camera, ("cameras", index), address)
+    mqtt = written.child("mqtt")
+    if mqtt is not None:
+        broker = _parsed(MqttAddress, mqtt.child("url"))
+        yield from _credentials(mqtt, ("mqtt",), broker)
+        yield from _mqtt_password(mqtt, broker)
 
 
-def _unique_ids(tree: Mapping, section: str) -> Iterator[Problem]:
-    first: dict[str, Scalar] = {}
+def _unique_ids(tree: YamlNode, section: str) -> Iterator[Diagnostic]:
+    first: dict[str, YamlNode] = {}
     for index, entry in _entries(tree, section):
         node = entry.child("id")
-        if not isinstance(node, Scalar) or not node.text or node.spoilt:
+        if node is None or not node.text:
             continue
         earlier = first.setdefault(node.text, node)
         if earlier is not node:
-            yield node.problem(
-                f"is also the id on line {earlier.place.line}; each needs its own", (section, index, "id")
-            )
+            message = f"duplicates the id on line {earlier.line}"
+            fix = f"give each of the {section} a unique id"
+            yield node.diagnostic("duplicate_id", message, (section, index, "id"), fix=fix)
 
 
-def _known_cameras(tree: Mapping) -> Iterator[Problem]:
-    ids = [node.text for _, entry in _entries(tree, "cameras") if isinstance(node := entry.child("id"), Scalar)]
-    elsewhere = tree.child("elsewhere")
-    if isinstance(elsewhere, Sequence):
-        ids += [node.text for node in elsewhere.items if isinstance(node, Scalar)]
-    known = [camera_id for camera_id in ids if camera_id]
+def _known_cameras(tree: YamlNode) -> Iterator[Diagnostic]:
+    ids = [entry.child("id") for _, entry in _entries(tree, "cameras")]
+    ids += _items(tree.child("elsewhere"))
+    known = [node.text for node in ids if node is not None and node.text]
     for index, webhook in _entries(tree, "webhooks"):
-        wanted = webhook.child("cameras")
-        for place, node in enumerate(wanted.items if isinstance(wanted, Sequence) else []):
-            if isinstance(node, Scalar) and node.text and not node.spoilt and node.text not in known:
-                loc = ("webhooks", index, "cameras", place)
-                yield node.problem(f"no camera has this id{did_you_mean(node.text, known)}", loc)
+        for position, node in enumerate(_items(webhook.child("cameras"))):
+            if node.text and node.text not in known:
+                message = f"no camera has this id{did_you_mean(node.text, known)}"
+                yield node.diagnostic("unknown_camera", message, ("webhooks", index, "cameras", position))
 
 
-def _keys_of_services(effective: Mapping, written: Mapping) -> Iterator[Problem]:
+def _streaming_keys(effective: YamlNode, written: YamlNode) -> Iterator[Diagnostic]:
     for index, camera in _entries(effective, "cameras"):
-        nvision = camera.child("nvision")
-        if nvision is None or _is_given(nvision.child("streaming_key")):
+        nvision, url = camera.child("nvision"), camera.at(("nvision", "url"))
+        service = _parsed(ServiceAddress, url)
+        if nvision is None or service is None or service.local or _is_given(nvision.child("streaming_key")):
             continue
-        url = nvision.child("url")
-        if not isinstance(url, Scalar) or url.spoilt or _is_local(url.text):
-            continue
-        loc: Loc = ("cameras", index, "nvision")
-        if written.at(loc) is None:
-            loc = ("nvision",) if written.at(("nvision", "url")) is url else ("defaults", "nvision")
-        node = (written.at((*loc, "streaming_key"))) or written.at(loc) or nvision
-        sentence = (
-            "is missing; copy the service's streaming key from the Nvision portal, "
+        path: KeyPath = ("cameras", index, "nvision")
+        if written.at(path) is None:
+            path = ("nvision",) if written.at(("nvision", "url")) is url else ("defaults", "nvision")
+        node = written.at((*path, "streaming_key")) or written.at(path) or nvision
+        fix = (
+            "copy the service's streaming key from the Nvision portal, "
             "or write `url: local` to use the service that comes with nvision-hub"
         )
-        yield node.problem(sentence, (*loc, "streaming_key"))
+        yield node.diagnostic("missing_key", "is missing", (*path, "streaming_key"), fix=fix)
 
 
-def _credentials_once(tree: Mapping) -> Iterator[Problem]:
-    for index, camera in _entries(tree, "cameras"):
-        address = _address(camera.child("url"))
-        if address is None:
+def _credentials(section: YamlNode, path: KeyPath, address: Address | None) -> Iterator[Diagnostic]:
+    for key in ("username", "password"):
+        node = section.child(key)
+        if node is None or address is None or not _is_given(node):
             continue
-        for key in _NETWORK_ONLY:
-            node = camera.child(key)
-            if node is None or not _is_given(node):
-                continue
-            if address.url is None:
-                sentence = f"means nothing for a {address.kind} camera; remove it"
-            elif getattr(address, key) is not None:
-                sentence = f"the {key} is in `url` too; give it once"
-            else:
-                continue
-            yield node.problem(sentence, ("cameras", index, key))
+        if not address.host:
+            message = f"does not apply to a {address.scheme} camera"
+            yield node.diagnostic("unused_key", message, (*path, key), fix="remove it")
+        elif getattr(address, key) is not None:
+            yield node.diagnostic("given_twice", f"the {key} is also in `url`", (*path, key), fix="give it once")
 
 
-def _guarded_gateway(tree: Mapping) -> Iterator[Problem]:
-    listen = tree.at(("gateway", "listen"))
-    if (
-        not isinstance(listen, Scalar)
-        or listen.text is None
-        or listen.spoilt
-        or _is_given(tree.at(("gateway", "token")))
-    ):
+def _tls(camera: YamlNode, path: KeyPath, address: CameraAddress | None) -> Iterator[Diagnostic]:
+    node = camera.child("tls")
+    if node is None or address is None or address.is_encrypted or not _is_given(node):
         return
-    try:
-        reachable = not Listen.parse(listen.text).loopback
-    except ValueError:
-        return  # the model tells what is wrong with it
-    if reachable:
-        sentence = "others can reach this address, so `token:` must be set beside it; or listen on 127.0.0.1"
-        yield listen.problem(sentence, ("gateway", "listen"))
+    message = f"does not apply to a {address.scheme} camera, whose connection is not encrypted"
+    encrypted = {"rtsp": "rtsps", "http": "https", "snapshot+http": "snapshot+https"}.get(address.scheme)
+    fix = "remove it" if encrypted is None else f"write {encrypted}:// if the camera supports it, or remove `tls`"
+    yield node.diagnostic("unused_key", message, (*path, "tls"), fix=fix)
 
 
-def _guarded_proxy(tree: Mapping) -> Iterator[Problem]:
-    hosts = tree.at(("gateway", "hosts"))
-    if isinstance(hosts, Sequence) and hosts.items and not _is_given(tree.at(("gateway", "token"))):
-        sentence = "others can reach the gateway under these names, so `token:` must be set beside them"
-        yield hosts.problem(sentence, ("gateway", "hosts"))
-
-
-def _mqtt_credentials_once(tree: Mapping) -> Iterator[Problem]:
-    address = _mqtt_address(tree.at(("mqtt", "url")))
-    if address is None:
+def _mqtt_password(mqtt: YamlNode, address: Address | None) -> Iterator[Diagnostic]:
+    node = mqtt.child("password")
+    if node is None or address is None or not _is_given(node) or address.password is not None:
         return
-    given = {key: node for key in _NETWORK_ONLY if (node := tree.at(("mqtt", key))) is not None and _is_given(node)}
-    for key, node in given.items():
-        if getattr(address.url, key) is not None:
-            yield node.problem(f"the {key} is in `url` too; give it once", ("mqtt", key))
-        elif key == "password" and address.url.username is None and "username" not in given:
-            sentence = "MQTT knows no password without a user name; add `username:` beside it"
-            yield node.problem(sentence, ("mqtt", key))
+    if address.username is None and not _is_given(mqtt.child("username")):
+        message = "MQTT 3.1.1 does not allow a password without a user name"
+        yield node.diagnostic("username_required", message, ("mqtt", "password"), fix="set `mqtt.username`")
 
 
-def _mqtt_address(node: Node | None) -> MqttAddress | None:
-    if not isinstance(node, Scalar) or not node.text or node.spoilt:
+def _parsed(kind: type[_Value], node: YamlNode | None) -> _Value | None:
+    """Return the parsed value of a node; None if the node has no valid string. The models report invalid strings."""
+    if node is None or node.text is None:
         return None
     try:
-        return MqttAddress.parse(node.text)
+        return kind.parse(node.text)
     except ValueError:
-        return None  # the model tells what is wrong with it
+        return None
 
 
-def _entries(tree: Mapping, section: str) -> Iterator[tuple[int, Mapping]]:
-    entries = tree.child(section)
-    for index, entry in enumerate(entries.items if isinstance(entries, Sequence) else []):
-        if isinstance(entry, Mapping):
+def _entries(tree: YamlNode, section: str) -> Iterator[tuple[int, YamlNode]]:
+    for index, entry in enumerate(_items(tree.child(section))):
+        if entry.is_mapping:
             yield index, entry
 
 
-def _is_given(node: Node | None) -> bool:
-    """Whether a value stands there; a spoilt one does, and has its own problem."""
-    return isinstance(node, Scalar) and (node.spoilt or bool(node.text))
+def _items(node: YamlNode | None) -> list[YamlNode]:
+    return [] if node is None else node.items
 
 
-def _is_local(url: str | None) -> bool:
-    """Whether no key is needed; also for an address that the model refuses, which is one problem enough."""
-    try:
-        return url is None or ServiceAddress.parse(url).local
-    except ValueError:
-        return True
-
-
-def _address(node: Node | None) -> CameraAddress | None:
-    if not isinstance(node, Scalar) or node.text is None or node.spoilt:
-        return None
-    try:
-        return CameraAddress.parse(node.text)
-    except ValueError:
-        return None
+def _is_given(node: YamlNode | None) -> bool:
+    """Return whether the node has a non-empty string or an invalid one. Invalid strings are reported elsewhere."""
+    return node is not None and (node.is_invalid or bool(node.text))

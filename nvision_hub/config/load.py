@@ -1,163 +1,210 @@
-"""cameras.yaml from disk to `Config`: the steps in order, every problem gathered on the way."""
+"""Loader that turns cameras.yaml into a `Config` step by step and collects the problems of all steps."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from nvision_hub.access.token_store import TokenStore
+from nvision_hub.config.added_cameras import camera_hosts, with_inherited
 from nvision_hub.config.checks import checks
+from nvision_hub.config.messages import describe_errors
 from nvision_hub.config.models import Config
-from nvision_hub.config.problem import WHOLE_FILE, Place, Problem, config_error
-from nvision_hub.config.tree import Mapping, Node, Scalar, Sequence, tree_of
+from nvision_hub.config.secret_values import secret_values
 from nvision_hub.config.variables import VariableError, substitute
-from nvision_hub.config.wording import worded
-from nvision_hub.config.yaml_text import MAX_NODES, read_tree
+from nvision_hub.config.yaml_nodes import YamlNode, tree_of
+from nvision_hub.config.yaml_reader import MAX_NODES, read_tree
+from nvision_hub.errors import ConfigError, Diagnostic
+from nvision_hub.redaction import register_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from collections.abc import Mapping as AbstractMapping
+    from collections.abc import Collection, Iterable, Mapping
 
 MAX_FILE_BYTES: Final = 1_000_000
 
 
-def load(
-    path: Path,
-    *,
-    environ: AbstractMapping[str, str] = os.environ,
-    also: Collection[AbstractMapping[str, Any]] = (),
-) -> Config:
-    """The configuration in `path`, with variables replaced, `defaults` merged and every value checked.
+def load(path: Path, *, environ: Mapping[str, str] = os.environ, also: Collection[Mapping[str, Any]] = ()) -> Config:
+    """Return the configuration in `path`, with variables replaced, `defaults` merged and every value checked.
 
-    `also` are cameras that join those of the file, at its end, or take the place of one of the same id. They are taken
-    literally: a `${VAR}` in them means itself, for whoever gives them must not read the hub's environment by it.
+    The cameras in `also` were added at run time. They follow the cameras of the file, replace those with the same id,
+    and inherit values as `added_cameras` describes. Their values are literal: the loader replaces no `${VAR}` in them,
+    so API users cannot read the hub's environment.
 
-    Raises `ConfigError` that holds all the problems found, each as one line `file:line:column: key: sentence`.
+    Raises `ConfigError` with all problems.
     """
-    tree, problems = as_written(path)
-    problems += _substitute(tree, environ, _absolute(path).parent)
-    _join(tree, also)
-    return configuration(path, tree, problems)
+    tree, diagnostics = _substituted(path, environ)
+    cameras = tree.child("cameras")
+    if also and cameras is not None and isinstance(cameras.value, list):
+        replaced = {str(camera.get("id")) for camera in also}
+        kept = [item for item in cameras.items if (node := item.child("id")) is None or node.text not in replaced]
+        cameras.value = kept + [tree_of(dict(camera)) for camera in also]
+    return configuration(path, tree, diagnostics, added=len(also))
 
 
-def as_written(path: Path) -> tuple[Mapping, list[Problem]]:
-    """The file with its variables as they stand, and what is wrong with it as YAML. Raises `ConfigError`."""
-    tree, problems = read_tree(_text(path))
+def as_written(path: Path) -> tuple[YamlNode, list[Diagnostic]]:
+    """Return the mapping in the file, with its variables as written, and the YAML problems. Raises `ConfigError`."""
+    tree, diagnostics = read_tree(_text(path))
     if tree is None:
-        raise config_error(path, problems or [_whole("is empty; `nvision-hub init` writes one to start from")])
-    if not isinstance(tree, Mapping):
-        raise config_error(path, [*problems, tree.problem("must hold `key: value` lines, `cameras:` among them")])
-    return tree, problems
+        if not diagnostics:
+            raise _file_error(path, "file_empty", "is empty", "create one with `nvision-hub init`")
+        raise _config_error(path, diagnostics)
+    if not tree.is_mapping:
+        message = "must consist of `key: value` lines, including `cameras:`"
+        raise _config_error(path, [*diagnostics, tree.diagnostic("invalid_value", message)])
+    return tree, diagnostics
 
 
-def resolved(path: Path, *, environ: AbstractMapping[str, str] = os.environ) -> Mapping:
-    """The file with its variables replaced, and otherwise as written: secrets are in it. Raises `ConfigError`."""
-    tree, problems = as_written(path)
-    problems += _substitute(tree, environ, _absolute(path).parent)
-    if problems:
-        raise config_error(path, problems)
+def resolved(path: Path, *, environ: Mapping[str, str] = os.environ) -> YamlNode:
+    """Return the tree of the file with variables replaced, including secrets. Raises `ConfigError`."""
+    tree, diagnostics = _substituted(path, environ)
+    if diagnostics:
+        raise _config_error(path, diagnostics)
     return tree
 
 
-def configuration(path: Path, tree: Mapping, problems: list[Problem]) -> Config:
-    """What a file's tree without variables means. Raises `ConfigError` with all problems, those given among them."""
-    absolute = _absolute(path)
-    effective = _merged(tree)
+def configuration(path: Path, tree: YamlNode, diagnostics: list[Diagnostic], *, added: int = 0) -> Config:
+    """Return the configuration of a tree whose variables are already replaced.
+
+    The last `added` cameras of the tree were added at run time.
+
+    From now on, the logs of this process hide the secrets in the tree, even if the configuration is invalid.
+
+    Raises `ConfigError` with `diagnostics` and all problems that this function finds.
+    """
+    effective = _merged(tree, added=added)
+    # Before the validation, so that not even an unexpected error of the validation shows a rejected value in a log.
+    register_secrets(secret_values(effective or tree))
     if effective is None:
-        raise config_error(path, [*problems, tree.problem(f"comes to more than {MAX_NODES} values with `defaults`")])
-    config: Config | None = None
+        message = f"expands to more than {MAX_NODES} values with `defaults`"
+        raise _config_error(path, [*diagnostics, tree.diagnostic("too_many_values", message)])
+    store = TokenStore(_state_dir(path, tree))
+    problems = [*diagnostics, *checks(effective, tree, has_stored_tokens=store.has_permanent)]
     try:
-        config = Config.model_validate(effective.plain(), context={"path": absolute, "directory": absolute.parent})
+        config = Config.model_validate(effective.plain(), context={"path": _absolute(path)})
     except ValidationError as error:
-        problems = [*problems, *worded(error, effective, tree)]
-    problems = [*problems, *checks(effective, tree)]
-    if problems or config is None:
-        raise config_error(path, problems)
-    return config
+        problems += describe_errors(error, effective, tree)
+    else:
+        if not problems:
+            return config
+    raise _config_error(path, problems)
+
+
+def state_dir(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the state directory of a cameras.yaml, even if other settings are invalid. Raises `ConfigError`."""
+    tree, _ = _substituted(path, environ)
+    node = tree.child("state_dir")
+    if node is not None and node.is_invalid:
+        raise _config_error(path, [node.diagnostic("invalid_reference", "cannot be resolved", ("state_dir",))])
+    return _state_dir(path, tree)
+
+
+def file_fingerprint(path: Path) -> tuple[Path, int, int, int] | None:
+    """Return the file's resolved path, inode, modification time (ns) and size (bytes); None if it is inaccessible."""
+    try:
+        real = path.resolve()
+        facts = real.stat()
+    except OSError:
+        return None
+    return real, facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def _state_dir(path: Path, tree: YamlNode) -> Path:
+    """Return the state directory in a tree; the default if the tree has no valid one."""
+    node = tree.child("state_dir")
+    text = (node.text if node is not None else None) or str(Config.model_fields["state_dir"].default)
+    try:
+        return Path(os.path.normpath(_absolute(path).parent / Path(text).expanduser()))
+    except (RuntimeError, ValueError):
+        return Path(os.path.normpath(_absolute(path).parent / text.replace("\0", "")))
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - links stay, so that what is beside the link is found
+    return Path(os.path.abspath(path))  # noqa: PTH100 - keeps links, so that files beside the link are found
 
 
-def _merged(tree: Mapping) -> Mapping | None:
-    """The tree in which each camera has, of `defaults` and `nvision`, what it does not set itself.
+def _merged(tree: YamlNode, *, added: int) -> YamlNode | None:
+    """Return the tree with `defaults` and `nvision` added to each camera; keys of the camera take precedence.
 
-    None where that is too much: a long list of cameras times long defaults is a bomb like nested aliases.
+    The last `added` cameras inherit less, as `added_cameras` describes.
+
+    Returns None if the tree would be too large. Many cameras with long `defaults` could exhaust the memory.
     """
-    cameras, defaults, nvision = (tree.child(key) for key in ("cameras", "defaults", "nvision"))
-    if not isinstance(cameras, Sequence):
+    cameras, *sections = (tree.child(key) for key in ("cameras", "nvision", "defaults"))
+    if cameras is None or not isinstance(cameras.value, list):
         return tree
-    below = Mapping(place=tree.place)
-    if isinstance(nvision, Mapping):
-        below = Mapping(place=tree.place, nodes=nvision.nodes, values={"nvision": nvision})
-        below.keys["nvision"] = tree.keys["nvision"]
-    if isinstance(defaults, Mapping):
-        below = defaults.over(below)
-    if tree.nodes + len(cameras.items) * below.nodes > MAX_NODES:
+    nvision, defaults = (node if node is not None and node.is_mapping else None for node in sections)
+    base = YamlNode({} if nvision is None else {"nvision": nvision})
+    if defaults is not None:
+        base = defaults.merged_over(base)
+    inherited = 1 + sum(node.size for node in (nvision, defaults) if node is not None)
+    if tree.size + len(cameras.items) * inherited > MAX_NODES:
         return None
-    items = [camera.over(below) if isinstance(camera, Mapping) else camera for camera in cameras.items]
-    effective = Sequence(place=cameras.place, items=items)
-    return Mapping(place=tree.place, keys=tree.keys, values={**tree.values, "cameras": effective})
+    hosts, first_added = camera_hosts(tree), len(cameras.items) - added
+    items = [camera.merged_over(base) if camera.is_mapping else camera for camera in cameras.items[:first_added]]
+    items += [with_inherited(camera, base, hosts) for camera in cameras.items[first_added:]]
+    return replace(tree, value={**tree.entries, "cameras": replace(cameras, value=items)})
 
 
-def _join(tree: Mapping, also: Collection[AbstractMapping[str, Any]]) -> None:
-    cameras = tree.child("cameras")
-    if not also or not isinstance(cameras, Sequence):
-        return
-    replaced = {str(camera.get("id")) for camera in also}
-    kept = [item for item in cameras.items if not _has_id(item, replaced)]
-    tree.values["cameras"] = Sequence(
-        place=cameras.place, items=[*kept, *(tree_of(dict(camera), WHOLE_FILE) for camera in also)]
-    )
-
-
-def _has_id(camera: Node, ids: Collection[str]) -> bool:
-    node = camera.child("id")
-    return isinstance(node, Scalar) and node.text in ids
-
-
-def _substitute(tree: Node, environ: AbstractMapping[str, str], directory: Path) -> list[Problem]:
-    problems = []
-    seen: set[int] = set()  # an anchored text is reached by every alias of it
-    for loc, scalar in tree.scalars():
-        if scalar.text is None or "${" not in scalar.text or id(scalar) in seen:
+def _substituted(path: Path, environ: Mapping[str, str]) -> tuple[YamlNode, list[Diagnostic]]:
+    tree, diagnostics = as_written(path)
+    directory = _absolute(path).parent
+    seen: set[int] = set()  # all aliases of a string lead to the same node
+    for keys, node in tree.scalars():
+        text = node.text
+        if text is None or "${" not in text or id(node) in seen:
             continue
-        seen.add(id(scalar))
+        seen.add(id(node))
         try:
-            scalar.text = substitute(scalar.text, environ=environ, directory=directory)
+            node.value = substitute(text, environ=environ, directory=directory)
         except VariableError as error:
-            scalar.spoilt = True
-            problems.append(scalar.problem(str(error), loc))
-    return problems
+            node.is_invalid = True
+            diagnostics.append(node.diagnostic("invalid_reference", error.message, keys, fix=error.fix))
+    return tree, diagnostics
 
 
 def _text(path: Path) -> str:
     try:
         if path.is_dir():
-            raise config_error(path, [_whole("is a folder; name the file in it, such as cameras.yaml")])
+            raise _file_error(path, "file_unreadable", "is a folder", "name a file in it, such as cameras.yaml")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise config_error(
-            path, [_whole("there is no such file; `nvision-hub init` writes one to start from")]
-        ) from error
+        fix = "create one with `nvision-hub init`"
+        raise _file_error(path, "file_not_found", "there is no such file", fix) from error
     except (OSError, ValueError) as error:
-        raise config_error(
-            path, [_whole(f"cannot be read: {getattr(error, 'strerror', None) or 'its name is not valid'}")]
-        ) from error
+        reason = getattr(error, "strerror", None) or "the file name is not valid"
+        raise _file_error(path, "file_unreadable", f"cannot be read: {reason}") from error
     if len(content) > MAX_FILE_BYTES:
-        raise config_error(path, [_whole(f"is larger than {MAX_FILE_BYTES} bytes, which no cameras.yaml needs")])
+        message = f"is larger than the maximum of {MAX_FILE_BYTES} bytes"
+        raise _file_error(path, "file_too_large", message)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
-        place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
-    # Outside of the handler: a decoding error holds the bytes of the file, which may hold passwords.
-    raise config_error(path, [Problem(place=place, sentence="is not UTF-8 text here; save the file as UTF-8")])
+    # Raise outside the `except` block, because a decoding error holds the file's bytes, which may contain passwords.
+    diagnostic = Diagnostic(
+        code="not_utf8",
+        message="is not UTF-8 text at this position",
+        fix="save the file as UTF-8",
+        line=before.count(b"\n") + 1,
+        column=len(before) - before.rfind(b"\n"),
+    )
+    raise _config_error(path, [diagnostic])
 
 
-def _whole(sentence: str) -> Problem:
-    return Problem(sentence=sentence)
+def _file_error(path: Path, code: str, message: str, fix: str | None = None) -> ConfigError:
+    return _config_error(path, [Diagnostic(code=code, message=message, fix=fix)])
+
+
+def _config_error(path: Path, diagnostics: Iterable[Diagnostic]) -> ConfigError:
+    """Return one error with all diagnostics in the order of the file."""
+    ordered = sorted(diagnostics, key=lambda found: (found.line or 0, found.column or 0, found.field, found.text))
+    # A problem in `defaults` recurs in every camera. Report each problem once.
+    unique: dict[object, Diagnostic] = {}
+    for found in ordered:
+        unique.setdefault((found.line, found.column, found.text), replace(found, file=str(path)))
+    return ConfigError(unique.values())

@@ -1,337 +1,272 @@
-"""What cameras.yaml may hold: every key, its range and its default, once.
+"""Models of cameras.yaml: every key with its range and default.
 
-These models are the description of the file (the JSON Schema is made from them) and its value: `Config.cameras` are
-effective cameras, into which `load` has merged `defaults` and `nvision`. They read no file and no environment; what
-relates one key to another is in `checks.py`.
+The models hold the values of the file, and pydantic generates the JSON Schema from the models. `load` merges `defaults`
+and `nvision` into `Config.cameras`. The models do not read files or the environment. `checks.py` has the rules that
+involve several keys.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os.path
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
 
-from nvision_hub.config.address import Listen, MqttAddress, RedisAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.camera_address import CameraAddress  # noqa: TC001 - pydantic reads it at run time
-from nvision_hub.config.labels import Labels
-from nvision_hub.config.secret import Secret
-from nvision_hub.wire import Service  # noqa: TC001 - pydantic reads it at run time
+from nvision_hub.config.field_types import (
+    PREFIX_PATTERN,
+    TOPIC_PATTERN,
+    AsList,
+    EmptyIfNull,
+    FleetKey,
+    Fraction,
+    Id,
+    Key,
+    Line,
+    Names,
+    NoneIfEmpty,
+    PerSecond,
+    Polygon,
+    Seconds,
+    Section,
+    WebhookSecrets,
+)
+from nvision_hub.config.gateway_section import Gateway
+from nvision_hub.config.server_addresses import MqttAddress, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
+from nvision_hub.config.value_types import Labels, Secret, ServiceName
+from nvision_hub.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ID_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
-PREFIX_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
-HOST_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
-TOPIC_PATTERN: Final = "[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,7}"
-_WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret
-_WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme"
-
-
-def _no_lines(value: object) -> object:
-    """A list whose items are all commented out is an empty list."""
-    return () if value is None else value
-
-
-def _absent(value: object) -> object:
-    """`${VAR:-}` that came out empty is a value not given."""
-    return None if value == "" else value
-
-
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str | Secret) else value
-
-
-def _id(text: str) -> str:
-    if re.fullmatch(ID_PATTERN, text) is None:
-        raise ValueError("must be 1 to 63 lower-case letters, digits, - and _, the first no - or _, such as lobby-2")
-    return text
-
-
-def _prefix(text: str) -> str:
-    if re.fullmatch(PREFIX_PATTERN, text) is None:
-        raise ValueError("must be 1 to 64 letters, digits, _ . : and -, beginning with a letter or digit")
-    return text
-
-
-def _host_name(text: str) -> str:
-    if re.fullmatch(HOST_PATTERN, text) is None:
-        raise ValueError("must be a host's name in lower-case letters, digits, - and ., such as hub.example.com")
-    return text
-
-
-def _topic(text: str) -> str:
-    if re.fullmatch(TOPIC_PATTERN, text) is None:
-        raise ValueError("must be letters, digits, _ and -, with / between the levels, such as home/nvision")
-    return text
-
-
-def _webhook_secret(secret: Secret) -> Secret:
-    text = secret.reveal()
-    try:
-        key = base64.b64decode(text.removeprefix(_WEBHOOK_SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not text.startswith(_WEBHOOK_SECRET_PREFIX) or len(key) not in _WEBHOOK_SECRET_BYTES:
-        raise ValueError(
-            "must be whsec_ and then 24 to 64 bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"
-        )
-    return secret
-
-
-Absent = BeforeValidator(_absent)
-NoLines = BeforeValidator(_no_lines)
-Id = Annotated[str, AfterValidator(_id), Field(examples=["lobby"], json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
-Prefix = Annotated[
-    str, AfterValidator(_prefix), Field(examples=["nvision"], json_schema_extra={"pattern": f"^{PREFIX_PATTERN}$"})
-]
-Topic = Annotated[
-    str, AfterValidator(_topic), Field(examples=["nvision"], json_schema_extra={"pattern": f"^{TOPIC_PATTERN}$"})
-]
-HostName = Annotated[
-    str, AfterValidator(_host_name), Field(examples=["hub.example.com"], json_schema_extra={"pattern": HOST_PATTERN})
-]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
-PerSecond = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Point = tuple[Fraction, Fraction]
-Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
-Key = Annotated[Secret, Field(examples=["${NVISION_STREAMING_KEY}"])]
-WebhookSecret = Annotated[Secret, AfterValidator(_webhook_secret), Field(examples=["${ALARM_SECRET}"])]
-WebhookSecrets = Annotated[tuple[WebhookSecret, ...], Field(min_length=1, max_length=2)]
-
-
-class Section(BaseModel):
-    """A mapping of cameras.yaml: immutable, and no key is known but those written here."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_lines(cls, value: object) -> object:
-        """A section whose lines are all commented out is an empty section."""
-        return {} if value is None else value
-
 
 class Nvision(Section):
-    """The Nvision service that looks at the pictures."""
+    """The Nvision service that analyzes the frames."""
 
-    url: ServiceAddress = ServiceAddress(None)
+    url: ServiceAddress = ServiceAddress("local")
     """`local` for the service that the hub starts itself, or the ws:// or wss:// base address of an Nvision service."""
-    service: Service = "object-detection"
-    """What to look for: objects or faces."""
-    streaming_key: Annotated[Key | None, Absent] = None
+    service: ServiceName = "object-detection"
+    """What the service detects: objects or faces."""
+    streaming_key: Annotated[Key | None, NoneIfEmpty] = None
     """The service's streaming key, from its portal. Required unless url is `local`."""
     confidence_threshold: Fraction = 0.1
-    """Detections less certain than this are not reported, 0 to 1."""
+    """Minimum confidence of the detections that are reported, 0 to 1."""
     output_cropped_image: bool = False
-    """Send back a picture of each detection."""
+    """Return an image of each detection."""
     output_visualized_image: bool = False
-    """Send back the picture with the detections drawn on it."""
+    """Return the frame with the detections drawn on it."""
 
 
 class Motion(Section):
-    """How `when: motion` tells movement from stillness."""
+    """Motion detection for `when: motion`."""
 
     sensitivity: Fraction = 0.5
-    """0 sees only large movements, 1 the smallest."""
-    calm_after: Seconds = 10.0
-    """Seconds without movement before the camera counts as still."""
+    """0 detects only large movements; 1 detects the smallest."""
+    cooldown: Seconds = 10.0
+    """Seconds for which the full rate continues after the last motion."""
     idle_fps: PerSecond = 0.1
-    """Pictures per second sent while nothing moves."""
-    ignore: Annotated[tuple[Polygon, ...], NoLines] = ()
-    """Polygons in which movement does not count, points as 0..1 of width and height."""
+    """Frames per second sent while nothing moves."""
+    ignore: Annotated[tuple[Polygon, ...], EmptyIfNull] = ()
+    """Polygons in which motion is ignored; points are fractions (0 to 1) of the width and the height."""
 
 
-class CameraSettings(Section):
-    """Everything about a camera that `defaults` may set for all of them."""
+class CameraOptions(Section):
+    """All settings of a camera that `defaults` may set."""
 
     fps: PerSecond = 5.0
-    """Pictures per second sent, above 0 and up to 60; 0.2 is one every 5 seconds."""
+    """Frames per second sent, above 0 and up to 60; 0.2 is one frame every 5 seconds."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
-    """JPEG quality of the pictures sent, 1 to 100."""
-    max_width: Annotated[Annotated[int, Field(ge=16, le=16384)] | None, Absent] = None
-    """Wider pictures are scaled down to this many pixels, aspect kept; null sends them as they are."""
+    """JPEG quality of the frames sent, 1 to 100."""
+    max_width: Annotated[Annotated[int, Field(ge=16, le=16384)] | None, NoneIfEmpty] = None
+    """Maximum width of the frames sent, in pixels; null for no limit. Wider frames are scaled down proportionally."""
     transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP media travels."""
+    """Transport of RTSP media."""
     when: Literal["always", "motion"] = "always"
-    """Send all the time, or at full rate only while something moves."""
+    """When to send at the full rate: always, or only during motion."""
     stall_timeout: Seconds = 10.0
-    """Seconds without a packet before the source is opened anew."""
+    """Seconds without a packet before the hub reconnects to the camera."""
     hwaccel: Literal["none", "auto", "cuda", "qsv", "drm"] = "none"
-    """Hardware that decodes the video."""
-    username: Annotated[str | None, Absent] = None
-    """The camera's user name; unlike in the URL, no character needs an escape."""
-    password: Annotated[Secret | None, Absent] = None
-    """The camera's password; unlike in the URL, no character needs an escape."""
+    """Hardware decoder for the video."""
+    username: Annotated[Line | None, NoneIfEmpty] = None
+    """The camera's user name; unlike in the URL, special characters need no escapes."""
+    password: Annotated[Secret | None, NoneIfEmpty] = None
+    """The camera's password; unlike in the URL, special characters need no escapes."""
+    tls: Annotated[TlsPolicy | None, NoneIfEmpty] = None
+    """How to identify a camera with rtsps:// or https://: `verify`, `fingerprint:<sha256>` or `insecure`.
+
+    By default, the hub verifies the certificates of cameras with host names. It remembers the certificate of a camera
+    with an IP address, and later accepts only that certificate."""
+    auth: Literal["any", "digest"] = "any"
+    """Authentication methods that the camera may request: Digest and Basic, or only Digest."""
     nvision: Nvision = Nvision()
-    """Settings of the Nvision service that differ for this camera."""
+    """Nvision settings for this camera; they override the general settings."""
     labels: Labels = Labels()
     """Names and values copied into every event."""
-    masks: Annotated[tuple[Polygon, ...], NoLines] = ()
-    """Polygons blanked before a picture leaves, points as 0..1 of width and height."""
+    masks: Annotated[tuple[Polygon, ...], EmptyIfNull] = ()
+    """Polygons to blank in every frame that is sent; points are fractions (0 to 1) of the width and the height."""
     motion: Motion = Motion()
-    """How `when: motion` tells movement from stillness."""
+    """Motion detection for `when: motion`."""
     placement: Labels = Labels()
-    """Labels by which the distributed engine chooses a machine."""
+    """Labels of the machines that Kubernetes or Ray should prefer for this camera."""
 
 
-class Camera(CameraSettings):
+class RuntimeSettings(Section):
+    """Changes to the four settings that need no restart of a camera's worker.
+
+    A setting that is left out does not change. `max_width` null removes the limit.
+    """
+
+    fps: PerSecond = 5.0
+    """Frames per second sent, above 0 and up to 60."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 85
+    """JPEG quality of the frames sent, 1 to 100."""
+    max_width: Annotated[int, Field(ge=16, le=16384)] | None = None
+    """Maximum width of the frames sent, in pixels; wider frames are scaled down."""
+    confidence_threshold: Fraction = 0.1
+    """Minimum confidence of the detections that are reported, 0 to 1."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings to change."""
+        return self.model_dump(include=self.model_fields_set)
+
+
+class Camera(CameraOptions):
     """One camera, with every setting resolved."""
 
     id: Id
     """The camera's name in events, channels and metrics: lower-case letters, digits, - and _; unique."""
-    name: Annotated[str | None, Absent] = None
-    """A name for people."""
+    name: Annotated[Line | None, NoneIfEmpty] = None
+    """The name to display."""
     url: CameraAddress
-    """Where the pictures come from: rtsp, rtsps, http, https, snapshot+http, snapshot+https, usb, file or demo."""
+    """The source of the frames: rtsp, rtsps, http, https, snapshot+http, snapshot+https, usb, file or demo."""
 
     @property
     def address(self) -> CameraAddress:
-        """Where to connect: the URL with the credentials of `username` and `password` in it."""
+        """The URL to connect to, with credentials."""
         return self.url.with_credentials(self.username, self.password)
 
+    @property
+    def run_time_values(self) -> dict[str, Any]:
+        """The values that `RuntimeSettings` may change."""
+        values = self.model_dump(include={"fps", "jpeg_quality", "max_width"})
+        return {**values, "confidence_threshold": self.nvision.confidence_threshold}
+
+    def tuned(self, values: Mapping[str, Any]) -> Camera:
+        """Return a copy of the camera with the given values of `RuntimeSettings`."""
+        options = {name: value for name, value in values.items() if name != "confidence_threshold"}
+        if "confidence_threshold" in values:
+            threshold = {"confidence_threshold": values["confidence_threshold"]}
+            options["nvision"] = self.nvision.model_copy(update=threshold)
+        return self.model_copy(update=options)
+
     def shown(self) -> dict[str, Any]:
-        """Every setting in force, as JSON values, secrets as `***`."""
+        """Return the settings in effect as JSON values, with secrets as `***`."""
         return self.model_dump(mode="json")
 
     @field_validator("url")
     @classmethod
     def _beside_the_file(cls, url: CameraAddress, info: ValidationInfo) -> CameraAddress:
-        return url if info.context is None else url.beside(info.context["directory"])
+        return url if info.context is None else url.beside(info.context["path"].parent)
 
 
 class Redis(Section):
-    """Where results are published."""
+    """The Redis server on which the hub publishes results."""
 
-    url: RedisAddress = RedisAddress("embedded", Secret(""))
+    url: RedisAddress = RedisAddress("embedded")
     """`embedded` for the broker that the hub starts itself, or a redis://, rediss:// or unix:// address."""
     embedded_port: Annotated[int, Field(ge=0, le=65535)] = 6379
-    """Port of the embedded broker on loopback; the next free one if taken, any free one if 0."""
-    prefix: Prefix = "nvision"
-    """What the names of all channels and streams begin with."""
+    """Loopback port of the embedded broker; if this port is in use, the next free port. 0 selects any free port."""
+    embedded_open: bool = False
+    """Let all users of this machine use the embedded broker without a password: read, forge and delete results."""
+    prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, examples=["nvision"])] = "nvision"
+    """Prefix of all channel and stream names."""
     stream_max_entries: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
-    """The result stream is trimmed at about this many events."""
+    """Approximate maximum number of events in the result stream; older events are removed."""
+    stream_max_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 256 * 2**20
+    """Approximate maximum size of the events in the result stream, in bytes; older events are removed."""
     spool_max_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 64 * 2**20
-    """How many bytes of results each camera may keep on disk while Redis is away; beyond that the oldest are lost."""
+    """Maximum bytes of results on disk per camera while Redis is unavailable; the oldest are discarded first."""
     spool_max_age: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 86_400.0
-    """Seconds after which a result that waits for Redis is too old to be worth sending."""
-
-
-class Gateway(Section):
-    """The hub's own HTTP server: ops page, API, metrics, callback."""
-
-    listen: Listen = Listen("127.0.0.1", 8080)
-    """host:port, or `none` for no gateway; anything but loopback requires a token. 8080 or the next free port if left
-    out."""
-    token: Annotated[Secret | None, Absent] = None
-    """What callers of the API and the page must present; optional on loopback."""
-    hosts: Annotated[tuple[HostName, ...], NoLines] = ()
-    """Names under which a proxy on this machine serves the gateway, such as hub.example.com."""
-    callback_token: Annotated[Secret | None, Absent] = None
-    """Enables POST /callback/<token>, the callback URL to set in the Nvision portal."""
-    callback_max_bytes: Annotated[int, Field(ge=1024, le=2**28)] = 8 * 2**20
-    """The largest body that the callback endpoint takes, in bytes."""
+    """Maximum age, in seconds, of a result that waits for Redis; older results are discarded."""
+    fleet_key: Annotated[FleetKey | None, NoneIfEmpty] = None
+    """Secret that all hubs on several machines share; it authenticates their commands and states in Redis."""
 
 
 class Webhook(Section):
-    """One endpoint that results are posted to."""
+    """An endpoint to which the hub posts results."""
 
     id: Id
     """The webhook's name in metrics and commands; unique."""
     url: WebhookAddress
-    """The http:// or https:// address that results are posted to."""
-    secret: Annotated[WebhookSecrets, BeforeValidator(_listed, json_schema_input_type=WebhookSecret | WebhookSecrets)]
-    """The Standard Webhooks secret (whsec_...) that signs each delivery; two while rotating."""
+    """The http:// or https:// address of the endpoint."""
+    secret: Annotated[WebhookSecrets, AsList]
+    """The Standard Webhooks secret (whsec_...) that signs each delivery; a list of two during a rotation."""
     cameras: Names | None = None
-    """Ids of the cameras whose results are sent; all where left out."""
+    """Ids of the cameras whose results are sent; all if omitted."""
     classes: Names | None = None
-    """Names of the detections that are sent; all where left out."""
+    """Classes of the detections that are sent; all if omitted."""
     min_confidence: Fraction = 0.0
-    """Detections less certain than this are not sent, 0 to 1."""
+    """Minimum confidence of the detections that are sent, 0 to 1."""
     allow_private: bool = False
-    """Let this webhook reach private and loopback addresses."""
+    """Allow private and loopback addresses for this webhook."""
 
 
 class Mqtt(Section):
-    """Results and states passed on to an MQTT broker. Needs the extra of that name: pip install 'nvision-hub[mqtt]'."""
+    """The MQTT broker for results and states. Requires the extra mqtt: pip install 'nvision-hub[mqtt]'."""
 
-    url: Annotated[MqttAddress | None, Absent] = None
-    """The broker's mqtt:// or mqtts:// address; left out, nothing is passed on."""
-    username: Annotated[str | None, Absent] = None
-    """The user name at the broker; unlike in the URL, no character needs an escape."""
-    password: Annotated[Secret | None, Absent] = None
-    """The password at the broker; unlike in the URL, no character needs an escape."""
-    prefix: Topic = "nvision"
-    """What all topics begin with."""
-    discovery: Annotated[Literal["homeassistant"] | None, Absent] = None
-    """Whom to tell which cameras there are; null tells nobody."""
+    url: Annotated[MqttAddress | None, NoneIfEmpty] = None
+    """The broker's mqtt:// or mqtts:// address; if omitted, the hub publishes nothing on MQTT."""
+    username: Annotated[Line | None, NoneIfEmpty] = None
+    """The user name for the broker; unlike in the URL, special characters need no escapes."""
+    password: Annotated[Secret | None, NoneIfEmpty] = None
+    """The password for the broker; unlike in the URL, special characters need no escapes."""
+    prefix: Annotated[str, Field(pattern=TOPIC_PATTERN, examples=["nvision"])] = "nvision"
+    """Prefix of all topics."""
+    discovery: Annotated[Literal["homeassistant"] | None, NoneIfEmpty] = None
+    """System to which the hub announces the cameras; null disables announcements."""
 
 
 class Config(Section):
-    """The whole of cameras.yaml, ready to run."""
+    """All settings of cameras.yaml."""
 
     _path: Path = PrivateAttr(default_factory=Path)
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
     """The version of this file's format."""
-    site: Annotated[str, Field(min_length=1, max_length=63, examples=["demo"])] = "nvision-hub"
-    """A name for this installation; labels metrics and events."""
+    site: Annotated[Line, Field(min_length=1, max_length=63, examples=["demo"])] = "nvision-hub"
+    """Name of this installation, used as a label in metrics and events."""
     nvision: Nvision = Nvision()
-    """The Nvision service that looks at the pictures."""
+    """The Nvision service that analyzes the frames."""
     redis: Redis = Redis()
-    """Where results are published."""
+    """The Redis server on which the hub publishes results."""
     gateway: Gateway = Gateway()
     """The hub's own HTTP server: ops page, API, metrics, callback."""
     state_dir: Annotated[Path, Field(validate_default=True), WithJsonSchema({"type": "string"})] = Path(".nvision-hub")
-    """Folder for the spool, the embedded broker's data and dead letters; relative to this file."""
-    defaults: CameraSettings = CameraSettings()
-    """Settings of every camera that does not say otherwise."""
-    cameras: Annotated[tuple[Camera, ...], Field(min_length=1), NoLines]
+    """Folder for logs, spools, run-time changes and the embedded broker's data; relative to this file."""
+    defaults: CameraOptions = CameraOptions()
+    """Settings for all cameras; each camera may override them."""
+    cameras: Annotated[tuple[Camera, ...], Field(min_length=1), EmptyIfNull]
     """The cameras."""
-    webhooks: Annotated[tuple[Webhook, ...], NoLines] = ()
-    """Endpoints that results are posted to."""
+    webhooks: Annotated[tuple[Webhook, ...], EmptyIfNull] = ()
+    """Endpoints to which the hub posts results."""
     mqtt: Mqtt = Mqtt()
-    """Results and states passed on to an MQTT broker."""
-    elsewhere: Annotated[tuple[Id, ...], NoLines] = ()
-    """Ids of cameras that other hubs on the same Redis run, whose results this one's webhooks may name."""
+    """The MQTT broker for results and states."""
+    elsewhere: Annotated[tuple[Id, ...], EmptyIfNull] = ()
+    """Ids of cameras that belong to other hubs on the same Redis; this hub's webhooks may refer to them."""
 
     @property
     def path(self) -> Path:
-        """The file that this was read from, absolute."""
+        """Absolute path of the file."""
         return self._path
 
     def camera(self, camera_id: str) -> Camera:
-        """The camera of that id. Raises `KeyError` where there is none."""
-        for camera in self.cameras:
-            if camera.id == camera_id:
-                return camera
-        raise KeyError(camera_id)
+        """Return the camera with this id. Raises `KeyError`."""
+        return {camera.id: camera for camera in self.cameras}[camera_id]
 
     def model_post_init(self, context: Mapping[str, Path] | None, /) -> None:
-        """Note the file's place, which is no key of the file."""
+        """Store the file's path, which is not a key in the file."""
         if context is not None:
             self._path = context["path"]
 
@@ -340,4 +275,7 @@ class Config(Section):
     def _beside_the_file(cls, state_dir: Path, info: ValidationInfo) -> Path:
         if info.context is None:
             return state_dir
-        return Path(os.path.normpath(info.context["directory"] / state_dir.expanduser()))
+        try:
+            return Path(os.path.normpath(info.context["path"].parent / state_dir.expanduser()))
+        except RuntimeError as error:
+            raise InvalidValueError("begins with ~, but there is no such home folder", "write the full path") from error

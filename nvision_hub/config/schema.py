@@ -1,64 +1,70 @@
-"""The JSON Schema of cameras.yaml: for editors, and for the sentences of `wording.py`."""
+"""JSON Schema of cameras.yaml, and the template that `nvision-hub init` writes."""
 
 from __future__ import annotations
 
 import functools
 import json
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from nvision_hub.config.labels import Labels
-from nvision_hub.config.models import Config, Section
-from nvision_hub.config.written import Written
+from nvision_hub.config.field_types import Section
+from nvision_hub.config.models import Config
+from nvision_hub.config.value_types import ConfigString, Labels
 
 if TYPE_CHECKING:
-    from nvision_hub.config.problem import Loc
+    from nvision_hub.errors import KeyPath
 
 Schema = dict[str, Any]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_TOLD: Final = ("description", "default", "examples")  # for people; the rest of a schema is the rule
+_ANNOTATIONS: Final = ("description", "default", "examples")  # all other keywords restrict the values
 _REFERENCE: Final = r"\$\{"
 
 
 def json_schema() -> Schema:
-    """Schema (2020-12) of the file as people write it.
+    """Return the schema (draft 2020-12) of the file as users write it.
 
-    More than the values need: `${...}` may stand for any of them, a section or list may be left empty, and a text
-    may look like a number.
+    In the file, `${...}` may replace any value, a section or list may be empty, and a string may look like a number.
     """
     exact = exact_schema()
     sections = {name: _widened(section) for name, section in exact["$defs"].items()}
     return {"$schema": DIALECT, "title": "cameras.yaml of nvision-hub", **_widened(exact), "$defs": sections}
 
 
+def template() -> str:
+    """Return a cameras.yaml that works unchanged and shows the main settings."""
+    return files("nvision_hub.config").joinpath("template.yaml").read_text(encoding="utf-8")
+
+
 def schema_text() -> str:
-    """The schema as `cameras.schema.json` holds it."""
+    """Return the content of `cameras.schema.json`."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 @functools.cache
 def exact_schema() -> Schema:
-    """Schema of the values once variables are replaced. Not to be changed by who gets it."""
+    """Return the schema of the values after variables are replaced. Do not modify the result, which is cached."""
     return Config.model_json_schema(schema_generator=_Generator)
 
 
-def schema_at(loc: Loc) -> Schema:
-    """The part of the exact schema for one key, without references and without null; empty where it knows none."""
+def schema_at(path: KeyPath) -> Schema:
+    """Return the exact schema of one key, with references resolved and null removed; empty for an unknown key."""
     schema = resolved(exact_schema())
-    for part in loc:
+    for part in path:
         if isinstance(part, int):
             inner = schema.get("prefixItems", [])
             schema = inner[part] if part < len(inner) else schema.get("items", {})
         else:
-            schema = schema.get("properties", {}).get(part) or schema.get("additionalProperties") or {}
+            named = next(iter(schema.get("patternProperties", {}).values()), None)  # entries that users name
+            schema = schema.get("properties", {}).get(part) or named or schema.get("additionalProperties") or {}
         schema = resolved(schema)
     return schema
 
 
 def resolved(schema: Schema) -> Schema:
-    """The same without reference and without the choice of null."""
+    """Return the schema with its reference resolved and null removed from its choices."""
     choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
     if choices:
         return resolved({**schema, "anyOf": [], **choices[0]})
@@ -69,22 +75,22 @@ def resolved(schema: Schema) -> Schema:
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, but a section left out is told as left out, not as all its defaults at length."""
+    """Generator that shows `{}` as the default of a section, instead of the defaults of all its keys."""
 
     def encode_default(self, dft: Any) -> Any:
-        if isinstance(dft, Written):
+        if isinstance(dft, ConfigString):
             return dft.shown
         return {} if isinstance(dft, Section | Labels) else super().encode_default(dft)
 
 
 def _widened(schema: Schema) -> Schema:
-    """The schema of what people write where `schema` holds for the value that is meant.
+    """Return `schema`, widened to the values that users may write in the file.
 
-    Keywords apply to their own type only (`minimum` to numbers, `pattern` to texts), so that most of it is a matter
-    of allowing one more type; editors then still say what exactly is wrong.
+    Each keyword applies to values of one type only. For example, `minimum` applies to numbers. In most cases, it is
+    therefore enough to allow one more type, and editors still report the exact problem.
     """
-    told = {key: value for key, value in schema.items() if key in _TOLD}
-    rule = {key: _inside(key, value) for key, value in schema.items() if key not in (*_TOLD, "title")}
+    annotations = {key: value for key, value in schema.items() if key in _ANNOTATIONS}
+    rule = {key: _inside(key, value) for key, value in schema.items() if key not in (*_ANNOTATIONS, "title")}
     match rule:
         case {"type": "object" | "array" as kind}:
             rule["type"] = [kind, "null"]
@@ -96,12 +102,12 @@ def _widened(schema: Schema) -> Schema:
             rule = {"anyOf": [rule, {"type": "string", "pattern": _REFERENCE}]}
         case {"type": "string"}:
             rule["type"] = ["string", "number", "boolean"]
-    return told | rule
+    return annotations | rule
 
 
 def _inside(key: str, value: Any) -> Any:
     match key:
-        case "properties":
+        case "properties" | "patternProperties":
             return {name: _widened(part) for name, part in value.items()}
         case "items" | "additionalProperties" if isinstance(value, dict):
             return _widened(value)

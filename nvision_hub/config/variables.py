@@ -1,12 +1,15 @@
-"""`${VAR}`, `${VAR:-default}` and `${file:PATH}` in any text of cameras.yaml; `$${` stands for `${`.
+"""Substitution of `${VAR}`, `${VAR:-default}` and `${file:PATH}` in any string of cameras.yaml.
 
-The one place that reads the environment and secret files. What they hold is never echoed.
+`$${` means a literal `${`. No other module of `config` looks up variables or reads secret files. The error messages
+never echo the content of a variable or file.
 """
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+
+from nvision_hub.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,12 +25,12 @@ REFERENCE: Final = re.compile(
 )
 
 
-class VariableError(ValueError):
-    """A reference that leads nowhere; its text names the variable or file and the mend."""
+class VariableError(InvalidValueError):
+    """Error for a reference that is malformed or cannot be resolved."""
 
 
 def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str:
-    """`text` with every reference replaced. Relative files are looked for in `directory`. Raises `VariableError`."""
+    """Return `text` with every reference replaced. Relative paths start at `directory`. Raises `VariableError`."""
 
     def value(found: re.Match[str]) -> str:
         if found["escaped"]:
@@ -36,16 +39,16 @@ def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str
             return _content(directory / found["file"], found["file"])
         if found["malformed"]:
             raise VariableError(
-                "holds a `${` that is no reference; write ${NAME}, ${NAME:-default} or ${file:PATH}, "
-                "or $${ where the two characters are meant"
+                "contains a `${` that is not a reference",
+                "write ${NAME}, ${NAME:-default} or ${file:PATH}, or $${ for the two characters",
             )
-        # As in a shell, `:-` also replaces a variable that is set to nothing.
+        # As in a shell, `:-` also replaces an empty variable.
         given = environ.get(found["name"])
         if found["default"] is not None:
             return given or found["default"]
         if given is None:
             name = found["name"]
-            raise VariableError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            raise VariableError(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
         return given
 
     return REFERENCE.sub(value, text)
@@ -56,12 +59,12 @@ def _content(path: Path, written: str) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not valid"
+        reason = getattr(error, "strerror", None) or "the file name is not valid"
         raise VariableError(f"the file {written} cannot be read: {reason}") from error
     if len(content) > MAX_SECRET_BYTES:
-        raise VariableError(f"the file {written} is larger than {MAX_SECRET_BYTES} bytes, too large for one value")
+        raise VariableError(f"the file {written} is larger than the maximum of {MAX_SECRET_BYTES} bytes")
     try:
         return content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        # Without the cause: a decoding error holds the bytes.
+        # Raise without the cause, because a decoding error holds the bytes of the file.
         raise VariableError(f"the file {written} is not UTF-8 text") from None

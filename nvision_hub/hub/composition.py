@@ -1,305 +1,291 @@
-"""Which processes a configuration needs, and where each finds the others. Starts nothing and opens nothing."""
+"""Plan of a hub: the processes that a configuration needs, and the addresses at which they reach each other."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nvision_hub.broker import EmbeddedBroker
-from nvision_hub.broker import embedded as embedded_broker
-from nvision_hub.broker.connection import Stream
-from nvision_hub.broker.lease import LeaseSettings
-from nvision_hub.broker.spool import SpoolPlace
-from nvision_hub.child import ChildSpec
-from nvision_hub.config import CameraAddress
-from nvision_hub.errors import ConfigError
-from nvision_hub.hub import not_yet
-from nvision_hub.hub.addresses import Addresses
-from nvision_hub.hub.run_time import RunTime
-from nvision_hub.wire import Options
-from workers.broker import broker
-from workers.camera import camera as camera_worker
-from workers.camera.dial import Service
-from workers.gateway import gateway
-from workers.mqtt import mqtt
-from workers.relay import relay
-from workers.webhooks import webhooks
+from nvision_hub.broker.client import RedisSettings
+from nvision_hub.broker.embedded_config import LOOPBACK
+from nvision_hub.broker.embedded_users import BrokerUser
+from nvision_hub.broker.spool import SpoolSettings
+from nvision_hub.cluster.camera_lease import LeaseSettings
+from nvision_hub.cluster.fleet_key import read_fleet_key
+from nvision_hub.cluster.sealed_messages import FleetSeal
+from nvision_hub.config.camera_address import CameraAddress
+from nvision_hub.errors import ConfigError, Diagnostic
+from nvision_hub.hub.gateway_access import access_tokens, check_certificate
+from nvision_hub.hub.plan_warnings import plan_warnings
+from nvision_hub.hub.resources import HubResources
+from nvision_hub.hub.runtime_overrides import Overrides
+from nvision_hub.hub.state_dir import CERTIFICATES, Endpoints
+from nvision_hub.nvision.connection import ServiceEndpoint
+from nvision_hub.nvision.protocol import RequestOptions
+from nvision_hub.runtime.messages import WebhooksFacts
+from nvision_hub.runtime.process import ProcessSpec
+from workers import gateway, webhooks
+from workers.broker import worker as broker
+from workers.camera import worker as camera_worker
+from workers.camera.settings import CameraWorkerSettings, reconfigure
+from workers.gateway.settings import FleetSettings, GatewaySettings
+from workers.mqtt import worker as mqtt
+from workers.relay import worker as relay
+from workers.webhooks.settings import WebhooksSettings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from nvision_hub.config import Camera, Config, Mqtt, MqttAddress, Nvision
-    from nvision_hub.part import Part
+    from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.models import Camera, Config, Nvision
+    from nvision_hub.config.server_addresses import MqttAddress
 
-LOOPBACK: Final = "127.0.0.1"
 STAGE_BROKER: Final = 0
-STAGE_PEERS: Final = 1  # what cameras connect to, and what reads their results: stopped after them
+# Peers stop after the cameras, because cameras connect to some peers, and other peers read the cameras' results.
+STAGE_PEERS: Final = 1
 STAGE_CAMERAS: Final = 2
 LOCAL_PORTS_FROM: Final = 8090
 DEMO_PORTS_FROM: Final = 8554
 
-
-@dataclass(kw_only=True)
-class Places:
-    """What a hub keeps for as long as it runs: its part in a fleet, and ports and keys, chosen when first needed."""
-
-    service_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
-    ports: dict[str, embedded_broker.PortClaim] = field(default_factory=dict)
-    part: Part | None = None  # None: the cameras are all its own
-
-    def port(self, of: str, wanted: int) -> int:
-        """The port of one server: `wanted`, or the next free one. Raises `UnavailableError` where none is free."""
-        if of not in self.ports:
-            self.ports[of] = embedded_broker.claim_port(wanted)
-        return self.ports[of].port
+# Spec of a peer that no camera waits for. Once the peer is ready, it also receives earlier events.
+_unawaited = partial(ProcessSpec, stage=STAGE_PEERS, awaited=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to run."""
-
-    children: tuple[ChildSpec, ...]
-    addresses: Addresses
-    places: Places
-    has_usb: bool  # a camera of this machine, for which OpenCV is needed
-    warnings: tuple[str, ...]  # what the configuration asks for and does not get, a sentence each
+class HubPlan:
+    children: tuple[ProcessSpec, ...]
+    endpoints: Endpoints
+    reader_url: str = field(repr=False)  # address for programs that read results, with the reader's password if any
+    resources: HubResources
+    has_usb: bool  # whether the hub runs a USB camera, which needs OpenCV
+    warnings: tuple[str, ...]  # about settings without effect on one machine, and about active overrides
 
 
 def plan(
-    config: Config, *, only: Collection[str] = (), places: Places | None = None, run_time: RunTime | None = None
-) -> Plan:
-    """The processes for `config`, or for the cameras of `only` where it names any, and those added at run time.
+    config: Config,
+    *,
+    only: Collection[str] = (),
+    resources: HubResources | None = None,
+    overrides: Overrides | None = None,
+) -> HubPlan:
+    """Return the plan for `config`. Starts no process and opens no connection.
 
-    `places` are those of a hub that runs already. Starts and opens nothing. Raises `ConfigError` for what cannot run,
-    `UnavailableError` where no port is free.
+    If `only` is not empty, the plan contains only the cameras in `only` and the cameras that operators added at run
+    time. `resources` are the resources of a hub that is already running.
+
+    Raises `ConfigError` for a configuration that cannot run, and `UnavailableError` if no port is free or the fleet key
+    is unreadable.
     """
-    places = places or Places()
-    run_time = run_time or RunTime()
-    part = places.part
-    named = _chosen(config, only, run_time)
-    cameras = [] if part is not None and part.controls else named
-    warnings = not_yet.warnings(config, cameras)
-    if run_time:
-        warnings.append(f"changed at run time, and still so: {run_time.told()}")
-    children: list[ChildSpec] = []
+    resources, overrides = resources or HubResources(), overrides or Overrides()
+    identity = resources.identity
+    is_control = identity is not None and identity.is_control
+    cameras = _selected_cameras(config, only, overrides)
+    if is_control:
+        cameras = []
     if config.redis.url.embedded:
-        port = places.port("broker", config.redis.embedded_port)
-        own = EmbeddedBroker(directory=config.state_dir / "broker", port=port)
-        children.append(ChildSpec(name="broker", stage=STAGE_BROKER, entry=broker.run, settings=own))
-        redis_url, redis_shown = own.url, own.public_url
+        own = resources.broker(config)
+        own_broker = [ProcessSpec(name="broker", stage=STAGE_BROKER, entry=broker.run, settings=own)]
+        redis_url, redis_shown, redis_socket = own.url, own.public_url, str(own.socket_path)
+        reader_url = own.user_url(BrokerUser.READER)
     else:
-        redis_url, redis_shown = config.redis.url.dial(), config.redis.url.shown
-    local = _local_service(cameras, places)
-    if local is not None:
-        children.append(local.child)
-    demo_port = None
-    if any(camera.address.kind == "demo" for camera in cameras):
-        demo_port = places.port("demo", DEMO_PORTS_FROM)
-        children.append(_demo(cameras, demo_port))
-    stream = Stream(url=redis_url, prefix=config.redis.prefix, max_entries=config.redis.stream_max_entries)
-    if config.webhooks:
-        children.append(_webhooks(config, stream))
-    if config.mqtt.url is not None:
-        children.append(_mqtt(config.mqtt, config.mqtt.url, config.site, stream))
-    if part is not None and not part.controls:
-        children.append(_relay(part, stream))
-    serving = None if config.gateway.listen.off else _gateway(config, stream, places)
-    if serving is not None:
-        children.append(serving)
-    for index, of_file in enumerate(cameras):
-        camera = run_time.camera(of_file)
-        settings = camera_worker.CameraSettings(
-            camera=camera if demo_port is None else _dialled(camera, demo_port),
-            site=config.site,
-            service=_service(camera.nvision, local),
-            stream=stream,
-            dial_dir=config.state_dir / "dial",
-            turns=config.state_dir / "uplink-turns",
-            spool=spool_place(config, camera.id),
-            paused=camera.id in run_time.paused,
-            lease=None if part is None else _lease(part, stream),
-        )
-        children.append(
-            ChildSpec(
-                name=f"camera:{camera.id}",
-                stage=STAGE_CAMERAS,
-                entry=camera_worker.run,
-                settings=settings,
-                retune=camera_worker.retune,
-                facts={**run_time.facts(of_file), "index": index},
-            )
-        )
-    addresses = Addresses(
-        pid=os.getpid(),
-        site=config.site,
-        redis=redis_shown,
+        own_broker = []
+        redis_url, redis_shown, redis_socket = config.redis.url.dial(), config.redis.url.shown, None
+        reader_url = redis_shown
+    stream = RedisSettings(
+        url=redis_url,
         prefix=config.redis.prefix,
-        service=None if local is None else local.base,
-        demo=None if demo_port is None else f"rtsp://{LOOPBACK}:{demo_port}",
-        gateway=None if serving is None else _base(serving.settings.host, serving.settings.port),
+        max_entries=config.redis.stream_max_entries,
+        max_bytes=config.redis.stream_max_bytes,
     )
-    return Plan(
-        children=tuple(children),
-        addresses=addresses,
-        places=places,
-        has_usb=any(camera.address.kind == "usb" for camera in cameras),
-        warnings=tuple(warnings),
+    local, demo = _local_service(cameras, resources), _demo(cameras, resources)
+    check_certificate(config)
+    serving = None if config.gateway.listen.off else _gateway(config, stream, resources)
+    local_url = None if local is None else f"ws://{LOOPBACK}:{local.settings.port}/api"
+    demo_port = None if demo is None else demo.settings.port
+    peers = (
+        local,
+        demo,
+        _webhooks(config, stream) if config.webhooks else None,
+        None if config.mqtt.url is None else _mqtt(config, config.mqtt.url, stream),
+        None if identity is None or is_control else _relay(identity, stream, _seal(config)),
+        serving,
     )
-
-
-def _chosen(config: Config, only: Collection[str], run_time: RunTime) -> list[Camera]:
-    known = {camera.id for camera in config.cameras}
-    if unknown := sorted(set(only) - known - set(run_time.removed)):
-        raise ConfigError(
-            [f"{config.path.name}: no camera is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"]
+    lease = None if identity is None else LeaseSettings(url=stream.url, prefix=stream.prefix, holder=identity.holder)
+    camera_specs = []
+    for index, in_file in enumerate(cameras):
+        camera = overrides.applied_to(in_file)
+        settings = CameraWorkerSettings(
+            camera=camera if demo_port is None else resolve_demo_camera(camera, demo_port),
+            site=config.site,
+            service=_service(camera.nvision, local_url, resources.service_key),
+            stream=stream,
+            spool=_spool(config, camera.id),
+            certificates=config.state_dir / CERTIFICATES,
+            paused=camera.id in overrides.paused,
+            lease=lease,
         )
-    wanted = {*only, *run_time.added}
-    return [camera for camera in config.cameras if not only or camera.id in wanted]
+        spec = ProcessSpec(
+            name=f"camera:{camera.id}",
+            stage=STAGE_CAMERAS,
+            entry=camera_worker.run,
+            settings=settings,
+            reconfigure=reconfigure,
+            facts=overrides.facts(in_file, index),
+        )
+        camera_specs.append(spec)
+    return HubPlan(
+        children=(*own_broker, *(peer for peer in peers if peer is not None), *camera_specs),
+        endpoints=Endpoints(
+            pid=os.getpid(),
+            site=config.site,
+            redis=redis_shown,
+            redis_socket=redis_socket,
+            prefix=config.redis.prefix,
+            service=local_url,
+            demo=None if demo_port is None else f"rtsp://{LOOPBACK}:{demo_port}",
+            gateway=None if serving is None else _base_url(serving.settings),
+        ),
+        reader_url=reader_url,
+        resources=resources,
+        has_usb=any(camera.address.kind == "usb" for camera in cameras),
+        warnings=tuple(plan_warnings(config, cameras, overrides, identity)),
+    )
 
 
-def spool_place(config: Config, name: str) -> SpoolPlace:
-    """Where results wait for Redis: a camera's by its id, others' by a name that no camera can have, `@callback`."""
-    return SpoolPlace(
+def _selected_cameras(config: Config, only: Collection[str], overrides: Overrides) -> list[Camera]:
+    known = {camera.id for camera in config.cameras}
+    if unknown := sorted(set(only) - known - set(overrides.removed)):
+        message = f"no camera is called {', '.join(unknown)}"
+        fix = f"choose from {', '.join(sorted(known))}"
+        raise ConfigError([Diagnostic(code="unknown_camera", message=message, fix=fix, file=config.path.name)])
+    return [camera for camera in config.cameras if not only or camera.id in {*only, *overrides.added}]
+
+
+def _spool(config: Config, name: str) -> SpoolSettings:
+    """Return the settings of a spool. `name` is a camera's id, or a name that no camera can have (`@callback`)."""
+    return SpoolSettings(
         path=config.state_dir / "spool" / f"{name}.sqlite3",
         max_bytes=config.redis.spool_max_bytes,
         max_age_s=config.redis.spool_max_age,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LocalService:
-    child: ChildSpec
-    base: str
-    key: str
-
-
-def _local_service(cameras: Sequence[Camera], places: Places) -> _LocalService | None:
-    """The service for the cameras whose nvision.url is `local`; None where there is no such camera."""
-    theirs = [camera.nvision for camera in cameras if camera.nvision.url.local]
-    if not theirs:
+def _local_service(cameras: Sequence[Camera], resources: HubResources) -> ProcessSpec | None:
+    local = [camera.nvision for camera in cameras if camera.nvision.url.local]
+    if not local:
         return None
-    from workers.service import service  # noqa: PLC0415 - its web server is only for those who run it
+    from workers import local_service  # noqa: PLC0415 - only hubs that run the service load it
+    from workers.local_service.settings import LocalServiceSettings  # noqa: PLC0415 - likewise
 
-    port = places.port("service", LOCAL_PORTS_FROM)
-    given = {nvision.streaming_key.reveal() for nvision in theirs if nvision.streaming_key is not None}
-    key = places.service_key
-    settings = service.ServiceSettings(host=LOOPBACK, port=port, streaming_keys=(key, *sorted(given)))
-    return _LocalService(
-        child=ChildSpec(name="service", stage=STAGE_PEERS, entry=service.run, settings=settings),
-        base=f"ws://{LOOPBACK}:{port}/api",
-        key=key,
+    port = resources.port("service", LOCAL_PORTS_FROM)
+    configured = {nvision.streaming_key.reveal() for nvision in local if nvision.streaming_key is not None}
+    keys = (resources.service_key, *sorted(configured))
+    settings = LocalServiceSettings(host=LOOPBACK, port=port, streaming_keys=keys)
+    return ProcessSpec(name="service", stage=STAGE_PEERS, entry=local_service.run, settings=settings)
+
+
+def _service(nvision: Nvision, local_url: str | None, local_key: str) -> ServiceEndpoint:
+    is_local, given = nvision.url.local, nvision.streaming_key
+    assert is_local or given is not None  # noqa: S101 - the configuration requires a key for a remote service
+    return ServiceEndpoint(
+        url=f"{local_url}/v1/{nvision.service}" if is_local else nvision.url.stream(nvision.service),
+        key=local_key if given is None else given.reveal(),
+        options=RequestOptions(
+            confidence_threshold=nvision.confidence_threshold,
+            output_cropped_image=nvision.output_cropped_image,
+            output_visualized_image=nvision.output_visualized_image,
+        ),
+        direct=is_local,
     )
 
 
-def _service(nvision: Nvision, local: _LocalService | None) -> Service:
-    options = Options(
-        confidence_threshold=nvision.confidence_threshold,
-        output_cropped_image=nvision.output_cropped_image,
-        output_visualized_image=nvision.output_visualized_image,
-    )
-    if nvision.url.local:
-        assert local is not None  # noqa: S101 - plan() makes it for exactly these cameras
-        key = local.key if nvision.streaming_key is None else nvision.streaming_key.reveal()
-        return Service(url=f"{local.base}/v1/{nvision.service}", key=key, options=options, direct=True)
-    assert nvision.streaming_key is not None  # noqa: S101 - the configuration demands it
-    return Service(url=nvision.url.stream(nvision.service), key=nvision.streaming_key.reveal(), options=options)
-
-
-def _gateway(config: Config, stream: Stream, places: Places) -> ChildSpec:
-    """Page, API, metrics and callback; no camera waits for it."""
-    listen = config.gateway.listen
-    # A port that somebody has chosen is that one or none: a proxy, a firewall or a bookmark may know it.
-    chosen = "listen" in config.gateway.model_fields_set and listen.port
-    settings = gateway.GatewaySettings(
+def _gateway(config: Config, stream: RedisSettings, resources: HubResources) -> ProcessSpec:
+    listen, identity = config.gateway.listen, resources.identity
+    # If a configured port is in use, the start fails. No other port is chosen, because a proxy, a firewall or a
+    # bookmark may refer to the configured port.
+    is_fixed = "listen" in config.gateway.model_fields_set and listen.port
+    # The gateway of the control hub shows the cameras that other hubs run.
+    if identity is not None and identity.is_control:
+        cameras = tuple(camera.id for camera in config.cameras)
+        fleet = FleetSettings(cameras=cameras, seal=_seal(config))
+    else:
+        fleet = None
+    settings = GatewaySettings(
         host=listen.host,
-        port=listen.port if chosen else places.port("gateway", listen.port),
+        port=listen.port if is_fixed else resources.port("gateway", listen.port),
         loopback=listen.loopback,
+        health_host=config.gateway.health_listen.host,
+        health_port=config.gateway.health_listen.port,
         site=config.site,
         stream=stream,
-        token=config.gateway.token or None,
+        tokens=tuple(access_tokens(config.gateway)),
+        state_dir=config.state_dir,
+        proxy=config.gateway.proxy,
+        tls=config.gateway.tls,
         callback_token=config.gateway.callback_token or None,
         callback_max_bytes=config.gateway.callback_max_bytes,
         hosts=config.gateway.hosts,
-        spool=spool_place(config, "@callback"),
-        fleet=_fleet(config, places.part),
+        spool=_spool(config, "@callback"),
+        fleet=fleet,
     )
-    return ChildSpec(
-        name="gateway", stage=STAGE_PEERS, entry=gateway.run, settings=settings, awaited=False, overseer=True
-    )
+    return _unawaited(name="gateway", entry=gateway.run, settings=settings, subscriber=True)
 
 
-def _lease(part: Part, stream: Stream) -> LeaseSettings:
-    return LeaseSettings(url=stream.url, prefix=stream.prefix, holder=part.holder)
+def _base_url(settings: GatewaySettings) -> str:
+    """Return the gateway's address for programs on this machine."""
+    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    scheme = "http" if settings.tls is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _relay(part: Part, stream: Stream) -> ChildSpec:
-    """Tells the gateway of the fleet what the supervisor tells a gateway of its own; no camera waits for it."""
-    settings = relay.RelaySettings(stream=stream, group=part.group, holder=part.holder)
-    return ChildSpec(name="relay", stage=STAGE_PEERS, entry=relay.run, settings=settings, awaited=False, overseer=True)
+def _relay(identity: HubIdentity, stream: RedisSettings, seal: FleetSeal) -> ProcessSpec:
+    """Return the process that publishes the supervisor's messages for the fleet's gateway."""
+    settings = relay.RelaySettings(stream=stream, group=identity.group, holder=identity.holder, seal=seal)
+    return _unawaited(name="relay", entry=relay.run, settings=settings, subscriber=True)
 
 
-def _fleet(config: Config, part: Part | None) -> tuple[str, ...] | None:
-    """The cameras that other hubs run and this one's gateway shows; None where there are no other hubs."""
-    return tuple(camera.id for camera in config.cameras) if part is not None and part.controls else None
+def _seal(config: Config) -> FleetSeal:
+    return FleetSeal(key=read_fleet_key(config), site=config.site, prefix=config.redis.prefix)
 
 
-def _base(host: str, port: int) -> str:
-    """The gateway's address for programs of this machine."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        host = LOOPBACK if host == "0.0.0.0" else "::1"  # noqa: S104 - likewise
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+def _webhooks(config: Config, stream: RedisSettings) -> ProcessSpec:
+    settings = WebhooksSettings(webhooks=config.webhooks, stream=stream, site=config.site)
+    facts = WebhooksFacts(webhooks=tuple(webhook.model_dump(mode="json") for webhook in config.webhooks))
+    return _unawaited(name="webhooks", entry=webhooks.run, settings=settings, facts=facts)
 
 
-def _webhooks(config: Config, stream: Stream) -> ChildSpec:
-    """The dispatcher; no camera waits for it: what comes before it is ready is delivered then."""
-    return ChildSpec(
-        name="webhooks",
-        stage=STAGE_PEERS,
-        entry=webhooks.run,
-        settings=webhooks.WebhooksSettings(webhooks=config.webhooks, stream=stream, site=config.site),
-        awaited=False,
-        facts={"webhooks": [webhook.model_dump(mode="json") for webhook in config.webhooks]},
-    )
-
-
-def _mqtt(section: Mqtt, address: MqttAddress, site: str, stream: Stream) -> ChildSpec:
+def _mqtt(config: Config, address: MqttAddress, stream: RedisSettings) -> ProcessSpec:
     settings = mqtt.MqttSettings(
         address=address,
-        username=section.username,
-        password=section.password,
-        prefix=section.prefix,
-        site=site,
-        discovery=section.discovery is not None,
+        username=config.mqtt.username,
+        password=config.mqtt.password,
+        prefix=config.mqtt.prefix,
+        site=config.site,
+        discovery=config.mqtt.discovery is not None,
         stream=stream,
     )
-    # It hears of the cameras as the gateway does: what a retained state says has to be true after its own restart, too.
-    return ChildSpec(name="mqtt", stage=STAGE_PEERS, entry=mqtt.run, settings=settings, awaited=False, overseer=True)
+    # The bridge is a subscriber, so that retained states are correct after a restart of the bridge.
+    return _unawaited(name="mqtt", entry=mqtt.run, settings=settings, subscriber=True)
 
 
-def _demo(cameras: Sequence[Camera], port: int) -> ChildSpec:
-    from workers.demo import demo  # noqa: PLC0415 - only for those who have demo cameras
+def _demo(cameras: Sequence[Camera], resources: HubResources) -> ProcessSpec | None:
+    scenes = tuple(sorted({camera.address.path for camera in cameras if camera.address.kind == "demo"}))
+    if not scenes:
+        return None
+    from workers.demo import worker as demo  # noqa: PLC0415 - only hubs with demo cameras load this module
 
-    scenes = tuple(sorted({camera.address.place for camera in cameras if camera.address.kind == "demo"}))
-    if unknown := sorted(set(scenes) - set(demo.SCENES)):
-        raise ConfigError(
-            [f"no demo camera is called {', '.join(unknown)}; there are demo://{', demo://'.join(demo.SCENES)}"]
-        )
-    settings = demo.DemoSettings(host=LOOPBACK, port=port, scenes=scenes, cache_dir=cache_dir())
-    return ChildSpec(name="demo", stage=STAGE_PEERS, entry=demo.run, settings=settings)
+    port = resources.port("demo", DEMO_PORTS_FROM)
+    cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
+    settings = demo.DemoSettings(host=LOOPBACK, port=port, scenes=scenes, cache_dir=cache_dir)
+    return ProcessSpec(name="demo", stage=STAGE_PEERS, entry=demo.run, settings=settings)
 
 
-def _dialled(camera: Camera, demo_port: int) -> Camera:
-    """The camera as its worker connects to it: a demo camera is an RTSP camera like any other."""
+def resolve_demo_camera(camera: Camera, demo_port: int) -> Camera:
+    """Return the camera unchanged or, for a demo camera, with its RTSP URL on port `demo_port`."""
     if camera.address.kind != "demo":
         return camera
-    from workers.demo import demo  # noqa: PLC0415 - only for those who have demo cameras
+    from workers.demo import worker as demo  # noqa: PLC0415 - only hubs with demo cameras load this module
 
-    return camera.model_copy(update={"url": CameraAddress.parse(demo.url(demo_port, camera.address.place))})
-
-
-def cache_dir() -> Path:
-    """Where what can be made again is kept: XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
+    return camera.model_copy(update={"url": CameraAddress.parse(demo.url(demo_port, camera.address.path))})

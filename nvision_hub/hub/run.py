@@ -1,88 +1,110 @@
-"""One hub at a time per state_dir, from its first process to its last."""
+"""Run of one hub, from the start of its first process to the end of its last process."""
 
 from __future__ import annotations
 
 import gc
-import json
-import logging
 import multiprocessing
 import os
 import signal
-from dataclasses import asdict
+import time
 from typing import TYPE_CHECKING
 
-from nvision_hub.hub.manager_notes import ManagerNotes
-from nvision_hub.hub.renewal import Renewal
-from nvision_hub.hub.self_report import SelfReport
-from nvision_hub.hub.state_dir import sole_use, unwritable
-from nvision_hub.hub.surroundings import check_surroundings
-from nvision_hub.logs import kept_in
-from nvision_hub.notify import Notify
-from nvision_hub.supervisor import Supervisor
+from nvision_hub import __version__
+from nvision_hub.hub.preflight import check_preflight
+from nvision_hub.hub.reload import ConfigReloader
+from nvision_hub.hub.sd_notify import SdNotifier, SdNotifyReporter
+from nvision_hub.hub.state_dir import published_endpoints, sole_use
+from nvision_hub.logs.setup import log_files
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.messages import HubFacts, ProcessInfo
+from nvision_hub.runtime.process_stats import ProcessStats
+from nvision_hub.runtime.status import Status
+from nvision_hub.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from nvision_hub.child import ChildSpec
-    from nvision_hub.config import Config
-    from nvision_hub.hub.composition import Plan
-    from nvision_hub.hub.run_time import RunTime
-    from nvision_hub.supervisor import Member
-
-log = logging.getLogger("nvision_hub.hub")
+    from nvision_hub.config.models import Config
+    from nvision_hub.hub.composition import HubPlan
+    from nvision_hub.hub.runtime_overrides import Overrides
+    from nvision_hub.runtime.process import ProcessSpec
+    from nvision_hub.supervisor.process_state import ProcessState
 
 
 def start(
     config: Config,
-    chosen: Plan,
+    plan: HubPlan,
     *,
     only: Collection[str] = (),
-    run_time: RunTime | None = None,
-    watch: Callable[[Sequence[Member]], None] | None = None,
+    overrides: Overrides | None = None,
+    on_tick: Callable[[Sequence[ProcessState]], None] = lambda _processes: None,
 ) -> signal.Signals:
-    """Run `chosen` until SIGTERM or SIGINT; returns which of them it was, when nothing of it is left.
+    """Run `plan` until SIGTERM or SIGINT. Returns the signal after all processes have ended.
 
-    Meanwhile follows the file of `config`, of which it runs the cameras of `only`, or all where that is empty, and what
-    operators ask for, which begins with `run_time`.
+    The hub reloads the configuration file when it changes, and carries out operators' requests. `only` and `overrides`
+    are the arguments with which `plan` was made. `on_tick` receives all processes twice a second.
 
-    Raises `UnavailableError` where another hub uses the same state_dir or something is missing.
+    Raises `UnavailableError` if another hub uses the state_dir, or if a dependency of the hub is missing.
     """
     multiprocessing.set_start_method("fork", force=True)
-    with sole_use(config.state_dir), kept_in(config.state_dir / "logs"):
-        check_surroundings(config, chosen)
-        file = config.state_dir / "hub.json"
-        try:
-            file.write_text(json.dumps(asdict(chosen.addresses)), encoding="utf-8")
-        except OSError as error:
-            file.unlink(missing_ok=True)
-            raise unwritable(config.state_dir, error) from error
-        # What is loaded now stays: frozen, the collector's visits copy none of its pages into the children.
-        gc.collect()
-        gc.freeze()
-        renewal = Renewal(config, chosen, only=only, run_time=run_time)
-        had_terminal = _has_terminal()
+    with sole_use(config.state_dir), log_files(config.state_dir / "logs"):
+        check_preflight(config, plan)
+        with published_endpoints(config.state_dir, plan.endpoints):
+            # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each
+            # visit would copy memory pages that the processes share.
+            gc.collect()
+            gc.freeze()
+            return Supervisor(plan.children, observer=_HubObserver(config, plan, only, overrides, on_tick)).run()
 
-        def renew(asked: bool) -> Sequence[ChildSpec] | None:  # noqa: FBT001 - the supervisor's signature
-            if asked and had_terminal and not _has_terminal():
-                signal.raise_signal(signal.SIGTERM)  # it was the terminal that hung up, not somebody with a new file
-                return None
-            return renewal(asked)
 
-        try:
-            return Supervisor(
-                chosen.children,
-                watch=watch,
-                renew=renew,
-                heed=renewal.heed,
-                about=SelfReport(config, renewal),
-                turned=ManagerNotes(notify=Notify.taken_from(os.environ)).turned,
-            ).run()
-        finally:
-            file.unlink(missing_ok=True)
+class _HubObserver(ConfigReloader):
+    """Configuration reloader that also reports to the service manager, the caller and the hub's subscribers."""
+
+    def __init__(
+        self,
+        config: Config,
+        plan: HubPlan,
+        only: Collection[str],
+        overrides: Overrides | None,
+        on_tick: Callable[[Sequence[ProcessState]], None],
+    ) -> None:
+        super().__init__(config, plan, only=only, overrides=overrides)
+        self._sd_notify = SdNotifyReporter(notify=SdNotifier.from_environ(os.environ))
+        self._on_tick = on_tick
+        self._had_terminal = _has_terminal()
+        self._started_at = time.monotonic()
+        self._meter = Meter()
+        self._stats = ProcessStats(self._meter)
+
+    def on_tick(self, processes: Sequence[ProcessState], *, stopping: bool) -> None:
+        self._sd_notify.on_tick(processes, stopping=stopping)
+        self._on_tick(processes)
+
+    def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
+        if requested and self._had_terminal and not _has_terminal():
+            signal.raise_signal(signal.SIGTERM)  # this SIGHUP means that the terminal was closed
+            return None
+        return super().reload(requested=requested)
+
+    def hub_status(self) -> tuple[ProcessInfo, Status]:
+        for outcome, count in self.outcomes.items():
+            self._meter.set_counter(catalogue.CONFIG_RELOADS_TOTAL, count, outcome=outcome)
+        self._meter.set_counter(catalogue.OVERRIDES_REJECTED_TOTAL, self._overrides.rejected)
+        self._stats.update()
+        facts = HubFacts(
+            site=self.plan.endpoints.site,
+            version=__version__,
+            redis=self.plan.endpoints.redis,
+            config_reloads=dict(self.outcomes),
+            reload_error=self.rejected,
+        )
+        info = ProcessInfo(name="hub", phase="running", pid=os.getpid(), started_at=self._started_at, facts=facts)
+        return info, Status(state="running", ready=True, metrics=self._meter.snapshot())
 
 
 def _has_terminal() -> bool:
-    """Whether this process has a controlling terminal that is still there."""
+    """Return whether this process has a controlling terminal that has not hung up."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,16 +1,17 @@
-"""The hub's own folder: made, closed to others, and held by one hub at a time."""
+"""The hub's state directory: creation, permissions, a lock for one hub at a time, and the hub's endpoints."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
 
 from nvision_hub.errors import UnavailableError
-from nvision_hub.hub.addresses import addresses_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +19,60 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.hub")
 
+CERTIFICATES: Final = "camera-certificates"  # directory with the known fingerprints of cameras
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Addresses of a running hub, which other commands read from `state_dir/hub.json`."""
+
+    pid: int
+    site: str
+    redis: str  # without the password, which commands read from cameras.yaml or from the broker's password file
+    prefix: str
+    service: str | None  # base address of the local service; None if the hub runs no local service
+    demo: str | None
+    gateway: str | None = None  # base address of the page and the API; None if the hub runs no gateway
+    redis_socket: str | None = None  # path of the embedded broker's unix socket; None if the broker is not embedded
+
+
+@contextlib.contextmanager
+def published_endpoints(state_dir: Path, endpoints: Endpoints) -> Iterator[None]:
+    """Keep the endpoints in `state_dir` while the context is active. Raises `UnavailableError`."""
+    file = state_dir / "hub.json"
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.unlink, missing_ok=True)
+        try:
+            file.write_text(json.dumps(asdict(endpoints)), encoding="utf-8")
+        except OSError as error:
+            raise unwritable(state_dir, error) from error
+        yield
+
+
+def read_endpoints(state_dir: Path) -> Endpoints | None:
+    """Return the endpoints of the hub that uses `state_dir`; None if no hub does."""
+    try:
+        endpoints = Endpoints(**json.loads((state_dir / "hub.json").read_text(encoding="utf-8")))
+        with contextlib.suppress(PermissionError):  # the hub runs as another user
+            os.kill(endpoints.pid, 0)  # raises ProcessLookupError if a killed hub left its file behind
+    except (OSError, ValueError, TypeError):
+        return None
+    return endpoints
+
 
 @contextlib.contextmanager
 def sole_use(state_dir: Path) -> Iterator[None]:
-    """Hold `state_dir`: made 0700 where it is missing, its user's alone, and refused to a second hub."""
+    """Create `state_dir` if it is missing, and lock it while the context is active. Raises `UnavailableError`."""
     os.umask(0o077)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_private(state_dir)
+        if not is_private(state_dir):
+            state_dir.chmod(0o700)
+            log.warning(
+                "state_dir %s was open to other users of this machine; its permissions are now 0700",
+                state_dir,
+                extra={"event": "state_dir_closed"},
+            )
         lock = (state_dir / "hub.lock").open("a")
     except OSError as error:
         raise unwritable(state_dir, error) from error
@@ -33,19 +80,19 @@ def sole_use(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            running = addresses_of(state_dir)
+            running = read_endpoints(state_dir)
             raise UnavailableError(
                 f"another hub{f' (pid {running.pid})' if running else ''} uses {state_dir}; "
-                "end it, or give this one a state_dir of its own"
+                "stop that hub, or choose another state_dir"
             ) from error
         yield
 
 
 def is_private(state_dir: Path) -> bool:
-    """Whether nobody else may look into it: results name people's whereabouts.
+    """Return whether only the owner can access the directory. This is required, because results show where people are.
 
-    False for one that may be closed, because it is empty or a hub's already. Raises `UnavailableError` for any other:
-    `state_dir: .` or `/tmp` has other users, who would be locked out.
+    Returns False if the hub may revoke the access of other users, because the directory is empty or belongs to a hub.
+    Raises `UnavailableError` if the hub must not revoke the access, because others may use a directory such as `/tmp`.
     """
     found = state_dir.stat()
     if not found.st_mode & 0o077:
@@ -53,21 +100,13 @@ def is_private(state_dir: Path) -> bool:
     theirs = any(state_dir.iterdir()) and not (state_dir / "hub.lock").exists()
     if theirs or found.st_uid != os.geteuid():
         raise UnavailableError(
-            f"state_dir {state_dir} is open to other users of this machine; name a directory of the hub's own, such as "
-            f"{state_dir / 'hub'}, which is then made, or take their rights away (chmod 700 {state_dir})"
+            f"state_dir {state_dir} is open to other users of this machine; use a directory for the hub alone, such as "
+            f"{state_dir / 'hub'}, or remove the rights of other users (chmod 700 {state_dir})"
         )
     return False
 
 
-def _keep_private(state_dir: Path) -> None:
-    if not is_private(state_dir):
-        state_dir.chmod(0o700)
-        log.warning("state_dir %s was open to other users of this machine; it is its owner's alone now", state_dir)
-
-
 def unwritable(state_dir: Path, error: OSError) -> UnavailableError:
-    """The sentence about a directory that does not take what has to be written."""
-    mend = (
-        "make room there" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "choose another one, or mend its rights"
-    )
-    return UnavailableError(f"state_dir {state_dir} cannot be written ({error.strerror}); {mend}")
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    fix = "free some space there" if is_full else "choose another state_dir, or fix its permissions"
+    return UnavailableError(f"state_dir {state_dir} cannot be written ({error.strerror}); {fix}")

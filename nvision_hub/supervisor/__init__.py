@@ -1,9 +1,4 @@
-"""Who should be alive, and what to do about it.
+"""Supervision of child processes.
 
-`member.py` remembers, `decisions.py` decides, `loop.py` acts. What the children are, it is told (`hub.py`).
+`process_state` holds the state of each process, `policy` decides on actions, and `supervisor` carries out the actions.
 """
-
-from nvision_hub.supervisor.loop import Supervisor
-from nvision_hub.supervisor.member import Limits, Member, Phase
-
-__all__ = ["Limits", "Member", "Phase", "Supervisor"]

@@ -1,10 +1,14 @@
-"""Runs benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. Exit code 1 where a goal is missed.
+"""Run benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. The exit code is 1 if a goal is missed.
 
-`python -m tests.bench soak ...`, `fanout ...`, `overload ...` and `sizing ...` are not run with the others, and have
-options of their own: a hub among random faults, one whose broker, dispatcher and endpoint are killed again and again,
-one with more cameras than its machine can bear, and what each kind of camera costs.
+`soak`, `fanout`, `overload`, `sizing` and `paired` run only on request and have their own options:
 
-Goals are ratios wherever they can be: other work on the machine then falls on both sides.
+    soak      runs a hub under random faults
+    fanout    runs a hub and repeatedly kills its broker, dispatcher and endpoint
+    overload  runs more cameras than the machine can handle
+    sizing    measures the cost of each kind of camera
+    paired    compares the CPU time with that of another checkout
+
+Most goals are ratios of two measurements, because other work on the machine affects both measurements.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from tests.bench import (
     memory,
     overhead,
     overload,
+    paired,
     publish,
     rates,
     scrape,
@@ -53,6 +58,7 @@ TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
     "soak": soak.main,
     "fanout": fanout.main,
     "overload": overload.main,
+    "paired": paired.main,
     "sizing": sizing.main,
 }
 
@@ -61,8 +67,8 @@ def main() -> int:
     if sys.argv[1:2] and (trial := TRIALS.get(sys.argv[1])):
         return trial(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of nvision-hub.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where left out")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, as a quick check")
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of tables")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(BENCHMARKS)):

@@ -1,4 +1,4 @@
-"""The servers and processes of one benchmark, on loopback in a folder of their own, and what they cost."""
+"""Start the servers and processes of a benchmark on loopback, and measure their CPU time."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ _ROOT: Final = Path(__file__).parents[2]
 
 
 class Bench:
-    """Starts what a benchmark needs and ends it with it."""
+    """The hubs, contenders and servers of a benchmark. All of them stop when the benchmark ends."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._folder = folder
         self._stack = stack
         self._count = 0
 
-    def _own_folder(self) -> Path:
+    def own_folder(self) -> Path:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
         return folder
 
     def cameras(self, mounts: dict[str, ClipSpec]) -> GstCamera:
-        """GStreamer cameras."""
-        camera = GstCamera(folder=self._own_folder(), mounts=mounts)
+        """Start GStreamer cameras."""
+        camera = GstCamera(folder=self.own_folder(), mounts=mounts)
         camera.start()
         self._stack.callback(camera.kill)
         return camera
 
     def http_camera(self, spec: ClipSpec) -> HttpCamera:
-        """One that sends MJPEG over HTTP, in a thread of ours."""
+        """Start a camera that sends MJPEG over HTTP, in a thread of this process."""
         camera = HttpCamera(spec=spec)
         self._stack.callback(camera.close)
         return camera
 
     def recorder(self) -> Recorder:
-        """The service that both sides stream to."""
-        recorder = Recorder(folder=self._own_folder())
+        """Start the recording service that hubs and contenders stream to."""
+        recorder = Recorder(folder=self.own_folder())
         recorder.start()
         self._stack.callback(recorder.kill)
         return recorder
 
     @contextlib.contextmanager
     def hub(self, cameras: Sequence[dict[str, Any]], service: Recorder | None) -> Iterator[Hub]:
-        """A hub, until the block ends."""
-        folder = self._own_folder()
+        """Run a hub until the block ends."""
+        folder = self.own_folder()
         write(folder, cameras, service)
         hub = Hub(folder=folder)
         try:
@@ -75,7 +75,7 @@ class Bench:
 
     @contextlib.contextmanager
     def contender(self, kind: str, service: Recorder | None, **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """One of the others, until the block ends."""
+        """Run a contender until the block ends."""
         if service is not None:
             settings |= {"service": f"{service.url}/v1/object-detection", "key": KEY}
         process = subprocess.Popen(
@@ -92,19 +92,19 @@ class Bench:
 
 @contextlib.contextmanager
 def bench() -> Iterator[Bench]:
-    """A bench, cleared away afterwards."""
+    """Yield a `Bench`, and stop all its processes and servers at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="nvision-bench-") as name, contextlib.ExitStack() as stack:
         yield Bench(Path(name), stack)
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """User and system seconds of a process so far, those of its threads included."""
+    """Return the CPU time of a process so far, user and system, in seconds."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 def cpu_percent(pid: int, seconds: float) -> float:
-    """Percent of one core that a process and its children take during `seconds` from now."""
+    """Return the CPU use of a process and its children over the next `seconds`, in percent of one core."""
     process = psutil.Process(pid)
     tree = [process, *process.children(recursive=True)]
     began, before = time.monotonic(), sum(map(cpu_s, tree))
@@ -113,5 +113,5 @@ def cpu_percent(pid: int, seconds: float) -> float:
 
 
 def wait(seconds: float) -> None:
-    """Let what is being measured run."""
+    """Let the measured processes run for this long."""
     threading.Event().wait(seconds)

@@ -1,15 +1,15 @@
-"""What the hub is measured against, each a program: `python -m tests.bench.contender KIND JSON`. Runs until killed.
+"""Programs to compare the hub with: `python -m tests.bench.contender KIND JSON`. They run until they are killed.
 
-    documented   the agent of the service's documentation: read one picture, send it, wait a fifth of a second
-    loop         the same, kept up to date: read every picture, send those that are due
-    grab         grab every picture, retrieve and send those that are due
-    ffmpeg       a process of FFmpeg gives raw pictures at the rate that is wanted, as recorders built on it do
-    pyav         PyAV decodes every picture; those that are due go through BGR to OpenCV's encoder
-    decode       PyAV decodes every picture and does nothing with it: what any agent must pay that sends them all
-    demux        PyAV reads every packet and decodes none: what any agent must pay that passes pictures on
+    documented   the agent in the service's documentation: read a frame, send the frame, wait for one frame interval
+    loop         the same agent, but able to keep up: read every frame, send the frames that are due
+    grab         grab every frame, retrieve and send the frames that are due
+    ffmpeg       an FFmpeg process returns raw frames at the target rate, as in recorders based on FFmpeg
+    pyav         PyAV decodes every frame; due frames are converted to BGR and encoded by OpenCV
+    decode       PyAV decodes every frame and discards it: the minimum for an agent that sends every frame
+    demux        PyAV reads every packet and decodes no frame: the minimum for an agent that forwards frames
 
-The JSON has `camera` and `service` (addresses), `key`, `source_id`, `fps` and `width` (null: as it is), and `size` of
-what is sent, for those that cannot ask. Written as users of these libraries write it.
+The JSON has `camera` and `service` (addresses), `key`, `source_id`, `fps` and `width` (null: unchanged). `size` is the
+size of the frames, for contenders that cannot query it. Each contender uses its library in the usual way.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import websockets
 
-from nvision_hub.wire import NvisionRequest
+from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+from nvision_hub.timestamps import iso_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
 
 
-def message(settings: dict[str, Any], number: int, picture: Any) -> bytes:
-    import cv2  # noqa: PLC0415 - `decode` does not need it, and should not pay for it
+def message(settings: dict[str, Any], number: int, image: Any) -> bytes:
+    import cv2  # noqa: PLC0415 - `decode` does not need OpenCV and must not pay for the import
 
     if settings["width"] is not None:
-        height = picture.shape[0] * settings["width"] // picture.shape[1]
-        picture = cv2.resize(picture, (settings["width"], height))
-    _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+        height = image.shape[0] * settings["width"] // image.shape[1]
+        image = cv2.resize(image, (settings["width"], height))
+    _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return NvisionRequest(
         source_id=settings["source_id"],
         frame_id=str(number),
-        created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created_at=iso_utc(time.time()),
         raw_data=jpeg.tobytes(),
     ).SerializeToString()
 
@@ -55,21 +55,21 @@ async def documented(settings: dict[str, Any]) -> None:
         listening = asyncio.create_task(results(socket))
         capture, number = cv2.VideoCapture(settings["camera"]), 0
         while True:
-            good, picture = capture.read()
+            good, image = capture.read()
             if not good:
                 break
-            await socket.send(message(settings, number, picture))
+            await socket.send(message(settings, number, image))
             number += 1
             await asyncio.sleep(1 / settings["fps"])
         listening.cancel()
 
 
-async def stream(settings: dict[str, Any], due_pictures: Callable[[dict[str, Any]], Iterator[Any]]) -> None:
-    """Send every picture that comes; the source alone knows which are due."""
+async def stream(settings: dict[str, Any], due_frames: Callable[[dict[str, Any]], Iterator[Any]]) -> None:
+    """Send every frame that the source yields. The source decides which frames are due."""
     async with websockets.connect(settings["service"], subprotocols=[settings["key"]], max_size=None) as socket:
         listening = asyncio.create_task(results(socket))
-        for number, picture in enumerate(due_pictures(settings)):
-            await socket.send(message(settings, number, picture))
+        for number, image in enumerate(due_frames(settings)):
+            await socket.send(message(settings, number, image))
             await asyncio.sleep(0)
         listening.cancel()
 
@@ -80,7 +80,7 @@ async def results(socket: websockets.ClientConnection) -> None:
 
 
 class Due:
-    """When the next picture is; after a gap nothing is owed for more than the last second."""
+    """Schedule of due frames. After a gap, at most one second's worth of frames is due at once."""
 
     def __init__(self, fps: float) -> None:
         self._period, self._next = 1 / fps, time.monotonic()
@@ -98,11 +98,11 @@ def loop(settings: dict[str, Any]) -> Iterator[Any]:
 
     capture, due = cv2.VideoCapture(settings["camera"]), Due(settings["fps"])
     while True:
-        good, picture = capture.read()
+        good, image = capture.read()
         if not good:
             return
         if due.now():
-            yield picture
+            yield image
 
 
 def grab(settings: dict[str, Any]) -> Iterator[Any]:
@@ -111,9 +111,9 @@ def grab(settings: dict[str, Any]) -> Iterator[Any]:
     capture, due = cv2.VideoCapture(settings["camera"]), Due(settings["fps"])
     while capture.grab():
         if due.now():
-            good, picture = capture.retrieve()
+            good, image = capture.retrieve()
             if good:
-                yield picture
+                yield image
 
 
 def ffmpeg(settings: dict[str, Any]) -> Iterator[Any]:

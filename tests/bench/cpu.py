@@ -1,4 +1,4 @@
-"""CPU of one camera: its worker against what others would write, at the same rate, turn by turn."""
+"""Compare the CPU use of a camera's worker with that of common alternatives, at the same rate, in alternating runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from tests.support.recorder import Recorder
 
-SETTLE_S: Final = 3.0  # until a GOP is known and a decoder's threads are up
+SETTLE_S: Final = 3.0  # until the worker has learned the GOP and started the decoder
 
-HTTP: Final = "http"  # a camera of its own; the others are mounts of one RTSP server
+HTTP: Final = "http"  # a separate server; all other mounts belong to one RTSP server
 CLIPS: Final = {
     HTTP: clips.MJPEG_720P,
     "/h264": clips.H264_1080P,
@@ -30,7 +30,7 @@ CLIPS: Final = {
 SHOWN: Final = {
     "loop": "OpenCV, read all",
     "grab": "OpenCV, grab all",
-    "ffmpeg": "FFmpeg process, raw pictures",
+    "ffmpeg": "FFmpeg process, raw frames",
     "pyav": "PyAV through BGR",
     "decode": "PyAV, decode only",
     "demux": "PyAV, read only",
@@ -40,14 +40,14 @@ SENDS_NOTHING: Final = frozenset({"decode", "demux"})
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One way to watch one camera. `against` has what the worker's CPU may be of each other's; None: only measured."""
+    """One camera and the highest ratio of its worker's CPU use to that of each contender (`against`; None: any)."""
 
     what: str
-    mount: str  # of `CLIPS`
+    mount: str  # a key of `CLIPS`
     fps: float
     width: int | None = None
     against: Mapping[str, float | None]
-    settings: dict[str, Any] = field(default_factory=dict)  # further ones of the hub's camera
+    settings: dict[str, Any] = field(default_factory=dict)  # additional settings of the hub's camera
     settle_s: float = SETTLE_S
 
 
@@ -62,19 +62,19 @@ CASES: Final = (
     Case(what="1080p25 H.264, 1/s (GOP 2 s)", mount="/h264", fps=1, against={"loop": 0.48}),
     Case(what="1080p25 H.264, 0.5/s (GOP 2 s)", mount="/h264", fps=0.5, against={"loop": 0.15}),
     Case(
-        what="1080p25 H.264, 5/s when something moves, and nothing does",
+        what="1080p25 H.264, `when: motion`, idle scene",
         mount="/still",
         fps=5,
         against={"loop": 0.13},
-        # The clip's number changes in every picture, which is no movement.
+        # The frame counter in the corner changes in every frame and must not count as motion.
         settings={
             "when": "motion",
-            "motion": {"calm_after": 2, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]},
+            "motion": {"cooldown": 2, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]},
         },
         settle_s=9.0,
     ),
-    Case(what="720p25 MJPEG over HTTP, 5/s, as it is", mount=HTTP, fps=5, against={"loop": 0.15, "demux": None}),
-    Case(what="720p25 MJPEG over RTSP, 5/s, as it is", mount="/mjpeg", fps=5, against={"loop": 0.15, "demux": None}),
+    Case(what="720p25 MJPEG over HTTP, 5/s, unchanged", mount=HTTP, fps=5, against={"loop": 0.15, "demux": None}),
+    Case(what="720p25 MJPEG over RTSP, 5/s, unchanged", mount="/mjpeg", fps=5, against={"loop": 0.15, "demux": None}),
     Case(what="1080p25 H.265, 5/s, full size", mount="/h265", fps=5, against={"loop": None, "decode": None}),
     Case(what="720p25 H.264, 5/s, full size", mount="/small", fps=5, against={"loop": None, "decode": None}),
 )
@@ -82,7 +82,7 @@ CASES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What one turn of one contender needs."""
+    """One case with its camera and service."""
 
     own: Bench
     recorder: Recorder
@@ -91,7 +91,7 @@ class Turn:
     seconds: float
 
     def ours(self) -> float:
-        """The worker's percent of a core."""
+        """Return the worker's CPU use in percent of a core."""
         case = self.case
         cameras = [{"id": "ours", "url": self.address, "fps": case.fps, "max_width": case.width, **case.settings}]
         with self.own.hub(cameras, self.recorder) as hub:
@@ -102,7 +102,7 @@ class Turn:
             return cpu_percent(pid, self.seconds)
 
     def other(self, kind: str) -> float:
-        """Another's percent of a core."""
+        """Return a contender's CPU use in percent of a core."""
         if kind in SENDS_NOTHING:
             with self.own.contender(kind, None, camera=self.address) as process:
                 wait(2 * SETTLE_S)
@@ -125,18 +125,18 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A case's runs, in the order they were made."""
+    """The runs of a case, in order."""
 
     case: Case
     ours: list[float] = field(default_factory=list)
     theirs: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def write(self, report: Report) -> None:
-        """As rows and goals."""
+        """Add rows and goals to the report."""
         what = self.case.what
         for kind, at_most in self.case.against.items():
             if kind not in self.theirs:
-                report.rows.append([what, "", SHOWN[kind], "not measured: no ffmpeg is installed", "", ""])
+                report.rows.append([what, "", SHOWN[kind], "not measured: ffmpeg is not installed", "", ""])
                 continue
             theirs = self.theirs[kind]
             ratios = [a / b for a, b in zip(self.ours, theirs, strict=True)]
@@ -147,10 +147,10 @@ class Measured:
 
 
 def run(*, quick: bool) -> Report:
-    """Rounds of short runs, A B C A B C, so that what else the machine does falls on all of them."""
+    """Alternate short runs, A B C A B C, so that other work on the machine affects all contenders."""
     rounds, seconds = (1, 5.0) if quick else (5, 8.0)
     report = Report(
-        name="cpu", columns=["one camera", "hub, % of a core", "against", "its % of a core", "ratio", "of the runs"]
+        name="cpu", columns=["one camera", "hub, % of a core", "against", "its % of a core", "ratio", "range of runs"]
     )
     with bench() as own:
         camera = own.cameras({mount: clip for mount, clip in CLIPS.items() if mount != HTTP})

@@ -1,9 +1,10 @@
-"""A hub whose broker, webhook dispatcher and one endpoint are killed again and again: does every result arrive?
+"""Check that every result arrives while a hub's broker, its dispatcher and one endpoint are killed repeatedly.
 
-`python -m tests.bench fanout --cameras 8 --rate 100 --minutes 5 --kill-every 10`. A real hub with its own broker,
-GStreamer cameras, a service that answers every picture and writes it down, and three endpoints, of which one is killed
-with the others and comes back. Prints the ledger: what the service answered, what is in the stream, what each endpoint
-took. Exit code 1 where one result is missing in the stream or at an endpoint that was never killed.
+`python -m tests.bench fanout --cameras 8 --rate 100 --minutes 5 --kill-every 10`. The benchmark runs a real hub with
+its own broker, GStreamer cameras, a service and three endpoints. The service answers and records every frame. The
+benchmark also restarts the killed endpoint. It prints the ledger: results sent by the service, results in the stream,
+and results accepted by each endpoint. The exit code is 1 if a result is missing in the stream or at an endpoint that
+was never killed.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
 CLIP: Final = ClipSpec(codec="h264", width=320, height=240, kbit_s=300, gop_s=1.0, seconds=2)
 HEALTHY: Final = ("alarms", "archive")
 KILLED: Final = "sick"
-AWAY_S: Final = 2.0  # how long the killed endpoint stays away
-REST_WITHIN_S: Final = 60.0
-# The dispatcher that dies so often has its crash-loop breaker open, and is tried once a minute.
-ARRIVED_WITHIN_S: Final = 240.0
+AWAY_S: Final = 2.0  # how long the killed endpoint stays down
+REST_TIMEOUT_S: Final = 60.0
+# The kills put the dispatcher in a crash loop, so it then restarts only once a minute.
+ARRIVED_TIMEOUT_S: Final = 240.0
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What became of the results, by their ids."""
+    """Ids of the results at each stage."""
 
-    answered: set[str]  # by the service
+    answered: set[str]  # results that the service has sent
     streamed: Counter[str]
-    taken: dict[str, Counter[str]]  # by each endpoint
+    taken: dict[str, Counter[str]]  # results that each endpoint has accepted
     kills: Counter[str]
     seconds: float
     problems: list[str] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Outcome:
                 self.problems.append(f"{missing} results are missing: {place}")
         for place, found in {**places, KILLED: self.taken[KILLED]}.items():
             if strangers := len(found.keys() - self.answered):
-                self.problems.append(f"{strangers} results are of pictures that the service never had: {place}")
+                self.problems.append(f"{strangers} results belong to frames that the service never received: {place}")
 
     def as_text(self) -> str:
         kills = ", ".join(f"{what} {number} times" for what, number in self.kills.items())
@@ -74,12 +75,12 @@ class Outcome:
             "",
             *(f"PROBLEM: {problem}" for problem in self.problems),
         ]
-        return "\n".join([*lines, "NOT PASSED" if self.problems else "passed: nothing is lost"])
+        return "\n".join([*lines, "NOT PASSED" if self.problems else "passed: no result is lost"])
 
 
 @dataclass(kw_only=True)
 class Fanout:
-    """The hub and its peers."""
+    """The hub, its cameras, its service and its endpoints."""
 
     hub: Hub
     camera: GstCamera
@@ -88,8 +89,8 @@ class Fanout:
     names: Sequence[str]
     kills: Counter[str] = field(default_factory=Counter)
 
-    def hurt(self) -> None:
-        """Kill what is to be killed. The endpoint is away until `mend`."""
+    def kill(self) -> None:
+        """Kill the broker, the dispatcher and one endpoint. The endpoint stays down until `restore` is called."""
         broker, dispatcher = self.hub.pid("broker"), self.hub.pid("webhooks")
         if broker is not None:
             with contextlib.suppress(psutil.Error):
@@ -103,12 +104,12 @@ class Fanout:
         self.receivers[KILLED].kill()
         self.kills["an endpoint"] += 1
 
-    def mend(self) -> None:
-        """The endpoint comes back."""
+    def restore(self) -> None:
+        """Restart the endpoint."""
         self.receivers[KILLED].start()
 
     def all_answered(self) -> set[str]:
-        """End the pictures; what the service has answered, once it has answered all of them."""
+        """Stop the cameras and wait until the service has answered every frame. Return the ids of the results."""
         self.camera.kill()
         for name in self.names:
             self._wait_for_rest(name)
@@ -119,28 +120,28 @@ class Fanout:
             camera = self.hub.camera(name)
             return camera.state != "streaming" and camera.total("frames_in_flight") == 0
 
-        self.hub.wait_until(rests, REST_WITHIN_S)
+        self.hub.wait_until(rests, REST_TIMEOUT_S)
 
     def arrived(self, count: int) -> None:
-        """Wait until so many results may be everywhere, or have had their time."""
-        deadline = time.monotonic() + ARRIVED_WITHIN_S
+        """Wait until the endpoints that were never killed have all results, or until a deadline has passed."""
+        deadline = time.monotonic() + ARRIVED_TIMEOUT_S
         while time.monotonic() < deadline:
             pass_time(self.hub, 1.0)
             if all(self.receivers[name].count() >= count for name in HEALTHY) and all(
-                len(set(self.receivers[name].taken())) >= count for name in HEALTHY
+                len(set(self.receivers[name].accepted())) >= count for name in HEALTHY
             ):
                 return
 
 
 def pass_time(hub: Hub, seconds: float) -> None:
-    """Let the hub run; one that ends by itself is an error."""
+    """Let the hub run. Fail if it exits."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         hub.process.wait(seconds)
-        raise RuntimeError(f"the hub has ended by itself:\n{hub.log()[-4000:]}")
+        raise RuntimeError(f"the hub has exited:\n{hub.log()[-4000:]}")
 
 
 def run(*, cameras: int, rate: float, seconds: float, kill_every_s: float) -> Outcome:
-    """Once, in a folder of its own; `rate` is results a second of all cameras together."""
+    """Run once in a temporary folder. `rate` is in results per second, for all cameras together."""
     names = [f"camera-{number}" for number in range(cameras)]
     with tempfile.TemporaryDirectory(prefix="nvision-fanout-") as folder, contextlib.ExitStack() as stack:
 
@@ -150,7 +151,7 @@ def run(*, cameras: int, rate: float, seconds: float, kill_every_s: float) -> Ou
             return place
 
         camera = GstCamera(folder=own("rtsp"), mounts={f"/{name}": CLIP for name in names})
-        recorder = Recorder(folder=own("service"), behaviour={"keep_pictures": False})
+        recorder = Recorder(folder=own("service"), behavior={"keep_frames": False})
         receivers = {name: Receiver(folder=own(name)) for name in (*HEALTHY, KILLED)}
         servers: list[GstCamera | Recorder | Receiver] = [camera, recorder, *receivers.values()]
         for server in servers:
@@ -175,23 +176,23 @@ def _carry_out(fanout: Fanout, seconds: float, kill_every_s: float) -> Outcome:
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         pass_time(hub, kill_every_s - AWAY_S)
-        fanout.hurt()
+        fanout.kill()
         pass_time(hub, AWAY_S)
-        fanout.mend()
+        fanout.restore()
     took_s = time.monotonic() - began
     answered = fanout.all_answered()
     fanout.arrived(len(answered))
     streamed = Counter(event["hub"]["id"] for event in hub.events())
-    taken = {name: Counter(receiver.taken()) for name, receiver in fanout.receivers.items()}
+    taken = {name: Counter(receiver.accepted()) for name, receiver in fanout.receivers.items()}
     return Outcome(answered=answered, streamed=streamed, taken=taken, kills=fanout.kills, seconds=took_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench fanout", description="Results among killed peers.")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench fanout", description="Check results despite kills.")
     parser.add_argument("--cameras", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=100.0, help="results a second of all cameras together")
+    parser.add_argument("--rate", type=float, default=100.0, help="results per second of all cameras together")
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--kill-every", type=float, default=10.0, help="seconds")
+    parser.add_argument("--kill-every", type=float, default=10.0, help="seconds between kills")
     given = parser.parse_args(arguments)
     outcome = run(cameras=given.cameras, rate=given.rate, seconds=60 * given.minutes, kill_every_s=given.kill_every)
     print(outcome.as_text())

@@ -1,4 +1,4 @@
-"""Private memory of workers: several of a kind, so that what they share counts for none of them, as in any real hub."""
+"""Measure the private memory of workers. Several workers run at once, because pages that they share do not count."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.bench.report import Goal, Report
 from tests.support import clips
 
 OF_A_KIND: Final = 3
-SEEN_AT: Final = (12.0, 11.0, 11.0)  # seconds apart; a worker looks at its memory every ten
-MOST_MB: Final = {"720p": 14, "1080p": 20}
+SEEN_AT: Final = (12.0, 11.0, 11.0)  # seconds before each sample; a worker measures its memory every ten seconds
+MAX_MB: Final = {"720p": 14, "1080p": 20}
 CLIPS: Final = {"720p": clips.H264_720P, "1080p": clips.H264_1080P}
 
 
 def run(*, quick: bool) -> Report:
-    """H.264 at 25 a second, of which 5 are sent full-size."""
-    report = Report(name="memory", columns=["worker of one camera", "private memory, median", "least", "most"])
+    """Measure H.264 cameras at 25 frames per second. Workers send 5 frames per second at full size."""
+    report = Report(name="memory", columns=["worker of one camera", "private memory, median", "min", "max"])
     with bench() as own:
         camera = own.cameras({f"/{size}": spec for size, spec in CLIPS.items()})
         recorder = own.recorder()
@@ -34,7 +34,7 @@ def run(*, quick: bool) -> Report:
                 for size, each in names.items():
                     seen[size] += [hub.camera(name).metrics["worker_memory_bytes"] / 1e6 for name in each]
     for size, values in seen.items():
-        goal = Goal.of(f"{size}: private memory of a worker, MB", values, at_most=MOST_MB[size])
+        goal = Goal.of(f"{size}: private memory of a worker, MB", values, at_most=MAX_MB[size])
         report.rows.append([f"{size} H.264", *(f"{value:.1f} MB" for value in (goal.value, min(values), max(values)))])
         report.goals.append(goal)
     return report

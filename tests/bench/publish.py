@@ -1,7 +1,7 @@
-"""Results to the embedded broker: how many a second a hub's processes publish, and how soon a subscriber has one.
+"""Measure publishing to the embedded broker: results per second from several processes, and delay to a subscriber.
 
-As in a hub, each camera has a process of its own, which publishes and streams its results in transactions; here they
-make them up instead of receiving them. The broker is the real one, with its real configuration.
+As in a hub, each camera has its own process, which publishes its results and adds them to the stream in transactions.
+The processes generate the results instead of receiving them. The embedded broker has the configuration of a real hub.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tests.support.redis_server import KeptValkey
 
 _ROOT: Final = Path(__file__).parents[2]
 CAMERAS: Final = 8
-EVENTS_LEAST: Final = 5_000
+MIN_EVENTS: Final = 5_000
 RATE: Final = 200
-P50_MOST_MS: Final = 2.0
-P99_MOST_MS: Final = 10.0
-_ENDED_WITHIN_S: Final = 120.0
+MAX_P50_MS: Final = 2.0
+MAX_P99_MS: Final = 10.0
+_ENDED_TIMEOUT_S: Final = 120.0
 
 
 def run(*, quick: bool) -> Report:
-    """Throughput of one and of several processes, then the delay at a steady rate."""
-    report = Report(name="publish", columns=["processes", "events", "events/s", "result to subscriber p50", "p99"])
+    """Measure the throughput of one and of several processes, then the delay at a steady rate."""
+    report = Report(name="publish", columns=["processes", "events", "events/s", "result to subscriber, p50", "p99"])
     with tempfile.TemporaryDirectory(prefix="nvision-bench-") as folder:
         broker = KeptValkey(folder=Path(folder) / "broker")
         broker.start()
@@ -41,13 +41,13 @@ def run(*, quick: bool) -> Report:
         finally:
             broker.close()
     for processes, (events, rate) in ((1, alone), (CAMERAS, many)):
-        report.rows.append([f"{processes}, as fast as they can", f"{events}", f"{rate:.0f}", "", ""])
+        report.rows.append([f"{processes}, at full speed", f"{events}", f"{rate:.0f}", "", ""])
     p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
     report.rows.append([f"1, at {RATE}/s", f"{len(delays)}", f"{RATE}", f"{p50:.2f} ms", f"{p99:.2f} ms"])
     report.goals += [
-        Goal(what=f"{EVENTS_LEAST} events/s / those of {CAMERAS} processes", value=EVENTS_LEAST / many[1], at_most=1),
-        Goal(what=f"result to subscriber at {RATE}/s, p50, ms", value=p50, at_most=P50_MOST_MS),
-        Goal(what=f"result to subscriber at {RATE}/s, p99, ms", value=p99, at_most=P99_MOST_MS),
+        Goal(what=f"{MIN_EVENTS} events/s / those of {CAMERAS} processes", value=MIN_EVENTS / many[1], at_most=1),
+        Goal(what=f"result to subscriber at {RATE}/s, p50, ms", value=p50, at_most=MAX_P50_MS),
+        Goal(what=f"result to subscriber at {RATE}/s, p99, ms", value=p99, at_most=MAX_P99_MS),
     ]
     return report
 
@@ -64,7 +64,7 @@ def _publisher(url: str, number: int, rate: float, count: int) -> subprocess.Pop
 
 
 def _go(processes: list[subprocess.Popen[str]]) -> None:
-    """Let all begin at once, when all are ready."""
+    """Wait until all processes are ready, then start all of them at once."""
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
@@ -74,35 +74,35 @@ def _go(processes: list[subprocess.Popen[str]]) -> None:
         process.stdin.flush()
 
 
-def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, _ = process.communicate(timeout=_ENDED_WITHIN_S)
-    told: dict[str, Any] = json.loads(output)
-    assert told["lost"] == 0
-    return told
+def _outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, _ = process.communicate(timeout=_ENDED_TIMEOUT_S)
+    outcome: dict[str, Any] = json.loads(output)
+    assert outcome["lost"] == 0
+    return outcome
 
 
 def _throughput(url: str, processes: int, count: int) -> tuple[int, float]:
-    """How many were published, and how many a second from the first one's beginning to the last one's end."""
+    """Return the number of published results, and their rate per second from the first start to the last end."""
     running = [_publisher(url, number, 0, count) for number in range(processes)]
     _go(running)
-    told = [_told(process) for process in running]
-    published = int(sum(each["published"] for each in told))
-    return published, published / (max(each["ended"] for each in told) - min(each["began"] for each in told))
+    outcomes = [_outcome(process) for process in running]
+    published = int(sum(each["published"] for each in outcomes))
+    return published, published / (max(each["ended"] for each in outcomes) - min(each["began"] for each in outcomes))
 
 
 def _delays_ms(url: str, seconds: float) -> list[float]:
-    """From the moment that a result is there to the moment that a subscriber has read it, milliseconds."""
+    """Return the delay of each result from the publish call until a subscriber has read it, in milliseconds."""
     count = int(seconds * RATE)
     delays: list[float] = []
-    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.psubscribe("bench:results:*")
-        heard.get_message(timeout=_ENDED_WITHIN_S)
+    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.psubscribe("bench:results:*")
+        subscription.get_message(timeout=_ENDED_TIMEOUT_S)
         process = _publisher(url, 0, RATE, count)
         _go([process])
         while len(delays) < count:
-            message = heard.get_message(timeout=_ENDED_WITHIN_S)
+            message = subscription.get_message(timeout=_ENDED_TIMEOUT_S)
             if message is not None:
                 now = time.monotonic()
                 delays.append(1000 * (now - json.loads(message["data"])["hub"]["published_mono"]))
-        _told(process)
+        _outcome(process)
     return delays

@@ -1,8 +1,8 @@
-"""One process that publishes as a camera's worker does: `python -m tests.bench.publisher_program SETTINGS`.
+"""One process that publishes like a camera's worker: `python -m tests.bench.publisher_program SETTINGS`.
 
-SETTINGS is JSON: `{"url", "camera", "rate", "count"}`; a rate of 0 is as fast as Redis takes it. Waits for a line on
-standard input after it has written one, and in the end writes `{"began", "ended", "published", "lost"}`, the times
-CLOCK_MONOTONIC. Each event carries the moment at which it was handed to the publisher.
+SETTINGS is JSON: `{"url", "camera", "rate", "count"}`. A rate of 0 means full speed. The program writes an empty line
+when it is ready and starts when it reads a line on standard input. At the end, it writes `{"began", "ended",
+"published", "lost"}` with CLOCK_MONOTONIC times. Each event carries the time of its publish call.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import sys
 import time
 from typing import Any, Final
 
-from nvision_hub.broker import Publisher
-from nvision_hub.broker.connection import Stream
-from nvision_hub.events import new_id
-from nvision_hub.status import Meter
+from nvision_hub.broker.client import RedisSettings
+from nvision_hub.broker.publisher import Publisher
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.result_events import new_id
 
-_UNDER_WAY_MOST: Final = 512
+_MAX_UNDER_WAY: Final = 512
 
 
 def event(camera: str, sequence: int) -> dict[str, Any]:
-    """One result with three detections, as large as they usually are."""
+    """Return a result of typical size, with three detections."""
     name = new_id()
     found = {"name": "person", "parent": "human", "confidence": 0.91}
     return {
@@ -54,7 +55,7 @@ def event(camera: str, sequence: int) -> dict[str, Any]:
 async def main(settings: dict[str, Any]) -> None:
     camera, rate, count = settings["camera"], settings["rate"], settings["count"]
     meter = Meter()
-    publisher = Publisher(Stream(url=settings["url"], prefix="bench", max_entries=100_000), meter)
+    publisher = Publisher(RedisSettings(url=settings["url"], prefix="bench", max_entries=100_000), meter)
     publishing = asyncio.create_task(publisher.run())
     print(flush=True)
     await asyncio.to_thread(sys.stdin.readline)
@@ -62,14 +63,14 @@ async def main(settings: dict[str, Any]) -> None:
     for sequence in range(count):
         if rate:
             await asyncio.sleep(max(0.0, began + sequence / rate - time.monotonic()))
-        while publisher.results_waiting >= _UNDER_WAY_MOST:  # noqa: ASYNC110 - nothing tells when it is fewer
+        while publisher.results_waiting >= _MAX_UNDER_WAY:  # noqa: ASYNC110 - the publisher has no event to wait for
             await asyncio.sleep(0)
         publisher.publish(camera, event(camera, sequence))
     await publisher.drain(60.0)
     await publishing
     ended = time.monotonic()
-    told = {"began": began, "ended": ended, "published": meter.value("results_published_total")}
-    print(json.dumps({**told, "lost": meter.total("results_lost_total")}), flush=True)
+    outcome = {"began": began, "ended": ended, "published": meter.value(catalogue.RESULTS_PUBLISHED_TOTAL)}
+    print(json.dumps({**outcome, "lost": meter.total(catalogue.RESULTS_LOST_TOTAL)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a benchmark has to say: a table, goals met and missed, and the same as JSON."""
+"""Report of a benchmark: a table and goals, as Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A number that must not exceed another."""
+    """A measured value and its upper limit."""
 
     what: str
     value: float
     at_most: float
-    spread: tuple[float, float] | None = None  # the least and the most of the runs, where `value` is their median
+    spread: tuple[float, float] | None = None  # minimum and maximum of the runs; `value` is their median
 
     @property
     def met(self) -> bool:
@@ -25,13 +25,13 @@ class Goal:
 
     @classmethod
     def of(cls, what: str, runs: Sequence[float], *, at_most: float) -> Goal:
-        """For several runs: their median counts."""
+        """Return a goal for the median of several runs."""
         return cls(what=what, value=median(runs), at_most=at_most, spread=(min(runs), max(runs)))
 
 
 @dataclass(kw_only=True)
 class Report:
-    """One benchmark's outcome. Every row has as many cells as there are columns."""
+    """Outcome of one benchmark. Every row has one cell per column."""
 
     name: str
     columns: Sequence[str]
@@ -42,21 +42,21 @@ class Report:
         return {**asdict(self), "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals]}
 
     def as_text(self) -> str:
-        """As Markdown, so that it can go into the documentation as it is."""
+        """Return Markdown, ready for the documentation."""
         lines = [f"### {self.name}", "", _line(self.columns), _line(["---"] * len(self.columns))]
         lines += [_line(row) for row in self.rows]
         return "\n".join([*lines, "", *_goals(self.goals)] if self.goals else lines) + "\n"
 
 
 def summary(reports: Sequence[Report]) -> str:
-    """Every goal of several benchmarks in one table, as Markdown."""
+    """Return all goals of several benchmarks as one Markdown table."""
     goals = [replace(goal, what=f"{report.name}: {goal.what}") for report in reports for goal in report.goals]
     return "\n".join(["### all goals", "", *_goals(goals)]) + "\n"
 
 
 def _goals(goals: Sequence[Goal]) -> list[str]:
     runs = ["runs"] if any(goal.spread is not None for goal in goals) else []
-    heads = ["goal", "measured", *runs, "at most", ""]
+    heads = ["goal", "measured", *runs, "limit", ""]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for goal in goals:
         cells = [goal.what, f"{goal.value:.3g}", *("" if goal.spread is None else spread(goal.spread) for _ in runs)]
@@ -65,7 +65,7 @@ def _goals(goals: Sequence[Goal]) -> list[str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """From the least to the most."""
+    """Return the minimum and the maximum as a string."""
     return f"{min(values):.3g} to {max(values):.3g}"
 
 
@@ -74,7 +74,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` (0..1) of the values lie: the nearest that was measured."""
+    """Return the measured value at a percentile. `share` is the percentile as a number from 0 to 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

@@ -1,7 +1,7 @@
-"""A gateway that oversees a hundred cameras: what a scrape takes, and what it costs while nobody looks.
+"""Measure a gateway with a hundred cameras: duration of a scrape, and CPU use without viewers.
 
-The gateway is a real process, fed through its real pipe with reports as large as a camera's are; the supervisor that
-feeds it is this program.
+The gateway is a real process. This program acts as its supervisor and sends status reports of realistic size through
+the pipe.
 """
 
 from __future__ import annotations
@@ -14,44 +14,51 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
-from nvision_hub.broker.publisher import Stream
-from nvision_hub.status import Meter
+from nvision_hub.broker.client import RedisSettings
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.messages import encode
 from tests.bench.bench import cpu_s
 from tests.bench.report import Goal, Report, median, percentile
-from tests.support.gateway import CAMERA_PID, Overseen, facts, status
+from tests.support.gateway import CAMERA_PID, SupervisedGateway, facts, status
 from tests.support.redis_server import KeptValkey
-from workers.gateway.gateway import GatewaySettings
+from workers.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     import httpx2
 
 CAMERAS: Final = 100
-SCRAPE_MOST_MS: Final = 100.0
-CPU_MOST_PERCENT: Final = 10.0  # of a core, of gateway and supervisor together: 0.1 % for each camera
+MAX_SCRAPE_MS: Final = 100.0
+MAX_CPU_PERCENT: Final = 10.0  # percent of a core for gateway and supervisor together; 0.1 % per camera
 NAMES: Final = ("person", "car", "bus", "truck", "bicycle", "dog", "cat", "backpack")
 REASONS: Final = {
-    "frames_dropped_total": ("overwritten", "late", "torn", "uplink"),
-    "frames_unanswered_total": ("timeout", "uplink"),
-    "results_lost_total": ("unreadable", "late"),
-    "camera_reconnects_total": ("unreachable", "stalled"),
-    "uplink_reconnects_total": ("closed", "refused"),
+    catalogue.FRAMES_DROPPED_TOTAL: ("overwritten", "late", "torn", "uplink"),
+    catalogue.FRAMES_UNANSWERED_TOTAL: ("timeout", "uplink"),
+    catalogue.RESULTS_LOST_TOTAL: ("unreadable", "late"),
+    catalogue.CAMERA_RECONNECTS_TOTAL: ("unreachable", "stalled"),
+    catalogue.UPLINK_RECONNECTS_TOTAL: ("closed", "refused"),
 }
 PLAIN: Final = (
-    "packets_received_total",
-    "frames_decoded_total",
-    "frames_sent_total",
-    "frames_answered_total",
-    "sent_bytes_total",
-    "results_received_total",
-    "results_published_total",
-    "worker_cpu_seconds_total",
+    catalogue.PACKETS_RECEIVED_TOTAL,
+    catalogue.FRAMES_DECODED_TOTAL,
+    catalogue.FRAMES_SENT_TOTAL,
+    catalogue.FRAMES_ANSWERED_TOTAL,
+    catalogue.SENT_BYTES_TOTAL,
+    catalogue.RESULTS_RECEIVED_TOTAL,
+    catalogue.RESULTS_PUBLISHED_TOTAL,
+    catalogue.WORKER_CPU_SECONDS_TOTAL,
 )
-GAUGES: Final = ("frames_in_flight", "results_waiting", "spool_events", "worker_memory_bytes")
-HISTOGRAMS: Final = ("frame_age_seconds", "round_trip_seconds", "publish_seconds")
+GAUGES: Final = (
+    catalogue.FRAMES_IN_FLIGHT,
+    catalogue.RESULTS_WAITING,
+    catalogue.SPOOL_EVENTS,
+    catalogue.WORKER_MEMORY_BYTES,
+)
+HISTOGRAMS: Final = (catalogue.FRAME_AGE_SECONDS, catalogue.ROUND_TRIP_SECONDS, catalogue.PUBLISH_SECONDS)
 
 
 class SyntheticCamera:
-    """One that counts on, a second at a time."""
+    """A camera whose counters grow with each report by as much as in one second."""
 
     def __init__(self, name: str, rng: random.Random) -> None:
         self.name = name
@@ -60,21 +67,21 @@ class SyntheticCamera:
 
     def second(self) -> bytes:
         meter, rng = self._meter, self._rng
-        for name in PLAIN:
-            meter.count(name, by=rng.randint(1, 30))
-        for name, reasons in REASONS.items():
+        for counter in PLAIN:
+            meter.count(counter, by=rng.randint(1, 30))
+        for counter, reasons in REASONS.items():
             for reason in reasons:
-                meter.count(name, by=rng.randint(0, 2), reason=reason)
+                meter.count(counter, by=rng.randint(0, 2), reason=reason)
         for name in NAMES:
-            meter.count("detections_total", by=rng.randint(0, 9), name=name)
-        for name in GAUGES:
-            meter.gauge(name, rng.randint(0, 10_000_000))
-        meter.gauge("last_frame_timestamp_seconds", time.time())
-        for name in HISTOGRAMS:
+            meter.count(catalogue.DETECTIONS_TOTAL, by=rng.randint(0, 9), name=name)
+        for gauge in GAUGES:
+            meter.set_gauge(gauge, rng.randint(0, 10_000_000))
+        meter.set_gauge(catalogue.LAST_FRAME_TIMESTAMP_SECONDS, time.time())
+        for histogram in HISTOGRAMS:
             for _ in range(5):
-                meter.observe(name, rng.expovariate(20))
+                meter.observe(histogram, rng.expovariate(20))
         now = time.time()
-        row: dict[str, Any] = {
+        info: dict[str, Any] = {
             "last_result_at": now,
             "last_frame_at": now,
             "since": now - 60,
@@ -82,24 +89,24 @@ class SyntheticCamera:
             "dropped": 1,
             "sent": 5,
         }
-        return status(CAMERA_PID, meter, **row).encode()
+        return encode(status(CAMERA_PID, meter, **info))
 
 
 def run(*, quick: bool) -> Report:
-    """Reports each second, scrapes in between, and then reports alone."""
+    """Send reports each second and scrape in between. Then send only reports."""
     seconds, scrapes = (5, 5) if quick else (20, 20)
-    rng = random.Random(1)  # noqa: S311 - sizes, no secrets
+    rng = random.Random(1)  # noqa: S311 - determines sizes, not secrets
     cameras = [SyntheticCamera(f"camera-{number:03}", rng) for number in range(CAMERAS)]
     with tempfile.TemporaryDirectory(prefix="nvision-bench-") as folder:
         broker = KeptValkey(folder=Path(folder))
         broker.start()
-        gateway = Overseen(
+        gateway = SupervisedGateway(
             settings=GatewaySettings(
                 host="127.0.0.1",
                 port=0,
                 loopback=True,
                 site="bench",
-                stream=Stream(url=broker.url, prefix="nvision", max_entries=1000),
+                stream=RedisSettings(url=broker.url, prefix="nvision", max_entries=1000),
             )
         )
         gateway.start()
@@ -110,10 +117,10 @@ def run(*, quick: bool) -> Report:
             broker.close()
 
 
-def _measured(gateway: Overseen, cameras: list[SyntheticCamera], seconds: int, scrapes: int) -> Report:
+def _measured(gateway: SupervisedGateway, cameras: list[SyntheticCamera], seconds: int, scrapes: int) -> Report:
     for number, camera in enumerate(cameras):
-        told = {**facts(camera.name), "index": number}
-        gateway.account(f"camera:{camera.name}", pid=CAMERA_PID, started_at=time.monotonic(), facts=told)
+        known = facts(camera.name, index=number)
+        gateway.set_process(f"camera:{camera.name}", pid=CAMERA_PID, started_at=time.monotonic(), facts=known)
     size = _feed(gateway, cameras, 3)
     process = psutil.Process(gateway.child.pid)
     before = cpu_s(process)
@@ -134,18 +141,18 @@ def _measured(gateway: Overseen, cameras: list[SyntheticCamera], seconds: int, s
     report.rows += [
         ["a scrape, median / p90", f"{median(times):.0f} / {percentile(times, 0.9):.0f} ms"],
         ["samples / bytes in it", f"{samples:,} / {len(text):,}"],
-        ["CPU of the gateway while nobody looks", f"{unwatched:.2f} % of a core"],
+        ["CPU of the gateway without viewers", f"{unwatched:.2f} % of a core"],
         ["private memory of the gateway", f"{process.memory_full_info().uss / 1e6:.0f} MB"],
     ]
     report.goals += [
-        Goal(what="a scrape, ms", value=median(times), at_most=SCRAPE_MOST_MS),
-        Goal(what="CPU of the gateway while nobody looks, % of a core", value=unwatched, at_most=CPU_MOST_PERCENT),
+        Goal(what="a scrape, ms", value=median(times), at_most=MAX_SCRAPE_MS),
+        Goal(what="CPU of the gateway without viewers, % of a core", value=unwatched, at_most=MAX_CPU_PERCENT),
     ]
     return report
 
 
-def _feed(gateway: Overseen, cameras: list[SyntheticCamera], seconds: int) -> float:
-    """Every camera's report, spread over each second as they are in life; their mean size."""
+def _feed(gateway: SupervisedGateway, cameras: list[SyntheticCamera], seconds: int) -> float:
+    """Send one report per camera each second, evenly spaced. Return the mean size of a report in bytes."""
     sizes = []
     began = time.monotonic()
     for second in range(seconds):

@@ -1,8 +1,8 @@
-"""What a camera costs, by codec, size, rate and mode: `python -m tests.bench sizing [--quick] [--json]`.
+"""Measure the cost of a camera by codec, size, rate and mode: `python -m tests.bench sizing [--quick] [--json]`.
 
-Absolute figures of one machine, for planning: percent of a core of a camera's process, and how many of them fill one.
-`nvision_hub/costs.py` holds the few numbers that these come down to. An asterisk: this machine was too busy for it, and
-dropped pictures, whose cost is missing.
+Each cell shows the CPU use of the camera's process in percent of a core, and how many of these cameras fill a core. The
+figures are for planning and are valid only for the measured machine. `nvision_hub/cluster/cost_model.py` contains the
+model fitted to them. An asterisk marks a figure that is too low, because the busy machine dropped frames.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ CODECS: Final[tuple[Codec, ...]] = ("h264", "h265", "mjpeg")
 RATES: Final = (0.5, 1.0, 5.0, 10.0)
 QUICK_RATES: Final = (0.5, 5.0)
 MODES: Final = ("always", "motion")
-AT_ONCE: Final = {"720p": 4, "1080p": 2, "4K": 1}  # rates, each in both modes
+AT_ONCE: Final = {"720p": 4, "1080p": 2, "4K": 1}  # number of rates measured at once, each in both modes
 SETTLE_S: Final = 9.0
-SECONDS: Final = 10.0  # as often as keyframes and pictures come, a whole number of times
+SECONDS: Final = 10.0  # a multiple of the keyframe interval and of every frame interval
 NOT_OVER_RTP: Final = {("mjpeg", "4K")}  # RFC 2435, 3.1.5: at most 2040 pixels wide
 LATE: Final = "frames_dropped_total{reason=late}"
-# The number in the picture's corner changes in every picture, which is no movement.
+# The frame counter in the corner changes in every frame and must not count as motion.
 MOTION: Final = {
     "when": "motion",
-    "motion": {"calm_after": 2, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]},
+    "motion": {"cooldown": 2, "ignore": [[[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]]},
 }
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench sizing", description="What cameras cost here.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench sizing", description="Cost of cameras on this machine."
+    )
     parser.add_argument("--quick", action="store_true", help="two rates, and no 4K")
     parser.add_argument("--json", action="store_true", help="JSON on standard output instead of a table")
     arguments = parser.parse_args(argv)
@@ -56,11 +58,11 @@ def main(argv: list[str]) -> int:
 
 
 def run(*, quick: bool) -> Report:
-    """Few cameras at a time, so that two cores bear them."""
+    """Measure only a few cameras at a time, so that two cores suffice."""
     rates = QUICK_RATES if quick else RATES
     report = Report(
         name="sizing: % of a core, and cameras a core",
-        columns=["camera, 25 pictures a second", "when", *(f"{rate:g}/s" for rate in rates)],
+        columns=["camera, 25 frames per second", "when", *(f"{rate:g}/s" for rate in rates)],
     )
     for codec, size in product(CODECS, list(SIZES)[:2] if quick else SIZES):
         if (codec, size) in NOT_OVER_RTP:
@@ -72,20 +74,20 @@ def run(*, quick: bool) -> Report:
             for those in _batches(rates, AT_ONCE[size]):
                 cells |= _measure(own, recorder, camera, those)
         rows = [[f"{size} {codec}", mode, *(cells[mode, rate] for rate in rates)] for mode in MODES]
-        print(*rows, sep="\n", file=sys.stderr, flush=True)  # it takes long
+        print(*rows, sep="\n", file=sys.stderr, flush=True)  # show progress: the run takes a long time
         report.rows += rows
     return report
 
 
 def _clip(codec: Codec, size: str, mode: str) -> ClipSpec:
-    """A busy street, or one at night where nobody comes. Short: 4K takes its time to encode."""
+    """Return a short clip (encoding 4K is slow): a busy street, or for `motion` an empty street at night."""
     width, height, kbit_s = SIZES[size]
     still: dict[str, Any] = {"noise": 4.0, "crossings": ()} if mode == "motion" else {}
     return ClipSpec(codec=codec, width=width, height=height, kbit_s=kbit_s, seconds=4, **still)
 
 
 def _measure(own: Bench, recorder: Recorder, camera: GstCamera, rates: Sequence[float]) -> dict[tuple[str, float], str]:
-    """The cells of some rates, of both modes."""
+    """Return the table cells for these rates in both modes."""
     entries: dict[tuple[str, float], dict[str, Any]] = {
         (mode, rate): {
             "id": f"{mode}-{rate:g}".replace(".", "-"),

@@ -1,9 +1,9 @@
-"""A hub among random faults: what is lost, whether all of it is accounted for, and whether everything comes back.
+"""Run a hub under random faults: count losses, check the accounting, and check that everything recovers.
 
-`python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5 [--seed N]`. A real hub with its own broker,
-GStreamer cameras and a recording service; kill -9, SIGSTOP and refusals at random. Prints the ledger and what the
-supervisor itself has cost over time. Exit code 1 where the ledger does not balance, a camera does not stream
-25 s after the last fault, or the supervisor has grown.
+`python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5 [--seed N]`. The benchmark runs a real hub with its
+own broker, GStreamer cameras and a recording service. It injects faults at random, such as kill -9, SIGSTOP and refused
+connections. It prints the ledger and the resources of the supervisor over time. The exit code is 1 if the ledger does
+not balance, if a camera does not stream 25 s after the last fault, or if the supervisor's resource use has grown.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 CLIP: Final = ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 FPS: Final = 4.0
-SERVERS: Final = 2  # of RTSP cameras, so that a fault takes half of them
-BACK_WITHIN_S: Final = 25.0
-CLOSE_CODES: Final = (1000, 1001, 1011, 1012, 1013)  # not 1008, after which a camera rightly waits for somebody
-DEATHS_A_MINUTE: Final = 3  # of one child: below the crash-loop breaker, which is a case of its own
+SERVERS: Final = 2  # RTSP servers, so that a fault affects half of the cameras
+BACK_TIMEOUT_S: Final = 25.0
+CLOSE_CODES: Final = (1000, 1001, 1011, 1012, 1013)  # not 1008: a camera would then wait for an operator
+MAX_KILLS_PER_MINUTE: Final = 3  # per child: below the crash-loop limit, which is tested separately
 MEMORY_GROWTH_BYTES: Final = 4_000_000
 DESCRIPTORS_GROWTH: Final = 5
 THREADS_GROWTH: Final = 2
@@ -46,23 +46,23 @@ THREADS_GROWTH: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What the supervisor holds at a moment. `at` is seconds since the soak began."""
+    """Resources of the supervisor. `at` is the time in seconds since the start of the soak."""
 
     at: float
     private_bytes: int
     descriptors: int
     threads: int
-    streaming: int  # cameras
+    streaming: int  # number of cameras that stream
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """How a soak went. `problems` is empty where it went well."""
+    """Outcome of a soak. `problems` is empty if the soak passed."""
 
     account: Account
     faults: list[str]
     samples: list[Sample]
-    back_s: float | None  # after the last fault was over, until all cameras streamed; None where they never did
+    back_s: float | None  # seconds from the end of the last fault until all cameras streamed; None if they never did
     problems: list[str]
 
     def as_text(self) -> str:
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class _Fault:
-    """One that is going on; `undo` ends it."""
+    """A fault in progress. `undo` ends the fault."""
 
     target: str
     until: float
@@ -91,7 +91,7 @@ class _Fault:
 
 @dataclass(kw_only=True)
 class Soak:
-    """The peers, and the faults that befall them."""
+    """The hub, its cameras and its service, with the faults injected into them."""
 
     hub: Hub
     recorder: Recorder
@@ -103,7 +103,7 @@ class Soak:
     _deaths: dict[str, list[float]] = field(default_factory=dict)
 
     def inject(self) -> None:
-        """One fault, of those whose target is not in trouble already."""
+        """Inject one fault into a healthy target."""
         kinds = [
             self._kill_worker,
             self._freeze_worker,
@@ -114,7 +114,7 @@ class Soak:
             self._kill_broker,
             self._close,
             self._refuse,
-            self._talk_rubbish,
+            self._send_invalid,
         ]
         self.rng.shuffle(kinds)
         for kind in kinds:
@@ -123,7 +123,7 @@ class Soak:
                 return
 
     def end_those_due(self, now: float) -> None:
-        """Undo what has lasted long enough."""
+        """Undo the faults that have lasted long enough."""
         for fault in [each for each in self.going_on if now >= each.until]:
             fault.undo()
             self.going_on.remove(fault)
@@ -138,10 +138,13 @@ class Soak:
         return any(fault.target == target for fault in self.going_on)
 
     def _may_die(self, name: str) -> bool:
-        """Count a death against a child, unless it has had enough of them."""
+        """Return whether another kill of a child stays within `MAX_KILLS_PER_MINUTE` for the last 60 s.
+
+        If so, count the kill.
+        """
         now = time.monotonic()
         recent = [at for at in self._deaths.get(name, []) if now - at < 60]
-        if len(recent) >= DEATHS_A_MINUTE:
+        if len(recent) >= MAX_KILLS_PER_MINUTE:
             return False
         self._deaths[name] = [*recent, now]
         return True
@@ -159,7 +162,7 @@ class Soak:
         return self._signal_worker(signal.SIGKILL)
 
     def _freeze_worker(self) -> bool:
-        return self._signal_worker(signal.SIGSTOP)  # for the supervisor to notice, and to end
+        return self._signal_worker(signal.SIGSTOP)  # the supervisor must detect and kill the worker
 
     def _kill(self, server: Server, name: str) -> bool:
         if self._troubled(name):
@@ -187,21 +190,21 @@ class Soak:
     def _freeze_service(self) -> bool:
         return self._freeze(self.recorder, "service")
 
-    def _order(self, usual: dict[str, Any], least_s: float, most_s: float, **behaviour: Any) -> bool:
+    def _order(self, usual: dict[str, Any], least_s: float, most_s: float, **behavior: Any) -> bool:
         if self._troubled("service"):
             return False
-        self.recorder.order(**behaviour)
-        return self._begin("service", lambda: self.recorder.order(**usual), least_s, most_s)
+        self.recorder.set_behavior(**behavior)
+        return self._begin("service", lambda: self.recorder.set_behavior(**usual), least_s, most_s)
 
     def _close(self) -> bool:
         return self._order({"close_code": None}, 0.5, 3.0, close_code=self.rng.choice(CLOSE_CODES))
 
     def _refuse(self) -> bool:
         usual = {"status": 101, "headers": [], "close_code": None}
-        refusal = {"status": self.rng.choice((429, 503)), "headers": [["Retry-After", "2"]], "close_code": 1011}
-        return self._order(usual, 1.0, 5.0, **refusal)
+        rejection = {"status": self.rng.choice((429, 503)), "headers": [["Retry-After", "2"]], "close_code": 1011}
+        return self._order(usual, 1.0, 5.0, **rejection)
 
-    def _talk_rubbish(self) -> bool:
+    def _send_invalid(self) -> bool:
         answer = self.rng.choice(("garbage", "text", "unknown_frame", "twice", "none", "without_ids"))
         return self._order({"answer": "detection"}, 1.0, 4.0, answer=answer)
 
@@ -216,7 +219,7 @@ class Soak:
 
 
 def run(*, cameras: int, seconds: float, fault_every_s: float, seed: int) -> Outcome:
-    """One soak, in a folder of its own."""
+    """Run one soak in a temporary folder."""
     names = [f"camera-{number}" for number in range(cameras)]
     with tempfile.TemporaryDirectory(prefix="nvision-soak-") as folder, contextlib.ExitStack() as stack:
         servers = []
@@ -229,7 +232,7 @@ def run(*, cameras: int, seconds: float, fault_every_s: float, seed: int) -> Out
             stack.callback(server.kill)
             servers.append(server)
         (Path(folder) / "service").mkdir()
-        recorder = Recorder(folder=Path(folder) / "service", behaviour={"latency_s": 0.05, "keep_pictures": False})
+        recorder = Recorder(folder=Path(folder) / "service", behavior={"latency_s": 0.05, "keep_frames": False})
         recorder.start()
         stack.callback(recorder.kill)
         listed = [
@@ -238,7 +241,7 @@ def run(*, cameras: int, seconds: float, fault_every_s: float, seed: int) -> Out
         ]
         write(Path(folder), listed, recorder)
         ledger = FleetLedger()
-        hub = Hub(folder=Path(folder), heard=ledger.heard)
+        hub = Hub(folder=Path(folder), on_report=ledger.on_report)
         soak = Soak(
             hub=hub,
             recorder=recorder,
@@ -277,20 +280,20 @@ def _carry_out(soak: Soak, ledger: FleetLedger, seconds: float, fault_every_s: f
     problems = []
     if back_s is None:
         states = ", ".join(f"{name} {hub.camera(name).state} ({hub.camera(name).error})" for name in names)
-        problems.append(f"not all stream {BACK_WITHIN_S:.0f} s after the last fault: {states}")
-    _pass_time(hub, 3.0)  # what the dead have left is cleared away
+        problems.append(f"not all stream {BACK_TIMEOUT_S:.0f} s after the last fault: {states}")
+    _pass_time(hub, 3.0)  # let workers recover results that killed workers left behind
     samples.append(_sample(hub, names, began))
     problems += _growth(samples)
     published = ledger.published()
     streamed = [event["hub"]["id"] for event in hub.events()]
     if len(set(streamed)) < published and "kill broker" not in soak.injected:
-        problems.append(f"{published} results are said to be published, {len(set(streamed))} are in the stream")
+        problems.append(f"{published} results count as published, {len(set(streamed))} are in the stream")
     code = hub.stop()
     if code != 0:
         problems.append(f"the hub ended with exit code {code}")
     account = ledger.account([(each.source_id, each.frame_id) for each in soak.recorder.received()], streamed)
     if account.known.in_flight != account.frames_unknown or account.results_waiting:
-        problems.append("something is under way although all have ended")
+        problems.append("frames are in flight although all processes have ended")
     return Outcome(
         account=account,
         faults=soak.injected,
@@ -312,18 +315,18 @@ def _sample(hub: Hub, names: Sequence[str], began: float) -> Sample:
 
 
 def _growth(samples: Sequence[Sample]) -> list[str]:
-    """The supervisor at rest before the first fault, and at rest after the last."""
+    """Describe each resource of which the supervisor uses more after the last fault than before the first fault."""
     first, last = samples[0], samples[-1]
     grown = {
         "bytes of memory": (last.private_bytes - first.private_bytes, MEMORY_GROWTH_BYTES),
         "descriptors": (last.descriptors - first.descriptors, DESCRIPTORS_GROWTH),
         "threads": (last.threads - first.threads, THREADS_GROWTH),
     }
-    return [f"the supervisor has {by} more {what} than at first" for what, (by, most) in grown.items() if by > most]
+    return [f"the supervisor has {by} more {what} than at the start" for what, (by, most) in grown.items() if by > most]
 
 
 def _all_back(hub: Hub, names: Sequence[str]) -> float | None:
-    """Seconds until every camera streams and publishes again."""
+    """Return the seconds until every camera streams and publishes again; None after a timeout."""
     began = time.monotonic()
     before = {name: (hub.camera(name).pid, hub.camera(name).total("results_published_total")) for name in names}
 
@@ -334,7 +337,7 @@ def _all_back(hub: Hub, names: Sequence[str]) -> float | None:
         return camera.state == "streaming" and camera.pid is not None and new
 
     try:
-        hub.wait_until(lambda: all(back(name) for name in names), BACK_WITHIN_S)
+        hub.wait_until(lambda: all(back(name) for name in names), BACK_TIMEOUT_S)
     except AssertionError:
         return None
     return time.monotonic() - began
@@ -343,17 +346,17 @@ def _all_back(hub: Hub, names: Sequence[str]) -> float | None:
 def _pass_time(hub: Hub, seconds: float) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         hub.process.wait(seconds)
-        raise RuntimeError(f"the hub has ended by itself:\n{hub.log()[-4000:]}")
+        raise RuntimeError(f"the hub has exited:\n{hub.log()[-4000:]}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench soak", description="A hub among random faults.")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench soak", description="A hub under random faults.")
     parser.add_argument("--cameras", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--fault-every", type=float, default=5.0, help="seconds, on average")
-    parser.add_argument("--seed", type=int, default=None, help="for the same faults again; at random where left out")
+    parser.add_argument("--fault-every", type=float, default=5.0, help="seconds between faults, on average")
+    parser.add_argument("--seed", type=int, default=None, help="repeats the same faults; random by default")
     given = parser.parse_args(arguments)
-    seed = random.randrange(10**6) if given.seed is None else given.seed  # noqa: S311 - to be told and repeated
+    seed = random.randrange(10**6) if given.seed is None else given.seed  # noqa: S311 - reported and repeatable
     print(f"seed {seed}", flush=True)
     outcome = run(cameras=given.cameras, seconds=60 * given.minutes, fault_every_s=given.fault_every, seed=seed)
     print(outcome.as_text())

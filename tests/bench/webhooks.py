@@ -1,7 +1,7 @@
-"""One dispatcher process to one endpoint that answers at once: deliveries per second, and what each costs.
+"""Measure one dispatcher with one endpoint that responds immediately: deliveries per second, and CPU time per delivery.
 
-The receiver is a process of its own and answers by hand; Redis is the embedded one. A backlog is delivered, so that
-nothing but the dispatcher sets the pace.
+The endpoint is a separate process with a minimal HTTP server. Redis is the embedded broker. The dispatcher delivers a
+backlog, so that only the dispatcher limits the rate.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
 
 
 def run(*, quick: bool) -> Report:
-    """Three runs of each. Other work on the machine only ever slows one: the fastest run and the CPU are judged."""
+    """Run each case three times. Other work can only slow a run, so the fastest run and the median CPU time count."""
     events, runs = (2_000, 1) if quick else (10_000, 3)
-    report = Report(name="webhooks", columns=["what is posted", "deliveries/s", "dispatcher's CPU for each"])
+    report = Report(name="webhooks", columns=["webhooks", "deliveries/s", "dispatcher CPU per delivery"])
     for name, options in VARIANTS.items():
         figures = [_run(events, options) for _ in range(runs)]
         rates = sorted(rate for rate, _ in figures)
         cpu_ms = 1000 * median([cpu for _, cpu in figures])
         report.rows.append([name, ", ".join(f"{rate:.0f}" for rate in rates), f"{cpu_ms:.2f} ms"])
         report.goals += [
-            Goal(what=f"{name}: ms for each delivery", value=1000 / rates[-1], at_most=1000 / DELIVERED_PER_S),
-            Goal(what=f"{name}: ms of CPU for each", value=cpu_ms, at_most=1000 / DELIVERED_PER_S),
+            Goal(what=f"{name}: ms per delivery", value=1000 / rates[-1], at_most=1000 / DELIVERED_PER_S),
+            Goal(what=f"{name}: ms of CPU per delivery", value=cpu_ms, at_most=1000 / DELIVERED_PER_S),
         ]
     return report
 
 
 def _run(events: int, options: dict[str, Any]) -> tuple[float, float]:
-    """Deliveries per second, and seconds of the dispatcher's CPU for each."""
+    """Return the deliveries per second, and the dispatcher's CPU time per delivery in seconds."""
     with tempfile.TemporaryDirectory(prefix="nvision-webhooks-") as name:
         folder = Path(name)
         broker = KeptValkey(folder=folder / "broker")
-        receiver = Receiver(folder=folder, behaviours={"*": {"record": False, "status": 410}})
+        receiver = Receiver(folder=folder, behaviors={"*": {"record": False, "status": 410}})
         dispatcher: Dispatcher | None = None
         try:
             broker.start()
@@ -67,19 +67,19 @@ def _run(events: int, options: dict[str, Any]) -> tuple[float, float]:
 
 
 def _delivered(dispatcher: Dispatcher, receiver: Receiver, events: int) -> tuple[float, float]:
-    # It stops after the first few, and what follows gathers in the stream.
+    # The status 410 to the first event disables the webhook. The remaining events accumulate in the stream.
     dispatcher.publish(event(0, *FOUND))
     dispatcher.wait_for_row(lambda row: row["state"] == "disabled")
     for start in range(0, events, PAGE):
         dispatcher.publish(*(event(start + number, *FOUND) for number in range(PAGE)))
     dispatcher.kill()
-    receiver.order(record=False)
+    receiver.set_behavior(record=False)
     dispatcher.enable("bench")
     before = receiver.count()
     dispatcher.start()
     assert dispatcher.child is not None
     process = psutil.Process(dispatcher.child.pid)
-    # From the first thousand on: connections are made, and what is loaded late is loaded.
+    # Skip the first tenth of the deliveries, during which connections open and late imports run.
     first = _until(receiver, before + events // 10)
     cpu = cpu_s(process)
     count = receiver.count()

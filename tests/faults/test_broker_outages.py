@@ -1,6 +1,6 @@
-"""The broker dies, comes back without its data, or cannot be reached: every result that came arrives all the same.
+"""Cases 37, 38 and 41: the broker is killed, loses its data or becomes unreachable, and every result still arrives.
 
-Real hubs: cameras, a service that answers, the embedded Valkey or a Redis at the end of a cable.
+The tests run real hubs with cameras, a service, and the embedded Valkey or a Redis behind a veth pair.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
-from nvision_hub.broker.connection import Connection, Stream
-from nvision_hub.broker.outgoing import Outgoing
+from nvision_hub.broker.client import RedisConnection, RedisSettings
+from nvision_hub.broker.send_buffer import OutgoingEvent
 from tests.support import clips
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -36,61 +37,60 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 SMALL: Final = clips.ClipSpec(codec="mjpeg", width=160, height=120, fps=50, seconds=2)
 NAMES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
-SOON_S: Final = 60.0
 KILLS: Final = 3
 
 
 def ledger(hub: Hub, names: tuple[str, ...]) -> Ledger:
-    """The account of some cameras, each balanced."""
+    """Return the sum of these cameras' accounts. Each account must balance."""
     accounts = [Ledger.of(hub.status(name).get("metrics", {})) for name in names]
     assert all(each.balanced for each in accounts), accounts
     return sum(accounts, Ledger())
 
 
 def entries(url: str) -> list[dict[str, Any]]:
-    """Every event in the stream, duplicates included."""
+    """Return every event in the stream, including duplicates."""
     with redis.Redis.from_url(url) as client:
         found: Any = client.xrange("nvision:results")
     return [json.loads(fields[b"event"]) for _, fields in found]
 
 
 def silence(hub: Hub, service: Recorder, names: tuple[str, ...]) -> Ledger:
-    """Let no more results come, and wait until those there are have arrived; the account then."""
-    service.order(answer="none")
-    hub.wait_until(lambda: ledger(hub, names).waiting == 0, SOON_S)
-    # Two more reports of each: whatever came after the order is in them.
+    """Stop the service's results, wait until the existing results are published, and return the account."""
+    service.set_behavior(answer="none")
+    hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)
+    # After two more reports from each camera, no report is older than the change.
     for _ in range(2):
         seen = {name: hub.status(name)["at"] for name in names}
         hub.wait_until(lambda seen=seen: all(hub.status(name)["at"] > seen[name] for name in names))  # type: ignore[misc]
-    hub.wait_until(lambda: ledger(hub, names).waiting == 0, SOON_S)
+    hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)
     return ledger(hub, names)
 
 
 def streams_again_s(url: str, since: float) -> float:
-    """Seconds from `since` (epoch) until the stream has a result that was added later."""
+    """Wait until a result is added to the stream after `since` (epoch). Return the seconds since `since`."""
     while True:
         with contextlib.suppress(RedisError), redis.Redis.from_url(url) as client:
             newest: Any = client.xrevrange("nvision:results", count=1)
             if newest and int(newest[0][0].partition(b"-")[0]) / 1000 > since:
                 return time.time() - since
-        assert time.time() - since < SOON_S
+        assert time.time() - since < PATIENCE_S
         time.sleep(0.02)
 
 
 def valkey(hub: Hub) -> int:
-    """The process of the embedded Valkey itself."""
-    pid: int = hub._members["broker"]["status"]["row"]["program"]
+    """Return the pid of the embedded Valkey."""
+    pid: int = hub._members["broker"]["status"]["info"]["program"]
     return pid
 
 
-def test_the_broker_is_killed_under_load(
+def test_results_survive_kills_of_the_broker_under_load(
     http_camera: Callable[..., HttpCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
 ) -> None:
-    camera, service = http_camera(spec=SMALL), recorder(keep_pictures=False)
+    camera, service = http_camera(spec=SMALL), recorder(keep_frames=False)
     hub = start_hub([{"id": name, "url": camera.url(), "fps": 25} for name in NAMES], service)
     for name in NAMES:
         hub.wait_for_results(name, 50)
-    url = hub.addresses["redis"]
+    url = hub.broker_url()
     took: list[float] = []
     began, before = time.monotonic(), ledger(hub, NAMES).received
     for _ in range(KILLS):
@@ -100,13 +100,13 @@ def test_the_broker_is_killed_under_load(
         took.append(streams_again_s(url, killed))
         hub.wait_until(lambda restarts=restarts: hub.restarts()["broker"] > restarts)  # type: ignore[misc]
         reached = ledger(hub, NAMES).published
-        hub.wait_until(lambda reached=reached: ledger(hub, NAMES).published > reached + 800, SOON_S)  # type: ignore[misc]
+        hub.wait_until(lambda reached=reached: ledger(hub, NAMES).published > reached + 800, PATIENCE_S)  # type: ignore[misc]
     rate = (ledger(hub, NAMES).received - before) / (time.monotonic() - began)
     account = silence(hub, service, NAMES)
     events = entries(url)
     unique = {event["hub"]["id"]: event for event in events}
-    assert len(unique) == account.received, "every result that came is in the stream"
-    assert all(event == unique[event["hub"]["id"]] for event in events), "duplicates are the same event"
+    assert len(unique) == account.received, "every received result is in the stream"
+    assert all(event == unique[event["hub"]["id"]] for event in events), "duplicates must be identical events"
     assert set(unique) <= {each.frame_id for each in service.received()}
     assert not account.lost
     assert all(hub.camera(name).restarts == 0 for name in NAMES)
@@ -117,50 +117,50 @@ def test_the_broker_is_killed_under_load(
         37,
         "broker killed",
         injected=f"kill -9 of Valkey, {KILLS} times, at {rate:.0f} results/s of {len(NAMES)} cameras",
-        target="none lost; duplicates share the id; back within 5 s",
+        target="none lost; duplicates share the id; results flow within 5 s",
         measured=f"{len(unique)} of {account.received} results in the stream, and {len(events) - len(unique)} "
         f"duplicates with their ids; results flow again after {min(took):.1f} to {max(took):.1f} s",
     )
-    assert max(took) < 5.0
+    assert is_on_time(max(took), 5.0)
 
 
-def test_the_broker_comes_back_empty(
+def test_results_of_the_last_seconds_survive_a_broker_that_returns_empty(
     http_camera: Callable[..., HttpCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
 ) -> None:
-    camera, service = http_camera(spec=SMALL), recorder(keep_pictures=False)
+    camera, service = http_camera(spec=SMALL), recorder(keep_frames=False)
     names = NAMES[:2]
     hub = start_hub([{"id": name, "url": camera.url(), "fps": 10} for name in names], service)
     for name in names:
         hub.wait_for_results(name, 40)
-    url = hub.addresses["redis"]
-    os.kill(valkey(hub), signal.SIGSTOP)  # it answers nothing from here on, so that what it had is known
+    url = hub.broker_url()
+    os.kill(valkey(hub), signal.SIGSTOP)  # from now on, Valkey confirms no more results
     frozen = time.time()
     shutil.rmtree(hub.folder / "state" / "broker" / "appendonlydir")
     os.kill(valkey(hub), signal.SIGKILL)
     took_s = streams_again_s(url, frozen)
-    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.psubscribe("nvision:results:*")
-        while (message := heard.get_message(timeout=SOON_S)) is None:
+    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.psubscribe("nvision:results:*")
+        while (message := subscription.get_message(timeout=PATIENCE_S)) is None:
             pass
         assert json.loads(message["data"])["hub"]["camera"] in names
-        heard_s = time.time() - frozen
+        subscriber_s = time.time() - frozen
     account = silence(hub, service, names)
     kept = {event["hub"]["id"] for event in entries(url)}
     made = {each.frame_id: each.created for each in service.received()}
     last_seconds = {name for name, created in made.items() if frozen - 2.0 < created < frozen - 0.2}
     assert len(last_seconds) > 20
-    assert last_seconds <= kept, "what was confirmed within the last two seconds was sent again"
+    assert last_seconds <= kept, "results confirmed within the last two seconds are sent again"
     assert not account.lost
     assert hub.stop() == 0
     measured(
         38,
         "broker returns empty",
-        injected="its data deleted and Valkey killed (kill -9) at 20 results/s",
+        injected="data deleted and Valkey killed (kill -9) at 20 results/s",
         target="stream and channels work again within 5 s",
-        measured=f"stream after {took_s:.1f} s, a new subscriber has its first result after {heard_s:.1f} s; all "
-        f"{len(last_seconds)} results of the last two seconds before are in the new stream",
+        measured=f"stream after {took_s:.1f} s, a new subscriber gets its first result after {subscriber_s:.1f} s; all "
+        f"{len(last_seconds)} results of the last two seconds before the fault are in the new stream",
     )
-    assert took_s < 5.0
+    assert is_on_time(took_s, 5.0)
 
 
 @pytest.fixture
@@ -168,19 +168,19 @@ def far_redis(cable: Cable, debian_redis: Callable[..., DebianRedis]) -> DebianR
     return debian_redis(address=cable.address, namespace=cable.namespace)
 
 
-def test_redis_is_half_open(
+def test_a_half_open_redis_is_detected_and_loses_no_result(
     cable: Cable,
     far_redis: DebianRedis,
     http_camera: Callable[..., HttpCamera],
     recorder: Callable[..., Recorder],
     start_hub: Callable[..., Hub],
 ) -> None:
-    camera, service = http_camera(spec=SMALL), recorder(keep_pictures=False)
+    camera, service = http_camera(spec=SMALL), recorder(keep_frames=False)
     busy, idle = ("busy",), ("idle",)
     hub = start_hub(
         [
             {"id": "busy", "url": camera.url(), "fps": 20},
-            {"id": "idle", "url": camera.url(), "fps": 0.01},  # one picture, and then nothing to publish
+            {"id": "idle", "url": camera.url(), "fps": 0.01},  # sends one frame; then it has nothing to publish
         ],
         service,
         redis={"url": far_redis.url},
@@ -191,13 +191,13 @@ def test_redis_is_half_open(
     pulled = time.monotonic()
     noticed: dict[str, float] = {}
     for name in (*busy, *idle):
-        hub.wait_until(lambda name=name: "Redis cannot be used" in (hub.camera(name).error or ""), SOON_S)  # type: ignore[misc]
+        hub.wait_until(lambda name=name: "Redis cannot be used" in (hub.camera(name).error or ""), PATIENCE_S)  # type: ignore[misc]
         noticed[name] = time.monotonic() - pulled
     waits = ledger(hub, busy).waiting
-    hub.wait_until(lambda: ledger(hub, busy).waiting > waits + 100, SOON_S)
+    hub.wait_until(lambda: ledger(hub, busy).waiting > waits + 100, PATIENCE_S)
     cable.plug_in()
     plugged = time.monotonic()
-    hub.wait_until(lambda: hub.camera("busy").error is None and ledger(hub, busy).waiting < 20, SOON_S)
+    hub.wait_until(lambda: hub.camera("busy").error is None and ledger(hub, busy).waiting < 20, PATIENCE_S)
     back_s = time.monotonic() - plugged
     account = silence(hub, service, busy)
     unique = {event["hub"]["id"] for event in entries(far_redis.url) if event["hub"]["camera"] == "busy"}
@@ -206,28 +206,28 @@ def test_redis_is_half_open(
     measured(
         41,
         "half-open Redis",
-        injected="link down at Redis' end of a veth pair under 20 results/s: no RST, no answer",
-        target="noticed within 50 s; nothing lost",
-        measured=f"noticed after {noticed['busy']:.1f} s, by a camera with nothing to publish after "
-        f"{noticed['idle']:.1f} s; all {account.received} results in the stream {back_s:.1f} s after it is mended",
+        injected="link down at Redis's end of a veth pair under 20 results/s: no RST, no answer",
+        target="detected within 50 s; nothing lost",
+        measured=f"detected after {noticed['busy']:.1f} s, or {noticed['idle']:.1f} s by a camera without results; "
+        f"all {account.received} results in the stream {back_s:.1f} s after the link is up again",
     )
-    assert max(noticed.values()) < 50.0
+    assert is_on_time(max(noticed.values()), 50.0)
 
 
-def test_a_stop_while_redis_is_half_open(
+def test_a_stop_during_a_half_open_redis_keeps_results_on_disk(
     cable: Cable,
     far_redis: DebianRedis,
     http_camera: Callable[..., HttpCamera],
     recorder: Callable[..., Recorder],
     start_hub: Callable[..., Hub],
 ) -> None:
-    camera, service = http_camera(spec=SMALL), recorder(keep_pictures=False)
+    camera, service = http_camera(spec=SMALL), recorder(keep_frames=False)
     cameras = [{"id": "a", "url": camera.url(), "fps": 20}]
     first = start_hub(cameras, service, redis={"url": far_redis.url})
     first.wait_for_results("a", 40)
     cable.pull()
     pulled = time.monotonic()
-    first.wait_until(lambda: ledger(first, ("a",)).waiting > 20)  # and the command is still being waited for
+    first.wait_until(lambda: ledger(first, ("a",)).waiting > 20)  # by now, a command is waiting for a reply
     stopping = time.monotonic()
     assert first.stop() == 0
     stopped_s = time.monotonic() - stopping
@@ -244,17 +244,17 @@ def test_a_stop_while_redis_is_half_open(
     assert second.stop() == 0
     measured(
         41,
-        "half-open Redis: a stop",
+        "half-open Redis: stop of the hub",
         injected=f"SIGTERM {stopping - pulled:.1f} s after the link went down",
         target="exit within 10 s, nothing lost",
-        measured=f"exit after {stopped_s:.1f} s; {account.waiting} results kept on disk, and published by the next hub",
+        measured=f"exit after {stopped_s:.1f} s; {account.waiting} results kept on disk and published by the next hub",
     )
-    assert stopped_s < 10.0
+    assert is_on_time(stopped_s, 10.0)
 
 
 async def test_commands_to_a_half_open_redis_fail_in_time(cable: Cable, far_redis: DebianRedis) -> None:
-    connection = Connection(Stream(url=far_redis.url, prefix="site", max_entries=100))
-    event = Outgoing(id="1", camera="lobby", payload=b"{}", received_at=0.0)
+    connection = RedisConnection(RedisSettings(url=far_redis.url, prefix="site", max_entries=100))
+    event = OutgoingEvent(id="1", camera="lobby", payload=b"{}", received_at=0.0)
     await connection.open()
     await connection.send([event])
     cable.pull()
@@ -265,15 +265,15 @@ async def test_commands_to_a_half_open_redis_fail_in_time(cable: Cable, far_redi
             await command
         took[what] = time.monotonic() - began
         began = time.monotonic()
-        await connection.drop()
+        await connection.close()
         took[f"closing after {what}"] = time.monotonic() - began
     await connection.close()
-    # The limit that the publisher sets on top of these is not even reached.
-    assert max(took.values()) < 10.0
+    # The publisher's own time limit is higher and does not apply.
+    assert is_on_time(max(took.values()), 10.0)
     measured(
         41,
         "half-open Redis: commands",
-        injected="link down at Redis' end of a veth pair",
+        injected="link down at Redis's end of a veth pair",
         target="commands fail within 10 s",
         measured=", ".join(f"{what} {seconds:.1f} s" for what, seconds in took.items()),
     )

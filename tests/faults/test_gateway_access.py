@@ -1,7 +1,8 @@
-"""Case 52: the API abused from outside and from a browser; every attempt is refused, and the gateway goes on."""
+"""Case 52: requests that abuse the API, from outside and from a browser. The gateway rejects each and keeps running."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +17,11 @@ from tests.support.reliability import measured
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.gateway import Overseen
+    from tests.support.gateway import SupervisedGateway
 
 pytestmark = pytest.mark.fault
 
-TOKEN: Final = "canaryGatewayToken"  # of this test alone
+TOKEN: Final = "canaryGatewayToken"  # used in this test only
 GUARDED: Final = (
     ("GET", "/metrics"),
     ("GET", "/api/openapi.json"),
@@ -54,15 +55,17 @@ PATHS: Final = (
 )
 
 
-def raw(one: Overseen, *lines: str, host: str | None = "127.0.0.1") -> int:
-    """One request as it stands, no client having tidied it up; the status of its answer."""
+def raw(one: SupervisedGateway, *lines: str, host: str | None = "127.0.0.1") -> int:
+    """Send one request exactly as given, because an HTTP client would normalize it. Return the response's status."""
     address, port = one.url.removeprefix("http://").split(":")
     head = [*lines, *([f"host: {host}"] if host is not None else []), "connection: close", "", ""]
     with socket.create_connection((address, int(port)), timeout=30) as connection:
         connection.sendall("\r\n".join(head).encode("latin-1"))
         answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
+        # If a server rejects a request that it has not read completely, it resets the connection after its response.
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                answer += chunk
     assert b"root:" not in answer
     assert b"GatewaySettings" not in answer
     assert TOKEN.encode() not in answer
@@ -70,7 +73,7 @@ def raw(one: Overseen, *lines: str, host: str | None = "127.0.0.1") -> int:
 
 
 def abuses() -> Iterator[tuple[str, tuple[str, ...], str | None]]:
-    """What kind of abuse, the request, and the Host it names."""
+    """Yield each kind of abuse with its request and its Host header."""
     right = f"authorization: Bearer {TOKEN}"
     for method, path in GUARDED:
         line = f"{method} {path} HTTP/1.1"
@@ -88,13 +91,13 @@ def abuses() -> Iterator[tuple[str, tuple[str, ...], str | None]]:
         yield "path", (f"GET {path} HTTP/1.1", right), "127.0.0.1"
     yield "foreign Host", ("GET / HTTP/1.1",), "evil.example"
     yield "foreign Host", ("GET http://evil.example/ HTTP/1.1",), "evil.example"
-    yield "no HTTP", ("\x16\x03\x01\x00",), None
-    yield "no HTTP", ("GET /",), "127.0.0.1"
-    yield "no HTTP", (f"GET /{'x' * 100_000} HTTP/1.1",), "127.0.0.1"
+    yield "malformed request", ("\x16\x03\x01\x00",), None
+    yield "malformed request", ("GET /",), "127.0.0.1"
+    yield "malformed request", (f"GET /{'x' * 100_000} HTTP/1.1",), "127.0.0.1"
 
 
-def test_abuse_is_refused(overseen: Callable[..., Overseen]) -> None:
-    one = overseen(token=TOKEN)
+def test_abuse_is_rejected(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway(token=TOKEN)
     one.camera("lobby")
     seen: dict[str, dict[int, int]] = {}
     for kind, lines, host in abuses():
@@ -109,41 +112,41 @@ def test_abuse_is_refused(overseen: Callable[..., Overseen]) -> None:
         ):
             pass
         assert refused.value.response.status_code == 403
-    assert one.asks == [], "nothing of it has reached the supervisor"
+    assert one.requests == [], "no rejected request has reached the supervisor"
     preflight = {"origin": "http://evil.example", "access-control-request-method": "DELETE"}
     with one.client(TOKEN) as client:
         answer = client.options("/api/v1/cameras/lobby", headers=preflight)
         assert "access-control-allow-origin" not in answer.headers
         assert client.get("/api/v1/cameras").status_code == 200
         assert client.get("/").status_code == 200
-    told = "; ".join(
+    outcomes = "; ".join(
         f"{kind} {', '.join(f'{status} ({count})' for status, count in sorted(found.items()))}"
         for kind, found in seen.items()
     )
     measured(
         52,
         "API abuse",
-        injected=f"{sum(sum(found.values()) for found in seen.values())} requests as they stand: without the token, "
-        "with a wrong one, foreign Host and Origin, ../, no HTTP; WebSockets of foreign pages",
-        target="all refused",
-        measured=f"all refused: {told}",
+        injected=f"{sum(sum(found.values()) for found in seen.values())} raw requests: without the token, "
+        "with a wrong one, foreign Host and Origin, ../, malformed requests; WebSockets from foreign pages",
+        target="all rejected",
+        measured=f"all rejected: {outcomes}",
     )
 
 
-def test_an_api_without_a_token_is_this_machines_alone(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_an_api_without_a_token_serves_this_machine_only(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     one.camera("lobby")
     for host in ("evil.example", "169.254.169.254", "[::ffff:10.0.0.1]"):
         assert raw(one, "GET /api/v1/cameras HTTP/1.1", host=host) == 403
         assert raw(one, "DELETE /api/v1/cameras/lobby HTTP/1.1", host=host) == 403
     assert raw(one, "DELETE /api/v1/cameras/lobby HTTP/1.1", "origin: http://evil.example") == 403
     assert raw(one, "GET /api/v1/cameras HTTP/1.1") == 200
-    assert one.asks == []
+    assert one.requests == []
 
 
-def test_a_form_of_a_foreign_page_does_nothing(overseen: Callable[..., Overseen]) -> None:
-    """A form needs no permission to be sent, and its Origin is its page's."""
-    one = overseen()
+def test_a_form_of_a_foreign_page_has_no_effect(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    """A browser sends a form to another site without a preflight request. The Origin header names the form's site."""
+    one = start_gateway()
     one.camera("lobby")
     entry: dict[str, Any] = {"id": "evil", "url": "rtsp://evil.example/"}
     with one.client() as client:
@@ -152,4 +155,4 @@ def test_a_form_of_a_foreign_page_does_nothing(overseen: Callable[..., Overseen]
             answer = client.post("/api/v1/cameras", content=json.dumps(entry), headers=headers)
             assert answer.status_code == 403
             assert client.post("/api/v1/cameras/lobby/pause", headers=headers).status_code == 403
-    assert one.asks == []
+    assert one.requests == []

@@ -1,7 +1,7 @@
-"""The machine under the hub runs out of something, or its clock is set: nobody dies of it who need not.
+"""The machine runs out of a resource, or its clock changes: only the affected parts fail.
 
-Real hubs with real cameras and a real service; limits are set from outside on live processes, disks are small file
-systems that only the hub sees, and the clock is one that only the hub is told.
+The tests run real hubs with cameras and a service, and limit the resources of the running processes from outside. Only
+the hub sees the small file systems that serve as disks, and only the hub reads the changed clock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests.support import clips, needs
+from tests.support.patience import is_on_time
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 
 
 def watch(hub: Hub, seconds: float) -> None:
-    """Let time pass, which is what is measured; a hub that ends in it fails the test."""
+    """Wait `seconds`. Fail if the hub exits."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         raise AssertionError(f"the hub ended with {hub.process.wait(seconds)}\n{hub.log()}")
 
 
 def longest_gap_s(records: Sequence[Received], since: float, until: float) -> float:
-    """The longest time without a picture between two moments (CLOCK_MONOTONIC)."""
+    """Return the longest gap between frames from `since` to `until` (CLOCK_MONOTONIC), in seconds."""
     moments = [since, *(record.at for record in records if since < record.at < until), until]
     return max(later - sooner for sooner, later in pairwise(moments))
 
@@ -54,107 +55,112 @@ def open_files(pid: int) -> int:
     return psutil.Process(pid).num_fds()
 
 
-# 11: memory
+# Case 11: memory
 
 
-@pytest.mark.parametrize("wants", ["larger pictures", "a new connection"])
+@pytest.mark.parametrize("cause", ["on larger frames", "during a reconnect"])
 def test_a_worker_out_of_memory_restarts_alone(
-    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], wants: str
+    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], cause: str
 ) -> None:
     others = ["a", "b", "c"]
     camera, service = gst_camera({f"/{name}": SMALL for name in others}), recorder()
-    of_the_poor = gst_camera(SMALL)
-    urls = {"poor": of_the_poor.url()} | {name: camera.url(f"/{name}") for name in others}
+    limited_camera = gst_camera(SMALL)
+    urls = {"limited": limited_camera.url()} | {name: camera.url(f"/{name}") for name in others}
     hub = start_hub([{"id": name, "url": url, "fps": 5} for name, url in urls.items()], service)
     for name in urls:
         hub.wait_for_results(name, 5)
     before = {name: hub.camera(name).pid for name in urls}
-    poor = before["poor"]
-    assert poor is not None
+    limited = before["limited"]
+    assert limited is not None
     descriptors = open_files(hub.process.pid)
-    clips.make(LARGE)  # now: encoding it takes seconds that are nobody's but the test's
+    clips.make(LARGE)  # encode the clip before the measurement, because this takes seconds
     began = time.monotonic()
-    has = psutil.Process(poor).memory_info()
-    resource.prlimit(poor, resource.RLIMIT_AS, (has.vms, has.vms))
-    resource.prlimit(poor, resource.RLIMIT_DATA, (has.data, has.data))  # what malloc has reserved and not yet used
-    # A settled worker asks for nothing new.
-    if wants == "larger pictures":
-        of_the_poor.go_over_to(LARGE)
+    has = psutil.Process(limited).memory_info()
+    resource.prlimit(limited, resource.RLIMIT_AS, (has.vms, has.vms))
+    resource.prlimit(
+        limited, resource.RLIMIT_DATA, (has.data, has.data)
+    )  # includes memory that malloc has reserved but not used
+    # In a steady state, a worker allocates no additional memory.
+    if cause == "on larger frames":
+        limited_camera.switch_clip(LARGE)
     else:
-        of_the_poor.kill()
-        of_the_poor.start()
-    hub.wait_until(lambda: hub.camera("poor").restarts == 1)
+        limited_camera.kill()
+        limited_camera.start()
+    hub.wait_until(lambda: hub.camera("limited").restarts == 1)
     noticed_s = time.monotonic() - began
-    sent = len(service.received("poor"))
-    service.wait_for(sent + 5, "poor")
+    sent = len(service.received("limited"))
+    service.wait_for(sent + 5, "limited")
     back_s = time.monotonic() - began
     ended = time.monotonic()
     gaps = {name: longest_gap_s(service.received(name), began, ended) for name in others}
-    # How long it takes is this machine's: the case is about who restarts, why, and who goes on.
-    assert max(gaps.values()) < 1.0
+    # The duration depends on the machine. This test checks which process restarts, and why.
+    assert is_on_time(max(gaps.values()), 1.0)
     assert {name: hub.camera(name).pid for name in others} == {name: before[name] for name in others}
-    assert hub.camera("poor").restarts == 1
-    assert "MemoryError" in hub.log()  # it noticed itself, and said so
-    assert "is killed" not in hub.log()
+    assert hub.camera("limited").restarts == 1
+    assert "MemoryError" in hub.log()  # the worker detected and logged the error
+    assert "killing " not in hub.log()
     assert open_files(hub.process.pid) <= descriptors + 5
-    assert not psutil.pid_exists(poor)
+    assert not psutil.pid_exists(limited)
     measured(
         11,
-        f"a worker runs out of memory and wants {wants}",
-        injected="prlimit --as --data on 1 of 4 live workers at what it has, then "
-        + ("4K pictures from its camera" if wants == "larger pictures" else "its camera restarts"),
-        target="only that camera restarts; no gap over 1 s in the others",
-        measured=f"ended after {noticed_s:.1f} s, pictures again after {back_s:.1f} s; "
-        f"longest gap in the others {max(gaps.values()):.2f} s",
+        f"worker runs out of memory {cause}",
+        injected="prlimit --as --data limits 1 of 4 live workers to its current use, then "
+        + ("4K frames from its camera" if cause == "on larger frames" else "its camera restarts"),
+        target="only that camera restarts; other cameras have no gap above 1 s",
+        measured=f"exited after {noticed_s:.1f} s, frames again after {back_s:.1f} s; "
+        f"longest gap of the other cameras {max(gaps.values()):.2f} s",
     )
 
 
-# 12: descriptors
+# Case 12: descriptors
 
 
-@pytest.mark.parametrize("mend", ["the limit is raised", "cameras are removed"])
-def test_out_of_descriptors(
-    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], mend: str
+@pytest.mark.parametrize("remedy", ["the limit is raised", "cameras are removed"])
+def test_cameras_start_once_descriptors_suffice(
+    gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], remedy: str
 ) -> None:
     camera, service = gst_camera(SMALL), recorder()
     prlimit = needs.program("prlimit", "util-linux")
     names = [f"camera{number}" for number in range(24)]
     cameras = [{"id": name, "url": camera.url(), "fps": 1} for name in names]
     hub = start_hub(cameras, service, prefix=[prlimit, "--nofile=64:"])
-    short = re.compile(r"camera:(\w+) could not be started: Too many open files; raise .*ulimit -n.*LimitNOFILE")
+    short = re.compile(r"camera:(\w+) could not start: Too many open files; raise .*ulimit -n.*LimitNOFILE")
     hub.wait_until(lambda: len(set(short.findall(hub.log()))) > 0)
     hub.wait_until(lambda: sum(hub.camera(name).state == "streaming" for name in names) >= 5)
     running = [name for name in names if hub.camera(name).pid is not None]
     pids = {name: hub.camera(name).pid for name in running}
     began = time.monotonic()
-    if mend == "the limit is raised":
+    if remedy == "the limit is raised":
         resource.prlimit(hub.process.pid, resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         wanted = names
     else:
         wanted = [name for name in names if name not in running[: len(running) - 2]][: len(running) - 2]
         hub.change([each for each in cameras if each["id"] in wanted])
-    hub.wait_until(lambda: all(hub.camera(name).state == "streaming" for name in wanted), 20.0)
+    hub.wait_until(lambda: all(hub.camera(name).state == "streaming" for name in wanted))
     took_s = time.monotonic() - began
-    assert took_s < 10.0
+    assert is_on_time(took_s, 10.0)
     kept = [name for name in running if name in wanted]
     assert {name: hub.camera(name).pid for name in kept} == {name: pids[name] for name in kept}
     assert all(hub.camera(name).restarts == 0 for name in wanted)
     assert "Traceback" not in hub.log()
     measured(
         12,
-        "no descriptors are left",
-        injected=f"ulimit -n 64 for a hub of 24 cameras, then {mend}",
-        target="a clear error; all streaming within 10 s",
-        measured=f"{len(running)} of 24 ran, the others said why; {len(wanted)} streaming after {took_s:.1f} s, "
-        "none that ran restarted",
+        "out of file descriptors",
+        injected=f"ulimit -n 64 for a hub of 24 cameras, then {remedy}",
+        target="clear error; all streaming within 10 s",
+        measured=f"{len(running)} of 24 ran, the others reported the reason; {len(wanted)} streaming after "
+        f"{took_s:.1f} s, no running worker restarted",
     )
 
 
-# 13: the disk
+# Case 13: the disk
 
 
 def small_disk(folder: Path, size: str) -> list[str]:
-    """The command that gives a hub a file system of that size for its state_dir, which nobody else has."""
+    """Return the command that mounts a file system of this size as state_dir, visible only to the hub.
+
+    Tests therefore read the hub's results over TCP, as the user `reader`.
+    """
     unshare = needs.program("unshare", "util-linux")
     folder.mkdir(parents=True)
     alone = [unshare, *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
@@ -167,7 +173,7 @@ def small_disk(folder: Path, size: str) -> list[str]:
 
 
 def fill(file: Path) -> int:
-    """Write until no byte fits any more; how many did."""
+    """Write until the disk is full. Return the number of bytes written."""
     with file.open("wb", buffering=0) as filler:
         for block in (2**16, 2**12, 1):
             with contextlib.suppress(OSError):
@@ -176,7 +182,7 @@ def fill(file: Path) -> int:
         return filler.tell()
 
 
-def test_the_disk_is_full_for_a_while(
+def test_a_full_disk_causes_no_crash_and_no_loss_without_count(
     tmp_path: Path,
     gst_camera: Callable[..., GstCamera],
     recorder: Callable[..., Recorder],
@@ -190,12 +196,12 @@ def test_the_disk_is_full_for_a_while(
         hub.wait_for_results(name, 10)
     before = {name: hub.camera(name).pid for name in names}
     descriptors = open_files(hub.process.pid)
-    # The hub's own view of its disk, through its process.
+    # This path leads to the file system that only the hub sees.
     filler = Path(f"/proc/{hub.process.pid}/root{tmp_path}/hub0/state/filler")
     fill(filler)
     hub.wait_until(lambda: all("No space left" in (hub.camera(name).error or "") for name in names))
     sent = {name: len(service.received(name)) for name in names}
-    watch(hub, 25.0)  # longer than an unanswered broker is given
+    watch(hub, 25.0)  # longer than the deadline for a broker that does not reply
     while_full = {name: len(service.received(name)) - sent[name] for name in names}
     published = {name: hub.camera(name).total("results_published_total") for name in names}
     filler.unlink()
@@ -204,29 +210,34 @@ def test_the_disk_is_full_for_a_while(
         lambda: all(hub.camera(name).total("results_published_total") > published[name] + 10 for name in names), 20.0
     )
     took_s = time.monotonic() - freed
-    assert took_s < 10.0
-    assert min(while_full.values()) > 0.9 * 25.0 * 10, "pictures are sent and answered all the while"
+    assert is_on_time(took_s, 10.0)
+    assert min(while_full.values()) > 0.9 * 25.0 * 10, "frames are sent and answered during that time"
     assert {name: hub.camera(name).pid for name in names} == before
     assert hub.restarts() == dict.fromkeys(hub.members(), 0), hub.log()
     hub.wait_until(lambda: all(hub.camera(name).error is None for name in names))
     assert open_files(hub.process.pid) <= descriptors + 5
-    streamed = [event["frame_id"] for event in hub.events()]
-    received = sum(hub.camera(name).total("results_received_total") for name in names)
+    added = sum(hub.camera(name).total("results_published_total") for name in names)
+    assert len({event["frame_id"] for event in hub.events(user="reader")}) >= added, (
+        "the stream contains every published result"
+    )
     assert hub.stop() == 0
-    lost = sum(hub.camera(name).total("results_lost_total") for name in names)
-    assert len(set(streamed)) >= received - lost - 10
+    received, added, lost = (
+        sum(hub.camera(name).total(f"results_{what}_total") for name in names)
+        for what in ("received", "published", "lost")
+    )
+    assert received == added + lost, "every result is counted as published or lost"
     assert "Traceback" not in hub.log()
     measured(
         13,
-        "the disk is full",
-        injected="an 8 MB tmpfs as state_dir, filled to the last byte for 25 s under 30 results a second",
+        "disk full",
+        injected="an 8 MB tmpfs as state_dir, filled to the last byte for 25 s at 30 results/s",
         target="no crash; losses counted; recovers within 10 s",
-        measured=f"no restart, {sum(while_full.values()) / 25:.0f} pictures a second sent meanwhile; results flow "
-        f"again {took_s:.1f} s after there was room; {lost:.0f} lost",
+        measured=f"no restart, {sum(while_full.values()) / 25:.0f} frames/s sent during that time; results flow "
+        f"again {took_s:.1f} s after space was freed; {lost:.0f} lost",
     )
 
 
-def test_the_broker_dies_while_the_disk_is_full(
+def test_a_broker_killed_on_a_full_disk_recovers(
     tmp_path: Path,
     gst_camera: Callable[..., GstCamera],
     recorder: Callable[..., Recorder],
@@ -236,7 +247,7 @@ def test_the_broker_dies_while_the_disk_is_full(
     prefix = small_disk(tmp_path / "hub0" / "state", "8m")
     hub = start_hub([{"id": "a", "url": camera.url(), "fps": 10}], service, prefix=prefix)
     hub.wait_for_results("a", 20)
-    before = len(hub.events("a"))
+    before = len(hub.events("a", user="reader"))
     filler = Path(f"/proc/{hub.process.pid}/root{tmp_path}/hub0/state/filler")
     fill(filler)
     hub.wait_until(lambda: "No space left" in (hub.camera("a").error or ""))
@@ -246,20 +257,20 @@ def test_the_broker_dies_while_the_disk_is_full(
     filler.unlink()
     freed = time.monotonic()
     published = hub.camera("a").total("results_published_total")
-    hub.wait_until(lambda: hub.camera("a").total("results_published_total") > published + 10, 20.0)
+    hub.wait_until(lambda: hub.camera("a").total("results_published_total") > published + 10)
     took_s = time.monotonic() - freed
-    assert took_s < 10.0
-    assert len(hub.events("a")) > before
+    assert is_on_time(took_s, 10.0)
+    assert len(hub.events("a", user="reader")) > before
     measured(
         13,
-        "the broker dies while the disk is full",
-        injected="the same, with kill -9 of the broker's keeper meanwhile",
-        target="recovers within 10 s of there being room",
+        "broker killed while the disk is full",
+        injected="as for a full disk, with kill -9 of the process that runs the broker",
+        target="recovers within 10 s of free space",
         measured=f"results flow again after {took_s:.1f} s",
     )
 
 
-def test_a_disk_that_is_full_from_the_start_is_told(
+def test_a_disk_that_is_full_from_the_start_is_reported(
     tmp_path: Path, recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]
 ) -> None:
     prefix = small_disk(tmp_path / "hub0" / "state", "4k")
@@ -274,12 +285,12 @@ def test_a_disk_that_is_full_from_the_start_is_told(
     assert "Traceback" not in log
 
 
-# 14: the clock
+# Case 14: the clock
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
-    """The environment of a process whose wall clock is told by a file, and what sets it: `set("+3600")`."""
+    """Return an environment in which the wall clock follows a file, and a function that sets this clock."""
     library = next(iter(Path("/usr/lib").glob(f"*/{FAKETIME}")), None)
     if library is None:
         needs.missing("libfaketime is not installed; `apt-get install faketime` brings it")
@@ -304,7 +315,7 @@ def clock(tmp_path: Path) -> Clock:
 
 
 @pytest.mark.parametrize("jump", [("forwards", "+3600"), ("backwards", "-3600")], ids=["forwards", "backwards"])
-def test_the_clock_jumps_an_hour(
+def test_a_clock_jump_of_an_hour_kills_and_delays_nothing(
     clock: Clock,
     gst_camera: Callable[..., GstCamera],
     recorder: Callable[..., Recorder],
@@ -321,7 +332,7 @@ def test_the_clock_jumps_an_hour(
     before = {name: hub.camera(name).pid for name in names}
     began = time.monotonic()
     set_clock(offset)
-    watch(hub, 20.0)  # longer than any silence that the supervisor takes for death
+    watch(hub, 20.0)  # longer than every timeout of the supervisor
     set_clock("+0")
     watch(hub, 20.0)
     ended = time.monotonic()
@@ -330,24 +341,24 @@ def test_the_clock_jumps_an_hour(
     records = [record for record in service.received() if began < record.at < ended]
     wall = time.time() - time.monotonic()
     shifts = [record.created - (record.at + wall) for record in records]
-    assert sum(abs(each - shift) < 60 for each in shifts) > 150, "the hub did live in another hour"
+    assert sum(abs(each - shift) < 60 for each in shifts) > 20, "the clock of the hub has jumped"
     odd = [each for each in shifts if min(abs(each - shift), abs(each)) >= 60]
     assert odd == []
-    assert max(stalls.values()) < 2.0
+    assert is_on_time(max(stalls.values()), 2.0)
     assert hub.restarts() == dict.fromkeys(hub.members(), 0), hub.log()
     assert {name: hub.camera(name).pid for name in names} == before
-    assert "stood still" not in hub.log()
+    assert "the supervisor was suspended" not in hub.log()
     events = hub.events()
     assert len({event["hub"]["id"] for event in events}) == len(events)
     for name in names:
         sequences = [event["hub"]["sequence"] for event in hub.events(name)]
-        assert sequences == sorted(sequences), "in the stream's order, whatever the clock says"
+        assert sequences == sorted(sequences), "stream order does not depend on the clock"
     assert hub.stop() == 0
-    assert "is killed" not in hub.log()
+    assert "killing " not in hub.log()
     measured(
         14,
-        f"the clock jumps an hour {direction}, and back",
-        injected="libfaketime in every process of the hub, its file changed while they run",
+        f"clock jumps one hour {direction}, and back",
+        injected="libfaketime in every process of the hub, offset changed while they run",
         target="no false kill, no stall over 2 s",
-        measured=f"no restart; longest time without a picture {max(stalls.values()):.2f} s at 5 a second",
+        measured=f"no restart; longest gap {max(stalls.values()):.2f} s at 5 frames/s",
     )

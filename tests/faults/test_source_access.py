@@ -1,4 +1,4 @@
-"""Passwords and redirects (cases 23, 24, 27): never a lockout, never in a log, never a byte to another address."""
+"""Cases 23, 24 and 27: wrong passwords lock no account, logs show no password, redirects reach no other host."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONG: Final = (SPECIAL * 5)[:64]
 
 @pytest.mark.long
 @pytest.mark.parametrize("auth", ["basic", "digest"])
-def test_a_wrong_password_locks_nobody_out(
+def test_a_wrong_password_causes_no_lockout(
     gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching], auth: str
 ) -> None:
     way = line(gst_camera(CAMERA, user="viewer", password="right", auth=auth).port)
@@ -47,12 +47,12 @@ def test_a_wrong_password_locks_nobody_out(
         23,
         f"wrong password ({auth})",
         injected="GStreamer's RTSP server with another password",
-        target="`auth_failed`; at most 3 tries a minute",
+        target="`auth_failed`; at most 3 attempts per minute",
         measured=f"{tries} requests with the password in 65 s",
     )
 
 
-def test_a_wrong_password_costs_one_try_at_a_time(
+def test_a_wrong_password_is_sent_once_per_attempt(
     gst_camera: Callable[..., GstCamera],
     http_camera: Callable[..., HttpCamera],
     line: Callable[..., Line],
@@ -65,15 +65,15 @@ def test_a_wrong_password_costs_one_try_at_a_time(
     camera = http_camera(user="viewer", password="right")
     watching = watch("snapshot+" + camera.url("/snapshot.jpg", credentials=False), username="viewer", password="wrong")
     watching.wait_for_state("auth_failed")
-    assert sum(request == "GET /snapshot.jpg" for request in camera.requests) <= 3  # two of them without a password
+    assert sum(request == "GET /snapshot.jpg" for request in camera.requests) <= 3  # two requests carry no password
 
 
-def test_a_camera_that_wants_a_password_says_so(
+def test_a_missing_password_is_reported(
     gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
 ) -> None:
     way = line(gst_camera(CAMERA, user="viewer", password="right").port)
     _, sentence = watch(way.url()).wait_for_state("auth_failed")
-    assert "give this camera its `username` and `password`" in sentence
+    assert "set `username` and `password` of this camera" in sentence
 
 
 @pytest.mark.slow
@@ -96,9 +96,9 @@ def test_any_password_connects_and_is_not_logged(
     camera.kill()
     watching = watch(camera.url())
     _, sentence = watching.wait_for_state("unreachable")
-    said = caplog.text + sentence + str(watching.camera)
-    assert password not in said
-    assert "p%40ss" not in said
+    shown = caplog.text + sentence + str(watching.camera)
+    assert password not in shown
+    assert "p%40ss" not in shown
     measured(
         24,
         f"password of {len(password)} characters, {auth}",
@@ -109,7 +109,7 @@ def test_any_password_connects_and_is_not_logged(
 
 
 class Target:
-    """Another address: whoever connects has been led astray."""
+    """Server at another address that must receive no connection."""
 
     def __init__(self, host: str) -> None:
         self._socket = socket.create_server((host, 0))
@@ -132,7 +132,7 @@ class Target:
 
 
 class Redirecting:
-    """An RTSP camera that answers the request `at` with a redirect, after it has seen a password where it wants one."""
+    """RTSP camera that redirects requests with the method `at`. If `guarded`, the camera first requires a password."""
 
     def __init__(self, at: str, *, guarded: bool) -> None:
         self._at, self._guarded = at, guarded
@@ -184,7 +184,7 @@ REDIRECTS: Final = list(itertools.product(["OPTIONS", "DESCRIBE"], [False, True]
 
 
 @pytest.mark.parametrize(("at", "guarded", "host"), REDIRECTS)
-def test_no_byte_goes_where_an_rtsp_redirect_leads(
+def test_no_byte_is_sent_to_the_target_of_an_rtsp_redirect(
     closing: Callable[[Any], Any], watch: Callable[..., Watching], at: str, host: str, *, guarded: bool
 ) -> None:
     target = closing(Target(host))
@@ -192,35 +192,35 @@ def test_no_byte_goes_where_an_rtsp_redirect_leads(
     camera.location = f"rtsp://{target.place}/cam"
     began = time.monotonic()
     watching = watch(f"rtsp://127.0.0.1:{camera.port}/cam", username="viewer", password="secret-canary")
-    given_up, sentence = watching.wait_for_state("not_found", 10)
-    assert "redirects to another address, which is not followed" in sentence
-    assert "set it as this camera's `url`" in sentence
+    given_up, sentence = watching.wait_for_state("not_found")
+    assert "redirects to another address, and the hub does not follow this redirect" in sentence
+    assert "set its new address as this camera's `url`" in sentence
     assert camera.requests[-1] == at
     watching.stop()
     assert (target.connections, target.received) == (0, b"")
     measured(
         27,
         f"redirect to {'another host' if host != '127.0.0.1' else 'another port'}, at {at}"
-        f"{' behind a password' if guarded else ''}",
-        injected="RTSP server that answers 302; a listener counts",
-        target="given up within 10 s; no byte to the target",
+        f"{' with a password' if guarded else ''}",
+        injected="RTSP server that answers 302; a listener counts connections",
+        target="connection closed within 10 s; no byte to the target",
         measured=f"{given_up - began:.2f} s; no connection made",
     )
 
 
-def test_redirects_in_a_circle_are_given_up(closing: Callable[[Any], Any], watch: Callable[..., Watching]) -> None:
+def test_a_redirect_loop_is_closed(closing: Callable[[Any], Any], watch: Callable[..., Watching]) -> None:
     camera = closing(Redirecting("DESCRIBE", guarded=False))
     camera.location = f"rtsp://127.0.0.1:{camera.port}/again"
     watching = watch(f"rtsp://127.0.0.1:{camera.port}/cam")
-    given_up, sentence = watching.wait_for_state("not_found", 10)
-    assert "redirects in a circle; name the stream's final path in its `url`" in sentence
+    given_up, sentence = watching.wait_for_state("not_found")
+    assert "redirects too often; set the stream's final path in this camera's `url`" in sentence
     asked = camera.requests.count("DESCRIBE")
     assert asked <= 4
     measured(
         27,
-        "redirects in a circle",
+        "redirect loop",
         injected="RTSP server that answers every DESCRIBE with 302 to itself",
-        target="given up within 10 s",
+        target="connection closed within 10 s",
         measured=f"{given_up - watching.began:.2f} s, after {asked} requests",
     )
 
@@ -228,14 +228,14 @@ def test_redirects_in_a_circle_are_given_up(closing: Callable[[Any], Any], watch
 def test_a_redirect_on_the_camera_itself_is_followed(
     gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
 ) -> None:
-    """To another path of the same host and port, as cameras do that name their streams anew."""
+    """A camera that has renamed its streams redirects to another path on the same host and port."""
     way = line(gst_camera({"/new": CAMERA}).port)
     way.redirects["/old"] = "/new"
     watch(way.url("/old")).wait_for(2)
 
 
 @pytest.mark.parametrize("kind", ["", "snapshot+"])
-def test_no_byte_goes_where_an_http_redirect_leads(
+def test_no_byte_is_sent_to_the_target_of_an_http_redirect(
     closing: Callable[[Any], Any],
     http_camera: Callable[..., HttpCamera],
     watch: Callable[..., Watching],
@@ -245,14 +245,14 @@ def test_no_byte_goes_where_an_http_redirect_leads(
     camera = http_camera()
     camera.redirect_to = f"http://{target.place}/stream.mjpg"
     watching = watch(kind + camera.url())
-    given_up, sentence = watching.wait_for_state("not_found", 10)
-    assert "redirects to another address, which is not followed" in sentence
+    given_up, sentence = watching.wait_for_state("not_found")
+    assert "redirects to another address, and the hub does not follow this redirect" in sentence
     watching.stop()
     assert target.connections == 0
     measured(
         27,
         f"redirect of {kind or 'MJPEG over '}http",
-        injected="HTTP server that answers 302; a listener counts",
-        target="given up within 10 s; no byte to the target",
+        injected="HTTP server that answers 302; a listener counts connections",
+        target="connection closed within 10 s; no byte to the target",
         measured=f"{given_up - watching.began:.2f} s; no connection made",
     )

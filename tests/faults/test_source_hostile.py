@@ -1,4 +1,4 @@
-"""Cameras and addresses that mean harm (cases 28 and 50): fuzzed video, pictures of absurd size, addresses of files."""
+"""Cases 28 and 50: cameras with fuzzed video, cameras that declare absurd frame sizes, and URLs that name files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
-from nvision_hub.config import load
+from nvision_hub.config.load import load
 from nvision_hub.errors import ConfigError
 from tests.support import clips
 from tests.support.hub import write
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.fault
 CAMERA: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 H265: Final = clips.ClipSpec(codec="h265", width=640, height=360, kbit_s=600, gop_s=1.0, seconds=2)
 SPS: Final = 7  # H.264, table 7-1
-CAP_BYTES: Final = 2**30 + 2**28  # 1 GiB beyond what a worker starts with
+CAP_BYTES: Final = 2**30 + 2**28  # 1 GiB more than the memory of a worker at its start
 WATCHED_S: Final = 12.0
 
 
 def fuzzed(share: float) -> Alter:
-    """Payloads of a share of the RTP packets become noise, wholly or from some byte on."""
+    """Replace the payload of `share` of the RTP packets with noise, completely or from a random byte on."""
     random_ = random.Random(1)  # noqa: S311 - the same faults at every run
 
     def alter(packet: bytearray, rtcp: bool) -> bytearray:  # noqa: FBT001
@@ -53,7 +53,7 @@ def fuzzed(share: float) -> Alter:
 
 
 class Bits:
-    """Writes fixed-length and Exp-Golomb codes (H.264, 9.1)."""
+    """Writer of fixed-length and Exp-Golomb codes (H.264, 9.1)."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -69,23 +69,23 @@ class Bits:
         return self
 
     def payload(self) -> bytes:
-        """With the stop bit, and with emulation prevention (7.4.1)."""
+        """Return the payload with a stop bit and emulation prevention bytes (H.264, 7.4.1)."""
         text = self._text + "1"
         text += "0" * (-len(text) % 8)
         return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", int(text, 2).to_bytes(len(text) // 8))
 
 
 def sps_of(width: int, height: int) -> bytes:
-    """A sequence parameter set (H.264, 7.3.2.1.1), Baseline at level 6.2, that claims a size."""
+    """Return a sequence parameter set (H.264, 7.3.2.1.1; Baseline, level 6.2) that declares this frame size."""
     bits = Bits().fixed(66, 8).fixed(0, 8).fixed(62, 8)
-    bits.golomb(0, 0, 2, 16).fixed(0, 1)  # id, frame numbers, order of pictures, references, gaps
+    bits.golomb(0, 0, 2, 16).fixed(0, 1)  # id, frame number, picture order count, reference frames, gaps
     bits.golomb(-(-width // 16) - 1, -(-height // 16) - 1)
     bits.fixed(1, 1).fixed(1, 1).fixed(0, 1).fixed(0, 1)  # frames only, direct 8x8, no cropping, no VUI
     return bytes([0x67]) + bits.payload()
 
 
 def claiming(width: int, height: int) -> Alter:
-    """Every parameter set on the way claims a size."""
+    """Make every parameter set declare this frame size."""
 
     def alter(packet: bytearray, rtcp: bool) -> bytearray:  # noqa: FBT001
         if not rtcp and packet[12] & 31 == SPS:
@@ -96,14 +96,14 @@ def claiming(width: int, height: int) -> Alter:
 
 
 def jpeg_of(width: int, height: int) -> bytes:
-    """A small JPEG whose header (T.81, B.2.2) claims a size."""
+    """Return a small JPEG whose header (T.81, B.2.2) declares this frame size."""
     jpeg = clips.access_units(clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=1))[0]
     frame = jpeg.index(b"\xff\xc0")
     return jpeg[: frame + 5] + height.to_bytes(2) + width.to_bytes(2) + jpeg[frame + 9 :]
 
 
 @pytest.mark.long
-def test_hostile_media_stay_with_their_worker(
+def test_hostile_media_affect_only_their_worker(
     gst_camera: Callable[..., GstCamera],
     http_camera: Callable[..., HttpCamera],
     line: Callable[..., Line],
@@ -112,7 +112,7 @@ def test_hostile_media_stay_with_their_worker(
 ) -> None:
     h264, h265 = gst_camera(CAMERA), gst_camera(H265)
     huge = http_camera()
-    huge.pictures = [jpeg_of(30_000, 30_000)]
+    huge.frames = [jpeg_of(30_000, 30_000)]
     urls = {
         "fuzzed-h264": line(h264.port, fuzzed(0.3)).url(),
         "fuzzed-h265": line(h265.port, fuzzed(0.3)).url(),
@@ -129,9 +129,9 @@ def test_hostile_media_stay_with_their_worker(
     hub.wait_for_state("healthy", "streaming")
     before = len(service.received("healthy"))
     most: dict[str, int] = {}
-    tally = threading.Event()
+    never = threading.Event()
     for _ in range(round(WATCHED_S / 0.1)):
-        tally.wait(0.1)
+        never.wait(0.1)
         for name in urls:
             with contextlib.suppress(psutil.Error):
                 if (pid := hub.camera(name).pid) is not None:
@@ -143,36 +143,36 @@ def test_hostile_media_stay_with_their_worker(
     for name in urls:
         assert most[name] < CAP_BYTES, (name, most)
     assert not service.received("huge-mjpeg") + service.received("huge-snapshot")
-    hub.wait_until(lambda: "30000 x 30000 pixels" in (hub.camera("huge-mjpeg").error or ""), 15)
-    assert hub.camera("allowed-h264").restarts == 0  # what it takes it gives back when it is let go of
+    hub.wait_until(lambda: "30000 x 30000 pixels" in (hub.camera("huge-mjpeg").error or ""))
+    assert hub.camera("allowed-h264").restarts == 0  # each stream frees its memory when it closes
     restarts = sum(hub.camera(name).restarts for name in urls)
     assert hub.stop() == 0
     measured(
         28,
         "hostile media",
-        injected="noise in 30 % of the packets (H.264, H.265); H.264 that claims 30k, 16k and 8k squared; "
+        injected="noise in 30 % of the packets (H.264, H.265); H.264 that declares 30k, 16k and 8k squared; "
         "MJPEG and snapshot of 30k squared",
         target="contained to one worker; memory within its cap",
         measured=f"{restarts} restarts; at most {max(most.values()) / 2**20:.0f} MiB private "
-        f"({max(most, key=lambda name: most[name])}); beside them a healthy camera at {rate / 5:.0%} of its rate",
+        f"({max(most, key=lambda name: most[name])}); a healthy camera at {rate / 5:.0%} of its rate",
     )
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["", "snapshot+"])
-def test_a_picture_beyond_any_camera_is_named(
+def test_a_frame_beyond_the_size_of_any_camera_is_reported(
     http_camera: Callable[..., HttpCamera], watch: Callable[..., Watching], kind: str
 ) -> None:
     camera = http_camera()
-    camera.pictures = [jpeg_of(30_000, 30_000)]
+    camera.frames = [jpeg_of(30_000, 30_000)]
     watching = watch(kind + camera.url("/snapshot.jpg" if kind else "/stream.mjpg"), stall_timeout=0.5)
-    _, sentence = watching.wait_for_state("unsupported", 10)
-    assert "30000 x 30000 pixels, which is beyond any camera" in sentence
-    assert not watching.pictures
+    _, sentence = watching.wait_for_state("unsupported")
+    assert "30000 x 30000 pixels, which are too large" in sentence
+    assert not watching.frames
     assert watching.dropped("broken") > 0
 
 
-def test_an_endless_snapshot_is_given_up(watch: Callable[..., Watching]) -> None:
+def test_an_endless_snapshot_is_aborted(watch: Callable[..., Watching]) -> None:
     class Endless(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -182,28 +182,28 @@ def test_an_endless_snapshot_is_given_up(watch: Callable[..., Watching]) -> None
                     self.wfile.write(bytes(2**20))
 
         def log_message(self, *_: object) -> None:
-            """Nothing is printed."""
+            """Print nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         watching = watch(f"snapshot+http://127.0.0.1:{server.server_address[1]}/")
-        _, sentence = watching.wait_for_state("unsupported", 10)
-        assert "more than 32 MiB for one picture" in sentence
+        _, sentence = watching.wait_for_state("unsupported")
+        assert "more than 32 MiB for one frame" in sentence
         server.shutdown()
         thread.join()
 
 
 class Bait:
-    """A pipe that nobody may open: whoever does is noticed, even if nothing is read."""
+    """Named pipe that no process may open. The test detects an open pipe even if no data is read."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "bait"
         os.mkfifo(self.path)
 
-    def taken(self) -> bool:
-        """Whether somebody has it open for reading now."""
+    def is_open(self) -> bool:
+        """Return whether a process has the pipe open for reading."""
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
@@ -216,15 +216,15 @@ def bait(tmp_path: Path) -> Bait:
     return Bait(tmp_path)
 
 
-def never_taken(bait: Bait, watching: Watching, condition: Callable[[], bool]) -> None:
-    """Look at the bait until the condition holds: whoever opened it would be stuck in it."""
+def assert_not_opened(bait: Bait, watching: Watching, condition: Callable[[], bool]) -> None:
+    """Check the pipe until the condition holds. A process that opens the pipe blocks, so the check detects it."""
     for _ in range(200):
-        assert not bait.taken()
+        assert not bait.is_open()
         watching.watch_for(0.05)
         if condition():
             break
     assert condition()
-    assert not bait.taken()
+    assert not bait.is_open()
 
 
 HOSTILE: Final = [
@@ -243,23 +243,24 @@ HOSTILE: Final = [
 ]
 
 
-def test_addresses_of_other_things_are_refused(tmp_path: Path, bait: Bait) -> None:
+def test_hostile_camera_urls_are_rejected(tmp_path: Path, bait: Bait) -> None:
     for url in HOSTILE:
         write(tmp_path, [{"id": "lobby", "url": url.replace("BAIT", str(bait.path))}], None)
         with pytest.raises(ConfigError):
             load(tmp_path / "cameras.yaml")
-        assert not bait.taken()
+        assert not bait.is_open()
     measured(
         50,
         "hostile camera URL",
-        injected=f"{len(HOSTILE)} addresses: files outside, concat:, subfile:, pipe:, nested protocols, a line break",
-        target="refused; nothing opened",
-        measured="all refused when cameras.yaml is read",
+        injected=f"{len(HOSTILE)} addresses: files outside the allowed folder, concat:, subfile:, pipe:, "
+        "nested protocols, a line break",
+        target="rejected; nothing opened",
+        measured="all rejected when cameras.yaml is read",
     )
 
 
 def playlists(bait: Path) -> dict[str, bytes]:
-    """What names a file for FFmpeg to open, in the formats that can."""
+    """Return a playlist in each of several formats that FFmpeg can open. Each names `bait` as the file to open."""
     return {
         "HLS": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{bait}\n#EXT-X-ENDLIST\n".encode(),
         "ffconcat": f"ffconcat version 1.0\nfile '{bait}'\n".encode(),
@@ -273,7 +274,7 @@ def playlists(bait: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def serving() -> Iterator[Callable[[bytes, str], str]]:
-    """Serve one body for every request: `serving(body, content_type)` is its address."""
+    """Serve one body for every request: `serving(body, content_type)` returns its URL."""
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def serve(body: bytes, content_type: str) -> str:
@@ -286,7 +287,7 @@ def serving() -> Iterator[Callable[[bytes, str], str]]:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Nothing is printed."""
+                """Print nothing."""
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -315,13 +316,13 @@ def test_no_playlist_opens_a_file(
         url = serving(body, "application/vnd.apple.mpegurl")
         url = f"snapshot+{url}" if way == "snapshot" else url
     watching = watch(url)
-    never_taken(bait, watching, lambda: bool(watching.states))
+    assert_not_opened(bait, watching, lambda: bool(watching.states))
     assert watching.states[0][1] in {"unsupported", "unreachable"}
-    assert not watching.pictures
+    assert not watching.frames
     measured(
         50,
-        f"{form} that names a file",
-        injected=f"{'a camera over ' if way != 'file' else 'as a camera of kind '}{way}; a named pipe as bait",
-        target="refused; nothing opened",
+        f"{form} playlist that names a file",
+        injected=f"{'camera over ' if way != 'file' else 'camera of kind '}{way}; a named pipe as bait",
+        target="rejected; nothing opened",
         measured=f"`{watching.states[0][1]}`; the bait was never opened",
     )

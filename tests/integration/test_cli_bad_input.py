@@ -1,4 +1,4 @@
-"""What users get wrong: each answered by a sentence that names the place and the mend, and by the right exit code."""
+"""User mistakes: for each, the error names the location and the fix, and the exit code is correct."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEMO = {"id": "street", "url": "demo://street"}
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How a call ended, and what it said."""
+    """Exit code and output of a call."""
 
     returncode: int
     stdout: str
@@ -39,7 +39,7 @@ class Done:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that calls in this process are made in."""
+    """Return the working directory for calls in this process."""
     monkeypatch.chdir(tmp_path)
     for name in ("NVISION_HUB_CONFIG", "NVISION_STREAMING_KEYS", "NOT_SET_HERE"):
         monkeypatch.delenv(name, raising=False)
@@ -48,18 +48,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the command line in this process: for what ends before it starts anything."""
+    """Run the CLI inside the test process. Use this only for commands that fail before they start a child process."""
 
     def run(*arguments: str) -> Done:
         code = cli.main(arguments)
-        said = capsys.readouterr()
-        return Done(returncode=code, stdout=said.out, stderr=said.err)
+        output = capsys.readouterr()
+        return Done(returncode=code, stdout=output.out, stderr=output.err)
 
     return run
 
 
-def refused(done: Any, code: int, *words: str) -> None:
-    """It ended with the code, said the words in one sentence on stderr, and showed no traceback."""
+def assert_rejected(done: Any, code: int, *words: str) -> None:
+    """Assert the exit code, a line on stderr with all the words, and no traceback."""
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -74,7 +74,7 @@ def refused(done: Any, code: int, *words: str) -> None:
         ("cameras:\n\t- id: a", ("cameras.yaml:2:", "tab")),
         ("", ("is empty", "nvision-hub init")),
         ("- a list", ("cameras.yaml:1:1", "cameras:")),
-        ("version: 1", ("cameras: has no cameras", "demo://street")),
+        ("version: 1", ("cameras: is missing or empty", "demo://street")),
         ("camera: []\ncameras: [{id: a, url: 'demo://street'}]", ("cameras.yaml:1:1: camera:", "`cameras`")),
         ("cameras: [{id: a, url: 'demo://street', fsp: 1}]", ("cameras[0].fsp", "`fps`")),
         (
@@ -96,13 +96,15 @@ def refused(done: Any, code: int, *words: str) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_told_with_place_and_mend(folder: Path, call: Call, text: str, words: tuple[str, ...]) -> None:
+def test_an_invalid_file_is_reported_with_location_and_fix(
+    folder: Path, call: Call, text: str, words: tuple[str, ...]
+) -> None:
     (folder / "cameras.yaml").write_text(text)
-    refused(call("start"), 78, *words)
+    assert_rejected(call("start"), 78, *words)
     assert not (folder / ".nvision-hub").exists()
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "cameras.yaml").write_text(
         "siet: x\ncameras:\n"
         "  - {id: A, url: 'demo://street', fps: 0}\n"
@@ -115,11 +117,11 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_no_file_and_wrong_files(folder: Path, call: Call) -> None:
-    refused(call("start"), 78, "cameras.yaml", "no such file", "nvision-hub init")
-    refused(call("start", "."), 78, "is a folder")
+def test_missing_and_unreadable_files_are_reported(folder: Path, call: Call) -> None:
+    assert_rejected(call("start"), 78, "cameras.yaml", "no such file", "nvision-hub init")
+    assert_rejected(call("start", "."), 78, "is a folder")
     (folder / "cameras.yaml").write_bytes(b"site: \xff\xfe\n")
-    refused(call("start"), 78, "cameras.yaml:1:7", "UTF-8")
+    assert_rejected(call("start"), 78, "cameras.yaml:1:7", "UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -138,82 +140,92 @@ def test_no_file_and_wrong_files(folder: Path, call: Call) -> None:
         ("probe rtsp://u:p@c/ --password-env HOME", ("give it once",)),
         ("probe rtsp://u@c/ --password-env NOT_SET_HERE", ("NOT_SET_HERE", "export")),
         ("probe rtsp://u@c/ --password-env HOME --password-stdin", ("exclude each other",)),
-        ("probe street --username u", ("cameras.yaml has", "there")),
+        ("probe street --username u", ("apply only to a URL", "user name and password in cameras.yaml")),
         ("probe stret", ("no camera 'stret'", "`street`")),
     ],
 )
-def test_errors_of_usage(folder: Path, call: Call, arguments: str, words: tuple[str, ...]) -> None:
+def test_usage_errors_are_explained(folder: Path, call: Call, arguments: str, words: tuple[str, ...]) -> None:
     hub.write(folder, [DEMO], None)
     done = call(*arguments.split())
-    refused(done, 2, *words)
+    assert_rejected(done, 2, *words)
     assert "canary" not in done.stderr
 
 
-def test_a_callback_that_is_none(tmp_path: Path) -> None:
-    refused(command.run("service", "--callback", "ftp://x", cwd=tmp_path), 78, "callback", "http://")
+def test_an_invalid_callback_url_is_rejected(tmp_path: Path) -> None:
+    assert_rejected(command.run("service", "--callback", "ftp://x", cwd=tmp_path), 78, "callback", "http://")
 
 
-def test_no_redis(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
     hub.write(tmp_path, [DEMO], None, redis={"url": f"redis://:canary@127.0.0.1:{port}/0"})
     for verb in ("start", "tail"):
         done = command.run(verb, cwd=tmp_path)
-        refused(done, 69, f"no Redis answers at redis://***@127.0.0.1:{port}", "correct redis.url")
+        assert_rejected(done, 69, "no Redis", f" at redis://***@127.0.0.1:{port}", "correct redis.url")
         assert "canary" not in done.stderr
 
 
-def test_no_free_port_for_the_service(tmp_path: Path) -> None:
+def test_a_service_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = command.run("service", "--listen", f"127.0.0.1:{port}", cwd=tmp_path)
-    refused(done, 69, f"127.0.0.1 port {port}", "choose another port")
+    assert_rejected(done, 69, f"127.0.0.1 port {port}", "choose another port")
 
 
-def test_no_libgl(tmp_path: Path, broken_opencv: dict[str, str]) -> None:
+def test_a_missing_libgl_is_reported_with_the_fix(tmp_path: Path, broken_opencv: dict[str, str]) -> None:
     words = ("OpenCV cannot be loaded", "libGL.so.1", "apt-get install libgl1")
     hub.write(tmp_path, [DEMO], None)
-    refused(command.run("start", cwd=tmp_path, env=broken_opencv), 69, *words)
-    refused(command.run("service", "--listen", "127.0.0.1:0", cwd=tmp_path, env=broken_opencv), 69, *words)
+    assert_rejected(command.run("start", cwd=tmp_path, env=broken_opencv), 69, *words)
+    assert_rejected(command.run("service", "--listen", "127.0.0.1:0", cwd=tmp_path, env=broken_opencv), 69, *words)
     assert command.run("check", cwd=tmp_path, env=broken_opencv).returncode == 0
 
 
-def test_a_state_dir_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_state_dir_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     hub.write(tmp_path, [DEMO], None, state_dir=str(tmp_path / "file" / "state"))
-    refused(command.run("start", cwd=tmp_path), 69, "state_dir", "cannot be written", "choose another one")
+    assert_rejected(
+        command.run("start", cwd=tmp_path), 69, "state_dir", "cannot be written", "choose another state_dir"
+    )
 
 
 @pytest.mark.long
-def test_probe_says_what_is_wrong_with_a_camera(
+def test_probe_reports_the_problem_of_a_camera(
     tmp_path: Path, gst_camera: Callable[..., GstCamera], unknown_codec: str
 ) -> None:
     camera = gst_camera(SMALL, user="viewer", password=PASSWORD)
     address = f"rtsp://viewer@127.0.0.1:{camera.port}/cam"
     wrong = command.run("probe", address, "--password-stdin", cwd=tmp_path, stdin="canary\n")
-    refused(wrong, 69, "refused the user name or password", "rtsp://***@127.0.0.1")
+    assert_rejected(wrong, 69, "refused the user name or password", "rtsp://***@127.0.0.1")
     assert "canary" not in wrong.stderr
-    refused(command.run("probe", f"rtsp://127.0.0.1:{camera.port}/cam", cwd=tmp_path), 69, "user name and password")
+    assert_rejected(
+        command.run("probe", f"rtsp://127.0.0.1:{camera.port}/cam", cwd=tmp_path), 69, "user name and password"
+    )
     missing = command.run("probe", f"{address}2", "--password-env", "SECRET", cwd=tmp_path, env={"SECRET": PASSWORD})
-    refused(missing, 69, "does not exist there", "correct the path")
+    assert_rejected(missing, 69, "does not exist; ", "correct the path")
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    refused(command.run("probe", f"rtsp://127.0.0.1:{port}/", cwd=tmp_path), 69, "nobody listens at")
-    refused(command.run("probe", unknown_codec, cwd=tmp_path), 69, "set the camera to H.264, H.265 or MJPEG")
+    assert_rejected(command.run("probe", f"rtsp://127.0.0.1:{port}/", cwd=tmp_path), 69, "connection refused by")
+    assert_rejected(command.run("probe", unknown_codec, cwd=tmp_path), 69, "set the camera to H.264, H.265 or MJPEG")
     (tmp_path / "notes.mp4").write_text("no video at all\n" * 100)
-    refused(command.run("probe", "file:notes.mp4", cwd=tmp_path), 69, "set the camera to H.264")
-    refused(command.run("probe", "usb:99", cwd=tmp_path), 69, "/dev/video99 is not there")
+    assert_rejected(command.run("probe", "file:notes.mp4", cwd=tmp_path), 69, "set the camera to H.264")
+    assert_rejected(command.run("probe", "usb:99", cwd=tmp_path), 69, "/dev/video99 does not exist")
 
 
 @pytest.mark.long
-def test_probe_tells_what_a_camera_sends(
+def test_probe_reports_what_a_camera_sends(
     tmp_path: Path, gst_camera: Callable[..., GstCamera], http_camera: Callable[..., HttpCamera]
 ) -> None:
     camera = gst_camera(SMALL, user="viewer", password=PASSWORD)
     address = f"rtsp://viewer@127.0.0.1:{camera.port}/cam"
     done = command.run("probe", address, "--seconds", "2.5", "--password-stdin", cwd=tmp_path, stdin=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
-    for text in ("h264, 640x360", "one every 1.00 s", "taken as limited", "fps: 0.5", "password: ${CAMERA_1_PASSWORD}"):
+    for text in (
+        "h264, 640x360",
+        "one every 1.00 s",
+        "treated as limited",
+        "fps: 0.5",
+        "password: ${CAMERA_1_PASSWORD}",
+    ):
         assert text in done.stdout, done.stdout
     assert PASSWORD not in done.stdout
     assert f'url: "rtsp://127.0.0.1:{camera.port}/cam"' in done.stdout
@@ -230,7 +242,7 @@ def test_probe_tells_what_a_camera_sends(
     assert "jpeg, 640x360" in snapshot.stdout, snapshot.stderr
 
 
-def test_the_password_is_asked_for_on_a_terminal(
+def test_probe_prompts_for_the_password_on_a_terminal(
     tmp_path: Path, gst_camera: Callable[..., GstCamera], start_command: Callable[..., Running]
 ) -> None:
     camera = gst_camera(SMALL, user="viewer", password="canary")
@@ -243,11 +255,11 @@ def test_the_password_is_asked_for_on_a_terminal(
     assert "canary" not in probe.screen
 
 
-def _said(running: Running, text: str) -> bool:
+def _logged(running: Running, text: str) -> bool:
     return text in running.err
 
 
-def test_cameras_in_trouble_stop_no_other(
+def test_failing_cameras_do_not_affect_others(
     tmp_path: Path,
     gst_camera: Callable[..., GstCamera],
     unknown_codec: str,
@@ -270,7 +282,7 @@ def test_cameras_in_trouble_stop_no_other(
         "camera:strange  unsupported",
         "camera:gone  unreachable",
     ):
-        running.wait_for(partial(_said, running, text))
+        running.wait_for(partial(_logged, running, text))
     assert "correct `username` and `password` of this camera" in running.err
     assert "canary" not in running.err
     assert PASSWORD not in running.err

@@ -1,6 +1,6 @@
-"""What every verb promises alike: help, JSON where it reads, its exit code, and completion in a shell.
+"""Rules for every command: help, exit codes, shell completion, and JSON output of commands that only read.
 
-A verb that is not in these tables fails the first test.
+The first test fails if a command is missing from the tables below.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ CAMERAS: Final = [{"id": "lobby", "url": "rtsp://127.0.0.1:9/a"}, {"id": "gate",
 SECRET: Final = "whsec_" + "A" * 40
 BAD: Final = "cameras:\n  - {id: A, url: 'demo://street'}\n"
 
-# One call of each verb on a machine where no hub runs: its exit code, and whether stdout is JSON.
+# One call of each command on a machine without a hub, with the expected exit code and whether stdout is JSON.
 CALLS: Final = {
-    "start": ("start --only nobody", 2, False),
+    "start": ("start --only unknown", 2, False),
     "check": ("check --json", 0, True),
     "doctor": ("doctor --no-cameras --json", 0, True),
     "init": ("init other.yaml", 0, False),
@@ -41,6 +41,8 @@ CALLS: Final = {
     "set": ("set lobby fps=2 --json", 69, False),
     "replay": ("replay --webhook alarms --since 1h --json", 69, False),
     "dead-letters": ("dead-letters --json", 69, False),
+    "token": ("token list --json", 0, True),
+    "audit": ("audit --json", 0, False),
     "service": ("service --latency -1", 2, False),
     "render": ("render systemd --program /usr/bin/nvision-hub", 0, False),
     "completion": ("completion bash", 0, False),
@@ -48,7 +50,7 @@ CALLS: Final = {
 }
 WITHOUT_JSON: Final = {"start", "init", "schema", "service", "render", "completion"}
 WITHOUT_CONFIG: Final = {"init", "schema", "discover", "service", "completion", "version"}
-# The arguments with which each of the others reads cameras.yaml.
+# Arguments that make the other commands read cameras.yaml.
 ARGUMENTS: Final = {
     "probe": ["lobby"],
     "logs": ["lobby"],
@@ -58,6 +60,7 @@ ARGUMENTS: Final = {
     "set": ["lobby", "fps=2"],
     "replay": ["--webhook", "alarms", "--dead"],
     "render": ["compose"],
+    "token": ["list"],
 }
 
 
@@ -71,52 +74,54 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_verb_is_here() -> None:
-    assert set(CALLS) == set(cli.VERBS)
+def test_every_command_is_listed() -> None:
+    assert set(CALLS) == set(cli.COMMANDS)
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("name", cli.COMMANDS)
 @pytest.mark.usefixtures("folder")
-def test_its_exit_code_and_its_json(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments, code, is_json = CALLS[verb]
+def test_each_command_has_its_exit_code_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, code, is_json = CALLS[name]
     assert cli.main(arguments.split()) == code, capsys.readouterr()
     shown = capsys.readouterr()
     if is_json:
         json.loads(shown.out)
     if code in {2, 69}:
-        assert shown.out == "", "what is wrong is told on stderr"
+        assert shown.out == "", "errors belong on stderr"
         assert shown.err.strip()
     assert "Traceback" not in shown.err
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("name", cli.COMMANDS)
 @pytest.mark.usefixtures("folder")
-def test_a_call_that_is_wrong(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([verb, "--no-such-option"]) == 2
+def test_an_unknown_option_is_a_usage_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--no-such-option"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "--no-such-option" in shown.err
 
 
-@pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - WITHOUT_CONFIG))
-def test_a_cameras_yaml_that_is_wrong(verb: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - WITHOUT_CONFIG))
+def test_an_invalid_cameras_yaml_is_reported_with_its_location(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "cameras.yaml").write_text(BAD)
-    assert cli.main([verb, *ARGUMENTS.get(verb, [])]) == 78
+    assert cli.main([name, *ARGUMENTS.get(name, [])]) == 78
     shown = capsys.readouterr()
     assert "cameras.yaml:2:10: cameras[0].id" in shown.out + shown.err
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_its_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([verb, "--help"]) == 0
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert ("--json" in shown) is (verb not in WITHOUT_JSON)
+    assert ("--json" in shown) is (name not in WITHOUT_JSON)
     assert "Example" in shown
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A PATH on which `nvision-hub` is this project."""
+    """Return a PATH on which `nvision-hub` runs this checkout."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "nvision-hub"
@@ -140,7 +145,7 @@ def path(tmp_path: Path) -> str:
 )
 def test_bash_completes(folder: Path, path: str, words: list[str], wanted: set[str]) -> None:
     needs.program("bash", "bash")
-    # An unset variable is no reason for a shell to know no cameras.
+    # An unset variable must not prevent completion.
     (folder / "cameras.yaml").write_text("cameras:\n  - {id: lobby, url: '${NOT_SET_HERE}'}\n  - {id: gate, url: x}\n")
     script = """
         eval "$(nvision-hub completion bash)"
@@ -163,7 +168,7 @@ def test_bash_completes(folder: Path, path: str, words: list[str], wanted: set[s
 
 
 @pytest.mark.parametrize(("shell", "mark"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete ")])
-def test_each_shell_has_its_script(shell: str, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_shell_has_a_script(shell: str, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert mark in script

@@ -1,4 +1,4 @@
-"""A hub that runs, steered from another terminal: status, pause, resume, restart and set, through its gateway."""
+"""Run-time control of a hub from another terminal: status, pause, resume, restart and set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,31 +22,31 @@ if TYPE_CHECKING:
     from tests.support.rtsp import GstCamera
 
 SMALL = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
-TOKEN = "canary-token-0123456789"
+TOKEN = "canary-5f0c8e2b7d94413aa6b1de3870c952f4"
 
 
 class Operator:
-    """Somebody at another terminal, with the hub's cameras.yaml."""
+    """An operator who runs commands in another terminal, with the hub's cameras.yaml."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    def does(self, *arguments: str, code: int = 0) -> str:
-        """One call; what it said, on stdout where it went well, else on stderr."""
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Run one command. Return its stdout, or its stderr if the expected exit code `code` is not 0."""
         done = command.run(*arguments, cwd=self.hub.folder)
         assert done.returncode == code, done.stdout + done.stderr
         assert "canary" not in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr if code else done.stdout
 
-    def sees(self, camera: str) -> dict[str, Any]:
-        """One camera of `status --json`."""
-        cameras = json.loads(self.does("status", "--json"))["cameras"]
+    def camera(self, camera: str) -> dict[str, Any]:
+        """Return one camera from the output of `status --json`."""
+        cameras = json.loads(self.run("status", "--json"))["cameras"]
         found: dict[str, Any] = next(each for each in cameras if each["id"] == camera)
         return found
 
-    def sees_soon(self, condition: Callable[[], bool], tries: int = 30) -> None:
-        """Ask until it is so; each call takes a good part of a second."""
+    def wait_until(self, condition: Callable[[], bool], tries: int = 30) -> None:
+        """Check the condition until it holds, at most `tries` times. Each check takes most of a second."""
         assert any(condition() for _ in range(tries)), self.hub.log()
 
 
@@ -59,38 +60,47 @@ def operator(
     for name in ("lobby", "gate"):
         running.wait_for_results(name, 3)
     operator = Operator(running)
-    operator.sees_soon(lambda: operator.sees("gate")["state"] == "streaming")
+    operator.wait_until(lambda: operator.camera("gate")["state"] == "streaming")
     return operator
 
 
-def test_an_operators_day(operator: Operator, start_command: Callable[..., Running]) -> None:
+def test_an_operator_reads_the_status_and_controls_cameras(
+    operator: Operator, start_command: Callable[..., Running]
+) -> None:
     running = operator.hub
 
-    shown = operator.does("status")
+    shown = operator.run("status")
     assert f"results redis://127.0.0.1:{running.addresses['redis'].rpartition(':')[2]}\n" in shown
+    reader = urlsplit(running.broker_url("reader"))
+    subscribe = f"redis-cli -p {reader.port} --user reader psubscribe 'nvision:results:*'"
+    assert f"read    REDISCLI_AUTH={reader.password} {subscribe}\n" in shown
+    assert f"consume {running.broker_url('consumer')}\n" in shown
     assert "page    http://127.0.0.1:" in shown
+    addresses = json.loads(operator.run("status", "--json"))["addresses"]
+    assert addresses["reader"] == running.broker_url("reader")
+    assert addresses["consumer"] == running.broker_url("consumer")
     assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [["lobby", "streaming"], ["gate", "streaming"]]
 
-    assert operator.does("pause", "lobby") == "lobby is paused\n"
+    assert operator.run("pause", "lobby") == "lobby is paused\n"
     running.wait_for_state("lobby", "paused")
-    operator.sees_soon(lambda: operator.sees("lobby")["state"] == "paused")
-    assert operator.sees("gate")["state"] == "streaming"
-    resumed = json.loads(operator.does("resume", "lobby", "gate", "--json"))["cameras"]
+    operator.wait_until(lambda: operator.camera("lobby")["state"] == "paused")
+    assert operator.camera("gate")["state"] == "streaming"
+    resumed = json.loads(operator.run("resume", "lobby", "gate", "--json"))["cameras"]
     assert [each["id"] for each in resumed] == ["lobby", "gate"]
-    operator.sees_soon(lambda: operator.sees("lobby")["state"] == "streaming")
+    operator.wait_until(lambda: operator.camera("lobby")["state"] == "streaming")
 
-    assert operator.does("set", "lobby", "fps=2", "jpeg_quality=40") == "lobby: fps 2, jpeg_quality 40\n"
-    assert operator.sees("lobby")["fps"] == 2
-    assert operator.sees("lobby")["run_time"]["set"] == {"fps": 2, "jpeg_quality": 40}
-    assert operator.does("set", "lobby", "fps=file") == "lobby: jpeg_quality 40\n"
-    changed = json.loads(operator.does("set", "lobby", "max_width=320", "jpeg_quality=file", "--json"))
+    assert operator.run("set", "lobby", "fps=2", "jpeg_quality=40") == "lobby: fps 2, jpeg_quality 40\n"
+    assert operator.camera("lobby")["fps"] == 2
+    assert operator.camera("lobby")["run_time"]["set"] == {"fps": 2, "jpeg_quality": 40}
+    assert operator.run("set", "lobby", "fps=file") == "lobby: jpeg_quality 40\n"
+    changed = json.loads(operator.run("set", "lobby", "max_width=320", "jpeg_quality=file", "--json"))
     assert changed["run_time"]["set"] == {"max_width": 320}
-    assert operator.does("set", "lobby", "max_width=none") == "lobby: as in cameras.yaml\n"
+    assert operator.run("set", "lobby", "max_width=none") == "lobby: as in cameras.yaml\n"
 
     before = running.camera("lobby").pid
-    assert operator.does("restart", "lobby") == "lobby starts anew\n"
+    assert operator.run("restart", "lobby") == "lobby is restarting\n"
     running.wait_until(lambda: running.camera("lobby").pid not in {None, before})
-    operator.sees_soon(lambda: sum(operator.sees("lobby")["restarts"].values()) == 1)
+    operator.wait_until(lambda: sum(operator.camera("lobby")["restarts"].values()) == 1)
 
     watched = start_command("status", "--watch", cwd=running.folder, terminal=(80, 30))
     watched.wait_for(lambda: watched.screen.count("camera  state") >= 3)
@@ -103,39 +113,39 @@ def test_an_operators_day(operator: Operator, start_command: Callable[..., Runni
 
 
 @pytest.mark.long
-def test_what_cannot_be_done(operator: Operator) -> None:
+def test_invalid_requests_are_rejected(operator: Operator) -> None:
     running = operator.hub
     for verb in ("pause", "resume", "restart"):
-        assert "did you mean `lobby`?" in operator.does(verb, "gate", "loby", code=2)
-    assert operator.sees("gate")["paused"] is False, "nothing is done where one is not known"
-    assert "there are lobby, gate" in operator.does("set", "zzz", "fps=2", code=2)
-    assert "fps must be a number above 0" in operator.does("set", "lobby", "fps=0", code=2)
+        assert "did you mean `lobby`?" in operator.run(verb, "gate", "loby", code=2)
+    assert operator.camera("gate")["paused"] is False, "no camera may change if one of them is unknown"
+    assert "choose from lobby, gate" in operator.run("set", "zzz", "fps=2", code=2)
+    assert "fps must be a number above 0" in operator.run("set", "lobby", "fps=0", code=2)
 
     file = running.folder / "cameras.yaml"
     content = file.read_text()
     other = running.folder / "other.yaml"
-    other.write_text(content.replace(TOKEN, "canary-of-somebody-else"))
+    other.write_text(content.replace(TOKEN, "canary-60303ae22b998861bce3b28f33eec1be"))
     for call in (("status",), ("pause", "lobby"), ("set", "lobby", "fps=2")):
-        assert "gateway.token" in operator.does(*call, "--config", str(other), code=1)
+        assert "gateway.token" in operator.run(*call, "--config", str(other), code=1)
     other.write_text(content.replace(TOKEN, ""))
-    assert "gateway.token" in operator.does("status", "--config", str(other), code=1)
+    assert "gateway.token" in operator.run("status", "--config", str(other), code=1)
 
     assert running.stop() == 0
     for call in (("status",), ("pause", "lobby"), ("resume", "lobby"), ("restart", "lobby"), ("set", "lobby", "fps=2")):
-        assert "no hub runs with the state_dir of cameras.yaml" in operator.does(*call, code=69)
+        assert "no hub is running with the state_dir of cameras.yaml" in operator.run(*call, code=69)
 
 
-def test_a_hub_without_a_gateway(recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]) -> None:
-    nobody = {"id": "lobby", "url": "rtsp://127.0.0.1:9/"}
-    operator = Operator(start_hub([nobody], recorder(), gateway={"listen": "none"}))
+def test_a_hub_without_a_gateway_is_reported(recorder: Callable[..., Recorder], start_hub: Callable[..., Hub]) -> None:
+    unreachable = {"id": "lobby", "url": "rtsp://127.0.0.1:9/"}
+    operator = Operator(start_hub([unreachable], recorder(), gateway={"listen": "none"}))
     operator.hub.redis().close()
-    sentence = operator.does("status", code=69)
+    sentence = operator.run("status", code=69)
     assert "gateway.listen is none" in sentence
-    assert "start the hub again" in sentence
+    assert "restart the hub" in sentence
 
 
-def test_a_gateway_that_is_not_there(tmp_path: Path) -> None:
-    """Its address is known before it listens, and it may have died."""
+def test_a_gateway_that_does_not_listen_is_reported(tmp_path: Path) -> None:
+    """The gateway at the published address may have crashed, or may not be listening yet."""
     hub.write(tmp_path, [{"id": "lobby", "url": "rtsp://127.0.0.1:9/"}], None)
     state = tmp_path / "state"
     state.mkdir()
@@ -145,5 +155,5 @@ def test_a_gateway_that_is_not_there(tmp_path: Path) -> None:
     (state / "hub.json").write_text(json.dumps({**facts, "gateway": f"http://127.0.0.1:{port}"}))
     done = command.run("status", cwd=tmp_path)
     assert done.returncode == 69
-    assert "nothing answers at" in done.stderr
+    assert "cannot connect to the hub's gateway at" in done.stderr
     assert "nvision-hub logs gateway" in done.stderr

@@ -1,4 +1,4 @@
-"""`discover` against virtual ONVIF cameras: found by multicast, asked for their streams, printed as entries."""
+"""`discover` with virtual ONVIF cameras: multicast search, stream queries and the printed entries."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nvision_hub.cli.onvif import identifier, interfaces
-from nvision_hub.config import load
+from nvision_hub.cli.onvif_discovery import camera_id, interfaces
+from nvision_hub.config.load import load
 from tests.support import command
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def test_cameras_become_entries(onvif_network: OnvifNetwork, tmp_path: Path) -> 
 
     done = onvif_network.run("discover", "--seconds", "2")
     assert done.returncode == 0, done.stderr
-    assert "3 cameras found, 1 of them locked" in done.stderr
-    assert "Yard: wants a user name and password; give them with --user" in done.stdout
+    assert "Found 3 cameras; 1 of them refused access" in done.stderr
+    assert "Yard: requires a user name and password; use --user" in done.stdout
 
     env = {"CAMERAS": PASSWORD}
     done = onvif_network.run("discover", "--user", "viewer", "--password-env", "CAMERAS", "--seconds", "2", env=env)
@@ -46,7 +46,7 @@ def test_cameras_become_entries(onvif_network: OnvifNetwork, tmp_path: Path) -> 
     assert yard.username == "viewer"
     assert yard.password is not None
     assert yard.password.reveal() == PASSWORD
-    assert "# H264, 2560x1440, 30 a second" in done.stdout
+    assert "# H264, 2560x1440, 30 fps" in done.stdout
     assert '# url: "rtsp://127.0.0.1:8554/video_sub"  # H264, 640x360' in done.stdout
 
     done = onvif_network.run("discover", "--user", "viewer", "--password-stdin", "--json", "--seconds", "2",
@@ -55,23 +55,23 @@ def test_cameras_become_entries(onvif_network: OnvifNetwork, tmp_path: Path) -> 
     assert "canary" not in done.stdout + done.stderr
     cameras = {camera["id"]: camera for camera in json.loads(done.stdout)["cameras"]}
     assert cameras["yard"]["locked"] is True
-    assert cameras["yard"]["error"].startswith("wants another user name or password")
+    assert cameras["yard"]["error"].startswith("requires a different user name or password")
     assert cameras["gate"]["maker"] == "PythonCam VirtualCam-1"
     assert cameras["gate"]["device"] == "http://127.0.0.1:8081/onvif/device_service"
     assert [stream["width"] for stream in cameras["gate"]["streams"]] == [2560, 640]
 
 
-def test_nobody_answers(onvif_network: OnvifNetwork) -> None:
+def test_a_search_without_a_response_is_reported(onvif_network: OnvifNetwork) -> None:
     done = onvif_network.run("discover", "--seconds", "0.5")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "No camera answered on 127.0.0.1" in done.stderr
+    assert "No camera responded on 127.0.0.1" in done.stderr
     done = onvif_network.run("discover", "--seconds", "0.5", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"cameras": []}
 
 
-def test_the_library_is_an_extra(tmp_path: Path) -> None:
+def test_onveef_is_an_optional_dependency(tmp_path: Path) -> None:
     package = tmp_path / "onveef"
     package.mkdir()
     (package / "__init__.py").write_text("raise ImportError('not installed')\n")
@@ -83,11 +83,11 @@ def test_the_library_is_an_extra(tmp_path: Path) -> None:
 def test_a_password_needs_a_user(tmp_path: Path) -> None:
     done = command.run("discover", "--password-env", "HOME", cwd=tmp_path)
     assert done.returncode == 2
-    assert "of no use without --user" in done.stderr
+    assert "a password requires --user" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "taken", "made"),
+    ("name", "taken", "expected"),
     [
         ("Lobby, north door", [], "lobby-north-door"),
         ("Lobby", ["lobby"], "lobby-2"),
@@ -98,11 +98,11 @@ def test_a_password_needs_a_user(tmp_path: Path) -> None:
         ("../../etc", [], "etc"),
     ],
 )
-def test_ids_are_made_of_names(name: str, taken: list[str], made: str) -> None:
-    assert identifier(name, taken) == made
+def test_ids_derive_from_names(name: str, taken: list[str], expected: str) -> None:
+    assert camera_id(name, taken) == expected
 
 
-def test_this_machines_networks() -> None:
+def test_found_addresses_belong_to_this_machine() -> None:
     addresses = interfaces()
     assert addresses
     for address in addresses:

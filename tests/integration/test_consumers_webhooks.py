@@ -1,4 +1,4 @@
-"""The webhook receivers of docs/consumers.md, run as their readers run them, against the webhooks of a real hub."""
+"""The webhook receivers in docs/consumers.md, with the webhooks of a real hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAMERA = {"id": "lobby", "url": "file:clip.mp4", "fps": 5}
 
 
 def port(running: Running) -> int:
-    """Where a receiver listens, once it does."""
+    """Wait until a receiver listens. Return its port."""
     running.wait_for(lambda: re.match(r"port \d+\n", running.out))
     return int(running.out.split()[1])
 
@@ -30,7 +30,7 @@ def hook(name: str, receiver: Running, **more: Any) -> dict[str, Any]:
     return {"id": name, "url": url, "secret": SECRET, "allow_private": True, **more}
 
 
-def test_both_receivers_get_what_a_hub_delivers(
+def test_both_receivers_get_the_deliveries_of_a_hub(
     start_hub: Callable[..., Hub],
     start_example: Callable[..., Running],
     recorder: Callable[..., Recorder],
@@ -52,13 +52,13 @@ def test_both_receivers_get_what_a_hub_delivers(
             hook("rotated", rotated, secret=[SECRET, OTHER_SECRET]),
         ],
     )
-    # As the recording service detects: see tests/support/recorder_server.py.
+    # The recording service returns this detection. See tests/support/recorder_server.py.
     plain.wait_for(lambda: plain.out.count("person human 0.5 10 20 110 220\n") >= 5)
     for receiver in (signed, rotated):
         receiver.wait_for(lambda receiver=receiver: receiver.out.count(" lobby person\n") >= 5)  # type: ignore[misc]
-    told = [line.split()[0] for line in signed.out.splitlines()[1:]]
-    assert len(set(told)) == len(told)
-    hub.wait_until(lambda: set(told) <= {event["hub"]["id"] for event in hub.events()})
+    printed_ids = [line.split()[0] for line in signed.out.splitlines()[1:]]
+    assert len(set(printed_ids)) == len(printed_ids)
+    hub.wait_until(lambda: set(printed_ids) <= {event["hub"]["id"] for event in hub.events()})
     assert deceived.out.splitlines()[1:] == []
 
     def refused() -> bool:

@@ -1,7 +1,9 @@
-"""The demo cameras as a client sees them: a real server process, real RTSP, real decoding."""
+"""Demo cameras: a real server process, real RTSP, real decoding."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import subprocess
 import sys
 import threading
@@ -13,9 +15,13 @@ import pytest
 from av.video.frame import PictureType
 
 from nvision_hub.errors import UnavailableError
-from nvision_hub.link import Link
+from nvision_hub.runtime.status import DemoInfo
+from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 from tests.support import clips, counter
-from workers.demo import clip, demo, scene
+from tests.support.statuses import info_as
+from workers.demo import clip, scene
+from workers.demo import worker as demo
+from workers.demo.server import ClipServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +35,7 @@ GOP = 50
 
 @pytest.fixture(scope="module")
 def drawn() -> Path:
-    """A cache with every clip in it."""
+    """Return a cache folder that contains every clip."""
     cache_dir = clips.directory() / "demo"
     for name in demo.SCENES:
         clip.render(cache_dir, name)
@@ -38,13 +44,13 @@ def drawn() -> Path:
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
-    """A cache whose clip of the street is its first four seconds: loops that a test has time to see."""
+    """Return a cache folder whose street clip lasts only four seconds, so that tests see the clip loop."""
     cache_dir = tmp_path_factory.mktemp("short")
     target = clip.path(cache_dir, "street")
     target.parent.mkdir(parents=True)
-    with av.open(clip.path(drawn, "street")) as whole, av.open(target, "w") as part:
-        stream = part.add_stream_from_template(whole.streams.video[0])
-        for number, packet in enumerate(whole.demux(video=0)):
+    with av.open(clip.path(drawn, "street")) as full, av.open(target, "w") as part:
+        stream = part.add_stream_from_template(full.streams.video[0])
+        for number, packet in enumerate(full.demux(video=0)):
             if number == 2 * GOP:
                 break
             packet.stream = stream
@@ -60,9 +66,28 @@ def packets(url: str, count: int) -> Iterator[av.Packet[av.VideoStream]]:
             yield packet
 
 
+def test_a_cancelled_connection_ends_without_a_traceback(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    async def connect_and_cancel() -> None:
+        demo_server = ClipServer(tmp_path, "127.0.0.1", 0, {})
+        await demo_server.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", demo_server.bound_port)
+        writer.write(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+        assert await reader.readline() == b"RTSP/1.0 200 OK\r\n"
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        writer.close()
+        await writer.wait_closed()
+        await demo_server.close()
+
+    asyncio.run(connect_and_cancel())
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("name", demo.SCENES)
-def test_each_scene_is_720p_h264_as_a_camera_sends_it(demo_server: Callable[..., DemoServer], name: str) -> None:
+def test_each_scene_is_720p_h264_like_a_camera(demo_server: Callable[..., DemoServer], name: str) -> None:
     server = demo_server()
     with av.open(server.url(name), options=OPTIONS, timeout=(10, 10)) as container:
         stream = container.streams.video[0]
@@ -75,7 +100,7 @@ def test_each_scene_is_720p_h264_as_a_camera_sends_it(demo_server: Callable[...,
 
 
 @pytest.mark.long
-def test_counter_keyframes_and_time_go_on_evenly_across_the_loop(
+def test_the_counter_the_keyframes_and_the_timestamps_are_continuous_across_the_loop(
     demo_server: Callable[..., DemoServer], short: Path
 ) -> None:
     server = demo_server(scenes=("street",), cache_dir=short)
@@ -93,13 +118,13 @@ def test_counter_keyframes_and_time_go_on_evenly_across_the_loop(
     assert keyframes == list(range(0, 5 * GOP + 5, GOP))
     assert kinds == {"I", "P"}
     known = [time for time in times if time is not None]
-    assert len(known) >= len(times) - 1  # FFmpeg may not date the first picture
+    assert len(known) >= len(times) - 1  # FFmpeg may leave the first frame without a timestamp
     assert {later - earlier for earlier, later in pairwise(known)} == {90000 // scene.FPS}
 
 
 @pytest.mark.usefixtures("drawn")
 def test_sixteen_clients_are_served_at_once(demo_server: Callable[..., DemoServer]) -> None:
-    """More than an executor has threads; each gets every picture, in order."""
+    """The clients outnumber the threads of an executor. Each client still receives every frame, in order."""
     server = demo_server()
     together = threading.Barrier(16, timeout=20)
     steps: list[set[int]] = []
@@ -130,11 +155,11 @@ def test_a_client_waits_for_a_clip_that_is_still_being_drawn(
     assert (server.status.state, server.status.ready) == ("rendering", True)
     with av.open(server.url("parking"), options=OPTIONS, timeout=(30, 10)) as container:
         assert counter.of_frame(next(container.decode(video=0))) == 0
-    server.wait_until(lambda status: status.state == "serving" and status.row["clients"] == 0)
+    server.wait_until(lambda status: status.state == "serving" and info_as(status, DemoInfo).clients == 0)
     assert [path.name for path in clip.path(tmp_path, "parking").parent.iterdir()] == ["parking.mp4"]
 
 
-def test_it_ends_at_once_in_the_middle_of_drawing_and_leaves_no_half_clip(
+def test_a_stop_while_drawing_is_immediate_and_leaves_no_incomplete_clip(
     demo_server: Callable[..., DemoServer], tmp_path: Path
 ) -> None:
     server = demo_server(cache_dir=tmp_path)
@@ -161,37 +186,38 @@ def test_an_unknown_scene_is_not_found(demo_server: Callable[..., DemoServer], s
         av.open(server.url("beach"), options=OPTIONS, timeout=(10, 10))
 
 
-def test_a_port_in_use_is_named(demo_server: Callable[..., DemoServer], short: Path) -> None:
+def test_a_port_in_use_is_reported(demo_server: Callable[..., DemoServer], short: Path) -> None:
     taken = demo_server(scenes=("street",), cache_dir=short)
     assert taken.status is not None
-    port = taken.status.row["port"]
+    port = info_as(taken.status, DemoInfo).port
     second = demo_server(scenes=("street",), cache_dir=short, port=port, wait=False)
-    _, complaint = second.process.communicate(timeout=20)
-    assert complaint.strip() == (
-        f"69 The demo cameras' port {port} on 127.0.0.1 is taken; give them another one, or end what listens there."
+    _, stderr = second.process.communicate(timeout=20)
+    assert stderr.strip() == (
+        f"69 The demo cameras' port {port} on 127.0.0.1 is in use; "
+        "configure another port, or stop the program that uses this port."
     )
 
 
-def test_without_the_extra_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_extra_is_reported_with_its_install_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in sys.modules if name.startswith("aio_rtsp_toolkit") or name == "workers.demo.server"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "aio_rtsp_toolkit", None)  # as Python itself marks what must not be imported
+    monkeypatch.setitem(sys.modules, "aio_rtsp_toolkit", None)  # with None, Python rejects the import
     with pytest.raises(UnavailableError, match=r"pip install 'nvision-hub\[demo\]'"):
-        demo.run(demo.DemoSettings(port=0, cache_dir=tmp_path), Link(None))
+        demo.run(demo.DemoSettings(port=0, cache_dir=tmp_path), SupervisorPipe(None))
 
 
-def test_a_cache_that_cannot_be_written_is_named(demo_server: Callable[..., DemoServer], tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(demo_server: Callable[..., DemoServer], tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     server = demo_server(cache_dir=blocked, wait=False)
-    _, complaint = server.process.communicate(timeout=20)
-    assert complaint.startswith("69 The demo camera's clip cannot be written to")
-    assert "Traceback" not in complaint
+    _, stderr = server.process.communicate(timeout=20)
+    assert stderr.startswith("69 The demo camera's clip cannot be written to")
+    assert "Traceback" not in stderr
 
 
-def test_it_says_nothing_on_standard_output(demo_server: Callable[..., DemoServer], short: Path) -> None:
+def test_the_demo_server_prints_nothing_on_stdout(demo_server: Callable[..., DemoServer], short: Path) -> None:
     server = demo_server(scenes=("street",), cache_dir=short)
     assert sum(1 for _ in packets(server.url("street"), 5)) == 5
     server.process.terminate()
-    output, complaints = server.process.communicate(timeout=10)
-    assert (output, complaints) == ("", "")
+    output, stderr = server.process.communicate(timeout=10)
+    assert (output, stderr) == ("", "")

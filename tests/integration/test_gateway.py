@@ -1,19 +1,23 @@
-"""The gateway's HTTP over real sockets: what it answers, how it refuses, and what it asks of the supervisor."""
+"""The gateway's HTTP API over real sockets: responses, problem documents and requests to the supervisor."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from starlette.routing import Router
+from starlette.testclient import TestClient
 
-from nvision_hub.status import Meter
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.messages import AddCamera, PauseCamera, RemoveCamera, RestartProcess, SetCamera
+from nvision_hub.runtime.status import GatewayInfo
 from tests.support import needs
 from tests.support.gateway import CAMERA_PID, counted, facts, status
-from workers.gateway import page
-from workers.gateway.problems import MEDIA_TYPE
+from workers.gateway.api import page
+from workers.gateway.api.problem_details import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,18 +25,19 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from nvision_hub.link import Command
-    from tests.support.gateway import Overseen
+    from nvision_hub.runtime.messages import Request
+    from tests.support.gateway import SupervisedGateway
 
 
 def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
-    """A problem document, as RFC 9457 has it."""
+    """Return the problem document (RFC 9457) of a response with this status."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == MEDIA_TYPE
     document: dict[str, Any] = answer.json()
     assert document["status"] == status
     assert document["type"] == "about:blank"
     assert document["title"]
+    assert re.fullmatch(r"[a-z_]+", document["code"])
     assert document["detail"].endswith(".")
     return document
 
@@ -40,14 +45,14 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
 ERRORS: Final[list[tuple[str, str, bytes | None, int]]] = [
     ("GET", "/nothing", None, 404),
     ("GET", "/api/v1/cameras/", None, 404),
-    ("GET", "/api/v1/cameras/nobody", None, 404),
-    ("GET", "/api/v1/cameras/nobody/history", None, 404),
-    ("GET", "/api/v1/cameras/nobody/snapshot.jpg", None, 404),
+    ("GET", "/api/v1/cameras/unknown", None, 404),
+    ("GET", "/api/v1/cameras/unknown/history", None, 404),
+    ("GET", "/api/v1/cameras/unknown/snapshot.jpg", None, 404),
     ("GET", "/api/v1/cameras/lobby/snapshot.jpg?boxes=perhaps", None, 422),
     ("GET", "/api/v1/cameras/lobby/tuning?fps=0", None, 422),
     ("GET", "/api/v1/cameras/lobby/tuning?fps=nan", None, 422),
-    ("POST", "/api/v1/cameras/nobody/pause", None, 404),
-    ("DELETE", "/api/v1/cameras/nobody", None, 404),
+    ("POST", "/api/v1/cameras/unknown/pause", None, 404),
+    ("DELETE", "/api/v1/cameras/unknown", None, 404),
     ("PUT", "/api/v1/cameras", b"{}", 405),
     ("POST", "/healthz", None, 405),
     ("PATCH", "/api/v1/cameras/lobby", b"{", 400),
@@ -67,8 +72,8 @@ ERRORS: Final[list[tuple[str, str, bytes | None, int]]] = [
 ]
 
 
-def test_errors_are_problem_documents(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_errors_are_problem_documents(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     one.camera("lobby")
     with one.client() as client:
         for method, path, content, status in ERRORS:
@@ -76,50 +81,60 @@ def test_errors_are_problem_documents(overseen: Callable[..., Overseen]) -> None
             document = problem(client.request(method, path, content=content, headers=headers), status)
             if status == 422:
                 assert all(re.match(r"/(body|query|path)", each["pointer"]) for each in document["errors"])
+                assert all(re.fullmatch(r"[a-z_]+", each["code"]) for each in document["errors"])
+                assert {each["pointer"].split("/")[-1] for each in document["errors"]} <= {
+                    each["field"] or "body" for each in document["errors"]
+                }
                 assert document["errors"]
-    assert one.asks == []
+                assert all(each["code"] and each["detail"] for each in document["errors"])
+    assert one.requests == []
 
 
 @pytest.mark.long
-def test_what_the_supervisor_is_asked_and_what_its_answer_becomes(overseen: Callable[..., Overseen]) -> None:
-    def answer(ask: Command) -> str | None:
-        match ask.verb:
-            case "restart":
+def test_requests_reach_the_supervisor_and_return_its_reply(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    def answer(request: Request) -> str | None:
+        match request:
+            case RestartProcess():
                 return "the hub is stopping"
-            case "set":
-                one.account("camera:lobby", pid=CAMERA_PID, facts=facts("lobby", **ask.arguments["values"]))
-            case "add":
-                one.account(f"camera:{ask.arguments['camera']['id']}", facts=facts(ask.arguments["camera"]["id"]))
-            case "remove":
-                one.gone(f"camera:{ask.arguments['camera']}")
+            case SetCamera(values=values):
+                one.set_process("camera:lobby", pid=CAMERA_PID, facts=facts("lobby", **dict[str, Any](values)))
+            case AddCamera(entry={"id": str(camera)}):
+                one.set_process(f"camera:{camera}", facts=facts(camera))
+            case RemoveCamera(camera=camera):
+                one.remove_process(f"camera:{camera}")
         return None
 
-    one = overseen(answer=answer)
+    one = start_gateway(answer=answer)
     one.camera("lobby")
     with one.client() as client:
         assert client.post("/api/v1/cameras/lobby/pause").status_code == 202
         assert problem(client.post("/api/v1/cameras/lobby/restart"), 409)["detail"] == "The hub is stopping."
         tuned = client.patch("/api/v1/cameras/lobby", json={"fps": 2, "max_width": None})
         assert (tuned.status_code, tuned.json()["fps"]) == (200, 2)
-        entry = {"id": "gate", "url": "rtsp://10.0.0.6/", "password": "canary", "masks": [[[0, 0], [1, 0], [1, 1]]]}
+        entry: dict[str, Any] = {
+            "id": "gate",
+            "url": "rtsp://10.0.0.6/",
+            "password": "canary",
+            "masks": [[[0, 0], [1, 0], [1, 1]]],
+        }
         added = client.post("/api/v1/cameras", json=entry)
         assert (added.status_code, added.headers["location"]) == (201, "/api/v1/cameras/gate")
         assert added.json()["id"] == "gate"
         assert client.delete("/api/v1/cameras/gate").status_code == 204
         problem(client.delete("/api/v1/cameras/gate"), 404)
-    asked = [(ask.verb, {key: value for key, value in ask.arguments.items() if key != "id"}) for ask in one.asks]
-    assert asked == [
-        ("pause", {"camera": "lobby"}),
-        ("restart", {"target": "camera:lobby"}),
-        ("set", {"camera": "lobby", "values": {"fps": 2, "max_width": None}}),
-        ("add", {"camera": entry}),
-        ("remove", {"camera": "gate"}),
+    ids = [request.request_id for request in one.requests]
+    assert one.requests == [
+        PauseCamera(request_id=ids[0], camera="lobby"),
+        RestartProcess(request_id=ids[1], target="camera:lobby"),
+        SetCamera(request_id=ids[2], camera="lobby", values={"fps": 2, "max_width": None}),
+        AddCamera(request_id=ids[3], entry=entry),
+        RemoveCamera(request_id=ids[4], camera="gate"),
     ]
-    assert len({ask.arguments["id"] for ask in one.asks}) == len(one.asks)
+    assert len(set(ids)) == len(ids)
 
 
-def test_a_refusal_of_values_is_a_problem_of_the_request(overseen: Callable[..., Overseen]) -> None:
-    one = overseen(answer=lambda _ask: "there is a camera lobby already.")
+def test_rejected_values_are_a_problem_of_the_request(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway(answer=lambda _request: "camera lobby already exists")
     one.camera("lobby")
     with one.client() as client:
         problem(client.patch("/api/v1/cameras/lobby", json={"fps": 2}), 422)
@@ -128,30 +143,30 @@ def test_a_refusal_of_values_is_a_problem_of_the_request(overseen: Callable[...,
 
 
 @pytest.mark.long
-def test_a_supervisor_that_does_not_answer(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_a_supervisor_that_does_not_reply_is_reported(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     one.camera("lobby")
-    one.deaf = True
+    one.is_silent = True
     with one.client() as client:
         document = problem(client.post("/api/v1/cameras/lobby/pause"), 503)
-    assert "has not answered within 5 s" in document["detail"]
+    assert "did not reply within 5 s" in document["detail"]
 
 
-def test_a_refused_body_shows_none_of_what_was_in_it(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_a_rejected_body_is_not_quoted(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     with one.client() as client:
         entry = {"id": 5, "url": ["rtsp://viewer:canary@10.0.0.5/"], "password": "canary"}
         assert "canary" not in client.post("/api/v1/cameras", json=entry).text
 
 
-def test_ready_once_all_is_there_with_reasons_before(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_readiness_lists_its_reasons(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     with one.client() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert problem(client.get("/readyz"), 503)["reasons"] == ["There are no cameras."]
-        one.account("service", pid=5)
+        one.set_process("service", pid=5)
         one.camera("lobby", state="stalled")
-        reasons = ["The local service does not answer.", "No camera streams."]
+        reasons = ["The local service is not ready.", "No camera is streaming."]
         assert problem(client.get("/readyz"), 503)["reasons"] == reasons
         one.report("service", status(5, Meter(), state="streaming"))
         one.report("camera:lobby", status(CAMERA_PID, Meter()))
@@ -159,30 +174,30 @@ def test_ready_once_all_is_there_with_reasons_before(overseen: Callable[..., Ove
 
 
 @pytest.mark.long
-def test_without_a_broker_it_lives_and_says_so(
-    overseen: Callable[..., Overseen], kept_valkey: Callable[..., Any]
+def test_without_a_broker_the_gateway_is_alive_but_not_ready(
+    start_gateway: Callable[..., SupervisedGateway], kept_valkey: Callable[..., Any]
 ) -> None:
     broker = kept_valkey()
     broker.start()
-    one = overseen(broker=broker)
+    one = start_gateway(broker=broker)
     one.camera("lobby")
     with one.client() as client:
         assert client.get("/readyz").status_code == 200
         broker.kill()
         reports = len(one.statuses)
-        one.wait_for(lambda: len(one.statuses) > reports + 3)  # it asks every two seconds
-        assert problem(client.get("/readyz"), 503)["reasons"] == ["Redis does not answer."]
+        one.wait_for(lambda: len(one.statuses) > reports + 3)  # the gateway pings Redis every two seconds
+        assert problem(client.get("/readyz"), 503)["reasons"] == ["Redis does not reply."]
         assert client.get("/healthz").status_code == 200
         assert client.get("/api/v1/hub").json()["broker_up"] is False
         problem(client.get("/api/v1/cameras/lobby/snapshot.jpg"), 503)
 
 
-def test_metrics_are_what_promtool_takes(overseen: Callable[..., Overseen]) -> None:
+def test_promtool_accepts_the_metrics(start_gateway: Callable[..., SupervisedGateway]) -> None:
     promtool = needs.program("promtool", "prometheus")
-    one = overseen()
+    one = start_gateway()
     meter = counted(frames_sent_total=3, worker_cpu_seconds_total=1.25)
-    meter.count("detections_total", name='per"son')
-    meter.observe("frame_age_seconds", 0.02)
+    meter.count(catalogue.DETECTIONS_TOTAL, name='per"son')
+    meter.observe(catalogue.FRAME_AGE_SECONDS, 0.02)
     one.camera("lobby", meter)
     with one.client() as client:
         answer = client.get("/metrics")
@@ -194,8 +209,8 @@ def test_metrics_are_what_promtool_takes(overseen: Callable[..., Overseen]) -> N
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_description_needs_no_other_host(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_the_openapi_document_is_self_contained(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     with one.client() as client:
         answer = client.get("/api/openapi.json")
         for path in ("/docs", "/redoc", "/openapi.json"):
@@ -222,8 +237,8 @@ def test_the_description_needs_no_other_host(overseen: Callable[..., Overseen]) 
                 assert code < "400" or set(response["content"]) == {MEDIA_TYPE}
 
 
-def test_every_answer_tells_browsers_to_take_care(overseen: Callable[..., Overseen]) -> None:
-    one = overseen(token="right")
+def test_every_response_has_security_headers(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway(token="right")
     with one.client() as client:
         for path in ("/", "/healthz", "/api/v1/cameras", "/nothing"):
             headers = client.get(path).headers
@@ -236,13 +251,15 @@ def test_every_answer_tells_browsers_to_take_care(overseen: Callable[..., Overse
             assert "server" not in headers
 
 
-def test_the_page_and_what_it_is_made_of(overseen: Callable[..., Overseen]) -> None:
-    one = overseen(token="right")
-    files = page.files()
+def test_the_page_and_its_assets_are_served(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway(token="right")
+    paths = [route.path for route in page.routes()]
     with one.client() as client:
-        for path, file in files.items():
+        for path in paths:
             answer = client.get(path)
-            assert (answer.status_code, answer.content) == (200, file.content)
+            file = page.STATIC_DIR / (page.INDEX if path == "/" else path[1:])
+            assert answer.status_code == 200
+            assert answer.content == file.read_bytes() if file.exists() else b"npm run build" in answer.content
             for_ever = "immutable" in answer.headers["cache-control"]
             assert for_ever == bool(re.search(r"/assets/.+-[\w-]{8,}\.", path)), path
             again = client.get(path, headers={"if-none-match": answer.headers["etag"]})
@@ -250,18 +267,18 @@ def test_the_page_and_what_it_is_made_of(overseen: Callable[..., Overseen]) -> N
         policy = client.get("/").headers["content-security-policy"]
         assert "unsafe" not in policy
         assert "http" not in policy
-        assert "/" in files
+        assert "/" in paths
 
 
-def test_a_page_that_was_not_built_says_how(tmp_path: Path) -> None:
-    (served,) = page.files(tmp_path).items()
-    assert served[0] == "/"
-    assert b"npm run build" in served[1].content
+def test_a_missing_page_explains_how_to_build_it(tmp_path: Path) -> None:
+    (route,) = page.routes(tmp_path)
+    assert route.path == "/"
+    assert "npm run build" in TestClient(Router([route])).get("/").text
 
 
-def test_its_own_report_tells_of_itself(overseen: Callable[..., Overseen]) -> None:
-    one = overseen()
+def test_the_gateways_status_describes_it(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
     metrics = one.statuses[-1].metrics
-    assert {name for name, _, _ in metrics["counters"]} == {"worker_cpu_seconds_total"}
-    assert one.statuses[-1].promises["event loop"].within_s > 1
-    assert json.loads(json.dumps(one.statuses[-1].row)) == {"url": one.url, "viewers": 0}
+    assert {name for name, _ in metrics.counters} == {"redis_entries_rejected_total", "worker_cpu_seconds_total"}
+    assert one.statuses[-1].deadlines["event loop"].timeout_s > 1
+    assert one.statuses[-1].info == GatewayInfo(url=one.url, viewers=0)

@@ -1,4 +1,4 @@
-"""A real hub through its gateway: what is asked of it happens, and what it counts never goes back."""
+"""A real hub behind its gateway: the hub carries out requests, and counters never decrease."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nvision_hub import usage
+from nvision_hub.runtime import process_stats
 from tests.support import asyncapi
 from tests.support.clips import ClipSpec
 from tests.support.receiver import SECRET
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 CLIP: Final = ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=4)
-WITHIN_S: Final = 60.0
+TIMEOUT_S: Final = 60.0
 KILLS: Final = 20
 
 
@@ -41,19 +41,19 @@ def client_of(hub: Hub) -> Iterator[httpx2.Client]:
         yield client
 
 
-def until(look: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
-    """What `look` finds, once it finds something; the gateway may be away meanwhile."""
-    deadline = time.monotonic() + within_s
+def until(find: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
+    """Return the first true result of `find`. The gateway may be unreachable until then."""
+    deadline = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(httpx2.HTTPError):
-            if found := look():
+            if found := find():
                 return found
-        assert time.monotonic() < deadline, look()
+        assert time.monotonic() < deadline, find()
         time.sleep(0.1)
 
 
 def counters(client: httpx2.Client) -> dict[str, float]:
-    """Every counter and every count of a histogram, by its name and labels."""
+    """Return every counter and every histogram count by name and labels."""
     text = client.get("/metrics").raise_for_status().text
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
@@ -63,7 +63,7 @@ def counters(client: httpx2.Client) -> dict[str, float]:
     }
 
 
-def test_what_is_asked_of_a_hub_happens(
+def test_a_hub_carries_out_requests(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
 ) -> None:
     camera, service = gst_camera(CLIP), recorder()
@@ -95,7 +95,9 @@ def test_what_is_asked_of_a_hub_happens(
         assert [shown["id"] for shown in client.get("/api/v1/cameras").json()["cameras"]] == ["lobby", "gate"]
         again = client.post("/api/v1/cameras", json={"id": "gate", "url": camera.url()})
         assert (again.status_code, again.json()["status"]) == (409, 409)
-        assert client.post("/api/v1/cameras", json={"id": "door", "url": "rstp://x/"}).status_code == 422
+        rejected = client.post("/api/v1/cameras", json={"id": "door", "url": "rstp://x/"})
+        assert rejected.status_code == 422
+        assert rejected.json()["detail"].startswith("The hub rejected the request: url: ")
         pid = hub.pid("camera:lobby")
         assert client.post("/api/v1/cameras/lobby/restart").status_code == 202
         hub.wait_until(lambda: hub.pid("camera:lobby") not in {None, pid})
@@ -105,7 +107,7 @@ def test_what_is_asked_of_a_hub_happens(
         until(lambda: 'camera="gate"' not in client.get("/metrics").text)
         history = until(lambda: any((found := client.get("/api/v1/cameras/lobby/history").json())["rate_in"]) and found)
         by_reason = history.pop("dropped_by_reason_per_s")
-        columns = [*by_reason.values(), *(history[name] for name in history if name not in {"every_s", "until"})]
+        columns = [*by_reason.values(), *(history[name] for name in history if isinstance(history[name], list))]
         assert len({len(column) for column in columns}) == 1
         names = [process["name"] for process in client.get("/api/v1/hub").json()["processes"]]
         assert {"broker", "gateway", "camera:lobby", "hub"} <= set(names)
@@ -113,7 +115,7 @@ def test_what_is_asked_of_a_hub_happens(
 
 
 @pytest.mark.long
-def test_every_process_says_what_it_takes(
+def test_every_process_reports_its_resources(
     start_hub: Callable[..., Hub], receiver: Callable[..., Receiver], mosquitto: Callable[..., Mosquitto]
 ) -> None:
     hub = start_hub(
@@ -126,17 +128,19 @@ def test_every_process_says_what_it_takes(
     hub.wait_until(lambda: bool((hub._members.get("gateway") or {}).get("status")))
     names = {"hub", "broker", "service", "demo", "webhooks", "mqtt", "gateway", "camera:street"}
 
-    def takes(process: dict[str, Any]) -> bool:
+    def has_resources(process: dict[str, Any]) -> bool:
         return process["cpu"] is not None and (process["memory_bytes"] or 0) > 1_000_000
 
     with client_of(hub) as client:
         found = until(
-            lambda: {each["name"] for each in client.get("/api/v1/hub").json()["processes"] if takes(each)} >= names
+            lambda: (
+                {each["name"] for each in client.get("/api/v1/hub").json()["processes"] if has_resources(each)} >= names
+            )
         )
         assert found
         broker = next(p for p in client.get("/api/v1/hub").json()["processes"] if p["name"] == "broker")
-        program = hub._members["broker"]["status"]["row"]["program"]
-        assert broker["memory_bytes"] > usage.private_memory_bytes(program) / 2
+        program = hub._members["broker"]["status"]["info"]["program"]
+        assert broker["memory_bytes"] > process_stats.private_memory_bytes(program) / 2
         text = client.get("/metrics").text
         for name in names:
             for metric in ("worker_cpu_seconds_total", "worker_memory_bytes"):
@@ -144,28 +148,28 @@ def test_every_process_says_what_it_takes(
 
 
 @pytest.mark.long
-def test_restarts_and_losses_are_news(
+def test_restarts_and_losses_are_published(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
 ) -> None:
     camera, service = gst_camera(CLIP), recorder()
     hub = start_hub([{"id": "lobby", "url": camera.url(), "fps": 5}], service, gateway=True)
     hub.wait_for_results("lobby", 2)
-    with hub.redis() as broker, broker.pubsub() as heard, client_of(hub) as client:
-        heard.subscribe("nvision:events")
+    with hub.redis() as broker, broker.pubsub() as subscription, client_of(hub) as client:
+        subscription.subscribe("nvision:events")
 
-        def news(kind: str) -> dict[str, Any]:
-            """The next one of a kind."""
+        def next_event(kind: str) -> dict[str, Any]:
+            """Return the next event of a kind."""
             while True:
-                message: Any = heard.get_message(timeout=WITHIN_S)
-                assert message is not None, f"no {kind} within {WITHIN_S} s"
-                if message["type"] == "message" and (told := json.loads(message["data"]))["kind"] == kind:
-                    found: dict[str, Any] = told
+                message: Any = subscription.get_message(timeout=TIMEOUT_S)
+                assert message is not None, f"no {kind} within {TIMEOUT_S} s"
+                if message["type"] == "message" and (event := json.loads(message["data"]))["kind"] == kind:
+                    found: dict[str, Any] = event
                     return found
 
-        # What was counted before the gateway's first look is no news, so both have to come after it.
+        # Counts from before the gateway's first sample cause no events, so wait for this sample first.
         until(lambda: any(client.get("/api/v1/cameras/lobby/history").json()["rate_in"]))
-        service.order(answer="text")
-        loss = news("loss")
+        service.set_behavior(answer="text")
+        loss = next_event("loss")
         asyncapi.check("loss", loss)
         assert (loss["site"], loss["camera"], loss["what"], loss["reason"]) == (
             "test",
@@ -174,16 +178,16 @@ def test_restarts_and_losses_are_news(
             "unreadable",
         )
         assert loss["count"] >= 1
-        service.order(answer="detection")
+        service.set_behavior(answer="detection")
         os.kill(hub.member_pid("camera:lobby"), signal.SIGKILL)
-        restart = news("worker_restart")
+        restart = next_event("worker_restart")
         asyncapi.check("workerRestart", restart)
         expected = {"worker": "camera:lobby", "camera": "lobby", "reason": "sigkill", "restarts": 1, "site": "test"}
         assert restart.items() >= expected.items()
 
 
 @pytest.mark.long
-def test_counters_never_go_back_while_workers_and_the_gateway_are_killed(
+def test_counters_never_decrease_while_workers_and_the_gateway_are_killed(
     start_hub: Callable[..., Hub], gst_camera: Callable[..., GstCamera], recorder: Callable[..., Recorder]
 ) -> None:
     url, service = gst_camera(CLIP).url(), recorder()
@@ -191,12 +195,12 @@ def test_counters_never_go_back_while_workers_and_the_gateway_are_killed(
     hub = start_hub(cameras, service, gateway=True)
     for camera in cameras:
         hub.wait_for_results(str(camera["id"]), 2)
-    told: dict[str, float] = {}
+    highest: dict[str, float] = {}
     scrapes = 0
     with client_of(hub) as client:
         for kill in range(KILLS):
             name = "gateway" if kill in {7, 14} else f"camera:{cameras[kill % 4]['id']}"
-            hub.wait_until(lambda name=name: hub.pid(name) is not None, WITHIN_S)  # type: ignore[misc]
+            hub.wait_until(lambda name=name: hub.pid(name) is not None, TIMEOUT_S)  # type: ignore[misc]
             pid = hub.member_pid(name)
             os.kill(pid, signal.SIGKILL)
             end = time.monotonic() + 3
@@ -204,12 +208,12 @@ def test_counters_never_go_back_while_workers_and_the_gateway_are_killed(
                 with contextlib.suppress(httpx2.HTTPError):
                     now = counters(client)
                     scrapes += 1
-                    back = {name: (told[name], value) for name, value in now.items() if value < told.get(name, 0)}
+                    back = {name: (highest[name], value) for name, value in now.items() if value < highest.get(name, 0)}
                     assert back == {}
-                    told |= now
+                    highest |= now
                 time.sleep(0.05)
-        # Nothing of what was told before is missing for good.
-        until(lambda: not (told.keys() - counters(client).keys()))
+        # Every series must appear again after the restart.
+        until(lambda: not (highest.keys() - counters(client).keys()))
         last = counters(client)
     assert scrapes > KILLS * 5
     restarts = sum(value for name, value in last.items() if "worker_restarts_total" in name and "sigkill" in name)

@@ -1,4 +1,4 @@
-"""The test cameras themselves: what the tests and benchmarks stand on must be what it says it is."""
+"""Timing and behavior of the test cameras, on which other tests and the benchmarks rely."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import av
 import pytest
 
 from tests.support import clips, counter
+from tests.support.patience import is_on_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,31 +31,41 @@ PASSWORD = "p@ss:/?#%[] é"
 @pytest.mark.long
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "mjpeg"])
-def test_pictures_come_evenly_and_their_age_is_known(
+def test_frames_arrive_evenly_and_their_age_is_known(
     gst_camera: Callable[..., GstCamera], codec: str, transport: str
 ) -> None:
     camera = gst_camera(SMALL[codec])
-    seen: list[tuple[int | None, float]] = []
+    seen: list[tuple[int, float]] = []
     times = []
     with av.open(camera.url(), options={"rtsp_transport": transport}, timeout=(10, 10)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == {"h265": "hevc"}.get(codec, codec)
         for frame in container.decode(stream):
-            seen.append((counter.of_frame(frame), time.monotonic()))
+            number = counter.of_frame(frame)
+            assert number is not None
+            seen.append((number, time.monotonic()))
             times.append(frame.pts)
-            if len(seen) == 70:  # past the loop's end, whatever the first was
+            if len(seen) == 70:  # more frames than one loop of the clip
                 break
-    unwrapper = counter.Unwrapper(camera.push_times())
-    found = [(unwrapper.find(number, at), at) for number, at in seen if number is not None]
-    assert [later.serial - earlier.serial for (earlier, _), (later, _) in pairwise(found)] == [1] * 69
-    known = [at for at in times if at is not None]
-    assert {later - earlier for earlier, later in pairwise(known)} == {90000 // 25}
-    ages = sorted(at - push.at for push, at in found[-20:])
-    # FFmpeg's H.264 and H.265 parsers give a picture out when the next one begins.
-    assert 0 < ages[10] < 0.08
+    steps = [(later - earlier) % 50 for (earlier, _), (later, _) in pairwise(seen)]
+    # On a busy machine, the kernel discards UDP packets that FFmpeg does not read in time.
+    assert set(steps) == {1} if transport == "tcp" else sum(steps) < 1.5 * len(steps)
+    # FFmpeg may buffer more than one loop of the clip at first, so the last frame identifies the loop.
+    sent = camera.push_times()
+    last = counter.Unwrapper(sent).find(*seen[-1]).serial
+    assert all(
+        later - earlier == step * 90000 // 25
+        for step, (earlier, later) in zip(steps, pairwise(times), strict=True)
+        if earlier is not None and later is not None
+    )
+    serials = [last - sum(steps[index:]) for index in range(len(seen))]
+    ages = sorted(at - sent[serial].at for serial, (_, at) in list(zip(serials, seen, strict=True))[-20:])
+    # FFmpeg's H.264 and H.265 parsers return a frame only when the next frame begins.
+    assert ages[10] > 0
+    assert is_on_time(ages[10], 0.08)
 
 
-def test_pictures_leave_on_the_beat_of_the_monotonic_clock(gst_camera: Callable[..., GstCamera]) -> None:
+def test_frames_are_sent_on_schedule_of_the_monotonic_clock(gst_camera: Callable[..., GstCamera]) -> None:
     camera = gst_camera(SMALL["h264"])
     with av.open(camera.url(), timeout=(10, 10)) as container:
         for number, _ in enumerate(container.demux(video=0)):
@@ -63,28 +74,28 @@ def test_pictures_leave_on_the_beat_of_the_monotonic_clock(gst_camera: Callable[
     sent = camera.push_times()
     assert [push.serial for push in sent] == list(range(len(sent)))
     late = [push.at - sent[0].at - push.serial / 25 for push in sent]
-    assert max(late) - min(late) < 0.2  # a busy machine wakes late; nothing accumulates
+    assert is_on_time(max(late) - min(late), 0.2)  # on a busy machine, pushes are late, but delays do not add up
     assert [push.number for push in sent] == [push.serial % 50 for push in sent]
 
 
 @pytest.mark.parametrize("auth", ["basic", "digest"])
-def test_only_the_right_password_opens_it(gst_camera: Callable[..., GstCamera], auth: str) -> None:
+def test_only_the_right_password_connects(gst_camera: Callable[..., GstCamera], auth: str) -> None:
     camera = gst_camera(SMALL["mjpeg"], user="viewer", password=PASSWORD, auth=auth)
     with av.open(camera.url(), timeout=(10, 10)) as container:
         assert next(container.decode(video=0)).width == 640
-    for user, password in (("viewer", "wrong"), ("nobody", PASSWORD)):
+    for user, password in (("viewer", "wrong"), ("unknown", PASSWORD)):
         with pytest.raises(av.HTTPUnauthorizedError):
             av.open(camera.url(user=user, password=password), timeout=(10, 10))
 
 
-def test_it_goes_over_to_another_size_within_the_session(gst_camera: Callable[..., GstCamera]) -> None:
+def test_the_clip_can_change_size_within_the_session(gst_camera: Callable[..., GstCamera]) -> None:
     camera = gst_camera(SMALL["h264"])
     other = clips.ClipSpec(codec="h264", width=704, height=576, kbit_s=800, gop_s=1.0, seconds=2)
     sizes: list[tuple[int, int]] = []
     with av.open(camera.url(), timeout=(10, 10)) as container:
         for frame in container.decode(video=0):
             if len(sizes) == 10:
-                camera.go_over_to(other)
+                camera.switch_clip(other)
             sizes.append((frame.width, frame.height))
             if len(sizes) > 10 and sizes[-1] == (704, 576):
                 assert counter.of_frame(frame) == 0
@@ -92,7 +103,7 @@ def test_it_goes_over_to_another_size_within_the_session(gst_camera: Callable[..
             assert len(sizes) < 250
 
 
-def test_it_can_be_killed_and_come_back_where_it_was(gst_camera: Callable[..., GstCamera]) -> None:
+def test_a_killed_camera_restarts_on_its_port(gst_camera: Callable[..., GstCamera]) -> None:
     camera = gst_camera(SMALL["mjpeg"])
     address = camera.url()
     camera.kill()

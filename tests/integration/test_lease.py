@@ -1,113 +1,124 @@
-"""Leases on a real Redis: one holder at a time, whoever dies, stands still, is cut off, or has its record lost."""
+"""Leases on a real Redis: one holder at a time despite crashes, network partitions and lost data."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio
 
-from nvision_hub.broker.lease import Lease, LeaseSettings
+from nvision_hub.cluster.camera_lease import Lease, LeaseSettings
+from nvision_hub.cluster.rejected_entries import RejectedEntries
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tests.support.redis_server import Server
 
-TERM_S: Final = 1.5
-WITHIN_S: Final = 30.0
-LOOK_EVERY_S: Final = 0.01
+TERM_S: Final = 2.0
+TIMEOUT_S: Final = 30.0
+POLL_INTERVAL_S: Final = 0.01
+LEASE_KEY: Final = "nvision:leases:{lobby}"
 
 
 class Holders:
-    """Several hubs that want the same camera; watches that never two of them hold it."""
+    """Several hubs that compete for one camera's lease. Every check asserts that at most one hub holds the lease."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.meter = Meter()
         self.leases: dict[str, Lease] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, url: str | None = None) -> Lease:
         settings = LeaseSettings(url=url or self.url, prefix="nvision", holder=name, term_s=TERM_S)
-        lease = self.leases[name] = Lease(settings, "lobby")
+        lease = self.leases[name] = Lease(settings, "lobby", RejectedEntries(self.meter))
         self.tasks[name] = asyncio.create_task(lease.run())
         return lease
 
-    async def until(self, *names: str) -> float:
-        """Wait until exactly these hold it; how long that took."""
-        return await self.comes(lambda: self.holding() == set(names))
+    async def wait_for_holders(self, *names: str) -> float:
+        """Wait until exactly these hubs hold the lease. Return the seconds waited."""
+        return await self.wait_for(lambda: self.holding() == set(names))
 
-    async def comes(self, condition: Callable[[], bool]) -> float:
-        """Wait for it, looking all the time; how long that took."""
-        began = time.monotonic()
-        for _ in range(int(WITHIN_S / LOOK_EVERY_S)):
+    async def wait_for(self, condition: Callable[[], bool]) -> float:
+        """Wait until `condition` holds, and check the holders until then. Return the seconds waited."""
+        started_at = time.monotonic()
+        for _ in range(int(TIMEOUT_S / POLL_INTERVAL_S)):
             self.holding()
             if condition():
-                return time.monotonic() - began
-            await asyncio.sleep(LOOK_EVERY_S)
+                return time.monotonic() - started_at
+            await asyncio.sleep(POLL_INTERVAL_S)
         raise AssertionError({name: lease.error for name, lease in self.leases.items()})
 
     def holding(self) -> set[str]:
         now = time.monotonic()
-        found = {name for name, lease in self.leases.items() if lease.held(now)}
-        assert len(found) <= 1, f"{found} hold it at once"
-        return found
+        names = {name for name, lease in self.leases.items() if lease.is_held(now)}
+        assert len(names) <= 1, f"{names} hold the lease at the same time"
+        return names
+
+    async def epoch(self) -> int:
+        """Return the epoch of the current lease."""
+        async with redis.asyncio.Redis.from_url(self.url) as client:
+            return int(await client.hget(LEASE_KEY, "epoch") or 0)
 
     async def end(self, name: str, *, orderly: bool) -> None:
-        """Give it up, or die with it: then nobody says goodbye."""
+        """Stop a hub. Unless `orderly`, the hub does not release its lease."""
         if not orderly:
-            self.leases[name]._epoch = -1  # what it gives up is then none of its own
+            self.leases[name]._epoch = -1  # releasing a lease of another epoch has no effect
         self.tasks[name].cancel()
         await asyncio.gather(self.tasks[name], return_exceptions=True)
 
 
 @pytest.fixture
 async def holders(redis_server: Server) -> AsyncIterator[Holders]:
-    found = Holders(redis_server.url)
-    yield found
-    for name in found.tasks:
-        await found.end(name, orderly=False)
+    hubs = Holders(redis_server.url)
+    yield hubs
+    for name in hubs.tasks:
+        await hubs.end(name, orderly=False)
 
 
-async def test_the_first_waits_a_term_and_an_orderly_end_hands_over_at_once(holders: Holders) -> None:
+async def test_the_first_holder_waits_a_term_and_a_release_hands_over_immediately(holders: Holders) -> None:
     first = holders.start("a")
-    assert await holders.until("a") > 0.5 * TERM_S, "a record that young may be all that is left of another"
+    assert await holders.wait_for_holders("a") > 0.5 * TERM_S, "Redis may have lost an older lease"
+    first_epoch = await holders.epoch()
     second = holders.start("b")
-    await holders.comes(lambda: "another hub (a)" in str(second.error))
-    assert first.error is None or "one term" in first.error
+    await holders.wait_for(lambda: "another hub (a)" in str(second.error))
+    assert first.error is None or "to expire" in first.error
     await holders.end("a", orderly=True)
-    await holders.until("b")
-    assert second.epoch > first.epoch
+    await holders.wait_for_holders("b")
+    assert await holders.epoch() > first_epoch
 
 
-async def test_who_dies_is_followed_after_its_term(holders: Holders) -> None:
+async def test_the_lease_of_a_crashed_holder_expires_after_its_term(holders: Holders) -> None:
     holders.start("a")
-    await holders.until("a")
+    await holders.wait_for_holders("a")
     holders.start("b")
     await holders.end("a", orderly=False)
-    await holders.until("b")
+    await holders.wait_for_holders("b")
 
 
 async def test_the_next_worker_of_the_same_hub_does_not_wait(holders: Holders) -> None:
     holders.start("a")
-    await holders.until("a")
-    before = holders.leases["a"].epoch
+    await holders.wait_for_holders("a")
+    before = await holders.epoch()
     await holders.end("a", orderly=False)
-    lease = holders.start("a")
-    assert await holders.until("a") < 0.5 * TERM_S
-    assert lease.epoch == before + 1
+    holders.start("a")
+    assert await holders.wait_for_holders("a") < TERM_S
+    assert await holders.epoch() == before + 1
 
 
-class Wire:
-    """A way to Redis that can go dead: what is sent then arrives nowhere, and no end is told."""
+class Proxy:
+    """TCP proxy to Redis. While `dead`, it drops all data without closing a connection."""
 
     def __init__(self, url: str) -> None:
-        self._there = urlsplit(url)
+        self._target = urlsplit(url)
         self.dead = False
-        self._passing: set[asyncio.Task[None]] = set()
+        self._copying: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -115,19 +126,20 @@ class Wire:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        user, _, _ = self._target.netloc.rpartition("@")  # and the password
+        return f"redis://{user}{'@' if user else ''}127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = self._there
+        to = self._target
         far_reader, far_writer = (
-            await asyncio.open_unix_connection(there.path)
-            if there.scheme == "unix"
-            else await asyncio.open_connection(there.hostname, there.port)
+            await asyncio.open_unix_connection(to.path)
+            if to.scheme == "unix"
+            else await asyncio.open_connection(to.hostname, to.port)
         )
         for source, target in ((reader, far_writer), (far_reader, writer)):
-            self._passing.add(asyncio.create_task(self._pass(source, target)))
+            self._copying.add(asyncio.create_task(self._copy(source, target)))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65536):
                 if not self.dead:
@@ -136,36 +148,82 @@ class Wire:
             writer.transport.abort()
 
     async def __aexit__(self, *_error: object) -> None:
-        for task in self._passing:
+        for task in self._copying:
             task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
+        await asyncio.gather(*self._copying, return_exceptions=True)
         self._server.close()
-        await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
+        await asyncio.sleep(0)  # the loop closes aborted transports in its next iteration
 
 
 @pytest.mark.long
-async def test_who_is_cut_off_from_redis_stops_before_another_begins(holders: Holders) -> None:
-    async with Wire(holders.url) as wire:
-        cut_off = holders.start("a", wire.url)
-        await holders.until("a")
+async def test_a_holder_that_loses_redis_stops_before_another_starts(holders: Holders) -> None:
+    async with Proxy(holders.url) as proxy:
+        isolated = holders.start("a", proxy.url)
+        await holders.wait_for_holders("a")
         holders.start("b")
-        wire.dead = True
-        await holders.until("b")
-        await holders.comes(lambda: "Redis cannot say" in str(cut_off.error))
-        wire.dead = False
-        await holders.comes(lambda: "another hub (b)" in str(cut_off.error))
+        proxy.dead = True
+        await holders.wait_for_holders("b")
+        await holders.wait_for(lambda: "Redis is unavailable" in str(isolated.error))
+        proxy.dead = False
+        await holders.wait_for(lambda: "another hub (b)" in str(isolated.error))
         await holders.end("a", orderly=False)
 
 
-async def test_where_redis_has_forgotten_all_never_two_hold_it(holders: Holders) -> None:
+async def test_lost_redis_data_never_leads_to_two_holders(holders: Holders) -> None:
     holders.start("a")
-    await holders.until("a")
+    await holders.wait_for_holders("a")
     holders.start("b")
     async with redis.asyncio.Redis.from_url(holders.url) as client:
         for _ in range(3):
             await client.flushall()
-            for _ in range(int(WITHIN_S / LOOK_EVERY_S)):
-                if await client.exists("nvision:leases:{lobby}"):
+            for _ in range(int(TIMEOUT_S / POLL_INTERVAL_S)):
+                if await client.exists(LEASE_KEY):
                     break
-                await asyncio.sleep(LOOK_EVERY_S)
-            await holders.comes(lambda: bool(holders.holding()))
+                await asyncio.sleep(POLL_INTERVAL_S)
+            await holders.wait_for(lambda: bool(holders.holding()))
+
+
+FORGED: Final[dict[str, list[tuple[Any, ...]]]] = {
+    "string": [("DEL", LEASE_KEY), ("SET", LEASE_KEY, "x")],
+    "list": [("DEL", LEASE_KEY), ("RPUSH", LEASE_KEY, "x")],
+    "no expiry": [("HSET", LEASE_KEY, "holder", "evil", "epoch", "9"), ("PERSIST", LEASE_KEY)],
+    "distant expiry": [("HSET", LEASE_KEY, "holder", "evil", "epoch", "9"), ("PEXPIRE", LEASE_KEY, 10**12)],
+    "no holder": [("HDEL", LEASE_KEY, "holder")],
+    "word as epoch": [("HSET", LEASE_KEY, "epoch", "1e999")],
+    "huge epoch": [("HSET", LEASE_KEY, "epoch", "9" * 40)],
+    "epochs as a string": [("SET", f"{LEASE_KEY}:epochs", b"\xff\x1b[2J")],
+    "epochs are no numbers": [("HSET", f"{LEASE_KEY}:epochs", "last", "nan", "since", "inf")],
+    "epochs from the future": [("HSET", f"{LEASE_KEY}:epochs", "since", "9" * 15)],
+}
+
+
+async def test_a_forged_lease_is_replaced_and_counted(holders: Holders) -> None:
+    def rejected() -> float:
+        return holders.meter.value(catalogue.FLEET_ENTRIES_REJECTED_TOTAL, kind="lease", reason="malformed")
+
+    holders.start("a")
+    await holders.wait_for_holders("a")
+    assert rejected() == 0
+    async with redis.asyncio.Redis.from_url(holders.url) as client:
+        for name, commands in FORGED.items():
+            before = rejected()
+            async with client.pipeline() as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                await pipe.execute()
+            await holders.wait_for(lambda before=before: rejected() > before)  # type: ignore[misc]
+            assert await client.type(LEASE_KEY) == b"hash", name
+            assert await client.hget(LEASE_KEY, "holder") == b"a", name
+            assert 0 < await client.pttl(LEASE_KEY) <= TERM_S * 1000, name
+            await holders.wait_for_holders("a")
+
+
+async def test_a_name_in_a_lease_cannot_control_a_terminal(holders: Holders) -> None:
+    async with redis.asyncio.Redis.from_url(holders.url) as client:
+        await client.hset(LEASE_KEY, mapping={"holder": b"evil\x1b[2J\xff" + b"x" * 10_000, "epoch": 1})
+        await client.pexpire(LEASE_KEY, 3000)
+        lease = holders.start("a")
+        await holders.wait_for(lambda: "another hub (evil" in str(lease.error))
+        assert str(lease.error).isprintable()
+        assert len(str(lease.error)) < 500
+        await holders.wait_for_holders("a")

@@ -1,7 +1,7 @@
-"""`when: motion` on a scripted scene: nobody who crosses it is missed, what is sent of them, and what stillness costs.
+"""`when: motion` on a scripted scene: every crossing is sent, and an idle scene costs little.
 
-The clip goes through the real source, planner, sentry and decoder, as fast as these are; its times are those of a
-camera. It is encoded at a constant bit rate, so the size of its packets tells nothing.
+The clip runs at full speed through the real source, gate, planner and decoder, with the timestamps of a live camera.
+The clip has a constant bitrate, so packet sizes do not reveal motion.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from nvision_hub.config import Camera
-from nvision_hub.status import Meter
+from nvision_hub.config.models import Camera
+from nvision_hub.media.decode.motion_gate import MotionGate
+from nvision_hub.media.decode.pipeline import DecodePipeline
+from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
+from nvision_hub.metrics.meter import Meter
 from tests.support import clips, counter
 from tests.support.clip_files import Clip, file_of, reordered
-from workers.camera.encoder import Encoder
-from workers.camera.sentry import Sentry
-from workers.camera.viewing import Viewing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CROSSINGS: Final = ((10.0, 15.0), (27.0, 33.0))
-LINGERS_S: Final = 3.0  # what the eye still sees of somebody who has just left
-COUNTER: Final = [[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]  # changes in every picture, and is no movement
-CALM_AFTER_S: Final = 3.0
+LINGERS_S: Final = 3.0  # the motion gate detects motion for up to this long after a person has left
+COUNTER: Final = [[0, 0], [0.51, 0], [0.51, 0.04], [0, 0.04]]  # changes in every frame, but is not motion
+COOLDOWN_S: Final = 3.0
 FPS: Final = 5.0
 IDLE_FPS: Final = 0.25
 H264: Final = clips.ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000, seconds=40, crossings=CROSSINGS)
@@ -36,12 +36,12 @@ SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=500, s
 
 @dataclass
 class Sent:
-    """What a camera of the clip has sent: capture times in the clip's own seconds."""
+    """Frames sent for a camera that plays the clip. Capture times are in seconds from the start of the clip."""
 
     at: list[float] = field(default_factory=list)
     behind: list[bool] = field(default_factory=list)
     numbers: list[int | None] = field(default_factory=list)
-    moving: list[tuple[float, bool]] = field(default_factory=list)  # each change
+    moving: list[tuple[float, bool]] = field(default_factory=list)  # (time, moving) at each change
     meter: Meter = field(default_factory=Meter)
 
     def within(self, begin: float, end: float) -> list[float]:
@@ -49,42 +49,41 @@ class Sent:
 
 
 def watch(source: Clip, **settings: Any) -> Sent:
-    """Play the clip to a camera of these settings."""
-    motion = {"calm_after": CALM_AFTER_S, "idle_fps": IDLE_FPS, "ignore": [COUNTER], **settings.pop("motion", {})}
+    """Play the clip as a camera with these settings."""
+    motion = {"cooldown": COOLDOWN_S, "idle_fps": IDLE_FPS, "ignore": [COUNTER], **settings.pop("motion", {})}
     camera = Camera.model_validate(
         {"id": "street", "url": "file:clip.mkv", "fps": FPS, "when": "motion", "motion": motion, **settings}
     )
     sent = Sent()
-    encoder = Encoder(quality=80, max_width=None)
+    encoder = JpegEncoder(quality=80, max_width=None)
 
-    def show(picture: Any, at: float, behind: bool) -> None:  # noqa: FBT001 - as `Viewing` has it
+    def show(frame: Any, at: float, behind: bool) -> None:  # noqa: FBT001 - as `DecodePipeline` calls it
         sent.at.append(at - source.began)
         sent.behind.append(behind)
-        sent.numbers.append(counter.of_jpeg(encoder.encode(picture).data))
+        sent.numbers.append(counter.of_jpeg(encoder.encode(frame).data))
 
     with contextlib.closing(source):
-        viewing = Viewing(
+        pipeline = DecodePipeline(
             source=source,
             fps=camera.fps,
             meter=sent.meter,
-            show=show,
-            wanted=lambda: True,
-            sentry=Sentry(camera),
+            on_frame=show,
+            gate=MotionGate(camera),
         )
         for packet in source.packets():
-            viewing.take(packet, camera.fps)
-            if not sent.moving or sent.moving[-1][1] != viewing.moving:
-                assert viewing.moving is not None
-                sent.moving.append((packet.arrived - source.began, viewing.moving))
+            pipeline.push(packet, camera.fps)
+            if not sent.moving or sent.moving[-1][1] != pipeline.is_moving:
+                assert pipeline.is_moving is not None
+                sent.moving.append((packet.arrived - source.began, pipeline.is_moving))
     return sent
 
 
 def check_what_was_sent(sent: Sent, *, gop_s: float, rate: float = FPS) -> None:
-    """Every crossing at full rate from its first moment on, in order, each picture once, and little of the rest."""
+    """Assert that every crossing is sent at full rate from its start, each frame once and in order, and little else."""
     assert sent.at == sorted(set(sent.at))
     shown = [number for number in sent.numbers if number is not None]
     assert len(shown) == len(sent.at)
-    # The number burnt into each picture is that of the moment which its capture time names.
+    # The number in each frame must match the frame's capture time.
     assert all(abs(number / 25 - at) < 0.15 for number, at in zip(shown, sent.at, strict=True))
     for begin, end in CROSSINGS:
         assert len(sent.within(begin, begin + 1)) >= rate - 1, f"the first second of {begin}"
@@ -92,7 +91,7 @@ def check_what_was_sent(sent: Sent, *, gop_s: float, rate: float = FPS) -> None:
         assert max(later - earlier for earlier, later in pairwise(seen)) <= 2 / rate + 0.3
         assert len(sent.within(begin, end)) >= 0.9 * rate * (end - begin)
     (_, still), (again, _) = CROSSINGS
-    still += LINGERS_S + CALM_AFTER_S + gop_s
+    still += LINGERS_S + COOLDOWN_S + gop_s
     again -= 1 + gop_s
     assert len(sent.within(still, again)) <= max(0.0, IDLE_FPS * (again - still)) + 1
 
@@ -115,15 +114,15 @@ def test_no_crossing_is_missed(spec: clips.ClipSpec, tmp_path: Path) -> None:
     assert [moving for _, moving in sent.moving] == [True, False, True, False, True, False]
 
 
-def test_keyframes_that_are_rare_are_not_waited_for(tmp_path: Path) -> None:
-    """Every packet is then decoded: what is saved is what is not sent."""
+def test_sparse_keyframes_do_not_delay_motion_detection(tmp_path: Path) -> None:
+    """If keyframes are sparse, the pipeline decodes every packet, but sends few frames while the scene is idle."""
     sent = watch(file_of(replace(SMALL, gop_s=20.0), tmp_path))
     check_what_was_sent(sent, gop_s=0.0)
 
 
 @pytest.mark.long
-def test_pictures_that_build_on_later_ones(tmp_path: Path) -> None:
-    """A decoder keeps such a camera's keyframe until others follow, which is too late for an eye."""
+def test_no_crossing_is_missed_in_streams_with_b_frames(tmp_path: Path) -> None:
+    """With B-frames, a decoder usually returns a keyframe only after later packets, too late for the motion check."""
     sent = watch(reordered(replace(SMALL, noise=2.5), tmp_path))
     check_what_was_sent(sent, gop_s=SMALL.gop_s)
     assert any(sent.behind)

@@ -1,4 +1,4 @@
-"""The bridge of a real hub on a real MQTT broker: what arrives, what stands there, and what a loss costs."""
+"""The MQTT bridge of a real hub on a real broker: results, retained states, and recovery from faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nvision_hub.errors import EXIT_UNAVAILABLE
-from nvision_hub.status import CameraState
+from nvision_hub.runtime.status import CameraState
 from tests.support import asyncapi, command, files, needs
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 
 STREET = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 5}
 FACES = {"id": "crossing", "url": "file:clip.mp4", "fps": 2, "nvision": {"service": "face-detection"}}
-NOBODY = {"id": "nobody", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}
+ABSENT = {"id": "absent", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}
 RESULTS = "nvision/test/street/results"
 STATE = "nvision/test/street/state"
 AVAILABILITY = "nvision/test/availability"
@@ -38,7 +38,7 @@ DISCOVERY = "homeassistant/device/nvision_test_street/config"
 def start_streaming(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder], tmp_path: Path
 ) -> Callable[..., Hub]:
-    """Start a hub with cameras of a file and a service that answers: `start_streaming([STREET], mqtt={...})`."""
+    """Start a hub with file cameras and a recording service: `start_streaming([STREET], mqtt={...})`."""
     (tmp_path / "hub0").mkdir()
     files.write(tmp_path / "hub0" / "clip.mp4", full_range=False)
 
@@ -51,8 +51,8 @@ def start_streaming(
 def state(payload: bytes | None) -> str | None:
     if not payload:
         return None
-    told: str = json.loads(payload)["state"]
-    return told
+    value: str = json.loads(payload)["state"]
+    return value
 
 
 def streamed(hub: Hub, camera: str = "street") -> list[str]:
@@ -60,13 +60,13 @@ def streamed(hub: Hub, camera: str = "street") -> list[str]:
 
 
 def bridge(hub: Hub) -> dict[str, Any]:
-    """The bridge's last status."""
+    """Return the bridge's last status."""
     status: dict[str, Any] = hub._members["mqtt"]["status"] or {"error": None, "metrics": {"counters": []}}
     return status
 
 
 def away(hub: Hub) -> bool:
-    return "is not there" in (bridge(hub)["error"] or "")
+    return "is unavailable" in (bridge(hub)["error"] or "")
 
 
 def counted(hub: Hub, outcome: str) -> float:
@@ -77,7 +77,7 @@ def counted(hub: Hub, outcome: str) -> float:
     return float(sum(found))
 
 
-def test_results_states_and_devices_of_a_hub_and_its_end(
+def test_mqtt_has_results_states_and_devices_of_a_hub_until_its_end(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
     start_streaming: Callable[..., Hub],
@@ -85,7 +85,7 @@ def test_results_states_and_devices_of_a_hub_and_its_end(
     broker = mosquitto(users=("hub", "p@ss:/?#é canary"))
     subscriber = subscribe(broker)
     hub = start_streaming(
-        [STREET, FACES, NOBODY],
+        [STREET, FACES, ABSENT],
         mqtt={
             "url": broker.url,
             "username": "hub",
@@ -99,14 +99,14 @@ def test_results_states_and_devices_of_a_hub_and_its_end(
     with hub.redis() as client:
         entries: Any = client.xrange("nvision:results")
     published = {fields["event"].encode() for _, fields in entries}
-    assert set(subscriber.payloads(RESULTS)) <= published, "not the same bytes"
+    assert set(subscriber.payloads(RESULTS)) <= published, "MQTT must carry the bytes that Redis carries"
     for payload in subscriber.payloads(RESULTS):
         asyncapi.check("event", json.loads(payload))
-    for payload in [*subscriber.payloads(STATE), *subscriber.payloads("nvision/test/nobody/state")]:
+    for payload in [*subscriber.payloads(STATE), *subscriber.payloads("nvision/test/absent/state")]:
         asyncapi.check("mqttState", json.loads(payload))
-    subscriber.wait_until(lambda: state(subscriber.last("nvision/test/nobody/state")) == "unreachable")
-    told = json.loads(subscriber.last("nvision/test/nobody/state") or b"{}")
-    assert "canary" not in told["error"]
+    subscriber.wait_until(lambda: state(subscriber.last("nvision/test/absent/state")) == "unreachable")
+    shown = json.loads(subscriber.last("nvision/test/absent/state") or b"{}")
+    assert "canary" not in shown["error"]
     device = json.loads(subscriber.last(DISCOVERY) or b"{}")
     assert device["device"]["name"] == "Main street"
     assert {part["platform"] for part in device["components"].values()} == {"sensor", "binary_sensor"}
@@ -123,7 +123,7 @@ def test_results_states_and_devices_of_a_hub_and_its_end(
     assert "Traceback" not in hub.log()
 
 
-def test_nothing_is_lost_while_the_broker_is_away(
+def test_nothing_is_lost_while_the_mqtt_broker_is_down(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
     start_streaming: Callable[..., Hub],
@@ -140,12 +140,12 @@ def test_nothing_is_lost_while_the_broker_is_away(
     assert counted(hub, "published") < len(missing)
     broker.start()
     subscriber.wait_until(lambda: set(missing) <= set(subscriber.ids(RESULTS)))
-    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "out of order"
+    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "results must be in order"
     subscriber.wait_until(lambda: state(subscriber.last(STATE)) == CameraState.STREAMING)
     assert counted(hub, "missed") == 0
 
 
-def test_nothing_is_lost_where_hub_and_broker_are_restarted(
+def test_nothing_is_lost_when_hub_and_broker_restart(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
     start_streaming: Callable[..., Hub],
@@ -158,15 +158,15 @@ def test_nothing_is_lost_where_hub_and_broker_are_restarted(
     hub.wait_for_results("street", len(streamed(hub)) + 5)
     missing = streamed(hub)
     assert hub.stop() == 0
-    hub.kill()  # closes its pipes
+    hub.kill()  # closes the bridge's pipes
     broker.start()
     hub.start()
     subscriber.wait_until(lambda: set(missing) <= set(subscriber.ids(RESULTS)))
-    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "out of order"
+    assert subscriber.ids(RESULTS)[: len(missing)] == missing, "results must be in order"
     assert subscriber.last(AVAILABILITY) == b"online"
 
 
-def test_the_bridge_is_killed_and_the_broker_freezes(
+def test_a_killed_bridge_and_a_frozen_broker_lose_nothing(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
     start_streaming: Callable[..., Hub],
@@ -177,47 +177,49 @@ def test_the_bridge_is_killed_and_the_broker_freezes(
     subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 3)
     hub.wait_until(lambda: hub.pid("mqtt") is not None)
     os.kill(hub.member_pid("mqtt"), signal.SIGKILL)
-    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"offline")  # its last will
+    subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"offline")  # the bridge's last will
     subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
     subscriber.wait_until(lambda: state(subscriber.last(STATE)) == "streaming")
-    told = streamed(hub)
-    subscriber.wait_until(lambda: set(told) <= set(subscriber.ids(RESULTS)))
+    result_ids = streamed(hub)
+    subscriber.wait_until(lambda: set(result_ids) <= set(subscriber.ids(RESULTS)))
     broker.suspend()
-    hub.wait_until(lambda: away(hub), 60)
-    told = streamed(hub)
+    hub.wait_until(lambda: away(hub))
+    result_ids = streamed(hub)
     broker.resume()
-    subscriber.wait_until(lambda: set(told) <= set(subscriber.ids(RESULTS)))
+    subscriber.wait_until(lambda: set(result_ids) <= set(subscriber.ids(RESULTS)))
     broker.suspend()
-    assert hub.stop() == 0, "a frozen broker held up the stop"
+    assert hub.stop() == 0, "a frozen broker delayed the stop"
     broker.resume()
 
 
-def test_what_a_former_hub_left_is_taken_down(
+def test_retained_state_of_a_previous_hub_is_removed(
     mosquitto: Callable[..., Mosquitto], subscribe: Callable[[Mosquitto], Subscriber], start_hub: Callable[..., Hub]
 ) -> None:
     broker = mosquitto()
     subscriber = subscribe(broker)
     section = {"url": broker.url, "prefix": "home/cctv", "discovery": "homeassistant"}
-    former = start_hub([NOBODY, {**NOBODY, "id": "gone"}], None, mqtt=section)
+    former = start_hub([ABSENT, {**ABSENT, "id": "gone"}], None, mqtt=section)
     subscriber.wait_until(lambda: subscriber.last("homeassistant/device/nvision_test_gone/config"))
     former.stop()
     subscriber.wait_until(lambda: subscriber.last("home/cctv/test/availability") == b"offline")
     assert subscriber.last("home/cctv/test/gone/state")
-    start_hub([NOBODY], None, mqtt=section)
+    start_hub([ABSENT], None, mqtt=section)
     subscriber.wait_until(lambda: subscriber.last("home/cctv/test/gone/state") == b"")
     subscriber.wait_until(lambda: subscriber.last("homeassistant/device/nvision_test_gone/config") == b"")
-    assert subscriber.last("home/cctv/test/nobody/state")
+    assert subscriber.last("home/cctv/test/absent/state")
 
 
-def test_a_broker_that_refuses_the_password(mosquitto: Callable[..., Mosquitto], start_hub: Callable[..., Hub]) -> None:
+def test_a_broker_that_rejects_the_password_is_reported(
+    mosquitto: Callable[..., Mosquitto], start_hub: Callable[..., Hub]
+) -> None:
     broker = mosquitto(users=("hub", "right"))
-    hub = start_hub([NOBODY], None, mqtt={"url": broker.url, "username": "hub", "password": "canary"})
+    hub = start_hub([ABSENT], None, mqtt={"url": broker.url, "username": "hub", "password": "canary"})
     hub.wait_until(lambda: "ot authori" in (bridge(hub)["error"] or ""))
     assert "canary" not in hub.log()
 
 
 @pytest.mark.parametrize("limit", ["message_size_limit 100000", "max_packet_size 100000"])
-def test_a_result_that_the_broker_never_takes_holds_up_no_other(
+def test_a_result_that_the_broker_never_accepts_delays_no_other(
     limit: str,
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
@@ -225,7 +227,7 @@ def test_a_result_that_the_broker_never_takes_holds_up_no_other(
 ) -> None:
     broker = mosquitto(options=(limit,))
     subscriber = subscribe(broker)
-    hub = start_hub([NOBODY], None, mqtt={"url": broker.url})
+    hub = start_hub([ABSENT], None, mqtt={"url": broker.url})
     with hub.redis() as client:
         subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
         event = {"hub": {"id": "first"}}
@@ -239,7 +241,7 @@ def test_a_result_that_the_broker_never_takes_holds_up_no_other(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate that nobody has signed but itself, and its key, in one file."""
+    """Create a self-signed certificate and its key in one file."""
     key, own, both = tmp_path / "key.pem", tmp_path / "own.pem", tmp_path / "both.pem"
     words: list[str | Path] = [needs.program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
     words += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
@@ -248,7 +250,7 @@ def certificate(tmp_path: Path) -> Path:
     return both
 
 
-def test_tls_to_a_broker_that_is_trusted_and_to_one_that_is_not(
+def test_tls_requires_a_trusted_broker(
     certificate: Path,
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
@@ -256,18 +258,18 @@ def test_tls_to_a_broker_that_is_trusted_and_to_one_that_is_not(
 ) -> None:
     broker = mosquitto(certificate=certificate)
     subscriber = subscribe(broker)
-    hub = start_hub([NOBODY], None, mqtt={"url": broker.url})
+    hub = start_hub([ABSENT], None, mqtt={"url": broker.url})
     hub.wait_until(lambda: "certificate" in (bridge(hub)["error"] or "").lower())
     assert subscriber.received == []
     hub.stop()
-    start_hub([NOBODY], None, mqtt={"url": broker.url}, env={"SSL_CERT_FILE": str(certificate)})
+    start_hub([ABSENT], None, mqtt={"url": broker.url}, env={"SSL_CERT_FILE": str(certificate)})
     subscriber.wait_until(lambda: subscriber.last(AVAILABILITY) == b"online")
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_mqtt_extra_is_reported_with_the_fix(tmp_path: Path) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "aiomqtt.py").write_text("raise ImportError('as where it is not installed')\n")
+    (hidden / "aiomqtt.py").write_text("raise ImportError('not installed')\n")
     (tmp_path / "cameras.yaml").write_text(
         "cameras: [{id: a, url: 'rtsp://127.0.0.1:9/'}]\n"
         "nvision: {url: 'ws://127.0.0.1:9/api', streaming_key: k}\n"

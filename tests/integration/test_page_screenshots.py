@@ -1,4 +1,4 @@
-"""The pictures of the ops page in docs/, taken anew where NVISION_HUB_SCREENSHOTS is set."""
+"""Update the screenshots of the ops page in docs/ if NVISION_HUB_SCREENSHOTS is set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import PATIENCE_S, PHONE, page_hub
+from tests.support.browser import PHONE, page_hub
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.hub import Hub
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
-PICTURES_BEFORE: Final = 10  # the first ones are as small as whoever looked before wanted them
+FRAMES_BEFORE: Final = 10  # the first previews may have the width of an earlier request
 LARGEST_BYTES: Final = 300_000
 DESKTOP: Final[ViewportSize] = {"width": 1120, "height": 800}
 FLEET: Final = (
@@ -38,7 +39,8 @@ FLEET: Final = (
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(
-        "NVISION_HUB_SCREENSHOTS" not in os.environ, reason="set NVISION_HUB_SCREENSHOTS to take those in docs/ anew"
+        "NVISION_HUB_SCREENSHOTS" not in os.environ,
+        reason="set NVISION_HUB_SCREENSHOTS to update the screenshots in docs/",
     ),
 ]
 
@@ -54,7 +56,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             hub.wait_for_state(camera, "streaming" if url.startswith("demo") else "unreachable", PATIENCE_S)
         httpx2.post(f"{hub.addresses['gateway']}/api/v1/cameras/yard/pause").raise_for_status()
         hub.wait_for_state("yard", "paused", PATIENCE_S)
-        hub.wait_for_results("lobby", 100, PATIENCE_S)  # so that charts have something to show
+        hub.wait_for_results("lobby", 100, PATIENCE_S)  # fill the charts with data
         yield hub
 
 
@@ -66,26 +68,28 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         ("page-phone.png", "#/", {"color_scheme": "light", "viewport": PHONE, "has_touch": True}),
     ],
 )
-def test_screenshot(browser: Browser, fleet: Hub, file: str, address: str, more: dict[str, Any]) -> None:
+def test_each_screenshot_is_updated(
+    browser: Browser, fleet: Hub, file: str, address: str, more: dict[str, Any]
+) -> None:
     page = browser.new_context(**more).new_page()
     page.goto(f"{fleet.addresses['gateway']}/{address}")
     for camera in ("lobby",) if "cameras" in address else ("car-park", "gate", "crossing", "lobby"):
         shown = page.locator(f"[data-camera={camera}]")
         shown.scroll_into_view_if_needed()
-        expect(shown.locator(".picture canvas")).to_have_attribute("data-boxes", re.compile("[1-9]"))
+        expect(shown.locator(".preview canvas")).to_have_attribute("data-boxes", re.compile("[1-9]"))
     page.evaluate("scrollTo(0, 0)")
-    lobby = page.locator("[data-camera=lobby] .picture canvas")
-    for _ in range(PICTURES_BEFORE):
+    lobby = page.locator("[data-camera=lobby] .preview canvas")
+    for _ in range(FRAMES_BEFORE):
         expect(lobby).not_to_have_attribute("data-frame", lobby.get_attribute("data-frame") or "")
     expect(lobby).to_have_attribute("data-boxes", re.compile("[2-9]"))
-    (DOCS / file).write_bytes(smaller(page.screenshot()))
+    (DOCS / file).write_bytes(quantize(page.screenshot()))
     page.context.close()
     assert (DOCS / file).stat().st_size < LARGEST_BYTES
 
 
-def smaller(png: bytes) -> bytes:
-    """With 52 shades of each colour, which nobody sees: pictures of cameras compress badly."""
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    shades = np.clip(np.rint(picture / 5) * 5, 0, 255).astype(np.uint8)
-    return bytes(cv2.imencode(".png", shades, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])
+def quantize(png: bytes) -> bytes:
+    """Reduce each channel to 52 levels, without a visible difference, because camera frames make large PNG files."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    levels = np.clip(np.rint(image / 5) * 5, 0, 255).astype(np.uint8)
+    return bytes(cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1])

@@ -1,4 +1,4 @@
-"""The publisher with a spool: real Redis servers that go away, processes that end meanwhile, disks that refuse."""
+"""The publisher with a spool: Redis servers that fail, processes that end during an outage, and disks that fail."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import pytest
 import redis
 
 from nvision_hub.broker import publisher
-from nvision_hub.broker.connection import Stream
+from nvision_hub.broker.client import RedisSettings
 from nvision_hub.broker.publisher import Publisher
-from nvision_hub.broker.spool import SpoolPlace
-from nvision_hub.events import new_id
-from nvision_hub.status import Meter
+from nvision_hub.broker.spool import SpoolSettings
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.result_events import new_id
 from tests.support.ledger import Ledger
+from tests.support.metrics import snapshot_json
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,31 +27,29 @@ if TYPE_CHECKING:
 
     from tests.support.redis_server import DebianRedis, Server
 
-SOON_S = 30.0
-
 
 class Process:
-    """What one worker's process has of it, for as long as it lives."""
+    """The publisher and meter of one worker process."""
 
-    def __init__(self, url: str, place: SpoolPlace | None) -> None:
+    def __init__(self, url: str, spool: SpoolSettings | None) -> None:
         self.meter = Meter()
-        self.publisher = Publisher(Stream(url=url, prefix="site", max_entries=100_000), self.meter, place)
+        self.publisher = Publisher(RedisSettings(url=url, prefix="site", max_entries=100_000), self.meter, spool)
         self.task = asyncio.create_task(self.publisher.run())
 
     def publish(self, *numbers: int, size: int = 0) -> None:
         for number in numbers:
-            self.meter.count("results_received_total")
+            self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
             hub = {"id": new_id(), "sequence": number}
             self.publisher.publish("lobby", {"hub": hub, "pad": "x" * size})
             assert self.ledger.balanced
 
     @property
     def ledger(self) -> Ledger:
-        self.meter.gauge("results_waiting", self.publisher.results_waiting)
-        return Ledger.of(self.meter.snapshot())
+        self.meter.set_gauge(catalogue.RESULTS_WAITING, self.publisher.results_waiting)
+        return Ledger.of(snapshot_json(self.meter.snapshot()))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(SOON_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 assert self.ledger.balanced, self.ledger
                 await asyncio.sleep(0.001)
@@ -57,7 +58,7 @@ class Process:
         await self.until(lambda: self.publisher.error is not None)
 
     async def published(self) -> None:
-        await self.until(lambda: self.meter.gauge_value("spool_events") == 0)
+        await self.until(lambda: self.meter.gauge_value(catalogue.SPOOL_EVENTS) == 0)
 
     async def die(self) -> None:
         self.task.cancel()
@@ -66,16 +67,16 @@ class Process:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> SpoolPlace:
-    return SpoolPlace(path=tmp_path / "spool" / "lobby.sqlite3")
+def spool(tmp_path: Path) -> SpoolSettings:
+    return SpoolSettings(path=tmp_path / "spool" / "lobby.sqlite3")
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[[str, SpoolPlace | None], Process]]:
+async def start() -> AsyncIterator[Callable[[str, SpoolSettings | None], Process]]:
     started: list[Process] = []
 
-    def begin(url: str, place: SpoolPlace | None) -> Process:
-        started.append(Process(url, place))
+    def begin(url: str, spool: SpoolSettings | None) -> Process:
+        started.append(Process(url, spool))
         return started[-1]
 
     yield begin
@@ -84,25 +85,25 @@ async def start() -> AsyncIterator[Callable[[str, SpoolPlace | None], Process]]:
 
 
 def streamed(url: str) -> list[int]:
-    """The sequences in the stream, each id where it came first."""
+    """Return the sequence numbers in the stream, without repeated ids."""
     with redis.Redis.from_url(url) as client:
         found: Any = client.xrange("site:results")
     hubs = [json.loads(fields[b"event"])["hub"] for _, fields in found]
     return list({hub["id"]: hub["sequence"] for hub in hubs}.values())
 
 
-async def test_what_waits_goes_to_disk_and_from_there_to_redis_in_order(
-    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+async def test_results_go_to_disk_and_then_to_redis_in_order(
+    redis_server: Server, spool: SpoolSettings, start: Callable[..., Process]
 ) -> None:
-    worker = start(redis_server.url, place)
+    worker = start(redis_server.url, spool)
     worker.publish(0)
     await worker.published()
-    assert not place.path.parent.exists(), "a healthy worker has no file"
+    assert not spool.path.parent.exists(), "a healthy worker has no file"
     await asyncio.to_thread(redis_server.kill)
     worker.publish(*range(1, 500))
     await worker.is_away()
     await worker.until(lambda: not worker.publisher._results)
-    assert place.path.exists()
+    assert spool.path.exists()
     assert worker.ledger.waiting == 499
     for number in range(500, 2500):
         worker.publish(number)
@@ -114,19 +115,19 @@ async def test_what_waits_goes_to_disk_and_from_there_to_redis_in_order(
     await worker.published()
     assert streamed(redis_server.url) == list(range(3500))
     assert (worker.ledger.published, worker.ledger.lost.total()) == (3500, 0)
-    assert list(place.path.parent.iterdir()) == []
+    assert list(spool.path.parent.iterdir()) == []
 
 
-async def test_a_worker_that_dies_leaves_it_to_the_next(
-    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+async def test_a_killed_worker_leaves_its_spool_to_the_next(
+    redis_server: Server, spool: SpoolSettings, start: Callable[..., Process]
 ) -> None:
     await asyncio.to_thread(redis_server.kill)
-    first = start(redis_server.url, place)
+    first = start(redis_server.url, spool)
     first.publish(*range(100))
     await first.is_away()
     await first.until(lambda: not first.publisher._results)
     await first.die()
-    second = start(redis_server.url, place)
+    second = start(redis_server.url, spool)
     second.publish(*range(100, 150))
     await second.until(lambda: second.ledger.recovered == 100)
     await asyncio.to_thread(redis_server.start)
@@ -137,10 +138,10 @@ async def test_a_worker_that_dies_leaves_it_to_the_next(
 
 @pytest.mark.parametrize("gone", ["killed", "frozen"])
 async def test_a_stop_while_redis_is_away_loses_nothing(
-    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process], gone: str
+    debian_redis: Callable[..., DebianRedis], spool: SpoolSettings, start: Callable[..., Process], gone: str
 ) -> None:
     server = debian_redis()
-    first = start(server.url, place)
+    first = start(server.url, spool)
     first.publish(0)
     await first.published()
     if gone == "killed":
@@ -155,58 +156,58 @@ async def test_a_stop_while_redis_is_away_loses_nothing(
         await asyncio.to_thread(server.start)
     else:
         server.thaw()
-    second = start(server.url, place)
+    second = start(server.url, spool)
     await second.published()
     assert streamed(server.url) == list(range(200))
 
 
-async def test_what_is_left_is_published_at_once_by_an_idle_worker(
-    redis_server: Server, place: SpoolPlace, start: Callable[..., Process]
+async def test_an_idle_worker_publishes_a_leftover_spool_immediately(
+    redis_server: Server, spool: SpoolSettings, start: Callable[..., Process]
 ) -> None:
     await asyncio.to_thread(redis_server.kill)
-    first = start(redis_server.url, place)
+    first = start(redis_server.url, spool)
     first.publish(1, 2, 3)
     await first.publisher.drain(5.0)
     await asyncio.to_thread(redis_server.start)
-    second = start(redis_server.url, place)
+    second = start(redis_server.url, spool)
     await second.until(lambda: second.ledger.published == 3)
-    await second.publisher.drain(SOON_S)
+    await second.publisher.drain(PATIENCE_S)
     assert second.ledger.settled
-    assert not place.path.exists()
+    assert not spool.path.exists()
 
 
-async def test_bounds_lose_the_oldest_and_count_them(
+async def test_the_oldest_results_above_the_bounds_are_lost_and_counted(
     debian_redis: Callable[..., DebianRedis], tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
     server.kill()
-    worker = start(server.url, SpoolPlace(path=tmp_path / "lobby.sqlite3", max_bytes=50_000))
+    worker = start(server.url, SpoolSettings(path=tmp_path / "lobby.sqlite3", max_bytes=50_000))
     for number in range(100):
         worker.publish(number, size=1000)
         await asyncio.sleep(0.01)
     await worker.until(lambda: not worker.publisher._results)
-    lost = int(worker.meter.value("results_lost_total", reason="spool_full"))
+    lost = int(worker.meter.value(catalogue.RESULTS_LOST_TOTAL, reason="spool_full"))
     assert 50 < lost < 70
     await asyncio.to_thread(server.start)
     await worker.published()
     assert streamed(server.url) == list(range(lost, 100))
 
 
-async def test_a_disk_that_refuses_leaves_the_last_in_memory(
+async def test_with_a_failed_disk_the_newest_results_stay_in_memory(
     debian_redis: Callable[..., DebianRedis],
     tmp_path: Path,
     start: Callable[..., Process],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publisher, "WAITING_MAX_EVENTS", 100)
+    monkeypatch.setattr(publisher, "MAX_BUFFERED_EVENTS", 100)
     server = debian_redis()
     server.kill()
     (tmp_path / "spool").write_text("no directory")
-    worker = start(server.url, SpoolPlace(path=tmp_path / "spool" / "lobby.sqlite3"))
+    worker = start(server.url, SpoolSettings(path=tmp_path / "spool" / "lobby.sqlite3"))
     worker.publish(0)
     await worker.until(lambda: "cannot be used (" in (worker.publisher.error or "").partition(";")[2])
     worker.publish(*range(1, 150))
-    assert worker.meter.value("results_lost_total", reason="disk_full") == 50
+    assert worker.meter.value(catalogue.RESULTS_LOST_TOTAL, reason="disk_full") == 50
     (tmp_path / "spool").unlink()
     await worker.until(lambda: not worker.publisher._results)
     worker.publish(*range(150, 200))
@@ -215,23 +216,23 @@ async def test_a_disk_that_refuses_leaves_the_last_in_memory(
     assert streamed(server.url) == list(range(50, 200))
 
 
-async def test_a_spool_that_breaks_is_set_aside_and_its_results_are_counted(
-    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process]
+async def test_a_broken_spool_is_set_aside_and_counted(
+    debian_redis: Callable[..., DebianRedis], spool: SpoolSettings, start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
     server.kill()
-    place.path.parent.mkdir()
-    place.path.write_bytes(b"not a spool " * 500)
-    worker = start(server.url, place)
+    spool.path.parent.mkdir()
+    spool.path.write_bytes(b"not a spool " * 500)
+    worker = start(server.url, spool)
     worker.publish(*range(10))
-    await worker.until(lambda: worker.publisher._backlog.count == 10)
-    assert worker.meter.value("spools_set_aside_total") == 1
+    await worker.until(lambda: worker.publisher._spool.count == 10)
+    assert worker.meter.value(catalogue.SPOOLS_SET_ASIDE_TOTAL) == 1
     await asyncio.to_thread(server.start)
     await worker.published()
     assert streamed(server.url) == list(range(10))
 
 
-async def test_another_redis_is_sent_the_last_seconds_again(
+async def test_a_restarted_redis_gets_the_last_seconds_again(
     debian_redis: Callable[..., DebianRedis], tmp_path: Path, start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
@@ -241,17 +242,17 @@ async def test_another_redis_is_sent_the_last_seconds_again(
     for _ in range(2):
         await asyncio.to_thread(server.kill)
         for file in (tmp_path / "appendonlydir").iterdir():
-            file.unlink()  # as if it had not synced anything yet
+            file.unlink()  # as if Redis had synced nothing to disk
         await asyncio.to_thread(server.start)
         await worker.until(lambda: worker.publisher.error is None)
         worker.publish(50)
         await worker.published()
         assert sorted(set(streamed(server.url))) == list(range(51))
-    assert worker.meter.value("results_resent_total") >= 100
-    assert worker.ledger.published == 52, "each is counted once"
+    assert worker.meter.value(catalogue.RESULTS_RESENT_TOTAL) >= 100
+    assert worker.ledger.published == 52, "each result must be counted once"
 
 
-async def test_the_same_redis_is_sent_nothing_again(
+async def test_a_reconnect_to_the_same_redis_resends_nothing(
     debian_redis: Callable[..., DebianRedis], start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
@@ -263,14 +264,14 @@ async def test_the_same_redis_is_sent_nothing_again(
         worker.publish(10)
         await worker.published()
         assert client.xlen("site:results") == 11
-    assert worker.meter.value("results_resent_total") == 0
+    assert worker.meter.value(catalogue.RESULTS_RESENT_TOTAL) == 0
 
 
-async def test_an_idle_worker_notices_that_redis_went_and_came(
+async def test_an_idle_worker_detects_an_outage_and_its_end(
     debian_redis: Callable[..., DebianRedis], start: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "ASKED_EVERY_S", 0.2)
-    monkeypatch.setattr(publisher, "SENT_WITHIN_S", 0.5)
+    monkeypatch.setattr(publisher, "PING_INTERVAL_S", 0.2)
+    monkeypatch.setattr(publisher, "SEND_TIMEOUT_S", 0.5)
     server = debian_redis()
     worker = start(server.url, None)
     worker.publish(0)
@@ -283,10 +284,10 @@ async def test_an_idle_worker_notices_that_redis_went_and_came(
     await worker.is_away()
     await asyncio.to_thread(server.start)
     await worker.until(lambda: worker.publisher.error is None)
-    assert worker.meter.value("results_resent_total") == 1, "without anything new to send"
+    assert worker.meter.value(catalogue.RESULTS_RESENT_TOTAL) == 1, "an idle worker must detect the outage"
 
 
-async def test_a_redis_that_keeps_its_name_to_itself_is_another_each_time(
+async def test_a_redis_without_run_id_counts_as_another_at_each_connect(
     debian_redis: Callable[..., DebianRedis], start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
@@ -302,15 +303,15 @@ async def test_a_redis_that_keeps_its_name_to_itself_is_another_each_time(
 
 
 @pytest.mark.long
-async def test_a_frozen_redis_does_not_hold_up_more_than_there_is_room_for(
-    debian_redis: Callable[..., DebianRedis], place: SpoolPlace, start: Callable[..., Process]
+async def test_a_frozen_redis_causes_no_loss_while_the_spool_has_room(
+    debian_redis: Callable[..., DebianRedis], spool: SpoolSettings, start: Callable[..., Process]
 ) -> None:
     server = debian_redis()
-    worker = start(server.url, place)
+    worker = start(server.url, spool)
     worker.publish(0)
     await worker.published()
     server.freeze()
-    for number in range(1, 4001):  # within about four seconds: less than a command may take, more than memory holds
+    for number in range(1, 4001):  # about 4 s, less than a command's time limit; more than fits in memory
         worker.publish(number)
         await asyncio.sleep(0.001)
     server.thaw()

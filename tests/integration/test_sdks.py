@@ -1,4 +1,4 @@
-"""The official SDKs, unmodified but for the address they dial, as clients of our service and as judges of our wire."""
+"""The official SDKs, changed only in the address, as clients of the local service and references for our encoding."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from nvision_hub import wire
-from nvision_hub.wire import Options
+from nvision_hub.nvision import protocol
+from nvision_hub.nvision.protocol import RequestOptions
 from tests.support import needs, sdks
-from tests.support.service import KEY, LocalService
+from tests.support.local_service import KEY, LocalService
 from tests.support.street import Car, Person, as_jpeg, street
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BUS: Final = Car(x=600, wheels=500, long=240)
 SHOWN: Final = street(WALKER, BUS, seed=9)
 BEFORE: Final = [as_jpeg(street(seed=seed)) for seed in range(4)]
 
-# What the three parameters are called by each SDK.
+# Names of the three parameters in each SDK.
 JAVASCRIPT: Final = ("confidenceThreshold", "outputCroppedImage", "outputVisualizedImage")
 PYTHON: Final = ("confidence_threshold", "output_cropped_image", "output_visualized_image")
 
@@ -39,60 +39,62 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     running.start()
     yield running
     assert running.stop() == 0
-    assert "Traceback" not in running.said()
+    assert "Traceback" not in running.log_text()
 
 
 def runtime_websocket() -> str:
-    """The flag that gives an older Node the WebSocket that Node 22 has built in, which the SDK then prefers."""
+    """Return the flag that Node before version 22 needs for its own WebSocket. The SDK prefers this WebSocket."""
     node = needs.program("node", "nodejs npm")
-    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    major = int(told.lstrip("v").split(".")[0])
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    major = int(version.lstrip("v").split(".")[0])
     if major < 20:
-        pytest.skip(f"Node {told.strip()} has no WebSocket of its own")
+        pytest.skip(f"Node {version.strip()} has no WebSocket of its own")
     return "--experimental-websocket"
 
 
-def asked_of(
-    door: str, which: str, mode: dict[str, Any], picture: bytes = as_jpeg(SHOWN), key: str = KEY
+def request_for(
+    interface: str, which: str, mode: dict[str, Any], image: bytes = as_jpeg(SHOWN), key: str = KEY
 ) -> dict[str, Any]:
-    """Four pictures of an empty street, then the one to look at, with the mode's parameters."""
-    raw = "image" if door == "python" else "rawData"
+    """Return requests with four images of an empty street, then `image` with the parameters in `mode`."""
+    raw = "image" if interface == "python" else "rawData"
     requests = [{raw: base64.b64encode(before).decode()} for before in BEFORE]
-    requests.append({raw: base64.b64encode(picture).decode()} | mode)
-    if door == "stream":
+    requests.append({raw: base64.b64encode(image).decode()} | mode)
+    if interface == "stream":
         for number, request in enumerate(requests):
             request |= {"sourceId": "lobby", "frameId": f"frame-{number}"}
-    return {"door": door, "service": which, "key": key, "requests": requests}
+    return {"interface": interface, "service": which, "key": key, "requests": requests}
 
 
 def result_of(service: LocalService, asked: dict[str, Any], flags: tuple[str, ...] = ()) -> dict[str, Any]:
     base = service.url.removeprefix("ws://")
-    results = sdks.python(base, asked) if asked["door"] == "python" else sdks.javascript(base, asked, flags)
+    results = sdks.python(base, asked) if asked["interface"] == "python" else sdks.javascript(base, asked, flags)
     return results[-1]
 
 
-def picture(text: str) -> Any:
+def decoded_image(text: str) -> Any:
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     return decoded
 
 
 def right(found: dict[str, Any], box: tuple[int, int, int, int]) -> bool:
-    """Whether the box found is that one, within a few pixels."""
+    """Return whether the detected box matches the expected box to within a few pixels."""
     edges = (found["bounding_box"][edge] for edge in ("left", "top", "right", "bottom"))
     return all(abs(mine - theirs) <= 14 for mine, theirs in zip(edges, box, strict=True))
 
 
-@pytest.mark.parametrize("door", ["stream", "rest", "python"])
+@pytest.mark.parametrize("interface", ["stream", "rest", "python"])
 @pytest.mark.parametrize("which", ["object-detection", "face-detection"])
 @pytest.mark.parametrize("mode", ["plain", "cropped", "visualized"])
-def test_every_door_service_and_mode_answers_right(service: LocalService, door: str, which: str, mode: str) -> None:
-    _, cropped, visualized = PYTHON if door == "python" else JAVASCRIPT
+def test_every_interface_returns_the_right_result_for_every_service_and_mode(
+    service: LocalService, interface: str, which: str, mode: str
+) -> None:
+    _, cropped, visualized = PYTHON if interface == "python" else JAVASCRIPT
     parameters = {"plain": {}, "cropped": {cropped: True}, "visualized": {visualized: True}}[mode]
-    result = result_of(service, asked_of(door, which, parameters))
+    result = result_of(service, request_for(interface, which, parameters))
 
     assert result["service_id"]
-    if door == "stream":
+    if interface == "stream":
         assert (result["source_id"], result["frame_id"]) == ("lobby", "frame-4")
     if which == "face-detection":
         (face,) = result["detected_faces"]
@@ -111,62 +113,62 @@ def test_every_door_service_and_mode_answers_right(service: LocalService, door: 
         if mode == "cropped":
             box = detection["bounding_box"]
             shown = SHOWN[box["top"] : box["bottom"], box["left"] : box["right"]]
-            assert cv2.absdiff(picture(detection["cropped_image"]), shown).mean() < 12
+            assert cv2.absdiff(decoded_image(detection["cropped_image"]), shown).mean() < 12
         else:
             assert not detection.get("cropped_image")
     if mode == "visualized":
-        drawn = picture(result["raw_data"])
+        drawn = decoded_image(result["raw_data"])
         assert drawn.shape == SHOWN.shape
         assert cv2.absdiff(drawn, SHOWN).max() > 80
     else:
         assert not result.get("raw_data")
 
 
-@pytest.mark.parametrize("door", ["stream", "rest", "python"])
-def test_the_threshold_reaches_the_service(service: LocalService, door: str) -> None:
-    threshold = (PYTHON if door == "python" else JAVASCRIPT)[0]
+@pytest.mark.parametrize("interface", ["stream", "rest", "python"])
+def test_the_threshold_reaches_the_service(service: LocalService, interface: str) -> None:
+    threshold = (PYTHON if interface == "python" else JAVASCRIPT)[0]
     pale = street(Person(x=300, feet=430, tall=60, coat=(110, 110, 110)), BUS, seed=9)
     everything, sure = (
-        result_of(service, asked_of(door, "object-detection", {threshold: value}, as_jpeg(pale), key="other"))
+        result_of(service, request_for(interface, "object-detection", {threshold: value}, as_jpeg(pale), key="other"))
         for value in (0.1, 0.97)
     )
     assert {found["name"] for found in everything["detected_objects"]} == {"person", "car"}
     assert [found["name"] for found in sure["detected_objects"]] == ["car"]
 
 
-def test_a_stream_over_the_runtimes_own_websocket(service: LocalService) -> None:
-    asked = asked_of("stream", "object-detection", {})
+def test_the_builtin_websocket_streams_results(service: LocalService) -> None:
+    asked = request_for("stream", "object-detection", {})
     result = result_of(service, asked, (runtime_websocket(), "--no-warnings"))
     assert {found["name"] for found in result["detected_objects"]} == {"person", "car"}
 
 
-def test_an_empty_result_and_a_broken_picture_do_not_end_the_application(service: LocalService) -> None:
-    result = result_of(service, asked_of("stream", "object-detection", {}, b"\xff\xd8\xff broken"))
+def test_an_empty_result_and_a_broken_image_do_not_end_the_application(service: LocalService) -> None:
+    result = result_of(service, request_for("stream", "object-detection", {}, b"\xff\xd8\xff broken"))
     assert result["frame_id"] == "frame-4"
     assert "detected_objects" not in result
 
 
-@pytest.mark.parametrize("door", ["rest", "python"])
+@pytest.mark.parametrize("interface", ["rest", "python"])
 @pytest.mark.parametrize(("key", "sent", "status"), [("wrong", as_jpeg(SHOWN), 401), (KEY, b"broken", 400)])
 def test_an_error_reaches_the_application_with_its_message(
-    service: LocalService, door: str, key: str, sent: bytes, status: int
+    service: LocalService, interface: str, key: str, sent: bytes, status: int
 ) -> None:
-    result = result_of(service, asked_of(door, "object-detection", {}, sent, key))
+    result = result_of(service, request_for(interface, "object-detection", {}, sent, key))
     assert result["status"] == status
     assert isinstance(result["message"], str)
 
 
-async def test_our_encoder_and_the_official_one_write_the_same_and_read_each_other() -> None:
-    """The SDK's own message is ours byte for byte, and its decoder reads our request and our result."""
-    options = Options(confidence_threshold=0.25, output_cropped_image=True, output_visualized_image=True)
-    heard: asyncio.Queue[bytes] = asyncio.Queue()
+async def test_our_encoder_and_the_official_one_are_compatible() -> None:
+    """The SDK's request equals the hub's byte for byte, and the SDK can decode the hub's request and result."""
+    options = RequestOptions(confidence_threshold=0.25, output_cropped_image=True, output_visualized_image=True)
+    received: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def answer(connection: ServerConnection) -> None:
         message = await connection.recv()
         assert isinstance(message, bytes)
-        heard.put_nowait(message)
+        received.put_nowait(message)
         await connection.send(
-            wire.encode_request(
+            protocol.encode_request(
                 source_id="höf-1", frame_id="0199", created_at="", image=bytes(range(256)), options=options
             )
         )
@@ -183,15 +185,15 @@ async def test_our_encoder_and_the_official_one_write_the_same_and_read_each_oth
         "outputCroppedImage": True,
         "outputVisualizedImage": True,
     }
-    asked = {"door": "stream", "service": "object-detection", "key": "k", "requests": [request]}
+    asked = {"interface": "stream", "service": "object-detection", "key": "k", "requests": [request]}
     async with serve(answer, "127.0.0.1", 0, select_subprotocol=choose) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         (read,) = await asyncio.to_thread(sdks.javascript, f"127.0.0.1:{port}/api", asked)
-    official = await heard.get()
-    assert official == wire.encode_request(
+    official = await received.get()
+    assert official == protocol.encode_request(
         source_id="cam-1",
         frame_id="7",
-        created_at=wire.decode(official).created_at,
+        created_at=protocol.decode(official).created_at,
         image=b"\xff\xd8\xff\xd9",
         options=options,
     )

@@ -1,4 +1,4 @@
-"""Pictures that nothing builds on and nobody is owed are not decoded; those that are owed are the very same."""
+"""The decoder skips frames that are neither references nor due, and the sent frames stay identical."""
 
 from __future__ import annotations
 
@@ -6,48 +6,55 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nvision_hub.status import Meter
+from nvision_hub.media.decode.pipeline import DecodePipeline
+from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
 from tests.support import clips
 from tests.support.clip_files import Clip, opened, reordered
-from workers.camera.encoder import Encoder
-from workers.camera.viewing import Viewing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.camera.source import Packet
+    from nvision_hub.media.sources import Packet
 
 SPEC = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=10)
 
 
-class Thorough(Clip):
-    """Decodes everything that it is given."""
+class DecodesAll(Clip):
+    """Clip whose decoder decodes every packet."""
 
-    def decode(self, packet: Packet, *, wanted: bool = True) -> list[tuple[float | None, Any]]:  # noqa: ARG002 - for that
-        return super().decode(packet)
+    def decode(
+        self,
+        packet: Packet,
+        *,
+        is_due: bool = True,  # noqa: ARG002 - decodes in either case
+        is_alone: bool = False,
+    ) -> list[tuple[float | None, Any]]:
+        return super().decode(packet, is_alone=is_alone)
 
 
 def play(source: Clip, fps: float) -> tuple[list[tuple[float, bytes]], float]:
-    """What is shown of it, and how many pictures were decoded."""
+    """Play the clip. Return the sent frames with their capture times, and the number of decoded frames."""
     shown: list[tuple[float, bytes]] = []
-    encoder, meter = Encoder(quality=80, max_width=None), Meter()
+    encoder, meter = JpegEncoder(quality=80, max_width=None), Meter()
 
-    def show(picture: Any, at: float, _behind: bool) -> None:  # noqa: FBT001 - as `Viewing` has it
-        shown.append((round(at - source.began, 3), encoder.encode(picture).data))
+    def show(frame: Any, at: float, _behind: bool) -> None:  # noqa: FBT001 - as `DecodePipeline` calls it
+        shown.append((round(at - source.began, 3), encoder.encode(frame).data))
 
-    viewing = Viewing(source=source, fps=fps, meter=meter, show=show, wanted=lambda: True, sentry=None)
+    pipeline = DecodePipeline(source=source, fps=fps, meter=meter, on_frame=show)
     for packet in source.packets():
-        viewing.take(packet, fps)
+        pipeline.push(packet, fps)
     source.close()
-    return shown, meter.value("frames_decoded_total")
+    return shown, meter.value(catalogue.FRAMES_DECODED_TOTAL)
 
 
 @pytest.mark.parametrize("fps", [1.5, 2.0, 5.0, 7.0, 12.0, 25.0])
-def test_the_same_pictures_for_less(fps: float, tmp_path: Path) -> None:
+def test_skipped_frames_do_not_change_the_sent_ones(fps: float, tmp_path: Path) -> None:
     source = reordered(SPEC, tmp_path)
     file = tmp_path / "b.mkv"
     saving, saved = play(source, fps)
-    thorough, all_of_them = play(opened(file, Thorough), fps)
+    thorough, all_of_them = play(opened(file, DecodesAll), fps)
     assert saving == thorough
     assert saved <= all_of_them
     if fps <= 5:

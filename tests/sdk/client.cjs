@@ -1,5 +1,5 @@
-// An application of the official SDK. Standard input: {door, service, key, requests}; each request is a parameter of
-// the SDK's predict, its rawData in base64. Standard output: what came back for each, as a JSON array.
+// Application of the official JavaScript SDK. Standard input: {interface, service, key, requests}. Each request is an
+// argument for the SDK's predict, with rawData in base64. Standard output: the results as a JSON array.
 'use strict';
 
 const fs = require('node:fs');
@@ -47,7 +47,7 @@ async function overRest(open) {
 
 (async () => {
   const open = asked.service === 'face-detection' ? nvision.faceDetection : nvision.objectDetection;
-  const results = await (asked.door === 'stream' ? overStream(open) : overRest(open));
+  const results = await (asked.interface === 'stream' ? overStream(open) : overRest(open));
   fs.writeSync(1, JSON.stringify(results));
   process.exit(0); // the SDK cannot close its stream
 })();

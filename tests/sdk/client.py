@@ -1,7 +1,7 @@
-"""An application of the official Python SDK: requests on standard input, what came back for each on standard output.
+"""Application of the official Python SDK: it reads requests from standard input and writes results to standard output.
 
-Input: {service, key, requests}; each request holds arguments of the SDK's `predict`. The environment's URL is the
-address it dials, which the SDK reads when it is imported.
+The input is {service, key, requests}. Each request holds arguments for the SDK's `predict`. The environment variable
+URL, which the SDK reads when it is imported, is the address that the SDK dials.
 """
 
 import json

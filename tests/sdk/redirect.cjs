@@ -1,5 +1,5 @@
-// Loaded before the SDK (node --require): the SDK's code with the one address in it that it dials replaced, and
-// nothing else. NVISION_BASE is where to: 127.0.0.1:PORT/api.
+// Replace the address that the SDK dials, and nothing else in the SDK's code. `node --require` loads this file before
+// the SDK. NVISION_BASE is the new address: 127.0.0.1:PORT/api.
 'use strict';
 
 const fs = require('node:fs');

@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml as a judge: whether something that the hub has told is what the document says, and no more."""
+"""Check the hub's messages against docs/asyncapi.yaml, and check that file with the AsyncAPI reference parser."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.support import needs, npm
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 _PARSER: Final = Path(__file__).parents[1] / "asyncapi"
 _PARSE_S: Final = 120
-_WARNING: Final = 1  # of the parser's severities: 0 is an error, 2 and 3 are remarks
+_WARNING: Final = 1  # the parser's severities: 0 is an error, 1 a warning, 2 and 3 are notes
 
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """The document."""
+    """Return the content of docs/asyncapi.yaml."""
     content: dict[str, Any] = YAML(typ="safe", pure=True).load(DOCUMENT)
     return content
 
 
 def diagnostics() -> list[dict[str, Any]]:
-    """What the reference parser of AsyncAPI finds wrong with it."""
+    """Return the errors and warnings of the AsyncAPI reference parser."""
     node = needs.program("node", "nodejs npm")
     npm.install(_PARSER)
     ran = subprocess.run(
@@ -40,11 +40,11 @@ def diagnostics() -> list[dict[str, Any]]:
         timeout=_PARSE_S,
         check=True,
     )
-    return [told for told in json.loads(ran.stdout) if told["severity"] <= _WARNING]
+    return [item for item in json.loads(ran.stdout) if item["severity"] <= _WARNING]
 
 
 def check(schema: str, instance: Any) -> None:
-    """Fail where `instance` is not what the schema of that name says, or has a key that the document passes over."""
+    """Fail if `instance` violates the schema named `schema` or has a key that the document does not describe."""
     validator = _validator(schema)
     problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(instance)]
     assert not problems, f"{problems} in {instance}"
@@ -52,7 +52,7 @@ def check(schema: str, instance: Any) -> None:
 
 @functools.cache
 def _validator(schema: str) -> jsonschema.Draft7Validator:
-    # AsyncAPI's own schemas are those of draft 7, with a few keywords more.
+    # AsyncAPI schemas are JSON Schema draft 7 with a few additional keywords.
     schemas = {name: _closed(body) for name, body in document()["components"]["schemas"].items()}
     whole = DRAFT7.create_resource({"components": {"schemas": schemas}})
     return jsonschema.Draft7Validator(
@@ -63,7 +63,10 @@ def _validator(schema: str) -> jsonschema.Draft7Validator:
 
 
 def _closed(schema: Any) -> Any:
-    """The same, allowing no keys that it does not name: readers pass them over, the document must not."""
+    """Return the schema in a form that forbids additional keys.
+
+    Consumers ignore unknown keys, but the document must describe every key.
+    """
     if isinstance(schema, list):
         return [_closed(part) for part in schema]
     if not isinstance(schema, dict):

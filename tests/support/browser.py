@@ -1,4 +1,4 @@
-"""Debian's Chromium, and the ops page of a real hub with the three demo cameras in it."""
+"""Headless Chromium for tests of the ops page, and a real hub with the three demo cameras."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from playwright.sync_api import Browser, Page, Request, ViewportSize, WebSocket,
 
 from tests.support import needs
 from tests.support.hub import Hub, end, write
-from workers.gateway.page import DIST
+from tests.support.patience import PATIENCE_S
+from workers.gateway.api.page import STATIC_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-TOKEN: Final = "only-for-tests"
+TOKEN: Final = "only-in-5f0c8e2b7d94413aa6b1de3870c952f4"
 CAMERAS: Final = ("street", "crossing", "parking")
 DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
-PATIENCE_S: Final = 60.0
 _FLAGS: Final = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 _KEEP_TOKEN: Final = "sessionStorage.setItem('nvision-hub.token', '%s')"
 
@@ -32,50 +32,50 @@ expect.set_options(timeout=PATIENCE_S * 1000)
 
 @dataclass(kw_only=True)
 class View:
-    """The page in a tab of its own, with a fresh profile."""
+    """A tab with the page, in a fresh profile."""
 
     page: Page
     hub: Hub
-    complaints: list[str] = field(default_factory=list)  # errors in its console, and requests to other hosts
-    watches: list[dict[str, Any]] = field(default_factory=list)  # what it told the hub that it looks at
+    problems: list[str] = field(default_factory=list)  # console errors, and requests to other hosts
+    preview_requests: list[dict[str, Any]] = field(default_factory=list)  # as sent over the WebSocket, oldest first
 
-    def watched(self) -> set[str]:
-        """The cameras that it looks at, as it has last told."""
-        return set(self.watches[-1]["watch"]) if self.watches else set()
+    def previewed(self) -> set[str]:
+        """Return the cameras in the last preview request."""
+        return set(self.preview_requests[-1]["watch"]) if self.preview_requests else set()
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Let the page go on until a condition holds."""
+    def wait_until(self, condition: Callable[[], bool], description: str) -> None:
+        """Let the page run until the condition holds."""
         waited_ms = 0
         while not condition():
-            assert waited_ms < PATIENCE_S * 1000, f"not within {PATIENCE_S} s: {what}"
-            self.page.wait_for_timeout(50)  # hears what comes from the browser meanwhile
+            assert waited_ms < PATIENCE_S * 1000, f"not within {PATIENCE_S} s: {description}"
+            self.page.wait_for_timeout(50)  # unlike time.sleep, this processes the browser's events
             waited_ms += 50
 
     def _listen(self, host: str) -> None:
-        def asked(request: Request) -> None:
+        def on_request(request: Request) -> None:
             if urlsplit(request.url).netloc not in {host, ""}:
-                self.complaints.append(f"asked for {request.url}")
+                self.problems.append(f"request to another host: {request.url}")
 
-        def opened(socket: WebSocket) -> None:
-            socket.on("framesent", sent)
+        def on_websocket(socket: WebSocket) -> None:
+            socket.on("framesent", on_sent)
 
-        def sent(payload: str | bytes) -> None:
-            told = json.loads(payload)
-            if "watch" in told:
-                self.watches.append(told)
+        def on_sent(payload: str | bytes) -> None:
+            message = json.loads(payload)
+            if "watch" in message:
+                self.preview_requests.append(message)
 
-        self.page.on("request", asked)
-        self.page.on("websocket", opened)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", on_request)
+        self.page.on("websocket", on_websocket)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on(
             "console",
-            lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None,
+            lambda message: self.problems.append(message.text) if message.type in {"error", "warning"} else None,
         )
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
+    """Start a headless Chromium."""
     chromium = needs.program("chromium", "chromium")
     with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=chromium, args=list(_FLAGS))
@@ -92,9 +92,9 @@ def page_hub(
     webhooks: Sequence[dict[str, Any]] = (),
     **gateway: Any,
 ) -> Iterator[Hub]:
-    """A hub that serves the page."""
-    if not (DIST / "index.html").exists():
-        needs.missing(f"{DIST} is not there; `make page` builds it")
+    """Run a hub that serves the page until the block ends."""
+    if not (STATIC_DIR / "index.html").exists():
+        needs.missing(f"{STATIC_DIR} does not exist; run `make page`")
     write(folder, cameras, None, site=site, webhooks=list(webhooks), gateway={"listen": "127.0.0.1:0", **gateway})
     hub = Hub(folder=folder)
     try:
@@ -107,7 +107,7 @@ def page_hub(
 
 @pytest.fixture(scope="module")
 def demo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """The three demo cameras behind a token, streaming."""
+    """Start a hub that streams the three demo cameras. Its gateway requires a token."""
     rates = {"street": 5, "crossing": 2, "parking": 0.5}
     cameras = [
         {"id": name, "name": f"Demo {name}", "url": f"demo://{name}", "fps": rates[name], "labels": {"floor": "1"}}
@@ -120,16 +120,16 @@ def demo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @contextmanager
-def looking(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator[Callable[..., View]]:
-    """Open the page of a hub: `look("#/cameras/street")`. Afterwards it must not have complained, unless `spoiled`."""
+def open_pages(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator[Callable[..., View]]:
+    """Yield `open_page`: `open_page("#/cameras/street")`. Fail if a page without `allow_problems` had problems."""
     opened: list[tuple[View, bool]] = []
 
-    def open_(
+    def open_page(
         address: str = "#/",
         *,
         token: str | None = token,
         size: ViewportSize = DESKTOP,
-        spoiled: bool = False,
+        allow_problems: bool = False,
         **more: Any,
     ) -> View:
         context = browser.new_context(viewport=size, **more)
@@ -139,17 +139,17 @@ def looking(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator
         base = hub.gateway()
         view._listen(urlsplit(base).netloc)
         view.page.goto(f"{base}/{address}")
-        opened.append((view, spoiled))
+        opened.append((view, allow_problems))
         return view
 
-    yield open_
+    yield open_page
     for view, _ in opened:
         view.page.context.close()
-    assert [view.complaints for view, spoiled in opened if not spoiled and view.complaints] == []
+    assert [view.problems for view, allowed in opened if not allowed and view.problems] == []
 
 
 @pytest.fixture
-def look(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
-    """`looking` at the hub with the three demo cameras."""
-    with looking(browser, demo_hub, token=TOKEN) as open_:
-        yield open_
+def open_page(browser: Browser, demo_hub: Hub) -> Iterator[Callable[..., View]]:
+    """Open pages of the hub with the three demo cameras. See `open_pages`."""
+    with open_pages(browser, demo_hub, token=TOKEN) as opener:
+        yield opener

@@ -1,4 +1,4 @@
-"""A cable that can be pulled: a peer's own network namespace, where it has an address that this machine reaches."""
+"""Network link that tests can take down: a peer in a separate network namespace, reachable over a veth pair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Cable:
-    """A network namespace with an address in it, at the other end of a pair of virtual interfaces."""
+    """A network namespace with one address, connected to this machine by a veth pair."""
 
     def __init__(self) -> None:
         number = os.getpid() % 250 + 1
@@ -36,14 +36,15 @@ class Cable:
             raise
 
     def pull(self) -> None:
-        """At the other end: nobody here is told."""
+        """Take the link down in the namespace, so that this machine gets no event."""
         self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "down")
 
     def plug_in(self) -> None:
         self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "up")
 
     def remove(self) -> None:
-        # The pair first, since a namespace takes its end along only some time later. Half made, there may be none.
+        # Delete the pair first, because deleting the namespace removes its interface only later. After a failed start,
+        # the pair may not exist.
         subprocess.run(["ip", "link", "del", self._ours], check=False, capture_output=True)
         self._run("ip", "netns", "del", self.namespace)
 
@@ -58,6 +59,6 @@ def cable() -> Iterator[Cable]:
     try:
         new = Cable()
     except subprocess.CalledProcessError as error:
-        needs.missing(f"no network namespace can be made here ({error.stderr.decode().strip()}); run as root")
+        needs.missing(f"cannot create a network namespace ({error.stderr.decode().strip()}); run as root")
     yield new
     new.remove()

@@ -1,10 +1,11 @@
-"""Children for a real supervisor, well and ill behaved. Each is an entry point, and settings are plain JSON."""
+"""Healthy and faulty children for a real supervisor. Each function is an entry point. Its settings are plain JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ctypes
+import json
 import logging
 import os
 import signal
@@ -13,16 +14,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from nvision_hub.broker import EmbeddedBroker
-from nvision_hub.errors import ConfigError
-from nvision_hub.link import Command, status_basis
-from nvision_hub.status import Meter, Promise, Status
-from workers.broker import broker as keeper
+from nvision_hub.broker.embedded_config import PASSWORDS_NAME, EmbeddedBroker
+from nvision_hub.broker.embedded_users import BrokerPasswords, load_passwords
+from nvision_hub.errors import ConfigError, Diagnostic
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.messages import ConnectSlotGranted, Message, Request, decode, encode
+from nvision_hub.runtime.status import Deadline, Status
+from workers.broker import worker as broker_worker
+from workers.camera.connection_turns import ConnectSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nvision_hub.link import Link
+    from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 
 log = logging.getLogger("nvision_hub.test")
 
@@ -30,50 +35,52 @@ LONG_S: Final = 60
 
 
 def _status(**more: Any) -> Status:
-    return Status(**status_basis("running"), ready=True, **more)
+    return Status(state="running", ready=True, **more)
 
 
-def steady(_settings: None, link: Link) -> None:
-    """Works."""
-    asyncio.run(link.run(_status))
+def steady(_settings: None, pipe: SupervisorPipe) -> None:
+    """Run until the supervisor requests a drain."""
+    asyncio.run(pipe.serve(_status))
 
 
-def slow_to_drain(seconds: float, link: Link) -> None:
-    """Finishes what it has when asked to end, and says so."""
-    steady(None, link)
+def slow_to_drain(seconds: float, pipe: SupervisorPipe) -> None:
+    """Drain for `seconds`. Then log that the drain has ended."""
+    steady(None, pipe)
     threading.Event().wait(seconds)
     log.info("drained")
 
 
-def ends(code: int, _link: Link) -> int:
-    """Ends at once."""
+def ends(code: int, _pipe: SupervisorPipe) -> int:
+    """Exit immediately."""
     return code
 
 
-def ends_after(settings: dict[str, Any], link: Link) -> int:
-    """Works for `lives_s[n]` seconds in life n, counted in the file `lives`; the last holds for all more."""
+def ends_after(settings: dict[str, Any], pipe: SupervisorPipe) -> int:
+    """At the n-th start, run for the n-th (or the last) value of `lives_s`. The file `lives` has one byte per start."""
     with Path(settings["lives"]).open("ab") as file:
         file.write(b".")
         life = file.tell()
     planned = settings["lives_s"]
     end = time.monotonic() + planned[min(life, len(planned)) - 1]
     while time.monotonic() < end:
-        link.report(_status())
+        pipe.report(_status())
         time.sleep(0.05)
     return 3
 
 
-def misconfigured(_settings: None, _link: Link) -> NoReturn:
-    raise ConfigError(["cameras.yaml:3:5: this cannot be"])
+def misconfigured(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
+    raise ConfigError(
+        [Diagnostic(code="invalid_value", message="this cannot be", file="cameras.yaml", line=3, column=5)]
+    )
 
 
-def wrong(_settings: None, _link: Link) -> NoReturn:
-    """Ends by an error that nobody foresaw, with a password in it."""
+def wrong(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
+    """Fail with an unexpected error that contains a password."""
     raise RuntimeError("cannot open rtsp://viewer:p@ss@10.0.0.5/stream1")
 
 
-def tells(text: str, link: Link) -> None:
-    """Logs `text`: as a warning, as an error with its traceback, from a thread that dies, and printed by a library."""
+def logs_secrets(text: str, pipe: SupervisorPipe) -> None:
+    """Log `text` in a warning, an error with a traceback, a failed thread's error, and a library's output."""
     log.warning("opening %s", text)
     try:
         _raise(text)
@@ -82,19 +89,19 @@ def tells(text: str, link: Link) -> None:
     thread = threading.Thread(target=_raise, args=(text,), name="capture")
     thread.start()
     thread.join()
-    # What a library attaches to its records fits through no pipe.
+    # Libraries attach objects to log records. A pipe cannot transport these objects.
     logging.getLogger("websockets.client").warning("closed by %s", text, extra={"websocket": threading.Lock()})
     logging.getLogger("library").error(ValueError(text))
     print("a library's own words")
-    steady(None, link)
+    steady(None, pipe)
 
 
 def _raise(text: str) -> NoReturn:
     raise OSError(text)
 
 
-def chatty(_settings: None, link: Link) -> None:
-    """Logs a number a hundred times a second."""
+def logs_numbers(_settings: None, pipe: SupervisorPipe) -> None:
+    """Log the next number a hundred times a second."""
     stop = threading.Event()
 
     def talk() -> None:
@@ -104,50 +111,50 @@ def chatty(_settings: None, link: Link) -> None:
             log.info("number %d %s", number, "." * 500)
 
     threading.Thread(target=talk, daemon=True).start()
-    steady(None, link)
+    steady(None, pipe)
     stop.set()
 
 
-def complains(count: int, link: Link) -> None:
-    """Logs one fault so often as fast as it can, then works; and twice more when it is asked to end."""
+def repeats_a_fault(count: int, pipe: SupervisorPipe) -> None:
+    """Log the same fault `count` times at full speed, and twice more during the drain."""
     for number in range(count):
         log.warning("packet %d is broken", number)
-    steady(None, link)
+    steady(None, pipe)
     log.warning("packet %d is broken", count)
     log.warning("packet %d is broken", count + 1)
 
 
-def holds_the_gil(marker: str, link: Link) -> None:
-    """Hangs inside C with the GIL held, in its first life only."""
+def holds_the_gil(marker: str, pipe: SupervisorPipe) -> None:
+    """Hang in C code that holds the GIL, but only in the first process that starts."""
 
     def snapshot() -> Status:
         if first_time(marker):
             ctypes.PyDLL(None).sleep(LONG_S)
         return _status()
 
-    asyncio.run(link.run(snapshot))
+    asyncio.run(pipe.serve(snapshot))
 
 
-def loop_stuck(marker: str, link: Link) -> None:
-    """Its event loop stands still, in its first life only, while a thread goes on reporting."""
+def loop_stuck(marker: str, pipe: SupervisorPipe) -> None:
+    """Block the event loop while a thread continues to report, but only in the first process that starts."""
     moved = time.monotonic()
 
     def report() -> None:
         while True:
-            link.report(_status(promises={"event loop": Promise(at=moved, within_s=1.0)}))
+            pipe.report(_status(deadlines={"event loop": Deadline(at=moved, timeout_s=1.0)}))
             time.sleep(0.1)
 
     async def stand() -> None:
-        time.sleep(LONG_S)  # noqa: ASYNC251 - the fault itself
+        time.sleep(LONG_S)  # noqa: ASYNC251 - blocking is the fault under test
 
     if first_time(marker):
         threading.Thread(target=report, daemon=True).start()
         asyncio.run(stand())
-    steady(None, link)
+    steady(None, pipe)
 
 
 def first_time(marker: str) -> bool:
-    """True once, whichever process asks."""
+    """Return whether this is the first call with this marker in any process."""
     try:
         Path(marker).touch(exist_ok=False)
     except FileExistsError:
@@ -155,87 +162,117 @@ def first_time(marker: str) -> bool:
     return True
 
 
-def stubborn(_settings: None, link: Link) -> NoReturn:
-    """Ignores whatever it is asked."""
+def ignores_stop(_settings: None, pipe: SupervisorPipe) -> NoReturn:
+    """Ignore every request to stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
-        link.report(_status())
+        pipe.report(_status())
         time.sleep(0.2)
 
 
-def floods(_settings: None, link: Link) -> NoReturn:
-    """Reports without end."""
+def floods(_settings: None, pipe: SupervisorPipe) -> NoReturn:
+    """Report in an endless loop."""
     while True:
-        link.report(_status())
+        pipe.report(_status())
 
 
-def babbles(_settings: None, link: Link) -> None:
-    """Sends what is no status, then works."""
-    assert link._pipe is not None
-    for nonsense in (b"{", b"[]", b"\xff\xfe", b'{"promises": 1}', b'{"promises": {"a": {"at": 1}}}'):
-        link._pipe.send(nonsense)
-    threading.Event().wait(0.5)  # a status right behind would be read in its place
-    steady(None, link)
+def sends_invalid(_settings: None, pipe: SupervisorPipe) -> None:
+    """Send messages that are not valid statuses, then run."""
+    assert pipe._pipe is not None
+    for nonsense in (b"{", b"[]", b"\xff\xfe", b"Status {}", b'Status {"state": "x", "deadlines": {"a": {"at": 1}}}'):
+        pipe._pipe.send(nonsense)
+    threading.Event().wait(0.5)  # otherwise the supervisor reads only the later status
+    steady(None, pipe)
 
 
-def leaves_a_grandchild(marker: str, link: Link) -> None:
-    """Forks on its own, in its first life only, and so leaves somebody who holds all of its descriptors open."""
+def leaves_a_grandchild(marker: str, pipe: SupervisorPipe) -> None:
+    """Fork a process that keeps all descriptors open, but only in the first process that starts."""
     if first_time(marker) and os.fork() == 0:
         Path(marker).write_text(str(os.getpid()), encoding="ascii")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         threading.Event().wait(LONG_S)
         os._exit(0)
-    steady(None, link)
+    steady(None, pipe)
 
 
-def descriptors(_settings: None, link: Link) -> None:
-    """Reports what it has open."""
+def descriptors(_settings: None, pipe: SupervisorPipe) -> None:
+    """Report the open descriptors."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+        with contextlib.suppress(FileNotFoundError):  # the descriptor that listed the others has been closed
             found[entry.name] = str(entry.readlink())
-    asyncio.run(link.run(lambda: _status(row={"open": found})))
+    asyncio.run(pipe.serve(lambda: _status(error=json.dumps(found))))
 
 
-def counts(_settings: None, link: Link) -> None:
-    """Has counted three pictures by its first report, and logs what it is asked."""
+def counts(_settings: None, pipe: SupervisorPipe) -> None:
+    """Count three frames before the first report, and log each request."""
     meter = Meter()
-    meter.count("frames_sent_total", by=3)
-    meter.count("frames_dropped_total", reason="replaced")
-    meter.observe("frame_age_seconds", 0.02)
+    meter.count(catalogue.FRAMES_SENT_TOTAL, by=3)
+    meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="replaced")
+    meter.observe(catalogue.FRAME_AGE_SECONDS, 0.02)
 
-    def obey(command: Command) -> None:
-        log.info("asked to %s %s", command.verb, command.arguments)
+    def on_message(message: Message) -> None:
+        log.info("received %s", message)
 
-    asyncio.run(link.run(lambda: _status(metrics=meter.snapshot()), obey))
+    asyncio.run(pipe.serve(lambda: _status(metrics=meter.snapshot()), on_message))
 
 
-def oversees(settings: dict[str, Any], link: Link) -> None:
-    """Writes all it hears into the file `heard`, a line each; asks for each line that the file `asks` gains."""
-    asked = 0
+def subscribes(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
+    """Append each received message to the file `received`. Send each new line of the file `requests`."""
+    sent = 0
 
-    def hear(command: Command) -> None:
-        with Path(settings["heard"]).open("ab") as file:
-            file.write(command.encode() + b"\n")
+    def on_message(message: Message) -> None:
+        with Path(settings["received"]).open("ab") as file:
+            file.write(encode(message) + b"\n")
 
     def snapshot() -> Status:
-        nonlocal asked
+        nonlocal sent
         with contextlib.suppress(FileNotFoundError):
-            wishes = Path(settings["asks"]).read_bytes().splitlines()
-            for wish in wishes[asked:]:
-                assert link.ask(Command.decode(wish))
-            asked = len(wishes)
+            requests = Path(settings["requests"]).read_bytes().splitlines()
+            for record in requests[sent:]:
+                request = decode(record)
+                assert isinstance(request, Request)
+                assert pipe.request(request)
+            sent = len(requests)
         return _status()
 
-    asyncio.run(link.run(snapshot, hear))
+    asyncio.run(pipe.serve(snapshot, on_message))
 
 
-def broker(settings: dict[str, Any], link: Link) -> int:
-    """The embedded broker's keeper itself; its directory counts from the fleet's own."""
-    return keeper.run(EmbeddedBroker(directory=Path(settings["directory"]).resolve(), port=settings["port"]), link)
+def connects(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
+    """Connect `times` times for `connected_s` each. Append start and end (CLOCK_MONOTONIC) to the file `spans`."""
+    slot = ConnectSlot(pipe.request)
+
+    def connect() -> None:
+        for _ in range(settings["times"]):
+            with slot.held(threading.Event()):
+                began = time.monotonic()
+                with Path(settings["spans"]).open("a", encoding="ascii") as file:
+                    file.write(f"began {began}\n")
+                time.sleep(settings["connected_s"])
+                with Path(settings["spans"]).open("a", encoding="ascii") as file:
+                    file.write(f"ended {began} {time.monotonic()}\n")
+
+    def on_message(message: Message) -> None:
+        if isinstance(message, ConnectSlotGranted):
+            slot.wake()
+
+    async def main() -> None:
+        threading.Thread(target=connect, daemon=True).start()
+        await pipe.serve(_status, on_message)
+
+    asyncio.run(main())
 
 
-ENTRIES: Final[dict[str, Callable[[Any, Link], int | None]]] = {
+def broker(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
+    """Run the broker worker. Its directory is relative to the fleet's directory."""
+    directory = Path(settings["directory"]).resolve()
+    passwords = load_passwords(directory / PASSWORDS_NAME) or BrokerPasswords()
+    broker = EmbeddedBroker(directory=directory, port=settings["port"], prefix="nvision", passwords=passwords)
+    broker_worker.run(broker, pipe)
+
+
+ENTRIES: Final[dict[str, Callable[[Any, SupervisorPipe], int | None]]] = {
     entry.__name__: entry
     for entry in (
         steady,
@@ -244,18 +281,19 @@ ENTRIES: Final[dict[str, Callable[[Any, Link], int | None]]] = {
         ends_after,
         misconfigured,
         wrong,
-        tells,
-        chatty,
-        complains,
+        logs_secrets,
+        logs_numbers,
+        repeats_a_fault,
         holds_the_gil,
         loop_stuck,
-        stubborn,
+        ignores_stop,
         floods,
-        babbles,
+        sends_invalid,
         leaves_a_grandchild,
         descriptors,
         counts,
-        oversees,
+        subscribes,
+        connects,
         broker,
     )
 }

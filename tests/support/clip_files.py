@@ -1,18 +1,19 @@
-"""Clips as files that are read as fast as they are asked for, in a camera's own time: hours of video in seconds."""
+"""Clips as files. A source reads hours of video in seconds, with the timestamps of a live camera."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import av
 
-from nvision_hub.config import Camera
+from nvision_hub.config.models import Camera
+from nvision_hub.media.sources.camera_trust import CameraTrust
+from nvision_hub.media.sources.ffmpeg_stream import StreamSource
+from nvision_hub.media.sources.source import Packet
 from tests.support import clips
-from workers.camera.source.source import Packet
-from workers.camera.source.stream import StreamSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Clip(StreamSource):
-    """A file that is read as fast as it is asked for, and says that each packet came when it was due."""
+    """Source that reads a file at full speed and gives each packet the arrival time of a live camera."""
 
     began = 0.0
 
@@ -39,7 +40,7 @@ class Clip(StreamSource):
 
 
 def file_of(spec: clips.ClipSpec, folder: Path) -> Clip:
-    """The clip as a file camera."""
+    """Return a source that plays the clip from a file."""
     form = {"h264": "h264", "h265": "hevc", "mjpeg": "mjpeg"}[spec.codec]
     (folder / "raw").write_bytes(b"".join(clips.access_units(spec)))
     with av.open(str(folder / "raw"), format=form) as raw, av.open(str(folder / "clip.mkv"), "w") as target:
@@ -52,16 +53,18 @@ def file_of(spec: clips.ClipSpec, folder: Path) -> Clip:
     return opened(folder / "clip.mkv")
 
 
-def reordered(spec: clips.ClipSpec, folder: Path) -> Clip:
-    """The clip encoded once more, with pictures that build on later ones."""
+def reordered(
+    spec: clips.ClipSpec, folder: Path, *, encoder: Literal["libx264", "libx265"] = "libx264", options: str = ""
+) -> Clip:
+    """Return a source that plays the clip, re-encoded with B-frames. `options` are encoder options."""
     source = file_of(spec, folder)
     with contextlib.closing(source), av.open(str(folder / "b.mkv"), "w") as target:
-        stream = target.add_stream("libx264", rate=spec.fps)
+        stream = target.add_stream(encoder, rate=spec.fps)
         stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "yuv420p"
         gop = round(spec.fps * spec.gop_s)
         stream.codec_context.options = {
             "preset": "superfast",
-            "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0",
+            f"{encoder[3:]}-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0{options}",
         }
         for number, packet in enumerate(source.packets()):
             for _, frame in source.decode(packet):
@@ -72,5 +75,5 @@ def reordered(spec: clips.ClipSpec, folder: Path) -> Clip:
 
 
 def opened(file: Path, kind: type[Clip] = Clip) -> Clip:
-    """A file as a camera."""
-    return kind(Camera.model_validate({"id": "street", "url": f"file:{file}"}))
+    """Return a source that plays a file."""
+    return kind(Camera.model_validate({"id": "street", "url": f"file:{file}"}), CameraTrust())

@@ -1,9 +1,9 @@
-"""Clips for test cameras: moving pictures with sensor noise, encoded once per machine, one access unit per picture.
+"""Clips for test cameras: moving scenes with sensor noise, encoded once per machine, one access unit per frame.
 
-A clip is two files: `<name>.bin` holds the access units end to end (H.264 and H.265 in Annex B with parameter sets in
-every keyframe, JPEGs as they are), `<name>.json` says where each begins. Both are readable without any codec, because
-the program that serves them runs under the system's Python. Picture n carries the number n of
-`workers.demo.counter`; whoever watches the clip loop unwraps it (`tests.support.counter`).
+A clip consists of two files. `<name>.bin` holds the concatenated access units. H.264 and H.265 are in Annex B format
+with parameter sets in every keyframe. MJPEG consists of plain JPEGs. `<name>.json` holds the sizes of the access units.
+The RTSP server runs under the system's Python and can read both files without a codec. Frame n shows the number n,
+drawn by `workers.demo.counter`. Cameras repeat a clip, so `tests.support.counter` matches numbers with frames sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import simplejpeg
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange
 
-from nvision_hub import opencv
+from nvision_hub.media import cv2_loader
 from workers.demo import counter
 
 if TYPE_CHECKING:
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 1  # raise it when what is drawn or how it is encoded changes
+VERSION: Final = 2  # increase it when the drawing or the encoding changes
 
 Codec = Literal["h264", "h265", "mjpeg"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """What a camera sends. `noise` is that of its sensor, as a standard deviation in levels of luma."""
+    """The video that a camera sends. `noise` is the standard deviation of the sensor noise in luma levels."""
 
     codec: Codec
     width: int
     height: int
-    kbit_s: int = 4000  # for MJPEG its quality decides
+    kbit_s: int = 4000  # MJPEG uses `jpeg_quality` instead
     fps: int = 25
     gop_s: float = 2.0
     seconds: int = 10
     noise: float = 2.5
     jpeg_quality: int = 80
-    chroma: Literal["4:2:0", "4:2:2"] = "4:2:0"  # of H.264 and H.265
-    # A street where nothing moves but somebody who crosses it, from second to second: sent at a constant bit rate,
-    # which hides movement in the quantiser. None: the demo's busy street.
+    chroma: Literal["4:2:0", "4:2:2"] = "4:2:0"  # only for H.264 and H.265
+    # Intervals (seconds) in which a person crosses an otherwise empty street. The bitrate is constant, so the sizes of
+    # the packets do not reveal the motion. None: the demo's busy street.
     crossings: tuple[tuple[float, float], ...] | None = None
 
     @property
     def name(self) -> str:
-        """Unique to these values."""
+        """Return a name that is unique to the values of this specification."""
         values = asdict(self)
         chroma, crossings = values.pop("chroma"), values.pop("crossings")
         name = "-".join(str(value) for value in values.values()) + ("" if chroma == "4:2:0" else "-422")
@@ -65,7 +65,7 @@ class ClipSpec:
 
     @property
     def frames(self) -> int:
-        """Pictures in the clip: its counter runs from 0 to one less."""
+        """Return the number of frames in the clip. The counter in the frames starts at 0."""
         return self.fps * self.seconds
 
 
@@ -73,18 +73,18 @@ H264_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080)
 H264_720P: Final = ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000)
 H265_720P: Final = ClipSpec(codec="h265", width=1280, height=720, kbit_s=1500)
 H265_1080P: Final = ClipSpec(codec="h265", width=1920, height=1080, kbit_s=3000)
-# A still street at night: nothing but noise, at a bit rate that does not tell it from movement.
+# An empty street at night: the only changes are noise, with packets as large as during motion.
 STILL_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080, noise=4, crossings=())
 MJPEG_720P: Final = ClipSpec(codec="mjpeg", width=1280, height=720)
 
 
 def directory() -> Path:
-    """Where this user's clips are kept between test runs."""
+    """Return the folder that keeps this user's clips between test runs."""
     return Path(tempfile.gettempdir()) / f"nvision-hub-test-clips-{os.getuid()}"
 
 
 def make(spec: ClipSpec) -> Path:
-    """The index (`.json`) of the clip of `spec`, encoded now where this machine has none yet (some seconds)."""
+    """Return the path of the clip's `.json` file. Encode the clip first (takes seconds) if this machine lacks it."""
     folder = directory() / f"v{VERSION}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     index = folder / f"{spec.name}.json"
@@ -98,12 +98,12 @@ def make(spec: ClipSpec) -> Path:
         "keyframes": [number for number, (_, keyframe) in enumerate(units) if keyframe],
     }
     _write(folder / f"{spec.name}.bin", b"".join(data for data, _ in units))
-    _write(index, json.dumps(content).encode())  # last: where it is, the clip is complete
+    _write(index, json.dumps(content).encode())  # written last, because the index marks a complete clip
     return index
 
 
 def access_units(spec: ClipSpec) -> list[bytes]:
-    """The coded pictures of a clip, in order."""
+    """Return the coded frames of a clip, in order."""
     index = make(spec)
     content = json.loads(index.read_text())
     data = (index.parent / content["data"]).read_bytes()
@@ -118,13 +118,13 @@ def _write(target: Path, data: bytes) -> None:
 
 
 def _jpegs(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
-    for number, picture in enumerate(_pictures(spec)):
-        counter.stamp(picture, number)
-        yield simplejpeg.encode_jpeg(picture, spec.jpeg_quality, "BGR", "420"), True
+    for number, image in enumerate(_frames(spec)):
+        counter.stamp(image, number)
+        yield simplejpeg.encode_jpeg(image, spec.jpeg_quality, "BGR", "420"), True
 
 
 def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
-    import cv2  # noqa: PLC0415 - _pictures has loaded it by the time it is needed
+    import cv2  # noqa: PLC0415 - `_frames` has loaded OpenCV before this import
 
     gop = round(spec.fps * spec.gop_s)
     common = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:repeat-headers=1"
@@ -142,8 +142,8 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
     context.color_range = ColorRange.MPEG
     context.options = options
     units: list[tuple[bytes, bool]] = []
-    for number, picture in enumerate(_pictures(spec)):
-        planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420), np.uint8)
+    for number, image in enumerate(_frames(spec)):
+        planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
         counter.stamp(planes[: spec.height], number, levels=(16, 235))
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         if spec.chroma == "4:2:2":
@@ -155,18 +155,18 @@ def _encoded(spec: ClipSpec) -> Iterator[tuple[bytes, bool]]:
     return iter(units)
 
 
-def _pictures(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
-    """The clip's scene in its size, in BGR, with noise that compression cannot tell from detail."""
-    cv2 = opencv.load()
+def _frames(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
+    """Draw the scene at the clip's size, in BGR, with noise that needs as many bits as real detail."""
+    cv2 = cv2_loader.load()
     random = np.random.default_rng(1)
     margin = 64
     shape = (spec.height + margin, spec.width + margin)
     grain = np.clip(random.normal(32, spec.noise, shape).round(), 0, 64).astype(np.uint8)
     grain = np.repeat(grain[:, :, None], 3, axis=2)
     for scenery in _busy(spec) if spec.crossings is None else _crossed(spec, spec.crossings):
-        picture = cv2.resize(scenery, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(scenery, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
         top, left = random.integers(margin, size=2)
-        yield cv2.addWeighted(picture, 1, grain[top : top + spec.height, left : left + spec.width], 1, -32)
+        yield cv2.addWeighted(image, 1, grain[top : top + spec.height, left : left + spec.width], 1, -32)
 
 
 def _busy(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
@@ -175,13 +175,13 @@ def _busy(spec: ClipSpec) -> Iterator[NDArray[np.uint8]]:
     demo = scene.SCENES["street"]
     backdrop = demo.backdrop()
     for number in range(spec.frames):
-        picture = backdrop.copy()
-        demo.draw(picture, round(number * scene.FPS / spec.fps))
-        yield picture
+        image = backdrop.copy()
+        demo.draw(image, round(number * scene.FPS / spec.fps))
+        yield image
 
 
 def _crossed(spec: ClipSpec, crossings: Sequence[tuple[float, float]]) -> Iterator[NDArray[np.uint8]]:
-    """From beyond one edge to beyond the other; every second one is far away, and so half as tall."""
+    """Draw people who cross the image from edge to edge. Every second person is farther away and half as tall."""
     from tests.support import street  # noqa: PLC0415 - draws with OpenCV
 
     empty = street.street(noise=0.0)

@@ -1,4 +1,4 @@
-"""The command line as its users start it: a process of its own, with pipes or on a terminal."""
+"""The command line as users run it: in its own process, connected to pipes or to a terminal."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _ROOT: Final = Path(__file__).parents[2]
-_STOP_S: Final = 15.0
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_IGNORE_SIGINT: Final = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
 _PROGRAM: Final = (sys.executable, "-m", "nvision_hub")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The process's, without what would change how the command line behaves, and where the project is."""
+    """Return this process's environment, with the project on PYTHONPATH and without variables that affect the CLI."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NVISION")}
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         kept.pop(name, None)
     kept["TERM"] = "xterm-256color"
-    kept["NVISION_HUB_LOG_FORMAT"] = "text"  # what most tests read; on pipes it would be JSON
+    kept["NVISION_HUB_LOG_FORMAT"] = "text"  # the default on a pipe is JSON, which few tests expect
     path = os.pathsep.join(filter(None, [(extra or {}).get("PYTHONPATH"), str(_ROOT)]))
     return {**kept, **(extra or {}), "PYTHONPATH": path}
 
 
 def run(
-    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "", within_s: float = 40.0
+    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
-    """One call from beginning to end."""
+    """Run one command until it exits."""
     return subprocess.run(
         [*_PROGRAM, *map(str, arguments)],
         cwd=cwd,
@@ -51,19 +53,19 @@ def run(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=within_s,
+        timeout=timeout_s,
         check=False,
     )
 
 
 @dataclass(kw_only=True)
 class Running:
-    """A call that goes on. It leads a process group of its own, as a shell's foreground job does."""
+    """A command that runs in the background of the test, in its own process group like a shell's foreground job."""
 
     process: subprocess.Popen[bytes]
-    master: int | None  # of its terminal
+    master: int | None  # descriptor of its terminal; None with pipes
     _text: dict[str, str] = field(default_factory=lambda: {"out": "", "err": ""})
-    _news: threading.Condition = field(default_factory=threading.Condition)
+    _output: threading.Condition = field(default_factory=threading.Condition)
     _readers: list[threading.Thread] = field(default_factory=list)
     _family: set[psutil.Process] = field(default_factory=set)
 
@@ -76,51 +78,51 @@ class Running:
         while True:
             try:
                 data = os.read(descriptor, 65536)
-            except OSError:  # a terminal whose other end is closed
+            except OSError:  # the other end of the terminal is closed
                 data = b""
-            with self._news:
+            with self._output:
                 self._text[name] += data.decode(errors="replace")
-                self._news.notify_all()
+                self._output.notify_all()
             if not data:
                 return
 
     @property
     def out(self) -> str:
-        """What came on stdout so far; on a terminal, everything, as it would be typed."""
+        """Output on stdout so far; on a terminal, all raw output."""
         return self._text["out"]
 
     @property
     def err(self) -> str:
-        """What came on stderr so far."""
+        """Output on stderr so far."""
         return self._text["err"]
 
     @property
     def screen(self) -> str:
-        """The terminal's text without its colours and movements: every picture it has shown, one after another."""
-        # A carriage return alone goes back to where the next picture begins.
+        """Text of all redraws of the terminal so far, in order and without escape sequences."""
+        # A carriage return without a line feed starts the next redraw.
         return _ANSI.sub("", self.out).replace("\r\n", "\n").replace("\r", "\n")
 
-    def wait_for(self, condition: Callable[[], object], within_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         """Wait for output until the condition holds."""
-        end = time.monotonic() + within_s
-        with self._news:
+        end = time.monotonic() + timeout_s
+        with self._output:
             while not condition():
                 ended = self.process.poll() is not None and not any(thread.is_alive() for thread in self._readers)
                 if ended or time.monotonic() > end:
                     raise AssertionError(
                         f"not met ({self.process.poll()=})\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
                     )
-                self._news.wait(0.2)
+                self._output.wait(0.2)
 
-    def note_family(self) -> set[psutil.Process]:
-        """All processes that have come of it by now, itself too; those of earlier calls are remembered."""
+    def record_family(self) -> set[psutil.Process]:
+        """Return the process and all its descendants, including descendants that only earlier calls found."""
         with contextlib.suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.process.pid)
             self._family |= {leader, *leader.children(recursive=True)}
         return self._family
 
     def survivors(self) -> list[str]:
-        """What still runs of the family that was noted."""
+        """Describe the recorded processes that still run."""
         left = []
         for process in self._family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -129,43 +131,43 @@ class Running:
         return left
 
     def interrupt(self) -> None:
-        """Ctrl-C: on a terminal the key itself, otherwise SIGINT to the whole group."""
+        """Press Ctrl-C on the terminal. Without a terminal, send SIGINT to the process group."""
         if self.master is None:
             os.killpg(self.process.pid, signal.SIGINT)
         else:
             os.write(self.master, b"\x03")
 
     def hang_up(self) -> None:
-        """Close its terminal, as a window or a lost connection does."""
+        """Close the terminal, like a closed window or a lost connection."""
         assert self.master is not None
         os.close(self.master)
         self.master = None
 
     def type(self, text: str) -> None:
-        """Type on its terminal."""
+        """Type text on the terminal."""
         assert self.master is not None
         os.write(self.master, text.encode())
 
-    def wait(self, within_s: float = _STOP_S) -> int:
-        """Its exit code, once it has ended and all it said is read."""
-        code = self.process.wait(within_s)
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Wait until the process has exited and its output is read. Return its exit code."""
+        code = self.process.wait(timeout_s)
         for thread in self._readers:
-            thread.join(within_s)
+            thread.join(timeout_s)
         return code
 
     def close(self) -> None:
-        """End whatever is left of it."""
-        self.note_family()
+        """Terminate the process and kill its remaining descendants."""
+        self.record_family()
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_STOP_S)
+                self.process.wait(PATIENCE_S)
         for process in self._family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait(_STOP_S)
+        self.process.wait(PATIENCE_S)
         for thread in self._readers:
-            thread.join(_STOP_S)
+            thread.join(PATIENCE_S)
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -175,7 +177,10 @@ class Running:
 
 @pytest.fixture
 def start_command() -> Iterator[Callable[..., Running]]:
-    """Start a call: `start_command("start", cwd=tmp_path)`; `terminal=(80, 24)` gives it one of that size."""
+    """Start a command: `start_command("start", cwd=tmp_path)`; `terminal=(80, 24)` runs it on a terminal.
+
+    If `ignores_sigint` is set, the command starts with SIGINT ignored, like a background job of a script.
+    """
     started: list[Running] = []
 
     def start(
@@ -183,8 +188,9 @@ def start_command() -> Iterator[Callable[..., Running]]:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         terminal: tuple[int, int] | None = None,
+        ignores_sigint: bool = False,
     ) -> Running:
-        words = [*_PROGRAM, *map(str, arguments)]
+        words = [*(_IGNORE_SIGINT if ignores_sigint else ()), *_PROGRAM, *map(str, arguments)]
         running = _piped(words, cwd, environment(env)) if terminal is None else _on_terminal(
             words, cwd, environment(env), terminal
         )  # fmt: skip
@@ -227,7 +233,7 @@ def _on_terminal(words: list[str], cwd: Path, env: dict[str, str], size: tuple[i
         stdout=slave,
         stderr=slave,
         start_new_session=True,
-        # The session's controlling terminal, so that Ctrl-C becomes a signal to the foreground group.
+        # Make this terminal the session's controlling terminal, so that Ctrl-C sends SIGINT to the foreground group.
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one call, no lock
     )
     os.close(slave)
@@ -238,7 +244,7 @@ def _on_terminal(words: list[str], cwd: Path, env: dict[str, str], size: tuple[i
 
 @pytest.fixture
 def broken_opencv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a machine without libGL: importing cv2 fails as it does there."""
+    """Return an environment like that of a machine without libGL, in which importing cv2 fails."""
     folder = tmp_path_factory.mktemp("no-libgl")
     sentence = "libGL.so.1: cannot open shared object file: No such file or directory"
     (folder / "cv2.py").write_text(f"raise ImportError({sentence!r})\n")

@@ -1,10 +1,10 @@
-"""Becomes a program behind the system call filter of a systemd unit, without systemd. Run by the system's Python.
+"""Run a program under the system call filter of a systemd unit, without systemd. Run with the system's Python.
 
-Usage: `/usr/bin/python3 confined_program.py UNIT PROGRAM ARGUMENT...`. Of the unit it heeds SystemCallFilter=,
-RestrictAddressFamilies= and MemoryDenyWriteExecute=, as `man systemd.exec` describes them: what a filter leaves out
-fails with EPERM. Everything else needs a service manager.
+Usage: `/usr/bin/python3 confined_program.py UNIT PROGRAM ARGUMENT...`. This script applies SystemCallFilter=,
+RestrictAddressFamilies= and MemoryDenyWriteExecute= of the unit, as `man systemd.exec` describes them. A filtered call
+fails with EPERM. All other settings need a service manager.
 
-Knows nothing of pytest, and needs no package beyond Debian's python3-seccomp and systemd.
+This script does not import pytest. It needs only Debian's python3-seccomp and systemd.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXIT_UNAVAILABLE = 69  # what it needs is not installed; the last line on stderr says what to install
+EXIT_UNAVAILABLE = 69  # a requirement is not installed; the last line on stderr names the package
 
 try:
     import seccomp
@@ -26,18 +26,18 @@ except ImportError:
 EPERM, EAFNOSUPPORT = 1, 97
 PR_SET_NO_NEW_PRIVS, PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 38, 65, 1  # linux/prctl.h
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
-MOST_FAMILIES = 46  # linux/socket.h, AF_MAX
+MAX_FAMILIES = 46  # linux/socket.h, AF_MAX
 
 
 def values(unit: str, key: str) -> list[str]:
-    """What the unit says for a key, one value a line."""
+    """Return the values of a key in the unit, one for each line with this key."""
     return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{key}=")]
 
 
 def members(group: str) -> set[str]:
-    """The system calls of a group such as @system-service."""
-    told = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
-    words = [line.strip() for line in told.stdout.splitlines()[1:]]
+    """Return the system calls of a group, for example @system-service."""
+    listed = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
+    words = [line.strip() for line in listed.stdout.splitlines()[1:]]
     found: set[str] = set()
     for word in words:
         if word and not word.startswith("#"):
@@ -46,7 +46,7 @@ def members(group: str) -> set[str]:
 
 
 def allowed(unit: str) -> set[str]:
-    """What the unit's filters leave."""
+    """Return the system calls that the unit's filters allow."""
     calls: set[str] = set()
     for value in values(unit, "SystemCallFilter"):
         for group in value.removeprefix("~").split():
@@ -55,19 +55,19 @@ def allowed(unit: str) -> set[str]:
 
 
 def confine(unit: str) -> None:
-    """This process, and all that come of it."""
+    """Confine this process and its future children."""
     libc = ctypes.CDLL(None, use_errno=True)
     if "yes" in values(unit, "MemoryDenyWriteExecute"):
-        libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)  # kernels before 6.3 do not know it
+        libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)  # kernels before 6.3 do not know this option
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     families = {FAMILIES[word] for value in values(unit, "RestrictAddressFamilies") for word in value.split()}
     rules = seccomp.SyscallFilter(defaction=seccomp.ERRNO(EPERM))
     for call in sorted(allowed(unit) - {"socket"}):
         try:
             rules.add_rule(seccomp.ALLOW, call)
-        except RuntimeError:  # a call that this architecture does not have
+        except RuntimeError:  # this architecture lacks the system call
             continue
-    for family in range(MOST_FAMILIES):
+    for family in range(MAX_FAMILIES):
         action = seccomp.ALLOW if family in families else seccomp.ERRNO(EAFNOSUPPORT)
         rules.add_rule(action, "socket", seccomp.Arg(0, seccomp.EQ, family))
     rules.load()
@@ -76,7 +76,7 @@ def confine(unit: str) -> None:
 def main() -> None:
     _, unit, program, *arguments = sys.argv
     confine(Path(unit).read_text(encoding="utf-8"))
-    os.execv(program, [program, *arguments])  # noqa: S606 - the tests say which
+    os.execv(program, [program, *arguments])  # noqa: S606 - the tests choose the program
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The burnt-in counter as tests meet it: read from JPEGs and decoded frames, unwrapped, and turned into an age."""
+"""Read the frame counter in JPEGs and decoded frames, and match received frames with the frames that a camera sent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def of_jpeg(jpeg: bytes) -> int | None:
-    """The number in a JPEG, None where it shows none."""
+    """Return the number in a JPEG; None if the image has no number."""
     return counter.read(np.asarray(simplejpeg.decode_jpeg(jpeg, "GRAY"))[:, :, 0])
 
 
 def of_frame(frame: av.VideoFrame) -> int | None:
-    """The number in a decoded frame of planar YUV, None where it shows none."""
+    """Return the number in a decoded planar YUV frame; None if the frame has no number."""
     plane = frame.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return counter.read(rows[: frame.height, : frame.width])
@@ -33,15 +33,15 @@ def of_frame(frame: av.VideoFrame) -> int | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Push:
-    """One picture as its camera sent it: `at` is CLOCK_MONOTONIC just before it left."""
+    """One frame that a camera sent. `at` is CLOCK_MONOTONIC just before the camera sent the frame."""
 
-    serial: int  # counts from the camera's start, through every turn of the clip
-    number: int  # what the picture shows
+    serial: int  # counts all frames since the camera's start, across loops of the clip
+    number: int  # the counter in the frame
     at: float
 
 
 def pushes(log: Path, mount: str) -> list[Push]:
-    """What the camera at `mount` has sent so far, in order; a line still being written is left for the next time."""
+    """Return the frames that the camera at `mount` has sent so far, in order. Ignore an incomplete last line."""
     lines = log.read_text().split("\n")[:-1]
     records = [json.loads(line) for line in lines]
     return [
@@ -52,10 +52,10 @@ def pushes(log: Path, mount: str) -> list[Push]:
 
 
 class Unwrapper:
-    """Tells which sent picture each seen one is, though the clip's numbers come round again and again.
+    """Match received frames of a looping clip with the frames that the camera sent.
 
-    Pictures must be given in the order they were sent and less than one turn of the clip apart; the first is taken
-    for the latest of its number that had been sent when it was seen.
+    Frames must arrive in the order in which they were sent and less than one loop of the clip apart. The first received
+    frame matches the latest sent frame with the same number.
     """
 
     def __init__(self, sent: Sequence[Push]) -> None:
@@ -63,14 +63,14 @@ class Unwrapper:
         self._next: int | None = None
 
     def find(self, number: int, seen_at: float) -> Push:
-        """The picture that shows `number`, seen at `seen_at` (CLOCK_MONOTONIC). Raises `LookupError` for none."""
+        """Return the frame with `number`, received at `seen_at` (CLOCK_MONOTONIC), or raise `LookupError`."""
         if self._next is None:
             latest = bisect_right([push.at for push in self._sent], seen_at)
             candidates: Sequence[int] = range(latest - 1, -1, -1)
         else:
             candidates = range(self._next, len(self._sent))
-        for place in candidates:
-            if self._sent[place].number == number:
-                self._next = place + 1
-                return self._sent[place]
-        raise LookupError(f"no picture that shows {number} had been sent")
+        for index in candidates:
+            if self._sent[index].number == number:
+                self._next = index + 1
+                return self._sent[index]
+        raise LookupError(f"no frame with the number {number} was sent")

@@ -1,4 +1,4 @@
-"""The programs of docs/examples as their readers run them: processes of their own, with what they import installed."""
+"""Run the programs in docs/examples as separate processes, with their dependencies installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER: Final = Path(__file__).parents[2] / "docs" / "examples"
 
 @pytest.fixture
 def start_example() -> Iterator[Callable[..., Running]]:
-    """Start one: `start_example("consume.py", "results.db", redis=url, cwd=tmp_path)`."""
+    """Start an example: `start_example("consume.py", "results.db", redis=url, cwd=tmp_path)`."""
     started: list[Running] = []
 
     def start(name: str, *arguments: object, cwd: Path, **environment: Any) -> Running:

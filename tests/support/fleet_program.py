@@ -1,4 +1,4 @@
-"""A supervisor with children of `children.py`: the plan is JSON on the command line, what it knows a line of JSON each.
+"""A supervisor with children from `children.py`. The plan is JSON on the command line. Each report is a line of JSON.
 
 {"children": [{"name": "a", "stage": 0, "entry": "steady", "settings": null}], "limits": {"drain_s": 1.0}}
 """
@@ -11,58 +11,60 @@ import os
 import sys
 import threading
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nvision_hub import logs
-from nvision_hub.child import ChildSpec
-from nvision_hub.supervisor import Limits, Supervisor
+from nvision_hub.logs.setup import set_up
+from nvision_hub.runtime.messages import HubFacts, encode
+from nvision_hub.runtime.process import ProcessSpec
+from nvision_hub.supervisor.process_state import SupervisorLimits
+from nvision_hub.supervisor.supervisor import Supervisor
 from tests.support.children import ENTRIES
+from tests.support.observers import TickObserver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nvision_hub.supervisor import Member
+    from nvision_hub.supervisor.process_state import ProcessState
 
 
-def show(members: Sequence[Member]) -> None:
-    """One line: the members, and what the supervisor itself uses."""
-    told = {
+def show(members: Sequence[ProcessState]) -> None:
+    """Print one line with all children and the resources of the supervisor itself."""
+    processes = {
         member.spec.name: {
             "phase": member.phase,
             "pid": member.pid,
             "ready": member.ready,
             "restarts": member.restarts,
             "crash_loop": member.crash_loop,
-            "status": None if member.status is None else asdict(member.status),
+            "status": None if member.status is None else json.loads(encode(member.status).partition(b" ")[2]),
         }
         for member in members
     }
     own = {
         "at": time.monotonic(),
         "cpu_s": time.process_time(),
-        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough, a hundred times
+        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough; runs a hundred times
         "threads": threading.active_count(),
     }
-    print(json.dumps({"members": told, "own": own}), flush=True)
+    print(json.dumps({"members": processes, "own": own}), flush=True)
 
 
 def main() -> None:
     multiprocessing.set_start_method("fork")
-    logs.set_up()
+    set_up()
     plan = json.loads(sys.argv[1])
     specs = [
-        ChildSpec(
+        ProcessSpec(
             name=c["name"],
             stage=c["stage"],
             entry=ENTRIES[c["entry"]],
             settings=c["settings"],
-            overseer=c["entry"] == "oversees",
-            facts={"entry": c["entry"]},
+            subscriber=c["entry"] == "subscribes",
+            facts=HubFacts(site=c["name"], version=c["entry"]),
         )
         for c in plan["children"]
     ]
-    supervisor = Supervisor(specs, limits=Limits(**plan["limits"]), watch=show)
+    supervisor = Supervisor(specs, limits=SupervisorLimits(**plan["limits"]), observer=TickObserver(show))
     print(json.dumps({"begins": True}), flush=True)
     stopped_by = supervisor.run()
     print(json.dumps({"stopped_by": stopped_by.name}), flush=True)

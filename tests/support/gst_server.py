@@ -1,17 +1,18 @@
-"""A real camera's RTSP side: GStreamer's server, fed picture by picture at the live pace. Run by the system's Python.
+"""RTSP camera: GStreamer's server, fed frame by frame at the live rate. Run with the system's Python.
 
 Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
 
     {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
      "address": "127.0.0.1", "user": null, "password": null, "auth": "digest"}
 
-Prints one line of JSON, `{"port": N}`, once it accepts connections; ends on SIGTERM. Each mount is one camera with one
-live moment, whoever watches: picture `serial` (0, 1, ... since the start) is pushed at its time on the monotonic clock
-and is number `serial % length` of its clip. The push log gets a line of JSON for each: `{"mount", "serial", "number",
-"at"}`, `at` being CLOCK_MONOTONIC just before the push. A line on standard input, `{"mount": "/cam", "clip":
-"<clip>.json"}`, makes that camera go over to another clip of the same codec and rate, within the session.
+The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. Each mount is one
+live camera: all its clients see the same frame. The server pushes frame `serial` (0, 1, ... since the start) when the
+frame is due on the monotonic clock. This frame has the number `serial % length` in its clip. The push log contains a
+line of JSON for each frame: `{"mount", "serial", "number", "at"}`, where `at` is CLOCK_MONOTONIC just before the push.
+The line `{"mount": "/cam", "clip": "<clip>.json"}` on standard input switches this camera to another clip of the same
+codec and rate, within the session.
 
-Knows nothing of pytest, and needs no package beyond Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
+The program does not import pytest. It needs only Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-EXIT_UNAVAILABLE = 69  # what it needs is not installed; the last line on stderr says what to install
+EXIT_UNAVAILABLE = 69  # a requirement is not installed; the last line on stderr names the package
 
 try:
     import gi
@@ -37,8 +38,8 @@ except (ImportError, ValueError):
     print("`apt-get install python3-gi gir1.2-gst-rtsp-server-1.0` brings GStreamer's RTSP server", file=sys.stderr)
     sys.exit(EXIT_UNAVAILABLE)
 
-# config-interval=0: parameter sets come in every keyframe already. The source holds half a second and then lets go of
-# the oldest, as a camera whose viewer has not pressed play.
+# config-interval=0, because every keyframe already contains the parameter sets. The source buffers half a second and
+# then drops the oldest frames, like a camera whose client has not sent PLAY.
 _SOURCE = (
     "appsrc name=source is-live=true format=time max-time=500000000 max-buffers=0 max-bytes=0 leaky-type=downstream"
 )
@@ -55,7 +56,7 @@ _CAPS = {
 
 
 class Clip:
-    """A clip's access units in memory, and where a viewer can begin."""
+    """A clip's access units in memory, and which of them are keyframes."""
 
     def __init__(self, index: str) -> None:
         content = json.loads(Path(index).read_text())
@@ -72,28 +73,28 @@ class Clip:
 
 
 class Viewer:
-    """One pipeline that a mount's pictures go to; clients of the same mount share it."""
+    """One pipeline for the frames of a mount, shared by all clients of the mount."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self.first: tuple[int, int] | None = None  # the first picture's serial and running time, ns
+        self.first: tuple[int, int] | None = None  # the first frame's serial and running time in ns
 
     def push(self, data: bytes, serial: int, fps: int) -> None:
         if self.first is None:
             clock = self.source.get_clock()
-            if clock is None:  # not running yet
+            if clock is None:  # the pipeline is not running yet
                 return
             self.first = (serial, max(0, clock.get_time() - self.source.get_base_time()))
         serial_before, began = self.first
-        picture = Gst.Buffer.new_wrapped(data)
-        # Evenly spaced, as an encoder's clock would have it, whatever the loop and this thread's wake-ups do.
-        picture.pts = began + (serial - serial_before) * Gst.SECOND // fps
-        picture.duration = Gst.SECOND // fps
-        self.source.emit("push-buffer", picture)
+        frame = Gst.Buffer.new_wrapped(data)
+        # Timestamps are evenly spaced, like those of an encoder, and do not depend on when this thread wakes up.
+        frame.pts = began + (serial - serial_before) * Gst.SECOND // fps
+        frame.duration = Gst.SECOND // fps
+        self.source.emit("push-buffer", frame)
 
 
 class Camera:
-    """One mount: the live moment and who watches it."""
+    """One mount with its live position and its viewers."""
 
     def __init__(self, mount: str, clip: Clip, push_log: IO[str] | None) -> None:
         self._mount = mount
@@ -104,19 +105,19 @@ class Camera:
         self._viewers: list[Viewer] = []
 
     def factory(self) -> Any:
-        """What makes a pipeline for the first viewer, and lets the others share it."""
+        """Return the factory that creates a pipeline for the first viewer and shares it with the others."""
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {_SOURCE} caps={self._clip.caps} ! {_PAYLOADERS[self._clip.codec]} )")
         factory.set_shared(True)
         factory.connect("media-configure", self._configure)
         return factory
 
-    def go_over_to(self, clip: Clip) -> None:
-        """Send `clip` from now on, from its first picture."""
+    def switch_clip(self, clip: Clip) -> None:
+        """Switch to `clip`, starting with its first frame."""
         self._next_clip = clip
 
     def live(self) -> None:
-        """Push for ever. Its own thread: the main loop answers requests meanwhile."""
+        """Push frames forever. This runs in a separate thread, because the main loop answers requests."""
         began, offset = time.monotonic(), 0
         serial = 0
         while True:
@@ -155,7 +156,7 @@ class Camera:
 
 
 def _guard(server: Any, factories: list[Any], user: str, password: str, method: str) -> None:
-    """Ask for a user name and password, by the method `basic` or `digest`."""
+    """Require a user name and password. `method` is the authentication method, `basic` or `digest`."""
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
     auth = GstRtspServer.RTSPAuth()
@@ -174,7 +175,7 @@ def _guard(server: Any, factories: list[Any], user: str, password: str, method: 
 def _commands(cameras: dict[str, Camera]) -> None:
     for line in sys.stdin:
         command = json.loads(line)
-        cameras[command["mount"]].go_over_to(Clip(command["clip"]))
+        cameras[command["mount"]].switch_clip(Clip(command["clip"]))
 
 
 def main() -> None:

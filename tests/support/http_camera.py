@@ -1,4 +1,4 @@
-"""A camera that speaks HTTP: MJPEG as multipart/x-mixed-replace, and one JPEG per request, over real sockets."""
+"""HTTP camera on real sockets: MJPEG as multipart/x-mixed-replace, and one JPEG per request."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _PLAIN: Final = clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=4)
 
 @dataclass(kw_only=True)
 class HttpCamera:
-    """A live camera: whoever asks at the same time sees the same picture. `auth` is "basic" or "digest"."""
+    """Live camera: simultaneous requests receive the same frame. `auth` is "basic" or "digest"."""
 
     spec: clips.ClipSpec = _PLAIN
     user: str | None = None
     password: str = ""
     auth: str = "digest"
-    redirect_to: str | None = None  # answer everything with 302 to there
-    requests: list[str] = field(default_factory=list)  # method and path of each, in order
-    pushes: list[Push] = field(default_factory=list)  # every JPEG that left, to whomever
+    redirect_to: str | None = None  # answer every request with a redirect (302) to this URL
+    requests: list[str] = field(default_factory=list)  # method and path of each request, in order
+    pushes: list[Push] = field(default_factory=list)  # every JPEG sent, to any client
 
     def __post_init__(self) -> None:
-        self.pictures = clips.access_units(self.spec)
+        self.frames = clips.access_units(self.spec)
         self.began = time.monotonic()
         self.stopped = threading.Event()
-        self.frozen = threading.Event()  # while set, streams stay open and nothing comes
+        self.frozen = threading.Event()  # while set, streams stay open without data
         self.nonce = secrets.token_hex(8)
         camera = self
 
@@ -56,17 +56,17 @@ class HttpCamera:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which the camera listens."""
         return self._server.server_address[1]
 
     def url(self, path: str = "/stream.mjpg", *, credentials: bool = True) -> str:
-        """`/stream.mjpg` or `/snapshot.jpg`, as an http address."""
+        """Return the http URL of `/stream.mjpg` or `/snapshot.jpg`."""
         known = credentials and self.user is not None
         who = f"{quote(self.user or '', safe='')}:{quote(self.password, safe='')}@" if known else ""
         return f"http://{who}127.0.0.1:{self.port}{path}"
 
     def close(self) -> None:
-        """End every stream, and listen no more."""
+        """End every stream and stop listening."""
         self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": challenge})
         elif self.path == "/snapshot.jpg":
             serial = int((time.monotonic() - camera.began) * camera.spec.fps)
-            self._answer(HTTPStatus.OK, {"Content-Type": "image/jpeg"}, self._take(serial))
+            self._answer(HTTPStatus.OK, {"Content-Type": "image/jpeg"}, self._next_jpeg(serial))
         elif self.path == "/stream.mjpg":
             self._stream()
         else:
@@ -107,18 +107,18 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             while not camera.stopped.wait(max(0.0, camera.began + serial / camera.spec.fps - time.monotonic())):
                 if not camera.frozen.is_set():
-                    jpeg = self._take(serial)
+                    jpeg = self._next_jpeg(serial)
                     head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(head.encode() + jpeg + b"\r\n")
                 serial += 1
         except ConnectionError:
-            return  # the viewer has seen enough
+            return  # the client has closed the connection
 
-    def _take(self, serial: int) -> bytes:
+    def _next_jpeg(self, serial: int) -> bytes:
         camera = self.owner
-        number = serial % len(camera.pictures)
+        number = serial % len(camera.frames)
         camera.pushes.append(Push(serial=serial, number=number, at=time.monotonic()))
-        return camera.pictures[number]
+        return camera.frames[number]
 
     def _answer(self, status: HTTPStatus, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
         if camera.auth == "basic":
             return kind == "Basic" and base64.b64decode(given).decode() == f"{camera.user}:{camera.password}"
-        # RFC 7616, section 3.4, with MD5 as cameras have it.
+        # RFC 7616, section 3.4, with MD5, because cameras use MD5.
         parts = {name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', given)}
         if kind != "Digest" or parts.get("nonce") != camera.nonce:
             return False
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         return parts.get("response") == _md5(f"{secret}:{middle}:{request}")
 
     def log_message(self, *_: object) -> None:
-        """Requests are kept in `requests`, not printed."""
+        """Print nothing, because `HttpCamera.requests` already records each request."""
 
 
 def _md5(text: str) -> str:
@@ -157,7 +157,7 @@ def http_camera() -> Iterator[Callable[..., HttpCamera]]:
     started: list[HttpCamera] = []
 
     def start(**options: object) -> HttpCamera:
-        camera = HttpCamera(**options)  # type: ignore[arg-type]  # the dataclass's own names
+        camera = HttpCamera(**options)  # type: ignore[arg-type]  # fields of the dataclass
         started.append(camera)
         return camera
 

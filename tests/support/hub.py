@@ -1,4 +1,4 @@
-"""A real hub in a process of its own, with its own broker, and all that its supervisor knows of its children."""
+"""A real hub in a separate process with its own broker, and the supervisor's reports about its children."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import redis
 
+from nvision_hub.broker.embedded_config import PASSWORDS_NAME, user_url
+from nvision_hub.broker.embedded_users import BrokerUser, load_passwords
+from tests.support.patience import PATIENCE_S
 from tests.support.recorder import KEY
 from tests.support.rtsp import Server
 
@@ -24,40 +27,38 @@ if TYPE_CHECKING:
     from tests.support.recorder import Recorder
 
 _ROOT: Final = Path(__file__).parents[2]
-_START_S: Final = 30.0
-STOP_S: Final = 12.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraNow:
-    """One camera at the last report. `metrics` holds its counters and gauges, labels flattened into the name."""
+    """One camera in the last report. `metrics` holds its counters and gauges. The names include the labels."""
 
     state: str
     error: str | None
     pid: int | None
     restarts: int
     metrics: dict[str, float]
-    row: dict[str, Any]
+    info: dict[str, Any]
 
     def total(self, metric: str) -> float:
-        """A counter's sum over all labels."""
+        """Return a counter's sum over all labels."""
         return sum(value for name, value in self.metrics.items() if name.partition("{")[0] == metric)
 
 
 @dataclass(kw_only=True)
 class Hub(Server):
-    """A running hub. Every method reads what has been reported; the supervisor reports twice a second."""
+    """Running hub. Every method reads the last report. The supervisor reports twice a second."""
 
     folder: Path
-    prefix: Sequence[str] = ()  # a command that starts it in surroundings of its making, and becomes it
-    env: Mapping[str, str] = field(default_factory=dict)  # on top of this process's
-    # Called with the members, as reported, at each report.
-    heard: Callable[[dict[str, Any]], None] = lambda _members: None
+    prefix: Sequence[str] = ()  # command that prepares the environment and executes the hub
+    env: Mapping[str, str] = field(default_factory=dict)  # added to this process's environment
+    # This is called at each report with the reported children.
+    on_report: Callable[[dict[str, Any]], None] = lambda _members: None
     process: subprocess.Popen[str] = field(init=False)
     addresses: dict[str, Any] = field(default_factory=dict)
     _members: dict[str, Any] = field(default_factory=dict)
     _states: list[tuple[float, str, str]] = field(default_factory=list)
-    _news: threading.Condition = field(default_factory=threading.Condition)
+    _updated: threading.Condition = field(default_factory=threading.Condition)
     _ended: bool = False
 
     def start(self) -> None:
@@ -72,38 +73,38 @@ class Hub(Server):
                 text=True,
             )
         threading.Thread(target=self._listen, daemon=True).start()
-        self.wait_until(lambda: bool(self._members), _START_S)
+        self.wait_until(lambda: bool(self._members), PATIENCE_S)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            told = json.loads(line)
-            with self._news:
-                self.addresses = told.get("addresses", self.addresses)
-                self.heard(told.get("members", {}))
-                for name, member in told.get("members", {}).items():
+            record = json.loads(line)
+            with self._updated:
+                self.addresses = record.get("addresses", self.addresses)
+                self.on_report(record.get("members", {}))
+                for name, member in record.get("members", {}).items():
                     self._members[name] = member
                     state = (member["status"] or {}).get("state")
                     known = next((old for _, who, old in reversed(self._states) if who == name), None)
                     if state is not None and state != known:
                         self._states.append((time.monotonic(), name, state))
-                self._news.notify_all()
-        with self._news:
+                self._updated.notify_all()
+        with self._updated:
             self._ended = True
-            self._news.notify_all()
+            self._updated.notify_all()
 
-    def wait_until(self, condition: Callable[[], bool], deadline_s: float = _START_S) -> None:
-        """Wait for news until the condition holds; fails after `deadline_s`, with what is known and logged then."""
-        with self._news:
-            met = self._news.wait_for(lambda: condition() or self._ended, deadline_s)
+    def wait_until(self, condition: Callable[[], bool], deadline_s: float = PATIENCE_S) -> None:
+        """Wait until the condition holds. Fail after `deadline_s` with the last report and the log."""
+        with self._updated:
+            met = self._updated.wait_for(lambda: condition() or self._ended, deadline_s)
             if not (met and condition()):
                 known = "\n".join(f"{name}: {self.camera(name.partition(':')[2])}" for name in self._members)
                 raise AssertionError(f"not met within {deadline_s} s; known:\n{known}\nlogged:\n{self.log()}")
 
     def wait_for_state(
-        self, camera: str, state: str, deadline_s: float = _START_S, *, since: float = float("-inf")
+        self, camera: str, state: str, deadline_s: float = PATIENCE_S, *, since: float = float("-inf")
     ) -> float:
-        """The moment (CLOCK_MONOTONIC, after `since`) at which a camera was first seen in a state; waits for it."""
+        """Wait until a camera enters a state after `since`. Return the time of the change (CLOCK_MONOTONIC)."""
 
         def moments() -> list[float]:
             name = f"camera:{camera}"
@@ -112,17 +113,17 @@ class Hub(Server):
         self.wait_until(lambda: bool(moments()), deadline_s)
         return moments()[0]
 
-    def wait_for_results(self, camera: str, count: int, deadline_s: float = _START_S) -> None:
-        """Wait until so many of a camera's results have been published, by its worker's own count."""
+    def wait_for_results(self, camera: str, count: int, deadline_s: float = PATIENCE_S) -> None:
+        """Wait until a camera's worker has counted this many published results."""
         self.wait_until(lambda: self.camera(camera).total("results_published_total") >= count, deadline_s)
 
     def status(self, camera: str) -> dict[str, Any]:
-        """A camera's last status as it was reported; empty before its first."""
+        """Return a camera's last status as reported; empty before the first report."""
         status: dict[str, Any] = self._members.get(f"camera:{camera}", {}).get("status") or {}
         return status
 
     def camera(self, camera: str) -> CameraNow:
-        """What is known of a camera now; all zero and `starting` before its first report."""
+        """Return a camera's last report. Before the first report, the state is `starting` and all numbers are zero."""
         member = self._members.get(f"camera:{camera}", {})
         status = self.status(camera)
         metrics = {}
@@ -138,30 +139,30 @@ class Hub(Server):
             pid=member.get("pid"),
             restarts=member.get("restarts", 0),
             metrics=metrics,
-            row=status.get("row", {}),
+            info=status.get("info") or {},
         )
 
     def members(self) -> list[str]:
-        """The names of all children."""
+        """Return the names of all children."""
         return list(self._members)
 
     def restarts(self) -> dict[str, int]:
-        """How often each child has been started again."""
+        """Return the number of restarts of each child."""
         return {name: member["restarts"] for name, member in self._members.items()}
 
     def pid(self, name: str) -> int | None:
-        """The process of a child, None while it has none."""
+        """Return the pid of a child; None while it does not run."""
         pid: int | None = self._members.get(name, {}).get("pid")
         return pid
 
     def member_pid(self, name: str) -> int:
-        """The process of a child that lives."""
+        """Return the pid of a running child."""
         pid = self._members[name]["pid"]
         assert isinstance(pid, int)
         return pid
 
     def change(self, cameras: Sequence[dict[str, Any]]) -> None:
-        """Put other cameras into its cameras.yaml, in one step."""
+        """Replace the cameras in the hub's cameras.yaml atomically."""
         file = self.folder / "cameras.yaml"
         content = json.loads(file.read_text(encoding="utf-8")) | {"cameras": list(cameras)}
         new = file.with_suffix(".new")
@@ -169,37 +170,56 @@ class Hub(Server):
         new.replace(file)
 
     def states(self, camera: str) -> list[str]:
-        """The states that a camera has been seen in, in order."""
+        """Return the observed states of a camera, in order."""
         return [state for _, name, state in list(self._states) if name == f"camera:{camera}"]
 
     def log(self) -> str:
-        """Everything that the hub and its children have logged."""
+        """Return the log of the hub and its children."""
         return (self.folder / "hub.log").read_text(encoding="utf-8")
 
-    def redis(self) -> redis.Redis:
-        """A client of its broker, once that answers. Its connection has to be closed."""
+    def redis(self, user: str = "hub") -> redis.Redis:
+        """Return a client of the hub's broker once the broker responds. The caller closes the client.
+
+        The client has the rights of `user`. The user `hub` connects to the socket in state_dir, other users to TCP.
+        """
+        return redis.Redis.from_url(self.broker_url(user), decode_responses=True)
+
+    def broker_url(self, user: str = "hub") -> str:
+        """Return the broker's URL for `hub`, `reader` or `consumer`, including the password, once it responds."""
         self.wait_until(lambda: ((self._members.get("broker") or {}).get("status") or {}).get("ready", False))
-        return redis.Redis.from_url(self.addresses["redis"], decode_responses=True)
+        return str(self.addresses[user])
 
     def gateway(self) -> str:
-        """Its gateway's address, once that answers there."""
+        """Return the gateway's URL once the gateway responds."""
         self.wait_until(lambda: ((self._members.get("gateway") or {}).get("status") or {}).get("ready", False))
         return str(self.addresses["gateway"])
 
-    def events(self, camera: str | None = None) -> list[dict[str, Any]]:
-        """The events in its result stream, oldest first, of one camera or of all."""
-        with self.redis() as client:
+    def events(self, camera: str | None = None, *, user: str = "hub") -> list[dict[str, Any]]:
+        """Return the events in the hub's result stream, of one camera or of all cameras, oldest first."""
+        with self.redis(user) as client:
             entries: Any = client.xrange("nvision:results")
         events = [(fields["camera"], json.loads(fields["event"])) for _, fields in entries]
         return [event for name, event in events if camera in {None, name}]
 
     def stop(self) -> int:
-        """Ask it to end, and wait; its exit code."""
+        """Stop the hub. Return its exit code."""
         self.process.terminate()
-        code = self.process.wait(STOP_S)
-        with self._news:
-            self._news.wait_for(lambda: self._ended, STOP_S)
+        code = self.process.wait(PATIENCE_S)
+        with self._updated:
+            self._updated.wait_for(lambda: self._ended, PATIENCE_S)
         return code
+
+
+def broker_url(state: Path, user: BrokerUser = BrokerUser.HUB) -> str:
+    """Return the URL of the broker of the hub with this state_dir, including the password of `user`.
+
+    The broker may not listen yet.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while (passwords := load_passwords(state / "broker" / PASSWORDS_NAME)) is None:
+        assert time.monotonic() < deadline, f"no passwords in {state}"
+        time.sleep(0.02)
+    return user_url(json.loads((state / "hub.json").read_text(encoding="utf-8"))["redis"], user, passwords)
 
 
 def write(
@@ -210,9 +230,9 @@ def write(
     gateway: bool | dict[str, Any] = False,
     **more: Any,
 ) -> None:
-    """A cameras.yaml (JSON is YAML): an embedded broker on any port; the local service where `service` is None.
+    """Write a cameras.yaml (as JSON) with an embedded broker on a free port. `service` None means the local service.
 
-    `gateway` True is one on any port, without a token.
+    If `gateway` is True, the hub has a gateway on a free port, without a token.
     """
     nvision = {"url": "local"} if service is None else {"url": service.url, "streaming_key": KEY}
     content = {
@@ -230,9 +250,9 @@ def write(
 
 @pytest.fixture
 def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`; `prefix` and `env` are those of `Hub`.
+    """Start a hub: `start_hub([{"id": "lobby", "url": ...}], recorder)`. `prefix` and `env` are the fields of `Hub`.
 
-    It has a gateway where asked for: `start_hub(cameras, recorder, gateway=True)`.
+    Start a hub with a gateway: `start_hub(cameras, recorder, gateway=True)`.
     """
     started: list[Hub] = []
 
@@ -258,7 +278,7 @@ def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
 
 
 def end(hub: Hub) -> None:
-    """End a hub however it goes: asked, then killed."""
+    """Stop a hub. Kill the hub if the stop fails."""
     try:
         hub.stop()
     finally:

@@ -1,47 +1,67 @@
-"""A hub for tests: starts the cameras.yaml given and prints what its supervisor knows, a line of JSON twice a second.
+"""Hub for tests: run a cameras.yaml, and twice a second print the state of all children as a line of JSON.
 
-The command line does the same for people; this one is for programs that want every status whole.
+Unlike the command line, this program prints complete statuses for other programs. The environment variable
+SLOT_TIMEOUT_S sets three limits, in seconds: for holding a connect slot, for waiting for a slot, and for the delay
+before a child restarts.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nvision_hub import hub, logs
-from nvision_hub.config import load
+from nvision_hub.broker.embedded_users import BrokerUser
+from nvision_hub.config.load import load
 from nvision_hub.errors import HubError
+from nvision_hub.hub.composition import plan
+from nvision_hub.hub.run import start
+from nvision_hub.logs.setup import set_up
+from nvision_hub.runtime.messages import encode
+from nvision_hub.supervisor import connection_turns, process_state, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nvision_hub.supervisor import Member
+    from nvision_hub.hub.composition import HubPlan
+    from nvision_hub.supervisor.process_state import ProcessState
 
 
-def show(members: Sequence[Member]) -> None:
-    """One line: each member's place in its life and its last status."""
-    told = {
+def show(members: Sequence[ProcessState]) -> None:
+    """Print one line with the phase and the last status of each child."""
+    reported = {
         member.spec.name: {
             "phase": member.phase,
             "pid": member.pid,
             "restarts": member.restarts,
-            "status": None if member.status is None else asdict(member.status),
+            "status": None if member.status is None else json.loads(encode(member.status).partition(b" ")[2]),
         }
         for member in members
     }
-    print(json.dumps({"members": told}), flush=True)
+    print(json.dumps({"members": reported}), flush=True)
+
+
+def _broker_urls(chosen: HubPlan) -> dict[str, str]:
+    """Return the address of the embedded broker for each of its users, including the passwords."""
+    brokers = [each.settings for each in chosen.children if each.name == "broker"]
+    return {user: own.url if user is BrokerUser.HUB else own.user_url(user) for own in brokers for user in BrokerUser}
 
 
 def main() -> None:
-    logs.set_up()
+    set_up()
+    if timeout_s := float(os.environ.get("SLOT_TIMEOUT_S", "0")):
+        vars(connection_turns).update(MAX_HELD_S=timeout_s, MAX_WAIT_S=timeout_s)
+        limits = partial(process_state.SupervisorLimits, restart_first_s=timeout_s, restart_max_s=timeout_s)
+        vars(supervisor).update(SupervisorLimits=limits)
     try:
         config = load(Path(sys.argv[1]))
-        chosen = hub.plan(config)
-        print(json.dumps({"addresses": asdict(chosen.addresses)}), flush=True)
-        hub.start(config, chosen, watch=show)
+        chosen = plan(config)
+        print(json.dumps({"addresses": asdict(chosen.endpoints) | _broker_urls(chosen)}), flush=True)
+        start(config, chosen, on_tick=show)
     except HubError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,10 +1,10 @@
-"""The account of pictures and results, read from a worker's metrics, and whether it balances to the unit.
+"""Account of frames and results, read from a worker's metrics, with a check that it balances exactly.
 
     frames_sent_total = frames_answered_total + frames_unanswered_total{reason} + frames_in_flight
     results_received_total + results_recovered_total
                       = results_published_total + results_lost_total{reason} + results_waiting
 
-Each side of both holds in every single status, since a worker takes it between two steps of its event loop.
+Both equations hold in every status, because a worker builds each status between two steps of its event loop.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Ledger:
-    """One worker's account at one moment, or the sum of several."""
+    """Account of one worker at one moment, or the sum of several accounts."""
 
     sent: int = 0
     answered: int = 0
     unanswered: Counter[str] = field(default_factory=Counter)  # by reason
     in_flight: int = 0
     received: int = 0
-    recovered: int = 0  # from the spool of an earlier process, which received them
+    recovered: int = 0  # received by an earlier process and found in that process's spool
     published: int = 0
     lost: Counter[str] = field(default_factory=Counter)  # by reason
     waiting: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)  # pictures that were never sent, by reason
+    dropped: Counter[str] = field(default_factory=Counter)  # frames that were never sent, by reason
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> Ledger:
-        """From `Status.metrics`."""
+        """Return the account in `Status.metrics`."""
         ledger = cls()
         totals = {
             "frames_sent_total": "sent",
@@ -73,12 +73,12 @@ class Ledger:
 
     @property
     def frames_off(self) -> int:
-        """Pictures that the account has lost sight of (or has twice, where negative): 0 where it balances."""
+        """Number of frames missing from the account. A negative number means frames counted twice."""
         return self.sent - self.answered - self.unanswered.total() - self.in_flight
 
     @property
     def results_off(self) -> int:
-        """The same of results."""
+        """Number of results missing from the account. A negative number means results counted twice."""
         return self.received + self.recovered - self.published - self.lost.total() - self.waiting
 
     @property
@@ -87,5 +87,5 @@ class Ledger:
 
     @property
     def settled(self) -> bool:
-        """Balanced, and nothing is under way any more."""
+        """Return whether the account balances, no frame is in flight and no result is waiting."""
         return self.balanced and self.in_flight == self.waiting == 0

@@ -1,7 +1,7 @@
-"""The line to an RTSP camera: a relay that loses, corrupts and alters what passes, and counts what is asked.
+"""Relay between a client and an RTSP camera. The relay drops, corrupts and alters packets, and records requests.
 
-Stands between a viewer and a real server, on loopback. Over TCP it takes the interleaved packets (RFC 2326, 10.12)
-out of the stream; over UDP it puts ports of its own into the SETUP and relays what arrives there.
+The relay runs on loopback in front of a real server. Over TCP, it parses the interleaved packets (RFC 2326, 10.12).
+Over UDP, it replaces the ports in SETUP with its own ports and forwards the datagrams that arrive there.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Alter = Callable[[bytearray, bool], bytes | bytearray | None]  # (packet, is RTCP) -> what passes; None: nothing
+    Alter = Callable[[bytearray, bool], bytes | bytearray | None]  # (packet, is RTCP) -> packet to forward, or None
 
 _CLIENT_PORTS: Final = re.compile(rb"client_port=(\d+)-(\d+)")
 _LENGTH: Final = re.compile(rb"(?im)^content-length:\s*(\d+)")
 
 
-def _as_it_is(packet: bytearray, _rtcp: bool, /) -> bytearray:  # noqa: FBT001 - the shape of every `Alter`
+def _unchanged(packet: bytearray, _rtcp: bool, /) -> bytearray:  # noqa: FBT001 - the signature of every `Alter`
     return packet
 
 
 @dataclass(kw_only=True)
 class Line:
-    """A relay to `port`. `alter` may be replaced at any time; `requests` holds the method of each request."""
+    """Relay to `port_behind`. `alter` may be replaced at any time. `requests` holds the method of each request."""
 
     port_behind: int
-    alter: Alter = _as_it_is
-    requests: list[tuple[str, bool]] = field(default_factory=list)  # method, and whether it carried a password
-    redirects: dict[str, str] = field(default_factory=dict)  # a path that is answered with 302, and where to
-    packets: int = 0  # RTP packets that came from the camera
+    alter: Alter = _unchanged
+    requests: list[tuple[str, bool]] = field(default_factory=list)  # method, and whether the request carried a password
+    redirects: dict[str, str] = field(default_factory=dict)  # path -> target of the redirect (302)
+    packets: int = 0  # number of RTP packets received from the camera
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -47,11 +47,11 @@ class Line:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "/cam", userinfo: str = "") -> str:
-        """The camera's address, by this line."""
+        """Return the camera's URL through this relay."""
         return f"rtsp://{userinfo}127.0.0.1:{self.port}{path}"
 
     def close(self) -> None:
-        """Cut it."""
+        """Close all connections."""
         with self._lock:
             self._closed = True
             for each in self._open:
@@ -120,7 +120,7 @@ class Line:
         return self.alter(packet, rtcp)
 
     def _relay_datagrams(self, rtp_port: int, rtcp_port: int) -> tuple[int, int]:
-        """Two ports whose datagrams are handed on to the viewer's."""
+        """Open two ports and forward their datagrams to the client's ports."""
         ours = []
         for port, rtcp in ((rtp_port, False), (rtcp_port, True)):
             end = self._kept(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -139,7 +139,7 @@ class Line:
 
 
 def _next(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
-    """The next interleaved packet (`$`) or message, whole. Raises `EOFError` at the end."""
+    """Return the next complete interleaved packet (`$`) or message. Raises `EOFError` at the end."""
     first = read(1)
     if first == b"$":
         head = read(3)
@@ -156,10 +156,10 @@ def _next(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
 
 @pytest.fixture
 def line() -> Iterator[Callable[..., Line]]:
-    """Lay a line to a server's port: `line(camera.port, alter=...)`."""
+    """Start a relay to a server's port: `line(camera.port, alter=...)`."""
     laid: list[Line] = []
 
-    def lay(port: int, alter: Alter = _as_it_is) -> Line:
+    def lay(port: int, alter: Alter = _unchanged) -> Line:
         new = Line(port_behind=port, alter=alter)
         laid.append(new)
         return new

@@ -1,4 +1,4 @@
-"""A real MQTT broker for tests, Debian's mosquitto, and a subscriber that writes down what it gets."""
+"""A real MQTT broker for tests (Debian's mosquitto), and a subscriber that records the messages it receives."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from nvision_hub.broker.embedded import claim_port
+from nvision_hub.broker.embedded_config import claim_port
 from tests.support import needs
+from tests.support.patience import PATIENCE_S
 from tests.support.rtsp import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_START_S: Final = 15.0
-SOON_S: Final = 40.0
-
 
 @dataclass(kw_only=True)
 class Mosquitto(Server):
-    """One broker on loopback, which keeps sessions and retained messages over an orderly end."""
+    """One broker on loopback. Sessions and retained messages survive a regular stop."""
 
     folder: Path
-    options: tuple[str, ...] = ()  # lines of its configuration
-    users: tuple[str, str] | None = None  # a name and a password; None lets everybody in
-    certificate: Path | None = None  # a PEM file with its key: then it speaks TLS
+    options: tuple[str, ...] = ()  # additional lines for the configuration file
+    users: tuple[str, str] | None = None  # name and password; None allows anonymous clients
+    certificate: Path | None = None  # PEM file with certificate and key; enables TLS
     port: int = field(default_factory=lambda: claim_port(0).port)
     process: subprocess.Popen[str] = field(init=False)
 
@@ -45,7 +43,7 @@ class Mosquitto(Server):
             f"allow_anonymous {'true' if self.users is None else 'false'}",
             "persistence true",
             f"persistence_location {self.folder}/",
-            "user root",  # it would drop its rights, and with them those to its folder
+            "user root",  # otherwise mosquitto drops its privileges and cannot access its folder
             *self.options,
         ]
         if self.users is not None:
@@ -58,7 +56,7 @@ class Mosquitto(Server):
         configuration.write_text("\n".join([*lines, ""]), encoding="utf-8")
         with (self.folder / "mosquitto.log").open("ab") as log:
             self.process = subprocess.Popen([program, "-c", configuration], stdout=log, stderr=log, text=True)
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -70,17 +68,17 @@ class Mosquitto(Server):
 
     @property
     def url(self) -> str:
-        """What `mqtt.url` is to be."""
+        """The value of `mqtt.url` in cameras.yaml."""
         return f"{'mqtts' if self.certificate else 'mqtt'}://localhost:{self.port}"
 
 
 def _program(name: str, package: str) -> str:
-    # Debian has servers where only root looks for programs.
+    # Debian installs servers in sbin, and only root's PATH contains sbin.
     return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or needs.program(name, package)
 
 
 class Subscriber:
-    """Listens to all topics with a session of its own, which the broker keeps while either of them is away."""
+    """Subscriber to all topics. The broker keeps its session while the subscriber or the broker itself is down."""
 
     def __init__(self, broker: Mosquitto, name: str = "test") -> None:
         self.received: list[paho.MQTTMessage] = []
@@ -97,22 +95,22 @@ class Subscriber:
         self._client.on_message = lambda _client, _data, message: self._arrived.put(message)
         self._client.connect("localhost", broker.port)
         self._client.loop_start()
-        assert subscribed.get(timeout=_START_S)
+        assert subscribed.get(timeout=PATIENCE_S)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def wait_until(self, condition: Callable[[], object], within_s: float = SOON_S) -> None:
+    def wait_until(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         """Wait for messages until the condition holds."""
-        deadline = time.monotonic() + within_s
-        while not self._take(0.0) and not condition():
+        deadline = time.monotonic() + timeout_s
+        while not self._collect(0.0) and not condition():
             left_s = deadline - time.monotonic()
-            assert left_s > 0, f"not within {within_s} s; {[(m.topic, m.payload[:200]) for m in self.received[-20:]]}"
-            self._take(min(left_s, 0.2))
+            assert left_s > 0, f"not within {timeout_s} s; {[(m.topic, m.payload[:200]) for m in self.received[-20:]]}"
+            self._collect(min(left_s, 0.2))
 
-    def _take(self, wait_s: float) -> bool:
-        """Take in what has arrived, and what does for so long; always False."""
+    def _collect(self, wait_s: float) -> bool:
+        """Collect messages that arrive within `wait_s` or have already arrived. Always return False."""
         try:
             while True:
                 self.received.append(self._arrived.get(block=wait_s > 0, timeout=wait_s or None))
@@ -121,15 +119,15 @@ class Subscriber:
             return False
 
     def payloads(self, topic: str) -> list[bytes]:
-        """What came under one topic, oldest first."""
+        """Return the payloads of one topic, oldest first."""
         return [bytes(message.payload) for message in self.received if message.topic == topic]
 
     def last(self, topic: str) -> bytes | None:
-        """What came last under one topic."""
+        """Return the last payload of one topic; None before the first message."""
         return next(iter(reversed(self.payloads(topic))), None)
 
     def ids(self, topic: str) -> list[str]:
-        """The ids of the results under one topic, each once, in the order in which they first came."""
+        """Return the distinct result ids of one topic, in the order of first arrival."""
         return list(dict.fromkeys(json.loads(payload)["hub"]["id"] for payload in self.payloads(topic)))
 
 
@@ -151,7 +149,7 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
 
 @pytest.fixture
 def subscribe() -> Iterator[Callable[[Mosquitto], Subscriber]]:
-    """Subscribe to everything on a broker."""
+    """Subscribe to all topics of a broker."""
     subscribed: list[Subscriber] = []
 
     def listen(broker: Mosquitto) -> Subscriber:

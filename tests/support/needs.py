@@ -1,4 +1,4 @@
-"""What a test needs of the machine: missing locally it is skipped with the reason, missing in CI it fails."""
+"""Programs that tests require on the machine. Without them, a test is skipped locally and fails in CI."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test, or fail it in CI, because `what` (a sentence with the mend) is not there."""
+    """Skip the test, or fail it in CI. `what` is a sentence that names the missing requirement and the fix."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {what}")
     pytest.skip(what)
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program, which Debian's `package` installs."""
+    """Return the path of a program that Debian's `package` installs."""
     found = shutil.which(name)
     if found is None:
         missing(f"{name} is not installed; `apt-get install {package}` brings it")

@@ -1,4 +1,4 @@
-"""Packages from npm for tests, installed beside the package.json that asks for them when a test first needs them."""
+"""npm packages for tests. The first test that needs a package installs it next to its package.json."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ _INSTALL_S: Final = 300
 
 
 def install(folder: Path) -> None:
-    """Have what `folder`/package.json depends on in `folder`/node_modules; skips the test where npm cannot."""
+    """Install the dependencies of `folder`/package.json in `folder`/node_modules. Skip the test if that fails."""
     package = folder / "package.json"
     wanted: dict[str, str] = json.loads(package.read_text(encoding="utf-8"))["dependencies"]
     with package.open(encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run beside each other
-        if all(_is_there(folder / "node_modules" / name / "package.json", wish) for name, wish in wanted.items()):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in parallel
+        if all(
+            _is_there(folder / "node_modules" / name / "package.json", required) for name, required in wanted.items()
+        ):
             return
         npm = needs.program("npm", "nodejs npm")
         install = [npm, "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
@@ -29,11 +31,11 @@ def install(folder: Path) -> None:
             needs.missing(f"npm could not install {', '.join(wanted)} into {folder}; it needs the network once")
 
 
-def _is_there(installed: Path, wish: str) -> bool:
-    """Whether a package is there in the version wished for, or in one of the same major version where ^ allows that."""
+def _is_there(installed: Path, required: str) -> bool:
+    """Return whether a package is installed in the required version. ^ allows any version of the same major."""
     if not installed.exists():
         return False
     version: str = json.loads(installed.read_text(encoding="utf-8"))["version"]
-    if wish.startswith("^"):
-        return version.partition(".")[0] == wish[1:].partition(".")[0]
-    return version == wish
+    if required.startswith("^"):
+        return version.partition(".")[0] == required[1:].partition(".")[0]
+    return version == required

@@ -1,4 +1,4 @@
-"""Small ONNX models like YOLO and YuNet whose answers truly depend on the picture: a cell's colour is its score."""
+"""Small ONNX models with the outputs of YOLO and YuNet. The color of each cell in the image determines its score."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NAMES: Final = "{0: 'person', 1: 'car', 2: 'dog'}"  # red, green, blue
 OBJECTNESS: Final = 0.9
 
 
-def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, classes: int = 3, box: int = CELL) -> None:
-    """Write a model of one candidate a cell: the box around its middle, the mean of its red, green and blue.
+def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classes: int = 3, box: int = CELL) -> None:
+    """Write a model with one candidate per cell: a box around its center, with its mean red, green and blue as scores.
 
-    `classes` beyond three have a score of zero. `box` larger than a cell makes neighbours overlap.
+    Classes after the third have a score of zero. If `box` is larger than a cell, neighboring boxes overlap.
     """
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     cells = rows * columns
@@ -44,13 +44,13 @@ def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, class
     }
     nodes = [
         helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
-        helper.make_node("Reshape", ["means", "shape"], ["colours"]),
+        helper.make_node("Reshape", ["means", "shape"], ["colors"]),
     ]
-    scores = ["colours", "rest"] if classes > 3 else ["colours"]
+    scores = ["colors", "rest"] if classes > 3 else ["colors"]
     if layout == "end to end":
         constants["corners"] = np.concatenate([middles[:, :2] - box / 2, middles[:, :2] + box / 2], 1)
-        constants["number"] = np.ones((1, 1, cells), np.float32)  # whatever it is, it is a car
-        nodes.append(helper.make_node("ReduceMax", ["colours"], ["best"], axes=[1], keepdims=1))
+        constants["number"] = np.ones((1, 1, cells), np.float32)  # class 1 (car) for every box
+        nodes.append(helper.make_node("ReduceMax", ["colors"], ["best"], axes=[1], keepdims=1))
         parts = ["corners", "best", "number"]
     elif layout.startswith("v5"):
         constants |= {"boxes": middles, "sure": np.full((1, 1, cells), OBJECTNESS, np.float32)}
@@ -65,7 +65,7 @@ def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, class
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
-        "colours",
+        "colors",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, HEIGHT, WIDTH])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, None, None])],
         [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
@@ -78,14 +78,15 @@ def colour_model(path: Path, layout: Layout, *, names: str | None = NAMES, class
 
 
 def red_faces(path: Path) -> None:
-    """Write a model with YuNet's twelve outputs: every cell of 8 pixels that is red is a face of 32 pixels around it.
+    """Write a model with YuNet's twelve outputs. Each red cell of 8 pixels yields a face of 32 pixels around it.
 
-    Output names and their meaning are those that OpenCV's FaceDetectorYN reads: for each stride a class score, an
-    objectness, a box (offset of the middle in cells, logarithm of the size in cells) and five points.
+    OpenCV's FaceDetectorYN defines the output names and their meaning. The outputs for each stride are a class score,
+    an objectness score, a box and five points. A box has its center's offset and the logarithm of its size, in cells.
     """
     nodes, outputs = [], []
     constants: dict[str, npt.NDArray[Any]] = {
-        "only red": np.array([0, 0, 1 / 255], np.float32).reshape(1, 3, 1, 1),  # blue green red, 0..255
+        # weights for blue, green and red; each input value is 0 to 255
+        "only red": np.array([0, 0, 1 / 255], np.float32).reshape(1, 3, 1, 1),
         "channels": np.array([1], np.int64),
         "flat": np.array([1, -1, 1], np.int64),
         "nothing": np.float32(0).reshape(1, 1, 1),

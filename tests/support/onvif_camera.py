@@ -1,7 +1,7 @@
-"""Virtual ONVIF cameras on a network of their own, which nothing leaves and nothing enters.
+"""Virtual ONVIF cameras on an isolated network.
 
-The cameras are those of the `ipycam` package, a process each, since its handlers know one camera per process. They
-listen on every address they have, so the network they get has a loopback and nothing else.
+The `ipycam` package provides the cameras. Each camera has its own process, because `ipycam` supports only one camera
+per process. The cameras listen on every address, so their network has only a loopback interface.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _ALONE: Final = "ip link set lo up multicast on && ip route add 224.0.0.0/4 dev 
 
 @dataclass(kw_only=True)
 class OnvifNetwork:
-    """A network with a loopback, and the cameras on it."""
+    """Network with only a loopback interface, and its cameras."""
 
     folder: Path
-    _keeper: subprocess.Popen[str] = field(init=False)
+    _network: subprocess.Popen[str] = field(init=False)
     _cameras: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         needs.program("ip", "iproute2")
         words = [needs.program("unshare", "util-linux"), "--net", "sh", "-c", _ALONE]
-        self._keeper = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self._keeper.stdout is not None
-        if self._keeper.stdout.readline() != "up\n":
+        self._network = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._network.stdout is not None
+        if self._network.stdout.readline() != "up\n":
             self.close()
             needs.missing("this user may make no network of its own; test as root")
 
     def _inside(self) -> list[str]:
-        return [needs.program("nsenter", "util-linux"), f"--net=/proc/{self._keeper.pid}/ns/net"]
+        return [needs.program("nsenter", "util-linux"), f"--net=/proc/{self._network.pid}/ns/net"]
 
     def add(self, **config: Any) -> None:
-        """Start a camera with this `ipycam.CameraConfig`; returns once it answers."""
+        """Start a camera with these settings of `onvif_camera_program`. Return once the camera answers."""
         words = [*self._inside(), sys.executable, "-m", "tests.support.onvif_camera_program", json.dumps(config)]
         log = (self.folder / f"camera{len(self._cameras)}.log").open("w")
         with log:
@@ -57,7 +57,7 @@ class OnvifNetwork:
         assert camera.stdout.readline() == "up\n", Path(log.name).read_text(encoding="utf-8")
 
     def run(self, *arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> Any:
-        """`nvision-hub` on this network, from beginning to end."""
+        """Run a command of `nvision-hub` on this network."""
         words = [*self._inside(), sys.executable, "-m", "nvision_hub", *arguments]
         return subprocess.run(
             words,
@@ -71,8 +71,8 @@ class OnvifNetwork:
         )
 
     def close(self) -> None:
-        """End the cameras, and with the last of its processes the network."""
-        for process in (*self._cameras, self._keeper):
+        """End the cameras. The network disappears with the last process in it."""
+        for process in (*self._cameras, self._network):
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout, process.stderr):
@@ -82,7 +82,7 @@ class OnvifNetwork:
 
 @pytest.fixture
 def onvif_network(tmp_path: Path) -> Iterator[OnvifNetwork]:
-    """A network without cameras: `onvif_network.add(name="Gate", onvif_port=8081)`."""
+    """Create a network without cameras: `onvif_network.add(name="Gate", onvif_port=8081)`."""
     network = OnvifNetwork(folder=tmp_path)
     yield network
     network.close()

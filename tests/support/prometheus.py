@@ -1,4 +1,4 @@
-"""A real Prometheus for tests: scrapes one gateway every second, with the rules of deploy/prometheus."""
+"""A real Prometheus server for tests. It scrapes one gateway every second and uses the rules in deploy/prometheus."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 import pytest
 
-from nvision_hub.broker.embedded import claim_port
+from nvision_hub.broker.embedded_config import claim_port
 from tests.support import needs
+from tests.support.patience import PATIENCE_S
 from tests.support.rtsp import Server
 
 if TYPE_CHECKING:
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final = DEPLOY / "prometheus" / "rules" / "nvision-hub.yml"
-_START_S: Final = 30.0
-_SOON_S: Final = 60.0
 
 
 @dataclass(kw_only=True)
 class Prometheus(Server):
-    """One server, of one target."""
+    """A server with one target."""
 
     folder: Path
     target: str  # host:port
@@ -51,7 +50,7 @@ class Prometheus(Server):
         with (self.folder / "prometheus.log").open("ab") as log:
             self.process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, text=True)
         self.client = httpx2.Client(base_url=f"http://{listen}", timeout=10)
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._ready():
             assert time.monotonic() < deadline, (self.folder / "prometheus.log").read_text(encoding="utf-8")
             time.sleep(0.05)
@@ -63,28 +62,28 @@ class Prometheus(Server):
             return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The vector that an expression gives now. Fails where it cannot be evaluated."""
+        """Return the current vector of an expression. Raise an error if the expression is invalid."""
         answer = self.client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}: {answer}"
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every rule, and how its last evaluation went."""
+        """Return every rule with the outcome of its last evaluation."""
         groups = self.client.get("/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def wait_for(self, condition: Callable[[], object], what: str) -> None:
-        """Ask until the condition holds."""
-        deadline = time.monotonic() + _SOON_S
+    def wait_for(self, condition: Callable[[], object], description: str) -> None:
+        """Poll until the condition holds."""
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < deadline, f"not within {_SOON_S} s: {what}"
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {description}"
             time.sleep(0.2)
 
 
 @pytest.fixture
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Prometheus]]:
-    """Start one that scrapes `host:port`."""
+    """Return a function that starts a server for the target `host:port`."""
     started: list[Prometheus] = []
 
     def start(target: str) -> Prometheus:

@@ -1,4 +1,4 @@
-"""A Ray cluster, and drivers of the engine: as tests hold them."""
+"""Ray cluster and engine drivers for tests."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT: Final = Path(__file__).parents[2]
-_ANSWERS_S: Final = 120.0
+_REPLY_TIMEOUT_S: Final = 120.0
 
 
 @dataclass(kw_only=True)
 class RayCluster(Server):
-    """Its head, without CPUs, and nodes as they are added; all on loopback."""
+    """A head node without CPUs, and the nodes added to it, all on loopback."""
 
     folder: Path
-    token: str | None = field(default_factory=lambda: secrets.token_hex(32), repr=False)  # None: lets anybody in
+    token: str | None = field(default_factory=lambda: secrets.token_hex(32), repr=False)  # None: no authentication
     address: str = ""
     process: subprocess.Popen[str] = field(init=False)
 
     @property
     def env(self) -> dict[str, str]:
-        """What a driver of it needs in its environment."""
+        """Environment of drivers that use this cluster."""
         mode = {"RAY_AUTH_MODE": "disabled"} if self.token is None else {"RAY_AUTH_MODE": "token"}
         return {
             **mode,
             **({} if self.token is None else {"RAY_AUTH_TOKEN": self.token}),
-            # Or Ray takes loopback for the machine's address in its network, where this cluster does not listen.
+            # Otherwise Ray replaces loopback with the machine's network address, on which this cluster does not listen.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "XDG_STATE_HOME": str(self.folder / "state"),
         }
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         with (self.folder / "cluster.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.ray_cluster_program"],
@@ -62,52 +62,52 @@ class RayCluster(Server):
                 stderr=log,
                 text=True,
             )
-        self.address = self._answer()["address"]
+        self.address = self._reply()["address"]
 
     def add(self, name: str, *, cpus: int = 8, **labels: str) -> str:
-        """A node more; its id."""
-        node: str = self.ask({"add": name, "labels": labels, "cpus": cpus})["node"]
+        """Add a node and return its id."""
+        node: str = self.command({"add": name, "labels": labels, "cpus": cpus})["node"]
         return node
 
     def remove(self, name: str) -> None:
-        """A node dies with all that runs on it."""
-        self.ask({"remove": name})
+        """Kill a node with all its processes."""
+        self.command({"remove": name})
 
-    def told(self, group: str, site: str = "test") -> dict[str, Any]:
-        """What a group's actor tells; {"error": ...} where it does not answer."""
-        return self.ask({"told": f"{site}/{group}"})
+    def status(self, group: str, site: str = "test") -> dict[str, Any]:
+        """Return the status of a group's actor; {"error": ...} if it does not answer."""
+        return self.command({"status": f"{site}/{group}"})
 
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Have it done."""
+    def command(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Send a command and return its reply."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
-        return self._answer()
+        return self._reply()
 
     def close(self) -> None:
-        """End it and everything on it."""
+        """End the cluster."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            self.process.wait(_ANSWERS_S)
+            self.process.wait(_REPLY_TIMEOUT_S)
         finally:
             self.process.kill()
             self.process.wait()
             assert self.process.stdout is not None
             self.process.stdout.close()
 
-    def _answer(self) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], _ANSWERS_S)
+        readable, _, _ = select.select([self.process.stdout], [], [], _REPLY_TIMEOUT_S)
         line = self.process.stdout.readline() if readable else ""
         assert line, (self.folder / "cluster.log").read_text(encoding="utf-8")[-3000:]
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
 
 @dataclass(kw_only=True)
 class EngineDriver:
-    """`nvision-hub start --engine ray`, from its start to its end."""
+    """A process of `nvision-hub start --engine ray`."""
 
     cluster: RayCluster
     config: Path
@@ -115,7 +115,7 @@ class EngineDriver:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self, *options: str) -> None:
-        """Start it."""
+        """Start the process."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "nvision_hub", "start", self.config, "--engine", "ray",
@@ -127,19 +127,19 @@ class EngineDriver:
             )  # fmt: skip
 
     def log(self) -> str:
-        """All that it and those before it have logged."""
+        """Return the log of this driver and of all previous drivers."""
         return self.log_file.read_text(encoding="utf-8")
 
-    def settled(self, times: int, within_s: float = _ANSWERS_S) -> None:
-        """Wait until it has said so often that all groups are as they should be."""
-        deadline = time.monotonic() + within_s
-        while self.log().count("all groups are as") < times:
+    def wait_until_settled(self, times: int, timeout_s: float = _REPLY_TIMEOUT_S) -> None:
+        """Wait until the log has reported `times` times that all groups run the configuration."""
+        deadline = time.monotonic() + timeout_s
+        while self.log().count("all groups run") < times:
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.1)
 
     def end(self) -> int:
-        """Ctrl-C; its exit code."""
+        """Send SIGINT and return the exit code."""
         if self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGINT)
         try:
@@ -153,7 +153,7 @@ class EngineDriver:
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RayCluster]]:
     """Start a cluster: `ray_cluster()`, `ray_cluster(token=None)`."""
     if importlib.util.find_spec("ray") is None:
-        needs.missing("Ray is not installed; `pip install 'nvision-hub[ray]'` brings it")
+        needs.missing("Ray is not installed; `pip install 'nvision-hub[ray]'` installs it")
     started: list[RayCluster] = []
 
     def start(**options: Any) -> RayCluster:

@@ -1,11 +1,11 @@
-"""A Ray cluster of one machine, in a process of its own: a head without CPUs, and nodes with labels.
+"""Ray cluster on one machine, in its own process: a head node without CPUs, and nodes with labels.
 
-Usage: `python -m tests.support.ray_cluster_program`, with RAY_AUTH_MODE and the rest in its environment. Prints one
-line of JSON, `{"address": ...}`, once its head runs. Orders are lines on standard input, each answered by one line:
+Usage: `python -m tests.support.ray_cluster_program`, with Ray's variables such as RAY_AUTH_MODE in the environment. The
+program prints a line of JSON, `{"address": ...}`, when the head node runs. It answers each line on standard input:
 
-    {"add": "east", "labels": {"zone": "east"}, "cpus": 4}    {"remove": "east"}    {"told": "<actor's name>"}
+    {"add": "east", "labels": {"zone": "east"}, "cpus": 4}    {"remove": "east"}    {"status": "<actor's name>"}
 
-Ends with standard input, and takes every process of the cluster along.
+When standard input closes, the program ends every process of the cluster and exits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -35,34 +36,34 @@ class Nodes:
             include_dashboard=False,
         )
 
-    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
-        if "add" in order:
-            node = self._nodes[order["add"]] = self.add(order["cpus"], order["labels"])
+    def execute(self, command: dict[str, Any]) -> dict[str, Any]:
+        if "add" in command:
+            node = self._nodes[command["add"]] = self.add(command["cpus"], command["labels"])
             return {"node": node.node_id}
-        if "remove" in order:
-            self.cluster.remove_node(self._nodes.pop(order["remove"]), allow_graceful=False)
+        if "remove" in command:
+            self.cluster.remove_node(self._nodes.pop(command["remove"]), allow_graceful=False)
             return {}
-        return _told(order["told"])
+        return _status(command["status"])
 
 
-def _told(name: str) -> dict[str, Any]:
-    answer: Any
+def _status(name: str) -> dict[str, Any]:
     try:
-        answer = ray.get(ray.get_actor(name).told.remote(), timeout=5)
+        actor: Any = ray.get_actor(name)
+        reply: Any = actor.status.remote()
+        return asdict(ray.get(reply, timeout=5))
     except (RayError, ValueError) as error:
-        answer = {"error": str(error)}
-    return dict(answer)
+        return {"error": str(error)}
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    sys.stdout = sys.stderr  # where Ray may print what it likes
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stdout = sys.stderr  # keep Ray's output separate from the replies
     nodes = Nodes()
     nodes.add(0, {})
     ray.init(address=nodes.cluster.address, namespace="nvision-hub", log_to_driver=False, logging_level=logging.ERROR)
-    answers.write(json.dumps({"address": nodes.cluster.address}) + "\n")
+    replies.write(json.dumps({"address": nodes.cluster.address}) + "\n")
     for line in sys.stdin:
-        answers.write(json.dumps(nodes.obey(json.loads(line))) + "\n")
+        replies.write(json.dumps(nodes.execute(json.loads(line))) + "\n")
     ray.shutdown()
     nodes.cluster.shutdown()
 

@@ -1,10 +1,10 @@
-"""A webhook's receiver as a program: takes POSTs, writes them down, and answers as it is told to.
+"""Webhook receiver in a separate process. It records POST requests and answers them as configured.
 
     python receiver_server.py CONFIG.json
 
-The configuration has `port`, `folder`, `certificate` and `behaviours`; orders come on stdin, a JSON object of paths and
-their `Behaviour` a line, and are answered with the number of requests so far. HTTP/1.1 by hand: it must not be what a
-benchmark measures.
+The configuration has `port`, `folder`, `certificate` and `behaviors`. Each line on stdin is a JSON object that maps
+paths to their new `Behavior`. The reply is the number of requests so far. The program contains a minimal HTTP/1.1
+server, so that the receiver does not dominate benchmarks.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from typing import Any, Final, TextIO
 
 
 @dataclass(kw_only=True)
-class Behaviour:
-    """How one path answers."""
+class Behavior:
+    """Behavior of one path."""
 
     status: int = 204
     headers: list[list[str]] = field(default_factory=list)
     body: str = ""
     delay_s: float = 0.0
-    hang: bool = False  # takes the request and answers nothing
-    drip: bool = False  # answers the head, then a byte of the body every tenth of a second
-    cut: bool = False  # closes in the middle of the answer
-    fail_every: int = 0  # every n-th request is answered with 500; 0: none
+    hang: bool = False  # reads the request and sends no response
+    drip: bool = False  # sends the headers, then one byte of the body every 0.1 s
+    cut: bool = False  # closes the connection in the middle of the response
+    fail_every: int = 0  # answers every n-th request with 500; 0: no request
     record: bool = True
 
 
 class State:
-    def __init__(self, folder: Path, behaviours: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, behaviors: dict[str, Any]) -> None:
         self.requests: TextIO = (folder / "requests.jsonl").open("a", encoding="utf-8", buffering=1)
         self.connections: TextIO = (folder / "connections.jsonl").open("a", encoding="utf-8", buffering=1)
         self.count = 0
-        self.behaviours: dict[str, Behaviour] = {}
-        self.order(behaviours)
+        self.behaviors: dict[str, Behavior] = {}
+        self.set_behavior(behaviors)
 
-    def order(self, behaviours: dict[str, Any]) -> None:
-        self.behaviours |= {path: Behaviour(**given) for path, given in behaviours.items()}
+    def set_behavior(self, behaviors: dict[str, Any]) -> None:
+        self.behaviors |= {path: Behavior(**given) for path, given in behaviors.items()}
 
 
-DEFAULT: Final = Behaviour()
+DEFAULT: Final = Behavior()
 
 
 class Connection(asyncio.Protocol):
@@ -81,40 +81,40 @@ class Connection(asyncio.Protocol):
 
     def _request(self, path: str, headers: dict[str, str], body: bytes) -> None:
         state = self._state
-        behaviour = state.behaviours.get(path, state.behaviours.get("*", DEFAULT))
+        behavior = state.behaviors.get(path, state.behaviors.get("*", DEFAULT))
         state.count += 1
-        failing = behaviour.fail_every and state.count % behaviour.fail_every == 0
-        status = 500 if failing else behaviour.status
-        if behaviour.record:
-            told = {"at": time.monotonic(), "time": time.time(), "path": path, "status": status, "headers": headers}
-            state.requests.write(json.dumps({**told, "body": body.decode()}) + "\n")
-        if behaviour.hang:
+        failing = behavior.fail_every and state.count % behavior.fail_every == 0
+        status = 500 if failing else behavior.status
+        if behavior.record:
+            record = {"at": time.monotonic(), "time": time.time(), "path": path, "status": status, "headers": headers}
+            state.requests.write(json.dumps({**record, "body": body.decode()}) + "\n")
+        if behavior.hang:
             return
-        if behaviour.delay_s or behaviour.drip:
-            task = asyncio.get_running_loop().create_task(self._slowly(behaviour, status))
+        if behavior.delay_s or behavior.drip:
+            task = asyncio.get_running_loop().create_task(self._slowly(behavior, status))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
-            self._transport.write(self._head(behaviour, status) + behaviour.body.encode())
-            if behaviour.cut:
+            self._transport.write(self._head(behavior, status) + behavior.body.encode())
+            if behavior.cut:
                 self._transport.close()
 
-    def _head(self, behaviour: Behaviour, status: int) -> bytes:
-        length = 1000 if behaviour.drip or behaviour.cut else len(behaviour.body.encode())
-        headers = [*behaviour.headers, *([] if status == 204 else [["Content-Length", str(length)]])]
+    def _head(self, behavior: Behavior, status: int) -> bytes:
+        length = 1000 if behavior.drip or behavior.cut else len(behavior.body.encode())
+        headers = [*behavior.headers, *([] if status == 204 else [["Content-Length", str(length)]])]
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         return f"HTTP/1.1 {status} So\r\n{lines}\r\n".encode()
 
-    async def _slowly(self, behaviour: Behaviour, status: int) -> None:
-        await asyncio.sleep(behaviour.delay_s)
-        self._transport.write(self._head(behaviour, status) + behaviour.body.encode())
-        while behaviour.drip:
+    async def _slowly(self, behavior: Behavior, status: int) -> None:
+        await asyncio.sleep(behavior.delay_s)
+        self._transport.write(self._head(behavior, status) + behavior.body.encode())
+        while behavior.drip:
             await asyncio.sleep(0.1)
             self._transport.write(b".")
 
 
 async def main(config: dict[str, Any]) -> None:
-    state = State(Path(config["folder"]), config["behaviours"])
+    state = State(Path(config["folder"]), config["behaviors"])
     context = None
     if config["certificate"]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -125,7 +125,7 @@ async def main(config: dict[str, Any]) -> None:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        state.order(json.loads(line))
+        state.set_behavior(json.loads(line))
         print(json.dumps({"count": state.count}), flush=True)
 
 

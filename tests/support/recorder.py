@@ -1,4 +1,4 @@
-"""A service that writes down every picture it receives: `recorder_server.py` as tests and benchmarks hold it."""
+"""Start and control a service that records every frame it receives (`recorder_server.py`)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.rtsp import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PROGRAM: Final = Path(__file__).with_name("recorder_server.py")
-_START_S: Final = 20.0
 KEY: Final = "0123456789abcdef-recorder"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """One message as the service got it. `at` is CLOCK_MONOTONIC when it was complete."""
+    """One received message. `at` is CLOCK_MONOTONIC when the service had received the complete message."""
 
     at: float
     source_id: str
@@ -37,17 +37,17 @@ class Received:
     configurations: list[tuple[str, str]]
     offset: int
     size: int
-    connection: int  # by which it came, counted from 1
+    connection: int  # number of the connection, counted from 1
 
     @property
     def created(self) -> float:
-        """Seconds since the epoch."""
+        """Creation time in seconds since the epoch."""
         return datetime.fromisoformat(self.created_at).timestamp()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handshake:
-    """One attempt to connect, and how it was answered."""
+    """One connection attempt and the response to it."""
 
     at: float
     path: str
@@ -57,23 +57,23 @@ class Handshake:
 
 @dataclass(kw_only=True)
 class Recorder(Server):
-    """One service. `behaviour` is that of `recorder_server.Behaviour`, as a dictionary."""
+    """One service. `behavior` holds fields of `recorder_server.Behavior`."""
 
     folder: Path
-    behaviour: dict[str, Any] = field(default_factory=dict)
-    certificate: Path | None = None  # a PEM file with its key: then it speaks TLS
+    behavior: dict[str, Any] = field(default_factory=dict)
+    certificate: Path | None = None  # PEM file with certificate and key; enables TLS
     port: int = 0
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> None:
-        """Start it, or start it again on the port it had; what it wrote down before is kept."""
+        """Start the service. A restart uses the same port and keeps the records."""
         config = self.folder / "recorder.json"
         config.write_text(
             json.dumps(
                 {
                     "port": self.port,
                     "folder": str(self.folder),
-                    "behaviour": self.behaviour,
+                    "behavior": self.behavior,
                     "certificate": self.certificate and str(self.certificate),
                 }
             ),
@@ -84,17 +84,17 @@ class Recorder(Server):
         )
         self.port = json.loads(self._line())["port"]
 
-    def order(self, **behaviour: Any) -> None:
-        """Change how it behaves; done when this returns."""
-        self.behaviour |= behaviour
+    def set_behavior(self, **behavior: Any) -> None:
+        """Change the service's behavior. Return once the change is active."""
+        self.behavior |= behavior
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(behaviour) + "\n")
+        self.process.stdin.write(json.dumps(behavior) + "\n")
         self.process.stdin.flush()
         self._line()
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], _START_S)
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
         line = self.process.stdout.readline() if readable else ""
         if not line:
             self.kill()
@@ -103,26 +103,26 @@ class Recorder(Server):
 
     @property
     def url(self) -> str:
-        """What `nvision.url` is to be: the base address."""
+        """The value of `nvision.url` in cameras.yaml."""
         return f"{'wss' if self.certificate else 'ws'}://127.0.0.1:{self.port}/api"
 
     def received(self, source_id: str | None = None) -> list[Received]:
-        """The messages so far, of one camera or of all, in the order they came."""
+        """Return the messages so far, of one camera or of all, in order of arrival."""
         records = [Received(**fields) for fields in _lines(self.folder / "messages.jsonl")]
         return [record for record in records if source_id in {None, record.source_id}]
 
     def handshakes(self) -> list[Handshake]:
-        """The attempts to connect so far."""
+        """Return the connection attempts so far."""
         return [Handshake(**fields) for fields in _lines(self.folder / "connections.jsonl")]
 
-    def picture(self, record: Received) -> bytes:
-        """The picture in a message."""
-        with (self.folder / "pictures.bin").open("rb") as file:
+    def frame(self, record: Received) -> bytes:
+        """Return the frame in a message."""
+        with (self.folder / "frames.bin").open("rb") as file:
             file.seek(record.offset)
             return file.read(record.size)
 
-    def wait_for(self, count: int, source_id: str | None = None, deadline_s: float = 20.0) -> list[Received]:
-        """The messages, once there are `count`; fails after `deadline_s`."""
+    def wait_for(self, count: int, source_id: str | None = None, deadline_s: float = PATIENCE_S) -> list[Received]:
+        """Return the messages once there are `count`. Fail after `deadline_s`."""
         end = time.monotonic() + deadline_s
         while len(records := self.received(source_id)) < count:
             assert time.monotonic() < end, f"{len(records)} of {count} messages after {deadline_s} s"
@@ -132,7 +132,7 @@ class Recorder(Server):
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """What is in a file of JSON lines; a line still being written is left for the next time."""
+    """Parse a file of JSON lines. An incomplete last line is left for the next call."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
@@ -143,8 +143,8 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """Start a recording service: `recorder()`, `recorder(latency_s=1.0)`."""
     started: list[Recorder] = []
 
-    def start(**behaviour: Any) -> Recorder:
-        service = Recorder(folder=tmp_path_factory.mktemp("recorder"), behaviour=behaviour)
+    def start(**behavior: Any) -> Recorder:
+        service = Recorder(folder=tmp_path_factory.mktemp("recorder"), behavior=behavior)
         service.start()
         started.append(service)
         return service

@@ -1,20 +1,21 @@
-"""An Nvision service that detects nothing: it writes down what it receives, answers by order, and misbehaves by order.
+"""Nvision service for tests. It records the messages that it receives, and answers or misbehaves as configured.
 
 Usage: `python recorder_server.py CONFIG`, where CONFIG is a JSON file:
 
-    {"port": 0, "folder": "<dir>", "behaviour": {...}, "certificate": null}
+    {"port": 0, "folder": "<dir>", "behavior": {...}, "certificate": null}
 
-With a certificate, a PEM file that holds its key too, it speaks TLS.
+With a certificate (a PEM file that also contains the key), the service uses TLS.
 
-Prints one line of JSON, `{"port": N}`, once it accepts connections; ends on SIGTERM. A line on standard input, a JSON
-object with the fields of `Behaviour` that change, is obeyed at once and answered by an empty line. In `folder`:
+The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. A line on standard
+input is a JSON object with the fields of `Behavior` to change. The change takes effect immediately, and the reply is an
+empty line. `folder` contains:
 
-    messages.jsonl     one line for each message, once its picture is written: the message's fields without the picture,
-                       `at` (CLOCK_MONOTONIC when it was complete), and where its picture lies in `pictures.bin`
-    pictures.bin       the pictures' bytes, end to end
+    messages.jsonl     one line for each message, after its frame is written: the message's fields without the frame,
+                       `at` (CLOCK_MONOTONIC when it was complete), and the position of its frame in `frames.bin`
+    frames.bin         the frames' bytes, end to end
     connections.jsonl  one line for each handshake: `at`, `path`, `key` (the subprotocol offered), `status`
 
-A process of its own, so that its clock readings do not wait for whatever a test or a benchmark computes.
+The service is a separate process, so that other work in a test or benchmark does not delay its clock readings.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from nvision_hub.wire import BoundingBox, NvisionRequest, ObjectDetection
+from nvision_hub.nvision.nvision_pb2 import BoundingBox, NvisionRequest, ObjectDetection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,23 +48,24 @@ _MAX_MESSAGE_BYTES: Final = 100 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Behaviour:
-    """How it behaves from now on."""
+class Behavior:
+    """Behavior of the service."""
 
-    latency_s: float = 0.0  # from a message to its answer
-    status: int = 101  # of a handshake; anything but 101 refuses it
-    headers: tuple[tuple[str, str], ...] = ()  # of a refusal
-    # Close every connection so: those there are now, and each new one at its first message, or at once.
+    latency_s: float = 0.0  # from a message to its result
+    status: int = 101  # status of a handshake; any status other than 101 rejects the handshake
+    headers: tuple[tuple[str, str], ...] = ()  # headers of a rejection
+    # Close all connections with this code. Close new connections at their first message, or immediately if
+    # `close_immediately`.
     close_code: int | None = None
-    close_at_once: bool = False
-    # or none, half, without_ids, unknown_frame, garbage, text, not_a_number, many_names, twice, unknown_enum, oversize
+    close_immediately: bool = False
+    # Others: none half without_ids unknown_frame garbage text not_a_number many_names twice unknown_enum oversize
     answer: str = "detection"
-    oversize_bytes: int = 0  # of a picture that comes back, for `oversize`
-    keep_pictures: bool = True
+    oversize_bytes: int = 0  # size of the frame in an `oversize` result
+    keep_frames: bool = True
 
 
 def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes | str | None:
-    """What is said of a picture: one person in its upper left corner, unless ordered otherwise."""
+    """Return the answer to a frame. By default, this is one person in the upper left corner."""
     if kind == "none" or (kind == "half" and int(request.frame_id[-1], 16) % 2):
         return None
     if kind == "text":
@@ -74,7 +76,7 @@ def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes
     if kind == "without_ids":
         result.source_id = result.frame_id = ""
     if kind == "unknown_frame":
-        result.frame_id = "nobody-sent-this"
+        result.frame_id = "never-sent"
     if kind == "oversize":
         result.raw_data = bytes(oversize_bytes)
     found = ObjectDetection(
@@ -88,36 +90,36 @@ def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes
         result.detected_objects.extend(
             ObjectDetection(name=f"{request.frame_id} {number} " + "x" * 1000) for number in range(200)
         )
-    if kind == "unknown_enum":  # an encoding, and a field, that nobody has heard of
+    if kind == "unknown_enum":  # an unknown encoding and an unknown field
         return b"\x08\x2a" + result.SerializeToString() + b"\xfa\x01\x01x"
     return result.SerializeToString()
 
 
 class Recorder:
-    """All connections share its files and its behaviour."""
+    """Recording service. All connections share the files and the behavior."""
 
-    def __init__(self, folder: Path, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
+    def __init__(self, folder: Path, behavior: Behavior) -> None:
+        self.behavior = behavior
         self._messages = (folder / "messages.jsonl").open("a", buffering=1, encoding="utf-8")
         self._connections = (folder / "connections.jsonl").open("a", buffering=1, encoding="utf-8")
-        self._pictures = (folder / "pictures.bin").open("ab", buffering=0)
+        self._frames = (folder / "frames.bin").open("ab", buffering=0)
         self._open: set[ServerConnection] = set()
         self._answering: set[asyncio.Task[None]] = set()
         self._connected = 0
 
-    def shake_hands(self, connection: ServerConnection, request: Request) -> Response | None:
-        behaviour = self.behaviour
+    def select_response(self, connection: ServerConnection, request: Request) -> Response | None:
+        behavior = self.behavior
         line = {
             "at": time.monotonic(),
             "path": request.path,
             "key": request.headers.get("Sec-WebSocket-Protocol"),
-            "status": behaviour.status,
+            "status": behavior.status,
         }
         self._connections.write(json.dumps(line) + "\n")
-        if behaviour.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        if behavior.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return None
-        response = connection.respond(HTTPStatus(behaviour.status), "by order\n")
-        more: HeadersLike = behaviour.headers
+        response = connection.respond(HTTPStatus(behavior.status), "by order\n")
+        more: HeadersLike = behavior.headers
         response.headers.update(more)
         return response
 
@@ -125,14 +127,14 @@ class Recorder:
         self._open.add(connection)
         self._connected += 1
         number = self._connected
-        with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
-            if self.behaviour.close_at_once and self.behaviour.close_code is not None:
-                await connection.close(self.behaviour.close_code)
+        with contextlib.suppress(ConnectionClosed):  # a killed client does not close its connection
+            if self.behavior.close_immediately and self.behavior.close_code is not None:
+                await connection.close(self.behavior.close_code)
             while True:
                 data = await connection.recv(decode=False)
                 at = time.monotonic()
-                if self.behaviour.close_code is not None:
-                    await connection.close(self.behaviour.close_code)
+                if self.behavior.close_code is not None:
+                    await connection.close(self.behavior.close_code)
                     break
                 request = NvisionRequest.FromString(data)
                 self._write(at, request, number)
@@ -149,29 +151,29 @@ class Recorder:
             "created_at": request.created_at,
             "encoding": request.encoding,
             "configurations": [[each.parameter, each.value] for each in request.configurations],
-            "offset": self._pictures.tell(),
+            "offset": self._frames.tell(),
             "size": len(request.raw_data),
             "connection": connection,
         }
-        if self.behaviour.keep_pictures:
-            self._pictures.write(request.raw_data)
+        if self.behavior.keep_frames:
+            self._frames.write(request.raw_data)
         self._messages.write(json.dumps(line) + "\n")
 
     async def _answer(self, connection: ServerConnection, request: NvisionRequest) -> None:
-        behaviour = self.behaviour
-        if behaviour.latency_s:
-            await asyncio.sleep(behaviour.latency_s)
-        message = answer(request, behaviour.answer, behaviour.oversize_bytes)
+        behavior = self.behavior
+        if behavior.latency_s:
+            await asyncio.sleep(behavior.latency_s)
+        message = answer(request, behavior.answer, behavior.oversize_bytes)
         if message is not None:
-            with contextlib.suppress(ConnectionClosed):  # nobody is left to hear it
-                for _ in range(2 if behaviour.answer == "twice" else 1):
+            with contextlib.suppress(ConnectionClosed):  # the client has disconnected
+                for _ in range(2 if behavior.answer == "twice" else 1):
                     await connection.send(message)
 
-    async def obey(self, line: str) -> None:
+    async def change_behavior(self, line: str) -> None:
         orders = json.loads(line)
-        self.behaviour = replace(self.behaviour, **orders)
-        if self.behaviour.close_code is not None:
-            await asyncio.gather(*(each.close(self.behaviour.close_code) for each in list(self._open)))
+        self.behavior = replace(self.behavior, **orders)
+        if self.behavior.close_code is not None:
+            await asyncio.gather(*(each.close(self.behavior.close_code) for each in list(self._open)))
         print(flush=True)
 
 
@@ -180,7 +182,7 @@ def _select(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Su
 
 
 async def main(config: dict[str, Any]) -> None:
-    recorder = Recorder(Path(config["folder"]), Behaviour(**config["behaviour"]))
+    recorder = Recorder(Path(config["folder"]), Behavior(**config["behavior"]))
     loop = asyncio.get_running_loop()
     tls = None
     if config.get("certificate"):
@@ -195,7 +197,7 @@ async def main(config: dict[str, Any]) -> None:
         "127.0.0.1",
         config["port"],
         ssl=tls,
-        process_request=recorder.shake_hands,
+        process_request=recorder.select_response,
         select_subprotocol=_select,
         compression=None,
         max_size=_MAX_MESSAGE_BYTES,
@@ -205,7 +207,7 @@ async def main(config: dict[str, Any]) -> None:
 
         async def listen() -> None:
             while line := await orders.readline():
-                await recorder.obey(line.decode())
+                await recorder.change_behavior(line.decode())
 
         listening = asyncio.create_task(listen())
         await stop.wait()

@@ -1,4 +1,4 @@
-"""Redis for tests: Debian's redis-server, and the embedded Valkey in its keeper's process. Both can be hurt."""
+"""Redis servers for tests, with fault injection: Debian's redis-server, and the embedded Valkey with its worker."""
 
 from __future__ import annotations
 
@@ -8,53 +8,59 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import redis
+import redis.asyncio
 from redis.exceptions import RedisError
 
-from nvision_hub.broker import EmbeddedBroker
-from nvision_hub.broker.embedded import claim_port
-from nvision_hub.child import Child, ChildSpec
+from nvision_hub.broker.client import connect
+from nvision_hub.broker.embedded_config import EmbeddedBroker, claim_port
+from nvision_hub.broker.embedded_users import BrokerPasswords, BrokerUser
+from nvision_hub.runtime.process import ChildProcess, ProcessSpec
+from nvision_hub.runtime.status import BrokerInfo, Status
+from nvision_hub.testing import InMemoryHub
 from tests.support import needs
-from workers.broker import broker as keeper
+from tests.support.patience import PATIENCE_S
+from tests.support.statuses import info_as
+from workers.broker import worker as broker_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
-
-    from nvision_hub.status import Status
-
-_START_S: Final = 15.0
 
 
 class Server(Protocol):
-    """What both can do."""
+    """Interface of both servers."""
 
     @property
     def url(self) -> str:
-        """For clients."""
+        """URL for the hub's own processes, which may do everything that the tests do."""
+
+    @property
+    def consumer_url(self) -> str:
+        """URL for programs that consume results, over TCP."""
 
     def start(self) -> None:
-        """Start it, or start it again with the data that it had; returns once it answers."""
+        """Start the server and return once it answers. A restarted server keeps its data."""
 
     def kill(self) -> None:
-        """As a power cut."""
+        """Kill the server abruptly, so that it cannot save data, like a power cut."""
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """End the server, even if it is frozen or killed."""
 
 
-def answering(url: str, within_s: float = _START_S) -> None:
+def answering(url: str, timeout_s: float = PATIENCE_S) -> None:
     """Wait until a Redis answers at `url`."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + timeout_s
     with redis.Redis.from_url(url) as client:
         while True:
             try:
                 client.ping()
             except RedisError:
-                assert time.monotonic() < deadline, f"no answer at {url} within {within_s} s"
+                assert time.monotonic() < deadline, f"no answer at {url} within {timeout_s} s"
                 time.sleep(0.01)
             else:
                 return
@@ -62,7 +68,7 @@ def answering(url: str, within_s: float = _START_S) -> None:
 
 @dataclass(kw_only=True)
 class DebianRedis:
-    """Debian's redis-server, on loopback, or where another network namespace has an address."""
+    """Debian's redis-server, on loopback or at an address of another network namespace."""
 
     folder: Path
     password: str = ""
@@ -75,11 +81,15 @@ class DebianRedis:
     def url(self) -> str:
         return f"redis://{f':{self.password}@' if self.password else ''}{self.address}:{self.port}"
 
+    @property
+    def consumer_url(self) -> str:
+        return self.url
+
     def start(self) -> None:
         program = needs.program("redis-server", "redis-server")
         options = {"port": self.port, "bind": self.address, "dir": self.folder, "appendonly": "yes", "save": ""}
         if self.namespace is not None:
-            options["protected-mode"] = "no"  # or it would serve loopback alone
+            options["protected-mode"] = "no"  # otherwise redis-server serves only loopback
         if self.password:
             options["requirepass"] = self.password
         arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
@@ -93,12 +103,12 @@ class DebianRedis:
             self.process.wait()
 
     def freeze(self) -> None:
-        """It accepts connections and answers nothing."""
+        """Freeze the server: it accepts connections but sends no replies."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on where it was."""
+        """Resume the frozen server."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
@@ -107,54 +117,68 @@ class DebianRedis:
 
 @dataclass(kw_only=True)
 class KeptValkey:
-    """The embedded Valkey, run by its keeper as a real child of this process."""
+    """Embedded Valkey, run by a broker worker that is a real child of this process."""
 
     folder: Path
     port: int = field(default_factory=lambda: claim_port(0).port)
-    child: Child | None = None
-    last: Status | None = None  # the keeper's last report
+    child: ChildProcess | None = None
+    last: Status | None = None  # the broker worker's last report
+    prefix: str = "nvision"
+    passwords: BrokerPasswords = field(default_factory=BrokerPasswords)
+    stream_max_bytes: int = 256 * 2**20
+    is_open: bool = False
 
     @property
     def settings(self) -> EmbeddedBroker:
-        return EmbeddedBroker(directory=self.folder, port=self.port)
+        return EmbeddedBroker(
+            directory=self.folder,
+            port=self.port,
+            prefix=self.prefix,
+            passwords=self.passwords,
+            stream_max_bytes=self.stream_max_bytes,
+            is_open=self.is_open,
+        )
 
     @property
     def url(self) -> str:
         return self.settings.url
 
+    @property
+    def consumer_url(self) -> str:
+        return self.settings.user_url(BrokerUser.CONSUMER)
+
     def start(self) -> None:
-        self.child = Child(ChildSpec(name="broker", stage=0, entry=keeper.run, settings=self.settings))
+        self.child = ChildProcess(ProcessSpec(name="broker", stage=0, entry=broker_worker.run, settings=self.settings))
         self.wait_for(lambda status: status.ready)
 
-    def wait_for(self, condition: Callable[[Status], bool], within_s: float = _START_S) -> Status:
+    def wait_for(self, condition: Callable[[Status], bool], timeout_s: float = PATIENCE_S) -> Status:
         """Wait for a report that meets the condition."""
         assert self.child is not None
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + timeout_s
         while True:
             status = self.child.receive().status
             if status is not None:
                 self.last = status
                 if condition(status):
                     return status
-            assert time.monotonic() < deadline, f"not within {within_s} s: {self.last}"
+            assert time.monotonic() < deadline, f"not within {timeout_s} s: {self.last}"
             time.sleep(0.01)
 
     @property
     def program(self) -> int:
-        """Valkey's own process."""
+        """Process id of Valkey."""
         assert self.last is not None
-        pid: int = self.last.row["program"]
-        return pid
+        return info_as(self.last, BrokerInfo).program
 
     def kill(self) -> None:
-        """Valkey itself dies, and its keeper with an error."""
+        """Kill Valkey. The broker worker then exits with an error."""
         os.kill(self.program, signal.SIGKILL)
-        assert self.end_of_keeper() == 1
+        assert self.wait_for_exit() == 1
 
-    def end_of_keeper(self) -> int | None:
-        """Wait for the keeper's end; its exit code."""
+    def wait_for_exit(self) -> int | None:
+        """Wait until the broker worker has exited. Return its exit code."""
         assert self.child is not None
-        self.child.ended_within(_START_S)
+        self.child.ended_within(PATIENCE_S)
         code = self.child.exit_code
         self.child.close()
         self.child = None
@@ -165,12 +189,12 @@ class KeptValkey:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.program, signal.SIGCONT)
             self.child.kill()
-            self.end_of_keeper()
+            self.wait_for_exit()
 
 
 @pytest.fixture
 def kept_valkey(tmp_path: Path) -> Iterator[Callable[..., KeptValkey]]:
-    """Make, and not yet start, an embedded broker: `kept_valkey(folder=...)`."""
+    """Create an embedded broker without starting it: `kept_valkey(folder=...)`."""
     made: list[KeptValkey] = []
 
     def make(**options: Any) -> KeptValkey:
@@ -204,8 +228,31 @@ def redis_server(
     kept_valkey: Callable[..., KeptValkey],
     debian_redis: Callable[..., DebianRedis],
 ) -> Server:
-    """A running server; each test that takes it runs with both."""
-    if request.param == "redis-server":
+    """Start a server. Each test with this fixture runs once with each kind of server."""
+    return _start(request.param, kept_valkey, debian_redis)
+
+
+@pytest.fixture(
+    params=["memory", *(pytest.param(kind, marks=pytest.mark.server) for kind in ("valkey", "redis-server"))]
+)
+async def redis_client(
+    request: pytest.FixtureRequest,
+    kept_valkey: Callable[..., KeptValkey],
+    debian_redis: Callable[..., DebianRedis],
+) -> AsyncIterator[redis.asyncio.Redis]:
+    """Create a client. Each test with this fixture runs with an in-memory Redis and with both kinds of server."""
+    if request.param == "memory":
+        client: redis.asyncio.Redis = InMemoryHub().async_redis(protocol=2)  # as `connect` does
+    else:
+        client = connect(_start(request.param, kept_valkey, debian_redis).url)
+    yield client
+    await client.aclose()
+
+
+def _start(
+    kind: str, kept_valkey: Callable[..., KeptValkey], debian_redis: Callable[..., DebianRedis]
+) -> DebianRedis | KeptValkey:
+    if kind == "redis-server":
         return debian_redis()
     server = kept_valkey()
     server.start()

@@ -1,7 +1,8 @@
-"""The table of docs/reliability.md: what fault tests measured, written by the tests themselves.
+"""Generate docs/reliability.md from the measurements of the fault tests.
 
-A fault test calls `measured` when it has passed. Where the environment names a file (`NVISION_HUB_RELIABILITY`), the
-line is kept there; `python -m tests.support.reliability FILE` makes the page of them. `make reliability` does both.
+A fault test calls `measured` after its last assertion. If the environment variable `NVISION_HUB_RELIABILITY` names a
+file, `measured` appends the row to this file as JSON. `python -m tests.support.reliability FILE` writes the page from
+the file. `make reliability` does both.
 """
 
 from __future__ import annotations
@@ -19,25 +20,36 @@ VARIABLE: Final = "NVISION_HUB_RELIABILITY"
 HEAD: Final = """\
 # Reliability: faults, injected and measured
 
-Made by `make reliability`, which runs the fault tests (`pytest -m fault`) and writes down what each has measured; a
-line stands here only after its test has passed. Real processes, real RTSP, Redis and WebSocket peers; each figure is of
-the last run in which its test passed, on a {cores}-core machine with {system}, and varies from run to run.
+`make reliability` runs the fault tests (`pytest -m fault`) and writes their measurements to this page. A row appears
+only after its test has passed. The tests use real processes and real RTSP, Redis and WebSocket peers. The figures are
+from the last passing run, on a {cores}-core machine with {system}, and vary from run to run.
 
 | # | fault | injected by | target | measured |
 |---|---|---|---|---|
 """
-TAIL: Final = """
-Case 18 pulls the cable of a network namespace and
-needs root; case 19 loses packets in a relay of the test's own, since not every kernel has netem.
+# Attacks have a table of their own, from this case on.
+FIRST_ATTACK: Final = 56
+SECURITY: Final = """
+## Security: what was sent, and what came back
 
-Minutes instead of seconds: `python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5` lives among random
-faults and balances the account of every picture; [accounting.md](accounting.md) has the figures of a run.
+Each test sends the attack to a running hub, or to one of its commands. [security.md](security.md) explains against whom
+the hub defends itself.
+
+| # | attack | sent | must hold | came back |
+|---|---|---|---|---|
+"""
+TAIL: Final = """
+Case 18 takes down a link between network namespaces and needs root. Case 19 drops packets in a relay that belongs to
+the test, because not every kernel has netem.
+
+For a run of minutes instead of seconds, use `python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5`. It
+injects random faults and accounts for every frame. [accounting.md](accounting.md) has the figures of a run.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row. `case` sorts; a case may have several rows."""
+    """One row. Rows are sorted by `case`. A case may have several rows."""
 
     case: int
     fault: str
@@ -47,22 +59,27 @@ class Line:
 
 
 def measured(case: int, fault: str, *, injected: str, target: str, measured: str) -> None:
-    """Keep one row for the page."""
-    if where := os.environ.get(VARIABLE):
+    """Append a row of the page to the file that the environment variable names."""
+    if file_name := os.environ.get(VARIABLE):
         line = Line(case=case, fault=fault, injected=injected, target=target, measured=measured)
-        with Path(where).open("a", encoding="utf-8") as file:
+        with Path(file_name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(line)) + "\n")
 
 
 def page(lines: list[Line]) -> str:
-    """The page's text. Of rows that tell of the same, the last counts."""
+    """Return the content of the page. If several rows have the same case, fault and injection, use the last row."""
     newest = {(line.case, line.fault, line.injected): line for line in lines}
-    rows = [
-        f"| {line.case} | {line.fault} | {line.injected} | {line.target} | {line.measured} |"
-        for _, line in sorted(newest.items())
-    ]
+    rows = [line for _, line in sorted(newest.items())]
     head = HEAD.format(cores=os.cpu_count(), system=f"{platform.system()} {platform.release()}")
-    return head + "\n".join(rows) + "\n" + TAIL
+    faults, attacks = (
+        [line for line in rows if (line.case >= FIRST_ATTACK) == is_attack] for is_attack in (False, True)
+    )
+    return head + _table(faults) + TAIL + SECURITY + _table(attacks)
+
+
+def _table(lines: list[Line]) -> str:
+    fields = ((line.case, line.fault, line.injected, line.target, line.measured) for line in lines)
+    return "".join(f"| {' | '.join(map(str, each))} |\n" for each in fields)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""RTSP cameras for tests: GStreamer's server with clips, and the demo server, each a real process that can be hurt."""
+"""RTSP cameras for tests: GStreamer's server with clips, and the demo server, each a real process."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from urllib.parse import quote
 
 import pytest
 
-from nvision_hub.link import MAX_RECORD_BYTES
-from nvision_hub.status import Status
+from nvision_hub.runtime.messages import MAX_RECORD_BYTES, decode
+from nvision_hub.runtime.status import DemoInfo, Status
 from tests.support import clips, counter, needs
-from workers.demo import demo
+from tests.support.patience import PATIENCE_S
+from tests.support.statuses import info_as
+from workers.demo import worker as demo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SYSTEM_PYTHON: Final = Path("/usr/bin/python3")  # Debian's: it alone has the bindings
+_SYSTEM_PYTHON: Final = Path("/usr/bin/python3")  # Debian's Python has the GStreamer bindings
 _SERVER: Final = Path(__file__).with_name("gst_server.py")
-_START_S: Final = 20.0
-_STOP_S: Final = 10.0
 _EXIT_UNAVAILABLE: Final = 69
 
 
 class Server:
-    """A server's process. Every way to end it is safe to use twice."""
+    """A server in a separate process. Every method that ends the process may be called twice."""
 
     process: subprocess.Popen[str]
 
     def suspend(self) -> None:
-        """Freeze it: connections stay open and nothing comes."""
+        """Freeze the process: connections stay open without data."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """As a power cut: no goodbye to anyone."""
+        """Kill the process like a power cut, without properly closed connections."""
         self.process.kill()
-        self.process.wait(_STOP_S)
+        self.process.wait(PATIENCE_S)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
     def stop(self) -> int:
-        """Ask it to end; its exit code."""
+        """Send SIGTERM. Return the exit code."""
         self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
-        code = self.process.wait(_STOP_S)
+        code = self.process.wait(PATIENCE_S)
         self.kill()
         return code
 
@@ -73,11 +73,11 @@ class GstCamera(Server):
     auth: str = "digest"
     port: int = 0
     address: str = "127.0.0.1"
-    namespace: str | None = None  # of the network, by its name; None: this process's
+    namespace: str | None = None  # name of the network namespace; None: the namespace of this process
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> None:
-        """Start it, or start it again on the port it had."""
+        """Start the server. A restart uses the same port."""
         config = self.folder / "gst_server.json"
         content = {
             "port": self.port,
@@ -99,37 +99,37 @@ class GstCamera(Server):
         )
         assert self.process.stdout is not None
         assert self.process.stderr is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], _START_S)
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
         line = self.process.stdout.readline() if readable else ""
         if not line:
             self.process.kill()
-            complaint = self.process.stderr.read().strip()
-            code = self.process.wait(_STOP_S)
+            output = self.process.stderr.read().strip()
+            code = self.process.wait(PATIENCE_S)
             self.kill()
             if code == _EXIT_UNAVAILABLE:
-                needs.missing(complaint)
-            raise AssertionError(f"the RTSP server did not start: {complaint}")
+                needs.missing(output)
+            raise AssertionError(f"the RTSP server did not start: {output}")
         self.port = json.loads(line)["port"]
 
     def url(self, mount: str = "/cam", *, user: str | None = None, password: str | None = None) -> str:
-        """The camera's address, with its own credentials where it wants any and no others are given."""
+        """Return the camera's URL, with the camera's own credentials unless others are given."""
         user, password = (self.user, self.password) if user is None else (user, password)
         who = "" if user is None else f"{quote(user, safe='')}:{quote(password or '', safe='')}@"
         return f"rtsp://{who}{self.address}:{self.port}{mount}"
 
     def push_times(self, mount: str = "/cam") -> list[counter.Push]:
-        """What the camera has sent since it started, and when."""
+        """Return the frames that the camera has sent since it started."""
         return counter.pushes(self.push_log, mount)
 
-    def go_over_to(self, spec: clips.ClipSpec, mount: str = "/cam") -> None:
-        """Send another clip of the same codec and rate from now on, within the session."""
+    def switch_clip(self, spec: clips.ClipSpec, mount: str = "/cam") -> None:
+        """Switch to another clip of the same codec and rate within the session."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"mount": mount, "clip": str(clips.make(spec))}) + "\n")
         self.process.stdin.flush()
 
     @property
     def push_log(self) -> Path:
-        """Where the server notes what it sends."""
+        """The file in which the server records the frames it sends."""
         return self.folder / "pushes.jsonl"
 
 
@@ -154,14 +154,14 @@ def gst_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 @dataclass(kw_only=True)
 class DemoServer(Server):
-    """The demo cameras' own process, and the supervisor's end of its pipe."""
+    """Process of the demo cameras, and the supervisor's end of its pipe."""
 
     process: subprocess.Popen[str]
     pipe: socket.socket
     status: Status | None = None
 
-    def wait_until(self, condition: Callable[[Status], bool], deadline_s: float = _START_S) -> Status:
-        """The first status, from now on, that meets the condition."""
+    def wait_until(self, condition: Callable[[Status], bool], deadline_s: float = PATIENCE_S) -> Status:
+        """Return the first future status that meets the condition."""
         end = time.monotonic() + deadline_s
         while True:
             self.pipe.settimeout(max(0.01, end - time.monotonic()))
@@ -169,14 +169,16 @@ class DemoServer(Server):
             if not record:
                 assert self.process.stderr is not None
                 raise AssertionError(f"the demo server has ended: {self.process.stderr.read()}")
-            self.status = Status.decode(record)
-            if condition(self.status):
-                return self.status
+            status = decode(record)
+            assert isinstance(status, Status)
+            self.status = status
+            if condition(status):
+                return status
 
     def url(self, scene: str) -> str:
-        """A demo camera's address."""
+        """Return a demo camera's URL."""
         assert self.status is not None
-        return demo.url(self.status.row["port"], scene)
+        return demo.url(info_as(self.status, DemoInfo).port, scene)
 
     def kill(self) -> None:
         super().kill()
@@ -187,13 +189,13 @@ _DEMO_PROGRAM: Final = """
 import json, socket, sys
 from pathlib import Path
 from nvision_hub.errors import HubError
-from nvision_hub.link import Link
-from workers.demo.demo import DemoSettings, run
+from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
+from workers.demo.worker import DemoSettings, run
 settings = json.loads(sys.argv[2])
 try:
     run(
         DemoSettings(port=settings["port"], scenes=tuple(settings["scenes"]), cache_dir=Path(settings["cache_dir"])),
-        Link(socket.socket(fileno=int(sys.argv[1]))),
+        SupervisorPipe(socket.socket(fileno=int(sys.argv[1]))),
     )
 except HubError as error:
     sys.exit(f"{error.exit_code} {error}")
@@ -202,7 +204,7 @@ except HubError as error:
 
 @pytest.fixture
 def demo_server() -> Iterator[Callable[..., DemoServer]]:
-    """Start a demo server: `demo_server()`; clips are drawn once per machine unless `cache_dir` says otherwise."""
+    """Start a demo server: `demo_server()`. Clips are drawn once per machine unless `cache_dir` is given."""
     started: list[DemoServer] = []
 
     def start(

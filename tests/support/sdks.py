@@ -1,4 +1,4 @@
-"""The official SDKs as tests run them: real applications of them, in processes of their own."""
+"""The official SDKs for tests, used by small applications in separate processes. `base` is `127.0.0.1:PORT/api`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ _SDK: Final = Path(__file__).parents[1] / "sdk"
 _RUN_S: Final = 60
 
 
-def javascript(base: str, asked: dict[str, Any], flags: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """What npm @nipacloud/nvision gets for `asked` (see tests/sdk/client.cjs) at `base`, `127.0.0.1:PORT/api`."""
+def javascript(base: str, requests: dict[str, Any], flags: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Send `requests` (format: tests/sdk/client.cjs) to `base` with @nipacloud/nvision from npm. Return the results."""
     node = needs.program("node", "nodejs npm")
     npm.install(_SDK)
     return _results(
-        [node, *flags, "--require", _SDK / "redirect.cjs", _SDK / "client.cjs"], {"NVISION_BASE": base}, asked
+        [node, *flags, "--require", _SDK / "redirect.cjs", _SDK / "client.cjs"], {"NVISION_BASE": base}, requests
     )
 
 
-def python(base: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """What PyPI nvision gets for `asked` (see tests/sdk/client.py) at `base`, `127.0.0.1:PORT/api`."""
+def python(base: str, requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send `requests` (format: tests/sdk/client.py) to `base` with the nvision package from PyPI.
+
+    Return the results.
+    """
     if importlib.util.find_spec("nvision") is None:
         needs.missing("nvision is not installed; `pip install nvision==1.5.0` brings it")
-    return _results([sys.executable, _SDK / "client.py"], {"URL": f"http://{base}/v1/", "NO_PROXY": "127.0.0.1"}, asked)
+    return _results(
+        [sys.executable, _SDK / "client.py"], {"URL": f"http://{base}/v1/", "NO_PROXY": "127.0.0.1"}, requests
+    )
 
 
-def _results(command: Sequence[str | Path], env: dict[str, str], asked: dict[str, Any]) -> list[dict[str, Any]]:
+def _results(command: Sequence[str | Path], env: dict[str, str], requests: dict[str, Any]) -> list[dict[str, Any]]:
     ran = subprocess.run(
         command,
         env=os.environ | env,
-        input=json.dumps(asked),
+        input=json.dumps(requests),
         capture_output=True,
         text=True,
         timeout=_RUN_S,
@@ -47,5 +52,5 @@ def _results(command: Sequence[str | Path], env: dict[str, str], asked: dict[str
     )
     assert ran.returncode == 0, ran.stderr
     results: list[dict[str, Any]] = json.loads(ran.stdout)
-    assert len(results) == len(asked["requests"])
+    assert len(results) == len(requests["requests"])
     return results

@@ -1,4 +1,4 @@
-"""The service manager's end of the notify protocol: a socket that notes what is told, by whom and when."""
+"""A service manager's end of the notify protocol: a socket that records each message with its sender and its time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from tests.support.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -19,7 +21,7 @@ _CREDENTIALS = struct.Struct("3i")  # ucred: pid, uid, gid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class Notification:
     """One datagram."""
 
     at: float  # CLOCK_MONOTONIC
@@ -28,16 +30,16 @@ class Note:
 
 
 class ServiceManager:
-    """Listens until it is closed; `address` is what belongs into NOTIFY_SOCKET."""
+    """A service manager that listens until it is closed. `address` is the value of NOTIFY_SOCKET."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """On a socket of that path; on an abstract one, which has no file, where that is None."""
+        """Listen on a socket at `path`; None means an abstract socket, which has no file."""
         self.address = f"@nvision-hub-test-{secrets.token_hex(8)}" if path is None else str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(f"\0{self.address[1:]}" if path is None else self.address)
-        self._notes: list[Note] = []
-        self._news = threading.Condition()
+        self._notifications: list[Notification] = []
+        self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -47,30 +49,32 @@ class ServiceManager:
             pid, _, _ = _CREDENTIALS.unpack(ancillary[0][2])
             if pid == os.getpid():
                 return
-            with self._news:
-                self._notes.append(Note(at=time.monotonic(), pid=pid, lines=tuple(data.decode().split("\n"))))
-                self._news.notify_all()
+            with self._arrived:
+                lines = tuple(data.decode().split("\n"))
+                self._notifications.append(Notification(at=time.monotonic(), pid=pid, lines=lines))
+                self._arrived.notify_all()
 
     @property
-    def notes(self) -> list[Note]:
-        """All that was told so far."""
-        with self._news:
-            return list(self._notes)
+    def notifications(self) -> list[Notification]:
+        """All notifications so far."""
+        with self._arrived:
+            return list(self._notifications)
 
-    def told(self, beginning: str, *, since: float = float("-inf")) -> list[Note]:
-        """The notes with such a line."""
-        return [note for note in self.notes if note.at > since and any(it.startswith(beginning) for it in note.lines)]
+    def with_line(self, beginning: str, *, since: float = float("-inf")) -> list[Notification]:
+        """Return the notifications with a line that starts with `beginning`."""
+        recent = (it for it in self.notifications if it.at > since)
+        return [it for it in recent if any(line.startswith(beginning) for line in it.lines)]
 
-    def wait_until(self, condition: Callable[[], bool], within_s: float = 40.0) -> None:
-        """Wait for notes until the condition holds; fails with what was told."""
-        with self._news:
-            assert self._news.wait_for(condition, within_s), self._notes
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+        """Wait until the condition holds. Fail with the notifications so far."""
+        with self._arrived:
+            assert self._arrived.wait_for(condition, timeout_s), self._notifications
 
     def silent_for(self, seconds: float) -> bool:
-        """Whether nothing at all is told for so long from now on."""
-        known = len(self.notes)
-        with self._news:
-            return not self._news.wait_for(lambda: len(self._notes) > known, seconds)
+        """Return whether no notification arrives within the next `seconds`."""
+        known = len(self.notifications)
+        with self._arrived:
+            return not self._arrived.wait_for(lambda: len(self._notifications) > known, seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +82,6 @@ class ServiceManager:
     def __exit__(self, *_: object) -> None:
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
-            to.sendto(b"", address)  # wakes the listener, which knows its own process
+            to.sendto(b"", address)  # wakes the listener, which stops at a message from its own process
         self._thread.join(10)
         self._socket.close()

@@ -1,4 +1,4 @@
-"""A camera whose video nobody knows: speaks RTSP properly, and describes a stream in a codec of its own."""
+"""A camera that speaks correct RTSP, but whose SDP names a codec that does not exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ a=control:track
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # whoever has seen enough of it just leaves
+        with contextlib.suppress(ConnectionError):  # clients disconnect at any time
             self._answer_all()
 
     def _answer_all(self) -> None:
@@ -45,7 +45,7 @@ class _Handler(socketserver.StreamRequestHandler):
             head = "".join(f"{name}: {value}\r\n" for name, value in extra.items())
             self.wfile.write(f"RTSP/1.0 200 OK\r\n{head}\r\n{body}".encode())
             if method == "PLAY":
-                self._send_pictures()
+                self._send_frames()
 
     def _request(self) -> tuple[str, dict[str, str]] | None:
         line = self.rfile.readline().decode()
@@ -55,7 +55,7 @@ class _Handler(socketserver.StreamRequestHandler):
             headers[name.lower()] = value.strip()
         return (line.split()[0], headers) if line.strip() else None
 
-    def _send_pictures(self) -> None:
+    def _send_frames(self) -> None:
         for number in range(100):
             payload = (
                 bytes([0x80, 0x80 | 96]) + number.to_bytes(2) + (number * 3600).to_bytes(4) + bytes(4) + bytes(200)
@@ -65,7 +65,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def unknown_codec() -> Iterator[str]:
-    """The address of a camera that sends what cannot be decoded."""
+    """Return the URL of a camera whose video cannot be decoded."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -1,4 +1,4 @@
-"""The real uplink with pictures to send, in the test's own process, to whatever service the test has hurt."""
+"""A real uplink in the test's process, for tests that disturb its service."""
 
 from __future__ import annotations
 
@@ -9,60 +9,70 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.status import Meter
-from nvision_hub.wire import Options
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.connection import ClientTimeouts, ServiceEndpoint
+from nvision_hub.nvision.protocol import RequestOptions
 from tests.support.ledger import Ledger
+from tests.support.metrics import counter, snapshot_json
+from tests.support.patience import PATIENCE_S
 from tests.support.recorder import KEY
-from workers.camera.dial import Limits, Service
-from workers.camera.mailbox import Frame, Mailbox
-from workers.camera.pace import Pace
+from workers.camera.latest_frame import EncodedFrame, LatestFrameSlot
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from nvision_hub.events import Sent
-    from nvision_hub.wire import NvisionRequest
+    from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from nvision_hub.nvision.result_events import SentFrame
+    from workers.camera.connection_turns import ReconnectTurn
 
-LOOKED_EVERY_S: Final = 0.02
-QUICK: Final = Limits(
-    open_s=1.0, send_s=0.6, ping_every_s=0.3, pong_s=0.6, close_s=0.2, answer_s=1.5, retry_first_s=0.1, retry_cap_s=0.4
+POLL_INTERVAL_S: Final = 0.02
+QUICK: Final = ClientTimeouts(
+    open_timeout_s=1.0,
+    send_timeout_s=0.6,
+    ping_interval_s=0.3,
+    pong_timeout_s=0.6,
+    close_timeout_s=0.2,
+    result_timeout_s=1.5,
+    retry_first_s=0.1,
+    retry_cap_s=0.4,
 )
 
 
 @dataclass(kw_only=True)
 class Feed:
-    """One uplink, and what came of it. Results that it hands on count as published."""
+    """One uplink and its outcome. Results that the uplink forwards count as published."""
 
     uplink: Uplink
     meter: Meter
-    results: list[Sent] = field(default_factory=list)
+    results: list[SentFrame] = field(default_factory=list)
     offered: int = 0
-    connected: list[float] = field(default_factory=list)  # CLOCK_MONOTONIC of each time that an error went
-    errors: list[tuple[float, str]] = field(default_factory=list)  # each new sentence, and when it came
+    connected: list[float] = field(default_factory=list)  # time (CLOCK_MONOTONIC) of each recovery from an error
+    errors: list[tuple[float, str]] = field(default_factory=list)  # time (CLOCK_MONOTONIC) and text of each new error
 
     @property
     def ledger(self) -> Ledger:
-        """The account as it stands."""
-        return Ledger.of(self.meter.snapshot())
+        """The uplink's current account."""
+        return Ledger.of(snapshot_json(self.meter.snapshot()))
 
     def counted(self, metric: str, **labels: str) -> int:
-        """A counter: of these labels, or of all where none are given."""
-        return int(self.meter.value(metric, **labels) if labels else self.meter.total(metric))
+        """Return a counter with these labels, or its sum over all labels if none are given."""
+        return int(self.meter.value(counter(metric), **labels) if labels else self.meter.total(counter(metric)))
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 10.0) -> float:
-        """Wait until it holds; the moment (CLOCK_MONOTONIC) when it did. The account has to balance all the while."""
-        end = time.monotonic() + within_s
+    async def until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
+        """Wait until the condition holds. Return the time (CLOCK_MONOTONIC). Fail if the account does not balance."""
+        end = time.monotonic() + timeout_s
         while not condition():
             assert self.ledger.balanced, self.ledger
-            assert time.monotonic() < end, f"not within {within_s} s: {self.ledger}, {self.uplink.error}"
-            await asyncio.sleep(LOOKED_EVERY_S)
+            assert time.monotonic() < end, f"not within {timeout_s} s: {self.ledger}, {self.uplink.error}"
+            await asyncio.sleep(POLL_INTERVAL_S)
         return time.monotonic()
 
-    async def answered(self, more: int = 1, within_s: float = 10.0) -> float:
-        """Wait for so many answers from now on."""
+    async def answered(self, more: int = 1, timeout_s: float = PATIENCE_S) -> float:
+        """Wait until this many more frames are answered."""
         wanted = self.ledger.answered + more
-        return await self.until(lambda: self.ledger.answered >= wanted, within_s)
+        return await self.until(lambda: self.ledger.answered >= wanted, timeout_s)
 
 
 @contextlib.asynccontextmanager
@@ -70,32 +80,32 @@ async def feeding(
     url: str,
     *,
     fps: float = 20.0,
-    limits: Limits = QUICK,
+    timeouts: ClientTimeouts = QUICK,
     jpeg: bytes | None = None,
     jpeg_bytes: int = 20_000,
-    pace: Pace | None = None,
+    reconnect_turn: ReconnectTurn | None = None,
     source_id: str = "lobby",
     key: str = KEY,
 ) -> AsyncIterator[Feed]:
-    """An uplink that is given a picture `fps` times a second, until the block ends; drained then, and settled."""
-    meter, mailbox = Meter(), Mailbox()
+    """Run an uplink with `fps` frames per second until the block ends. Then drain the uplink and check its account."""
+    meter, slot = Meter(), LatestFrameSlot()
 
-    def receive(_result: NvisionRequest, sent: Sent) -> None:
-        meter.count("results_published_total")
+    def on_result(_result: NvisionRequest, sent: SentFrame) -> None:
+        meter.count(catalogue.RESULTS_PUBLISHED_TOTAL)
         feed.results.append(sent)
 
     uplink = Uplink(
-        service=Service(url=f"{url}/v1/object-detection", key=key, options=Options(), direct=True),
+        service=ServiceEndpoint(url=f"{url}/v1/object-detection", key=key, options=RequestOptions(), direct=True),
         source_id=source_id,
         fps=fps,
-        mailbox=mailbox,
+        slot=slot,
         meter=meter,
-        received=receive,
-        limits=limits,
-        pace=pace or Pace(),
+        on_result=on_result,
+        timeouts=timeouts,
+        reconnect_turn=reconnect_turn,
     )
     feed = Feed(uplink=uplink, meter=meter)
-    picture = os.urandom(jpeg_bytes) if jpeg is None else jpeg
+    image = os.urandom(jpeg_bytes) if jpeg is None else jpeg
 
     async def feed_it() -> None:
         due, known = time.monotonic(), uplink.error
@@ -103,10 +113,11 @@ async def feeding(
             due += 1 / fps
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
-            frame = Frame(jpeg=picture, width=640, height=360, captured_mono=now, captured_at=time.time())
+            due = max(due, now)  # on a busy machine, frames in a burst would overwrite each other
+            frame = EncodedFrame(jpeg=image, width=640, height=360, captured_mono=now, captured_at=time.time())
             feed.offered += 1
-            if mailbox.put(frame):
-                meter.count("frames_dropped_total", reason="overwritten")
+            if slot.put(frame):
+                meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="overwritten")
             if uplink.error != known:
                 known = uplink.error
                 if known is None:
@@ -125,5 +136,5 @@ async def feeding(
     for end in ends:
         assert isinstance(end, asyncio.CancelledError), end
     assert feed.ledger.settled, feed.ledger
-    # Whatever was offered was sent, or counted as dropped, or is the one that still lies in the mailbox.
+    # Every offered frame was sent or counted as dropped, except one frame that may be left in the slot.
     assert 0 <= feed.offered - feed.ledger.sent - feed.ledger.dropped.total() <= 1

@@ -1,8 +1,8 @@
-"""Some uplinks of a hub in one process: `python -m tests.support.uplinks_program URL TURNS FIRST COUNT`.
+"""Several uplinks of a hub in one process: `python -m tests.support.uplinks_program URL FD FIRST COUNT`.
 
-Each streams a small picture a second with the product's own limits and a key of its own, `KEY-N`, so that the service
-can tell them apart; the file TURNS is that of their hub. Ends on SIGTERM, and prints a line of JSON then: how many
-pictures they have sent, and whether each of their ledgers is settled.
+Each uplink streams one small frame per second with the product's limits. Each uplink has its own key, `KEY-N`, so that
+the service can distinguish the uplinks. FD is an inherited pipe to the hub's supervisor. On SIGTERM, the program prints
+a line of JSON with the number of sent frames and whether every account is settled, and exits.
 """
 
 from __future__ import annotations
@@ -11,27 +11,57 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
-from pathlib import Path
+from collections import deque
+from typing import TYPE_CHECKING
 
+from nvision_hub.nvision.connection import ClientTimeouts
+from nvision_hub.runtime.messages import MAX_RECORD_BYTES, ReconnectTurnGranted, decode, encode
 from tests.support.recorder import KEY
 from tests.support.uplinks import feeding
-from workers.camera.dial import Limits
-from workers.camera.pace import Pace
+from workers.camera.connection_turns import ReconnectTurn
+
+if TYPE_CHECKING:
+    from nvision_hub.runtime.messages import TurnRequest
 
 
-async def main(url: str, turns: Path, first: int, count: int) -> None:
+class Turns:
+    """Reconnect turns of several uplinks over one pipe. The supervisor grants turns in the order of the requests."""
+
+    def __init__(self, pipe: socket.socket) -> None:
+        self._pipe = pipe
+        self._requested: deque[ReconnectTurn] = deque()
+        asyncio.get_running_loop().add_reader(pipe, self._on_grant)
+
+    def turn(self, service: str) -> ReconnectTurn:
+        def send(request: TurnRequest) -> bool:
+            self._pipe.send(encode(request))
+            self._requested.append(turn)
+            return True
+
+        turn = ReconnectTurn(send, service)
+        return turn
+
+    def _on_grant(self) -> None:
+        granted = decode(self._pipe.recv(MAX_RECORD_BYTES))
+        assert isinstance(granted, ReconnectTurnGranted)
+        self._requested.popleft().on_granted(granted.delay_s)
+
+
+async def main(url: str, pipe: socket.socket, first: int, count: int) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    turns = Turns(pipe)
     async with contextlib.AsyncExitStack() as stack:
         feeds = [
             await stack.enter_async_context(
                 feeding(
                     url,
                     fps=1.0,
-                    limits=Limits(),
+                    timeouts=ClientTimeouts(),
                     jpeg_bytes=2_000,
-                    pace=Pace(file=turns),
+                    reconnect_turn=turns.turn(url),
                     source_id=f"camera-{number}",
                     key=f"{KEY}-{number}",
                 )
@@ -44,4 +74,5 @@ async def main(url: str, turns: Path, first: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+    with socket.socket(fileno=int(sys.argv[2])) as own_end:
+        asyncio.run(main(sys.argv[1], own_end, int(sys.argv[3]), int(sys.argv[4])))

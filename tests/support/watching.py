@@ -1,4 +1,4 @@
-"""The smallest harness around a camera's capture: a thread with a real source, whose pictures and states are kept."""
+"""Test harness for a camera's capture: a thread with a real source, whose frames and states are recorded."""
 
 from __future__ import annotations
 
@@ -9,97 +9,99 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nvision_hub.config import Camera
-from nvision_hub.status import CameraState, Meter
+from nvision_hub.config.models import Camera
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
 from tests.support import counter
+from tests.support.patience import PATIENCE_S
 from workers.camera.capture import Capture
+from workers.camera.run_control import RunControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workers.camera.mailbox import Frame
-    from workers.camera.turnstile import Turnstile
-
-_DEADLINE_S = 30.0
+    from nvision_hub.runtime.status import CameraState
+    from workers.camera.connection_turns import ConnectSlot
+    from workers.camera.latest_frame import EncodedFrame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One picture as it left capture. `at` is CLOCK_MONOTONIC then."""
+class CapturedFrame:
+    """One captured frame. `at` is CLOCK_MONOTONIC at the time of capture."""
 
     at: float
-    frame: Frame
+    frame: EncodedFrame
 
     @property
     def number(self) -> int | None:
-        """The number burnt in, None where it shows none."""
+        """The number shown in the frame; None if the frame has no number."""
         return counter.of_jpeg(self.frame.jpeg)
 
 
 @dataclass(kw_only=True)
-class _Told(Capture):
-    """A capture that tells of each state as it is entered."""
+class _ObservedCapture(Capture):
+    """A capture that reports each state change."""
 
-    tell: Callable[[CameraState], None]
+    on_state: Callable[[CameraState], None]
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "state" and "_retries" in self.__dict__:  # not of the first, before it is complete
-            self.tell(value)
+        if name == "state" and "_reconnects" in self.__dict__:  # skip the initial state, set during construction
+            self.on_state(value)
 
 
 @dataclass(kw_only=True)
 class Watching:
-    """One camera being watched."""
+    """One camera under observation."""
 
     camera: Camera
-    turnstile: Turnstile | None = None
-    pictures: list[Picture] = field(default_factory=list)
-    states: list[tuple[float, CameraState, str | None]] = field(default_factory=list)  # with the sentence then
+    connect_slot: ConnectSlot | None = None
+    frames: list[CapturedFrame] = field(default_factory=list)
+    states: list[tuple[float, CameraState, str | None]] = field(default_factory=list)  # (time, state, error)
     meter: Meter = field(default_factory=Meter)
 
     def __post_init__(self) -> None:
-        self._news = threading.Condition()
-        self._stop = threading.Event()
-        self.capture = _Told(
+        self._changed = threading.Condition()
+        self.control = RunControl()
+        self.capture = _ObservedCapture(
             camera=self.camera,
             meter=self.meter,
             deliver=self._deliver,
-            stop=self._stop,
-            turnstile=self.turnstile,
-            tell=self._tell,
+            control=self.control,
+            connect_slot=self.connect_slot,
+            on_state=self._on_state,
         )
         self._thread = threading.Thread(target=self.capture.run, daemon=True)
         self.began = time.monotonic()
         self._thread.start()
 
-    def _deliver(self, frame: Frame) -> bool:
-        with self._news:
-            self.pictures.append(Picture(at=time.monotonic(), frame=frame))
-            self._news.notify_all()
+    def _deliver(self, frame: EncodedFrame) -> bool:
+        with self._changed:
+            self.frames.append(CapturedFrame(at=time.monotonic(), frame=frame))
+            self._changed.notify_all()
         return False
 
-    def _tell(self, state: CameraState) -> None:
-        with self._news:
+    def _on_state(self, state: CameraState) -> None:
+        with self._changed:
             self.states.append((time.monotonic(), state, self.capture.error))
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    def wait_until(self, condition: Callable[[], bool], deadline_s: float = _DEADLINE_S) -> None:
-        """Wait for news until the condition holds; fails after `deadline_s` with what is known then."""
-        with self._news:
-            if not self._news.wait_for(condition, deadline_s):
+    def wait_until(self, condition: Callable[[], bool], deadline_s: float = PATIENCE_S) -> None:
+        """Wait until the condition holds. Fail after `deadline_s` with the state at that time."""
+        with self._changed:
+            if not self._changed.wait_for(condition, deadline_s):
                 raise AssertionError(
-                    f"not met within {deadline_s} s: {len(self.pictures)} pictures, {self.states}, "
-                    f"{self.capture.error}, {self.meter.snapshot()['counters']}"
+                    f"not met within {deadline_s} s: {len(self.frames)} frames, {self.states}, "
+                    f"{self.capture.error}, {self.meter.snapshot().counters}"
                 )
 
-    def wait_for(self, pictures: int, deadline_s: float = _DEADLINE_S) -> None:
-        """Wait for so many more pictures."""
-        wanted = len(self.pictures) + pictures
-        self.wait_until(lambda: len(self.pictures) >= wanted, deadline_s)
+    def wait_for(self, frames: int, deadline_s: float = PATIENCE_S) -> None:
+        """Wait until this many more frames have arrived."""
+        wanted = len(self.frames) + frames
+        self.wait_until(lambda: len(self.frames) >= wanted, deadline_s)
 
-    def wait_for_state(self, state: str, deadline_s: float = _DEADLINE_S, *, since: float = 0.0) -> tuple[float, str]:
-        """When a state was entered, at `since` or later, and the sentence that came with it."""
+    def wait_for_state(self, state: str, deadline_s: float = PATIENCE_S, *, since: float = 0.0) -> tuple[float, str]:
+        """Wait until the camera enters a state at `since` or later. Return the time of the change and the error."""
         found: list[tuple[float, str]] = []
 
         def entered() -> bool:
@@ -109,37 +111,37 @@ class Watching:
         self.wait_until(entered, deadline_s)
         return found[0]
 
-    def watch_for(self, seconds: float) -> list[Picture]:
-        """The pictures of the next seconds."""
+    def watch_for(self, seconds: float) -> list[CapturedFrame]:
+        """Wait for this long. Return the frames that have arrived in this time."""
         begin = time.monotonic()
-        self._stop.wait(seconds)
-        return [picture for picture in list(self.pictures) if picture.at >= begin]
+        self._thread.join(seconds)
+        return [frame for frame in list(self.frames) if frame.at >= begin]
 
     def dropped(self, reason: str) -> float:
-        """How many pictures were dropped for it."""
-        return self.meter.value("frames_dropped_total", reason=reason)
+        """Return the number of frames dropped for this reason."""
+        return self.meter.value(catalogue.FRAMES_DROPPED_TOTAL, reason=reason)
 
     def stop(self) -> float:
-        """Ask it to end; the seconds that it took."""
+        """Stop the capture. Return the seconds that the stop took."""
         began = time.monotonic()
-        self._stop.set()
-        self._thread.join(_DEADLINE_S)
+        self.control.stop()
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return time.monotonic() - began
 
     def leave(self) -> None:
-        """Ask it to end, and do not wait."""
-        self._stop.set()
+        """Request the stop without waiting."""
+        self.control.stop()
 
 
 @pytest.fixture
 def watch() -> Iterator[Callable[..., Watching]]:
-    """Watch a camera: `watch(url, fps=5, stall_timeout=2)`; further settings as in cameras.yaml."""
+    """Watch a camera: `watch(url, fps=5, stall_timeout=2)`. The keywords are settings as in cameras.yaml."""
     started: list[Watching] = []
 
-    def start(url: str, *, turnstile: Turnstile | None = None, **settings: Any) -> Watching:
+    def start(url: str, *, connect_slot: ConnectSlot | None = None, **settings: Any) -> Watching:
         camera = Camera.model_validate({"id": "watched", "url": url, "stall_timeout": 2, **settings})
-        watching = Watching(camera=camera, turnstile=turnstile)
+        watching = Watching(camera=camera, connect_slot=connect_slot)
         started.append(watching)
         return watching
 

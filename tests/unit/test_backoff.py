@@ -1,4 +1,4 @@
-"""Delays between tries."""
+"""Delays between attempts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def test_every_delay_lies_between_the_first_and_the_cap(tries: int, seed: int) -
     assert backoff.tries == tries + 1
 
 
-def test_the_ceiling_doubles_from_try_to_try() -> None:
+def test_the_ceiling_doubles_with_each_attempt() -> None:
     columns = zip(*([Backoff(first_s=1.0, cap_s=20.0)] for _ in range(200)), strict=True)
     (backoffs,) = columns
     for ceiling in (2.0, 4.0, 8.0, 16.0, 20.0, 20.0):
         delays = [backoff.next_s() for backoff in backoffs]
         assert max(delays) <= ceiling
         assert max(delays) > 0.85 * ceiling
-        assert min(delays) < 1.0 + 0.15 * ceiling, "a fleet that fails together comes back spread out"
+        assert min(delays) < 1.0 + 0.15 * ceiling, "cameras that fail together reconnect at different times"
 
 
-def test_a_success_alone_resets_nothing() -> None:
+def test_a_short_success_does_not_reset_the_backoff() -> None:
     backoff = Backoff(healthy_s=30.0)
     for at in (0.0, 100.0, 200.0, 300.0):
         backoff.next_s()
@@ -36,7 +36,7 @@ def test_a_success_alone_resets_nothing() -> None:
     assert backoff.tries == 4
 
 
-def test_sustained_health_resets() -> None:
+def test_sustained_health_resets_the_backoff() -> None:
     backoff = Backoff(healthy_s=30.0)
     backoff.next_s()
     for at in range(31):
@@ -44,7 +44,7 @@ def test_sustained_health_resets() -> None:
     assert backoff.tries == 0
 
 
-def test_health_is_counted_anew_after_a_failure() -> None:
+def test_a_failure_restarts_the_health_period() -> None:
     backoff = Backoff(healthy_s=30.0)
     backoff.next_s()
     backoff.healthy(0.0)

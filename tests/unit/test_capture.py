@@ -1,30 +1,39 @@
-"""The capture thread's answer to a want of memory, and that it holds no stream that it has let go of."""
+"""The capture thread: lack of memory, freed streams, waits that end immediately, and new settings."""
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from nvision_hub.config import Camera
-from nvision_hub.status import CameraState, Meter
+from nvision_hub.config.models import Camera
+from nvision_hub.media.decode.decode_planner import BUDGET_EXCESS, BUDGET_WINDOW_S
+from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
+from nvision_hub.media.sources import Packet, SourceError, StreamFacts
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.status import CameraState
 from workers.camera import capture
-from workers.camera.capture import Capture
-from workers.camera.source import SourceError, StreamFacts
+from workers.camera.camera_reconnects import ReconnectPolicy
+from workers.camera.capture import PROGRESS_INTERVAL_S, Capture
+from workers.camera.latest_frame import EncodedFrame
+from workers.camera.run_control import RunControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workers.camera.source import Packet
+    from nvision_hub.media.sources import CameraTrust, Wait
 
 CAMERA = Camera.model_validate({"id": "lobby", "url": "rtsp://127.0.0.1/cam", "fps": 5})
 
 
 class Always:
-    """Packets that never come. Each error is new, since one that is kept keeps the stream, too."""
+    """Iterator that always fails. Each error is a new object, because a kept error would keep the stream alive."""
 
     def __init__(self, error: Callable[[], Exception]) -> None:
         self._error = error
@@ -42,7 +51,7 @@ def stalled() -> SourceError:
 
 @dataclass(kw_only=True, eq=False)
 class Breaking:
-    """A stream that opens, and whose first packet is an error."""
+    """Stream that opens and fails at its first packet."""
 
     error: Callable[[], Exception]
     facts: StreamFacts = field(
@@ -57,12 +66,12 @@ class Breaking:
 
 @pytest.fixture
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Exception]], list[weakref.ref[Breaking]]]:
-    """Make every stream one that breaks; those that were opened."""
+    """Replace every stream with one that fails. Return the opened streams."""
 
     def make(error: Callable[[], Exception]) -> list[weakref.ref[Breaking]]:
         opened = []
 
-        def open_source(_camera: Camera) -> Breaking:
+        def open_source(_camera: Camera, *, trust: CameraTrust, wait: Wait) -> Breaking:  # noqa: ARG001 - this stream never waits
             source = Breaking(error=error)
             opened.append(weakref.ref(source))
             return source
@@ -73,8 +82,8 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Exceptio
     return make
 
 
-class StoppedAtFirstWait(threading.Event):
-    """What the thread waits on between two tries; the first wait is the end."""
+class AtFirstWait(threading.Event):
+    """Event for the wait between two attempts. Its first wait calls `at_wait`."""
 
     def __init__(self, at_wait: Callable[[], None]) -> None:
         super().__init__()
@@ -83,7 +92,6 @@ class StoppedAtFirstWait(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         if not self.is_set():
             self._at_wait()
-            self.set()
         return super().wait(timeout)
 
 
@@ -91,18 +99,23 @@ class StoppedAtFirstWait(threading.Event):
     ("error", "state", "sentence"),
     [
         (stalled, "stalled", "the camera has sent nothing"),
-        (MemoryError, "unsupported", "rtsp://127.0.0.1/cam takes more memory than a camera may have"),
+        (MemoryError, "unsupported", "rtsp://127.0.0.1/cam needs more memory than one camera may use"),
     ],
 )
-def test_no_stream_is_held_while_the_next_try_is_waited_for(
+def test_a_closed_stream_is_freed_before_the_next_attempt(
     breaking: Callable[[Callable[[], Exception]], list[weakref.ref[Breaking]]],
     error: Callable[[], Exception],
     state: str,
     sentence: str,
 ) -> None:
-    opened, seen = breaking(error), []
-    stop = StoppedAtFirstWait(lambda: seen.append((thread.state, thread.error, [each() for each in opened])))
-    thread = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, stop=stop)
+    opened, seen, control = breaking(error), [], RunControl()
+
+    def check_freed() -> None:
+        seen.append((thread.state, thread.error, [each() for each in opened]))
+        control.stop()
+
+    control.interrupted = AtFirstWait(check_freed)
+    thread = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, control=control)
     thread.run()
     [(seen_state, seen_error, alive)] = seen
     assert seen_state == state
@@ -110,7 +123,7 @@ def test_no_stream_is_held_while_the_next_try_is_waited_for(
     assert alive == [None]
 
 
-def test_a_process_that_gets_no_memory_back_is_ended(
+def test_a_process_without_memory_exits(
     breaking: Callable[[Callable[[], Exception]], list[weakref.ref[Breaking]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaking(MemoryError)
@@ -120,6 +133,119 @@ def test_a_process_that_gets_no_memory_back_is_ended(
             raise MemoryError("less than 768 MiB are left")
 
     monkeypatch.setattr(capture, "check_memory", check_memory)
-    thread = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, stop=threading.Event())
+    thread = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, control=RunControl())
     with pytest.raises(MemoryError, match="less than 768 MiB"):
         thread.run()
+
+
+def test_a_pause_during_backoff_is_immediate_and_does_not_shorten_it(
+    breaking: Callable[[Callable[[], Exception]], list[weakref.ref[Breaking]]],
+) -> None:
+    opened = breaking(lambda: SourceError(CameraState.AUTH_FAILED, "wrong password"))  # the backoff is at least 20 s
+    control, waiting, resting = RunControl(), threading.Event(), threading.Event()
+    control.interrupted = AtFirstWait(waiting.set)
+    camera = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, control=control)
+    thread = threading.Thread(target=camera.run, daemon=True)
+    thread.start()
+    assert waiting.wait(10)
+    control.resumed = AtFirstWait(resting.set)
+    control.pause()
+    assert resting.wait(10)
+    assert (camera.state, camera.error) == (CameraState.PAUSED, None)
+    waiting.clear()
+    control.resume()
+    assert waiting.wait(10)
+    assert (camera.state, camera.error) == (CameraState.AUTH_FAILED, "wrong password")
+    control.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(opened) == 1
+
+
+def test_long_waits_show_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = 100.0, list[float]()
+
+    class Clocked(threading.Event):
+        """Event that is never set. Each wait advances the test's clock."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
+            assert timeout is not None
+            waits.append(timeout)
+            now += timeout
+            return False
+
+    monkeypatch.setattr(capture, "time", SimpleNamespace(monotonic=lambda: now))
+    control = RunControl()
+    control.interrupted = Clocked()
+    camera = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, control=control)
+    progress = list[float]()
+    set_attribute = Capture.__setattr__
+
+    def record(self: Capture, name: str, value: float) -> None:
+        if name == "progress":
+            progress.append(value)
+        set_attribute(self, name, value)
+
+    monkeypatch.setattr(Capture, "__setattr__", record)
+    assert not camera._wait(2 * PROGRESS_INTERVAL_S + 1)
+    assert waits == [PROGRESS_INTERVAL_S, PROGRESS_INTERVAL_S, 1.0]
+    assert progress == [105.0, 110.0, 111.0]
+
+
+def test_a_frame_is_encoded_with_the_settings_at_its_start() -> None:
+    class Replaced(int):
+        """Width that the event loop replaces right after the encoder has compared it."""
+
+        def __ge__(self, other: int) -> bool:
+            camera.configure(fps=1, jpeg_quality=10, max_width=None)
+            return super().__ge__(other)
+
+    frames: list[EncodedFrame] = []
+
+    def deliver(encoded: EncodedFrame) -> int:
+        frames.append(encoded)
+        return 0
+
+    camera = Capture(camera=CAMERA, meter=Meter(), deliver=deliver, control=RunControl())
+    camera.configure(fps=5, jpeg_quality=90, max_width=Replaced(160))
+    frame = np.random.default_rng(1).integers(0, 256, (180, 320, 3), np.uint8)
+    camera._encode_stage.push(frame, 0.0, is_behind=False)
+    camera._encode_stage.push(frame, 0.1, is_behind=False)
+    before = JpegEncoder(quality=90, max_width=160).encode(frame)
+    after = JpegEncoder(quality=10, max_width=None).encode(frame)
+    assert [(encoded.width, encoded.jpeg) for encoded in frames] == [(160, before.data), (320, after.data)]
+    assert camera.fps == 1
+
+
+def test_reconnects_do_not_raise_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first frame of each stream is due, so only a budget across streams limits a camera that reconnects often."""
+    streams, began, frames = 200, time.monotonic(), list[EncodedFrame]()
+    control, opened = RunControl(), list[Breaking]()
+
+    class OneFrame(Breaking):
+        """A stream that ends after one frame. The streams begin 40 ms apart."""
+
+        def packets(self) -> Iterator[Packet]:
+            at = began + 0.04 * len(opened)
+            yield Packet(payload=None, arrived=at, media_s=None, keyframe=True, size_bytes=1)
+            if len(opened) == streams:
+                control.stop()
+            raise self.error()
+
+        def decode(self, packet: Packet, **_: bool) -> list[tuple[float | None, np.ndarray]]:
+            return [(packet.media_s, np.zeros((16, 16, 3), np.uint8))]
+
+    def open_source(_camera: Camera, *, trust: CameraTrust, wait: Wait) -> Breaking:  # noqa: ARG001 - it never waits
+        opened.append(OneFrame(error=stalled))
+        return opened[-1]
+
+    def deliver(encoded: EncodedFrame) -> int:
+        frames.append(encoded)
+        return 0
+
+    monkeypatch.setattr(capture, "open_source", open_source)
+    monkeypatch.setattr(ReconnectPolicy, "next_s", lambda *_: 0.0)
+    Capture(camera=CAMERA, meter=Meter(), deliver=deliver, control=control).run()
+    assert len(opened) == streams
+    assert len(frames) == int(BUDGET_EXCESS * BUDGET_WINDOW_S * CAMERA.fps) + 1

@@ -1,4 +1,4 @@
-"""`check`, `init` and `schema` on files."""
+"""The commands `check`, `init` and `schema`, which work on files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("good")
-def test_what_would_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_shows_what_would_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check"]) == 0
     shown = capsys.readouterr()
     for text in (
@@ -43,7 +43,7 @@ def test_what_would_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         "rtsp://***@10.0.0.5/stream1",
         "<= 640 px",
         "wss://nvision.example/api",
-        "2.5 a second",
+        "2.5 per second",
     ):
         assert text in shown.out
     assert "redis://***@10.0.0.2:6379/0, channel nvision:results:<camera>" in shown.out
@@ -52,7 +52,7 @@ def test_what_would_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("good")
-def test_json_holds_every_setting_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_every_setting_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--json", "--only", "gate"]) == 0
     text = capsys.readouterr().out
     facts = json.loads(text)
@@ -69,10 +69,10 @@ def test_the_file_may_come_from_the_environment(
     other = good.rename(good.with_name("other.yaml"))
     monkeypatch.setenv("NVISION_HUB_CONFIG", str(other))
     assert cli.main(["check"]) == 0
-    assert "other.yaml is good: 2 cameras" in capsys.readouterr().out
+    assert "other.yaml is valid (2 cameras)" in capsys.readouterr().out
 
 
-def test_every_problem_is_told_at_once(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_problem_is_reported_at_once(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good.write_text("version: 1\nsiet: x\ncameras:\n  - {id: A, url: 'ftp://x', fps: 1000}\n")
     assert cli.main(["check"]) == 78
     shown = capsys.readouterr()
@@ -87,36 +87,41 @@ def test_every_problem_is_told_at_once(good: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     facts = json.loads(shown.out)
     assert facts["ok"] is False
-    assert len(facts["problems"]) == 4
+    assert [(found["line"], found["field"], found["code"]) for found in facts["problems"]] == [
+        (2, "siet", "unknown_key"),
+        (4, "cameras[0].id", "invalid_value"),
+        (4, "cameras[0].url", "invalid_value"),
+        (4, "cameras[0].fps", "invalid_value"),
+    ]
     assert shown.err == ""
 
 
 @pytest.mark.usefixtures("good")
-def test_an_unknown_camera_is_an_error_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_camera_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--only", "loby"]) == 2
     assert "did you mean `lobby`?" in capsys.readouterr().err
     assert cli.main(["check", "--only", "zzz"]) == 2
-    assert "there are lobby, gate" in capsys.readouterr().err
+    assert "choose from lobby, gate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("addition", "said"),
+    ("addition", "expected"),
     [
         ("defaults: {placement: {site: east}}", "placement (camera lobby, gate): "),
     ],
 )
-def test_what_this_version_leaves_undone_is_told(
-    good: Path, capsys: pytest.CaptureFixture[str], addition: str, said: str
+def test_unsupported_settings_are_reported(
+    good: Path, capsys: pytest.CaptureFixture[str], addition: str, expected: str
 ) -> None:
     good.write_text(f"{GOOD}{addition}\n")
     assert cli.main(["check"]) == 0
-    assert f"warning: cameras.yaml: {said}" in capsys.readouterr().err
+    assert f"warning: cameras.yaml: {expected}" in capsys.readouterr().err
     assert cli.main(["check", "--json"]) == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
-    assert said in warning
+    assert expected in warning
 
 
-def test_init_writes_what_check_finds_good(
+def test_init_writes_a_valid_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -129,12 +134,12 @@ def test_init_writes_what_check_finds_good(
     assert (tmp_path / "second.yaml").read_text() == (tmp_path / "cameras.yaml").read_text()
 
 
-def test_init_overwrites_nothing(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_never_overwrites_a_file(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init"]) == 1
-    assert "is there already and stays as it is" in capsys.readouterr().err
+    assert "already exists and was not changed" in capsys.readouterr().err
     assert good.read_text() == GOOD
     assert cli.main(["init", "no-such-folder/cameras.yaml"]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write no-such-folder/cameras.yaml" in capsys.readouterr().err
 
 
 def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What `set` is given, as values; and the API's cameras as rows of `status`."""
+"""Parsing of the arguments of `set`, and the rows that `status` builds from the API."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from nvision_hub.cli import status
-from nvision_hub.cli.control import _FILE, parsed
+from nvision_hub.cli.camera_table import api_camera_row, api_process_rows
+from nvision_hub.cli.commands.control import _FROM_FILE, parse_settings
 
 CAMERA: dict[str, Any] = {
     "id": "lobby",
@@ -25,15 +25,15 @@ CAMERA: dict[str, Any] = {
 AT = 1795356000.0  # 2026-11-22T14:00:00Z
 
 
-def test_values_are_of_their_kind() -> None:
-    assert parsed(["fps=0.5", "jpeg_quality=70", "max_width=1280", "confidence_threshold=0.4"]) == {
+def test_values_have_their_types() -> None:
+    assert parse_settings(["fps=0.5", "jpeg_quality=70", "max_width=1280", "confidence_threshold=0.4"]) == {
         "fps": 0.5,
         "jpeg_quality": 70,
         "max_width": 1280,
         "confidence_threshold": 0.4,
     }
-    assert parsed(["max_width=none"]) == parsed(["max_width=NULL"]) == {"max_width": None}
-    assert parsed(["fps=file"]) == {"fps": _FILE}
+    assert parse_settings(["max_width=none"]) == parse_settings(["max_width=NULL"]) == {"max_width": None}
+    assert parse_settings(["fps=file"]) == {"fps": _FROM_FILE}
 
 
 @pytest.mark.parametrize(
@@ -51,41 +51,41 @@ def test_values_are_of_their_kind() -> None:
         ("confidence_threshold=1.1", "confidence_threshold must be a number from 0 to 1"),
         ("fps", "fps needs a value, such as fps=5.0"),
         ("fsp=2", "did you mean `fps`?"),
-        ("url=rtsp://10.0.0.5/", "there are fps, jpeg_quality, max_width, confidence_threshold"),
+        ("url=rtsp://10.0.0.5/", "choose from fps, jpeg_quality, max_width, confidence_threshold"),
     ],
 )
-def test_what_cannot_be_is_said(setting: str, sentence: str) -> None:
+def test_an_invalid_setting_is_explained(setting: str, sentence: str) -> None:
     with pytest.raises(click.UsageError) as refused:
-        parsed([setting])
+        parse_settings([setting])
     assert sentence in refused.value.message
 
 
-def test_a_setting_is_given_once() -> None:
+def test_a_setting_cannot_be_given_twice() -> None:
     with pytest.raises(click.UsageError, match="fps is given twice"):
-        parsed(["fps=1", "fps=2"])
+        parse_settings(["fps=1", "fps=2"])
 
 
-def test_a_camera_as_a_row() -> None:
-    row = status.row(CAMERA, AT + 1.5)
-    assert (row.camera, row.state, row.dropped, row.sent) == ("lobby", "streaming", 5, 100)
+def test_a_camera_of_the_api_becomes_a_row() -> None:
+    row = api_camera_row(CAMERA, AT + 1.5)
+    assert (row.name, row.state, row.info.dropped, row.info.sent) == ("lobby", "streaming", 5, 100)
     assert row.age_s == pytest.approx(0.5)
     assert row.seen == "2 person, car"
-    assert row.trouble is None
-    old = status.row({**CAMERA, "seen": [], "error": "gone\x1b[2J"}, AT + 100)
+    assert row.error is None
+    old = api_camera_row({**CAMERA, "seen": [], "error": "gone\x1b[2J"}, AT + 100)
     assert old.seen == "nothing (100 s ago)"
-    assert old.trouble == "gone?[2J"
-    new = status.row({**CAMERA, "last_picture_at": None, "last_result_at": None}, AT)
+    assert old.error == "gone?[2J"
+    new = api_camera_row({**CAMERA, "last_picture_at": None, "last_result_at": None}, AT)
     assert (new.age_s, new.seen) == (None, "")
 
 
-def test_processes_that_are_not_well() -> None:
+def test_rows_of_processes_contain_only_unhealthy_ones() -> None:
     processes: list[dict[str, Any]] = [
         {"name": "broker", "phase": "running", "error": None},
         {"name": "webhooks", "phase": "waiting", "error": None},
         {"name": "service", "phase": "running", "error": "no model"},
-        {"name": "camera:lobby", "phase": "waiting", "error": "its row tells it"},
+        {"name": "camera:lobby", "phase": "waiting", "error": "in its row"},
     ]
-    assert [(peer.name, peer.state, peer.trouble) for peer in status.peers(processes)] == [
+    assert [(row.name, row.state, row.error) for row in api_process_rows(processes)] == [
         ("webhooks", "waiting", None),
         ("service", "running", "no model"),
     ]

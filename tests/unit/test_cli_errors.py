@@ -1,4 +1,4 @@
-"""How every verb ends: the exit code, the sentence and no traceback; and that help comes quickly."""
+"""Exit code and message of each error, help for each command, and the speed of `--help`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from nvision_hub import cli
-from nvision_hub.errors import ConfigError, HubError, UnavailableError
+from nvision_hub.errors import ConfigError, Diagnostic, HubError, UnavailableError
 from tests.support import command
 
 if TYPE_CHECKING:
@@ -22,42 +22,42 @@ HEAVY = ("av", "cv2", "numpy", "pydantic", "redis", "rich", "websockets", "worke
 
 @pytest.fixture
 def fail_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Make the verb `schema` meet an error."""
+    """Return a function that makes the command `schema` fail with the given error."""
 
     def arrange(error: BaseException) -> None:
         def fail() -> NoReturn:
             raise error
 
-        monkeypatch.setattr("nvision_hub.cli.schema.schema_text", fail)
+        monkeypatch.setattr("nvision_hub.cli.commands.init.schema_text", fail)
 
     return arrange
 
 
-def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for verb, sentence in cli.VERBS.items():
-        assert f"  {verb}" in shown
-        assert sentence in shown
+    for name, summary in cli.COMMANDS.items():
+        assert f"  {name}" in shown
+        assert summary in shown
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("name", cli.COMMANDS)
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_every_verb_explains_itself(verb: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([verb, option]) == 0
+def test_every_command_has_help(name: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([name, option]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"Usage: nvision-hub {verb}")
+    assert shown.startswith(f"Usage: nvision-hub {name}")
     assert "Example" in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("verb", ["check", "probe", "tail", "version"])
-def test_verbs_that_read_offer_json(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main([verb, "--help"])
+@pytest.mark.parametrize("name", ["check", "probe", "tail", "version"])
+def test_commands_that_read_offer_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([name, "--help"])
     assert "--json" in capsys.readouterr().out
 
 
-def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_no_heavy_package(tmp_path: Path) -> None:
     program = """if True:
         import sys
         from nvision_hub.cli import main
@@ -69,13 +69,13 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_no_verb_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     shown = capsys.readouterr()
-    assert "Verbs:" in shown.out + shown.err
+    assert "Commands:" in shown.out + shown.err
 
 
-def test_a_mistyped_verb_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["chekc"]) == 2
     shown = capsys.readouterr()
     assert "Did you mean 'check'?" in shown.err
@@ -84,9 +84,13 @@ def test_a_mistyped_verb_is_told_with_the_nearest(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(HubError("It failed."), 1), (UnavailableError("It is away."), 69), (ConfigError(["f.yaml:1:2: key: bad"]), 78)],
+    [
+        (HubError("It failed."), 1),
+        (UnavailableError("Redis is down."), 69),
+        (ConfigError([Diagnostic(code="bad", message="bad", file="f.yaml", line=1, column=2, path=("key",))]), 78),
+    ],
 )
-def test_an_error_is_its_sentence_and_its_exit_code(
+def test_an_error_prints_its_message_and_sets_the_exit_code(
     error: HubError, code: int, fail_with: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail_with(error)
@@ -97,7 +101,7 @@ def test_an_error_is_its_sentence_and_its_exit_code(
     assert shown.out == ""
 
 
-def test_no_secret_leaves_by_an_error(
+def test_no_error_reveals_a_secret(
     fail_with: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for error in (HubError("rtsp://u:hunter2@cam/1 failed"), RuntimeError("rtsp://u:hunter2@cam/1 failed")):
@@ -108,7 +112,7 @@ def test_no_secret_leaves_by_an_error(
         assert "rtsp://***@cam/1 failed" in shown
 
 
-def test_a_fault_of_the_program_asks_to_be_reported(
+def test_an_internal_error_asks_for_a_report(
     fail_with: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail_with(RuntimeError("what?"))
@@ -120,7 +124,7 @@ def test_a_fault_of_the_program_asks_to_be_reported(
 
 
 @pytest.mark.parametrize("by_variable", [True, False])
-def test_with_debug_the_traceback_is_shown_too(
+def test_debug_shows_the_traceback(
     fail_with: Callable[[BaseException], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -134,13 +138,13 @@ def test_with_debug_the_traceback_is_shown_too(
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_130(fail_with: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_exits_with_130(fail_with: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]) -> None:
     fail_with(KeyboardInterrupt())
     assert cli.main(["schema"]) == 130
     assert capsys.readouterr().err.strip() == ""
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "nvision_hub", "schema"],
         cwd=tmp_path,
@@ -156,7 +160,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_version_tells_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_shows_the_dependencies(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["version", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert {"nvision-hub", "Python", "FFmpeg", "OpenCV", "websockets", "redis", "Valkey"} <= set(facts)
@@ -172,5 +176,5 @@ def test_version_works_without_opencv(tmp_path: Path, broken_opencv: dict[str, s
     assert done.stderr == ""
 
 
-def test_it_is_a_module_too(tmp_path: Path) -> None:
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     assert command.run("--help", cwd=tmp_path).stdout.startswith("Usage: nvision-hub ")

@@ -1,4 +1,4 @@
-"""Addresses: which are taken, what machines get, what people see."""
+"""Addresses: accepted forms, URLs for clients, and text without secrets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nvision_hub.config import DEMO_SCENES, CameraAddress, Listen, RedisAddress, Secret, ServiceAddress, WebhookAddress
-from workers.demo.demo import SCENES
+from nvision_hub.config.camera_address import DEMO_SCENES, CameraAddress
+from nvision_hub.config.server_addresses import ListenAddress, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.value_types import Secret
+from workers.demo.worker import SCENES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTILE = "p@ss:/?#%[] é"
 
-# Control characters are refused, so that no line can be smuggled into a request; lone surrogates are no text.
+# Control characters are rejected, so that no line can be injected into a request. Lone surrogates are not text.
 words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=64)
 
 
@@ -39,7 +41,7 @@ words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=64)
         ("demo://street", "demo", "street"),
     ],
 )
-def test_each_kind_is_read(text: str, kind: str, dialled: str) -> None:
+def test_each_kind_of_address_is_parsed(text: str, kind: str, dialled: str) -> None:
     address = CameraAddress.parse(text)
     assert (address.kind, address.dial()) == (kind, dialled)
     assert pickle.loads(pickle.dumps(address)) == address  # noqa: S301 - our own
@@ -71,21 +73,21 @@ def test_credentials_end_at_the_host(text: str, username: str, password: str, ho
 @pytest.mark.parametrize(
     "text",
     [
-        "rtsp://u:p@ss/word@camera/s",  # host `ss`, or a password with a slash
-        "rtsp://u:p@camera/snap?to=a@b.example",  # must not be sent to b.example
+        "rtsp://u:p@ss/word@camera/s",  # ambiguous: host `ss`, or a password with a slash
+        "rtsp://u:p@camera/snap?to=a@b.example",  # the password must not be sent to b.example
         "rtsp://camera:554/live@main",
         "rtsp://u:p@10.0.0.5/a@10.0.0.6/b",
     ],
 )
-def test_an_address_with_two_readings_is_refused_not_guessed(text: str) -> None:
-    with pytest.raises(ValueError, match="two ways"):
+def test_an_address_with_two_readings_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="is ambiguous"):
         CameraAddress.parse(text)
 
 
 @given(username=words.filter(bool), password=words)
 @example(username="viewer", password=HOSTILE)
 @example(username="a:b", password="@10.0.0.6/")
-def test_any_password_given_as_a_key_comes_back_from_the_dialled_url(username: str, password: str) -> None:
+def test_the_dialed_url_contains_any_password_given_as_a_key(username: str, password: str) -> None:
     address = CameraAddress.parse("rtsp://10.0.0.5:554/stream1").with_credentials(username, Secret(password))
     dialled = address.dial()
     assert dialled.isascii()
@@ -98,13 +100,13 @@ def test_any_password_given_as_a_key_comes_back_from_the_dialled_url(username: s
 
 
 @given(password=words.filter(bool))
-def test_no_text_that_people_see_holds_the_password(password: str) -> None:
+def test_no_shown_text_contains_the_password(password: str) -> None:
     canary = f"canary{password}canary"
     address = CameraAddress.parse("rtsp://10.0.0.5/s").with_credentials("viewer", Secret(canary))
     assert str(address) == repr(address) == f"{address}" == address.shown == "rtsp://***@10.0.0.5/s"
 
 
-def test_a_password_that_is_no_utf8_is_dialled_as_it_was_written() -> None:
+def test_a_password_that_is_not_utf8_is_dialed_unchanged() -> None:
     assert CameraAddress.parse("rtsp://u:caf%E9@10.0.0.5/").dial() == "rtsp://u:caf%E9@10.0.0.5/"
 
 
@@ -122,11 +124,11 @@ def test_a_password_that_is_no_utf8_is_dialled_as_it_was_written() -> None:
         ("demo://street", "demo://street"),
     ],
 )
-def test_people_see_no_value_that_may_be_secret(text: str, shown: str) -> None:
+def test_shown_addresses_contain_no_value_that_may_be_secret(text: str, shown: str) -> None:
     assert CameraAddress.parse(text).shown == shown
 
 
-def test_the_url_wins_over_keys_that_come_from_defaults() -> None:
+def test_credentials_in_the_url_win_over_those_of_defaults() -> None:
     address = CameraAddress.parse("rtsp://own:word@10.0.0.5/").with_credentials("other", Secret("else"))
     assert address.dial() == "rtsp://own:word@10.0.0.5/"
     assert (
@@ -143,18 +145,20 @@ def test_the_url_wins_over_keys_that_come_from_defaults() -> None:
         ("htp://10.0.0.5/", "did you mean `http"),
         ("snapshot://10.0.0.5/", "did you mean `snapshot+http"),
         ("ftp://10.0.0.5/", "must begin with rtsp://"),
+        ("rtsp:x://10.0.0.5/", "is not an address"),
+        ("http:file://10.0.0.5/clip.mp4", "is not an address"),
         ("concat:a.mp4|b.mp4", "must begin with"),
         ("subfile,,start,0,end,9,,:a.mp4", "must begin with"),
         ("pipe:0", "must begin with"),
         ("10.0.0.5/stream1", "must begin with"),
         ("", "must begin with"),
-        ("rtsp:10.0.0.5", "comes `://`"),
-        ("rtsp://", "no host"),
-        ("rtsp://300.0.0.1/", "no host"),
-        ("rtsp://10.0.0.5:99999/", "no host"),
-        ("rtsp://10.0.0.5:0/", "no host"),
-        ("rtsp://[::1/", "no host"),
-        ("rtsp://u:p@/stream", "no host"),
+        ("rtsp:10.0.0.5", "write `://`"),
+        ("rtsp://", "no readable host"),
+        ("rtsp://300.0.0.1/", "no readable host"),
+        ("rtsp://10.0.0.5:99999/", "no readable host"),
+        ("rtsp://10.0.0.5:0/", "no readable host"),
+        ("rtsp://[::1/", "no readable host"),
+        ("rtsp://u:p@/stream", "no readable host"),
         ("rtsp://10.0.0.5/a\r\nX: y", "control character"),
         ("rtsp://10.0.0.5/" + "a" * 5000, "longer than"),
         ("usb:front", "usb:0"),
@@ -167,18 +171,18 @@ def test_the_url_wins_over_keys_that_come_from_defaults() -> None:
         ("file:a\nb", "control character"),
     ],
 )
-def test_what_is_no_camera_is_refused_with_the_mend(text: str, sentence: str) -> None:
+def test_invalid_camera_addresses_are_rejected_with_a_fix(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         CameraAddress.parse(text)
     assert sentence in str(caught.value)
 
 
-def test_a_file_must_lie_beside_the_configuration(tmp_path: Path) -> None:
+def test_a_file_must_be_in_the_folder_of_the_configuration(tmp_path: Path) -> None:
     inside = CameraAddress.parse("file:clips/../a.mp4").beside(tmp_path)
     assert inside.dial() == str(tmp_path / "a.mp4")
     assert inside.beside(tmp_path) == inside
     for outside in ("file:/etc/passwd", "file:../a.mp4", "file:///etc/passwd"):
-        with pytest.raises(ValueError, match="link it in"):
+        with pytest.raises(ValueError, match="move or link the file into"):
             CameraAddress.parse(outside).beside(tmp_path)
 
 
@@ -212,7 +216,7 @@ def test_a_service_is_local_or_a_websocket_base() -> None:
         ("unix://u:canary@/run/redis.sock", "unix://u:canary@/run/redis.sock", "unix://***@/run/redis.sock"),
     ],
 )
-def test_redis_addresses(text: str, dialled: str, shown: str) -> None:
+def test_redis_addresses_are_parsed_and_shown_without_secrets(text: str, dialled: str, shown: str) -> None:
     address = RedisAddress.parse(text)
     assert not address.embedded
     assert (address.dial(), address.shown, repr(address)) == (dialled, shown, shown)
@@ -231,18 +235,18 @@ def test_a_webhook_shows_its_host_only() -> None:
     assert hook.dial() == "https://hooks.example/services/T0/canary?x=canary"
 
 
-def test_listeners() -> None:
-    assert Listen.parse("127.0.0.1:8080") == Listen("127.0.0.1", 8080)
-    assert Listen.parse("[::1]:0").loopback
-    assert Listen.parse("localhost:1").loopback
-    assert not Listen.parse("0.0.0.0:8080").loopback
-    assert not Listen.parse("[::]:8080").loopback
-    assert not Listen.parse("hub.example:8080").loopback
-    assert Listen.parse("[::1]:80").shown == "[::1]:80"
+def test_listen_addresses_are_parsed_or_rejected() -> None:
+    assert ListenAddress.parse("127.0.0.1:8080") == ListenAddress("127.0.0.1", 8080)
+    assert ListenAddress.parse("[::1]:0").loopback
+    assert ListenAddress.parse("localhost:1").loopback
+    assert not ListenAddress.parse("0.0.0.0:8080").loopback
+    assert not ListenAddress.parse("[::]:8080").loopback
+    assert not ListenAddress.parse("hub.example:8080").loopback
+    assert ListenAddress.parse("[::1]:80").shown == "[::1]:80"
     for text in ("8080", ":8080", "127.0.0.1", "127.0.0.1:65536", "::1:80", "300.1.1.1:80", "[::g]:80"):
         with pytest.raises(ValueError, match="host"):
-            Listen.parse(text)
+            ListenAddress.parse(text)
 
 
-def test_every_demo_scene_can_be_written_and_every_one_written_is_there() -> None:
+def test_the_configuration_and_the_demo_worker_know_the_same_scenes() -> None:
     assert set(DEMO_SCENES) == set(SCENES)

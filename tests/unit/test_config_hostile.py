@@ -1,6 +1,6 @@
-"""Hostile YAML is refused before it costs anything: within 1 s of CPU and 50 MB on top of the bare interpreter's own.
+"""The loader rejects hostile YAML within 1 s of CPU time and 50 MB of memory beyond the interpreter's own use.
 
-Each file is loaded by a process of its own under kernel limits, which end it where it asks for more.
+A separate process loads each file. Kernel limits end a process that needs more time or memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from nvision_hub.config import load
+from nvision_hub.config.load import load
 from nvision_hub.errors import ConfigError
 
 def used() -> int:
@@ -50,25 +50,25 @@ DEFAULTS = (
     "cameras: [" + ", ".join(["{}"] * 3000) + "]\n"
 )
 HOSTILE = [
-    pytest.param(ALIASES, "unfolds to more than", id="alias bomb"),
-    pytest.param(MERGES, "unfolds to more than", id="merge bomb"),
-    pytest.param(DEFAULTS, "comes to more than", id="defaults bomb"),
+    pytest.param(ALIASES, "expands to more than", id="alias bomb"),
+    pytest.param(MERGES, "expands to more than", id="merge bomb"),
+    pytest.param(DEFAULTS, "expands to more than", id="defaults bomb"),
     pytest.param("a: &a [*a]\n", "no `&` anchor above", id="an alias of itself"),
     pytest.param("a: " + "[" * 500_000, "levels deep", id="deep nesting"),
     pytest.param("a: " + "{a: " * 200_000, "levels deep", id="deep mappings"),
     pytest.param("- " * 400_000, "levels deep", id="deep lists"),
-    pytest.param("x" * 100_000_000, "larger than 1000000 bytes", id="100 MB"),
+    pytest.param("x" * 100_000_000, "larger than the maximum of 1000000 bytes", id="100 MB"),
     pytest.param("a: !!python/object/apply:os.system ['touch harm']\n", "`!` tag", id="python tag"),
     pytest.param("a: !!python/name:os.system\n", "`!` tag", id="python name"),
     pytest.param("a: !!binary aGFybQ==\n", "`!` tag", id="binary tag"),
     pytest.param("fps: 1\n" * 2000, "given twice", id="duplicate keys"),
-    pytest.param("? [a, b]\n: c\n", "is no key", id="list as key"),
+    pytest.param("? [a, b]\n: c\n", "is not a key", id="list as key"),
     pytest.param("a: 1\n---\nb: 2\n", "second document", id="two documents"),
 ]
 
 
 @pytest.mark.parametrize(("text", "sentence"), HOSTILE)
-def test_it_is_refused_within_its_means(tmp_path: Path, text: str, sentence: str) -> None:
+def test_hostile_yaml_is_rejected_within_the_limits(tmp_path: Path, text: str, sentence: str) -> None:
     hostile = tmp_path / "hostile.yaml"
     hostile.write_text(text)
     done = subprocess.run(

@@ -1,14 +1,20 @@
-"""A right cameras.yaml: what comes of it."""
+"""The configuration that a valid cameras.yaml produces."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
 
-from nvision_hub.config import Config, Secret, load, template
+from nvision_hub.config.load import load
+from nvision_hub.config.schema import template
+from nvision_hub.config.value_types import Secret
+
+if TYPE_CHECKING:
+    from nvision_hub.config.models import Config
 
 ROOT = Path(__file__).parents[2]
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -29,6 +35,12 @@ redis: {url: "redis://10.0.0.2", embedded_port: 0, prefix: nv, stream_max_entrie
 gateway:
   listen: 0.0.0.0:8080
   token: ${file:token}
+  tokens:
+    prometheus: {role: metrics, token: "${file:metrics_token}"}
+    ops: {role: control, token: "5f0c8e2b7d94413aa6b1de3870c952f4"}
+  tls: {cert: /etc/hub/cert.pem, key: key.pem}
+  proxy: {addresses: [127.0.0.1, 10.0.0.0/24], user_header: Remote-User, role_header: Remote-Groups}
+  insecure: false
   callback_token: ${NVISION_CALLBACK_TOKEN:-}
 state_dir: state
 defaults:
@@ -51,7 +63,7 @@ cameras:
     nvision: {service: face-detection}
     labels: {floor: 1}
     masks: [[[0, 0], [0.3, 0], [0.3, 0.2], [0, 0.2]]]
-    motion: {calm_after: 4, idle_fps: 1, ignore: [[[0, 0], [1, 0], [1, 1]]]}
+    motion: {cooldown: 4, idle_fps: 1, ignore: [[[0, 0], [1, 0], [1, 1]]]}
     placement: {site: east}
   - {id: other, url: "usb:0", nvision: {url: local}}
 webhooks:
@@ -89,8 +101,9 @@ def test_one_camera_is_enough(write: Path) -> None:
         config.camera("b")
 
 
-def test_every_key_of_the_contract_is_taken(write: Path) -> None:
-    (write.parent / "token").write_text("hub\n")
+def test_every_key_of_the_contract_is_accepted(write: Path) -> None:
+    (write.parent / "token").write_text("9f86d081884c7d659a2feaa0c55ad015\n")
+    (write.parent / "metrics_token").write_text("60303ae22b998861bce3b28f33eec1be\n")
     config = _load(
         write,
         EVERY_KEY,
@@ -106,9 +119,20 @@ def test_every_key_of_the_contract_is_taken(write: Path) -> None:
     assert lobby.nvision.streaming_key == Secret("key")
     assert other.nvision.url.local
     assert dict(lobby.labels) == {"site": "east", "floor": "1"}
-    assert (lobby.motion.sensitivity, lobby.motion.calm_after, other.motion.calm_after) == (0.9, 4, 10)
+    assert (lobby.motion.sensitivity, lobby.motion.cooldown, other.motion.cooldown) == (0.9, 4, 10)
     assert lobby.masks == (((0.0, 0.0), (0.3, 0.0), (0.3, 0.2), (0.0, 0.2)),)
-    assert config.gateway.token == Secret("hub")
+    assert config.gateway.token == Secret("9f86d081884c7d659a2feaa0c55ad015")
+    assert [(name, each.role) for name, each in config.gateway.tokens.items()] == [
+        ("prometheus", "metrics"),
+        ("ops", "control"),
+    ]
+    assert config.gateway.tokens["prometheus"].token == Secret("60303ae22b998861bce3b28f33eec1be")
+    assert config.gateway.tls is not None
+    assert config.gateway.tls.cert == Path("/etc/hub/cert.pem")
+    assert config.gateway.tls.key == write.parent / "key.pem"
+    assert config.gateway.proxy is not None
+    assert [address.shown for address in config.gateway.proxy.addresses] == ["127.0.0.1", "10.0.0.0/24"]
+    assert config.gateway.proxy.roles["admin"] == "admin"
     assert not config.gateway.callback_token
     assert config.state_dir == write.parent / "state"
     assert config.webhooks[0].secret == (Secret(WEBHOOK_SECRET),)
@@ -116,13 +140,13 @@ def test_every_key_of_the_contract_is_taken(write: Path) -> None:
     assert config.webhooks[0].allow_private
 
 
-def test_nothing_of_it_can_be_changed(write: Path) -> None:
+def test_a_configuration_is_immutable(write: Path) -> None:
     config = _load(write, ONE_CAMERA)
     with pytest.raises(ValidationError):
         config.cameras[0].fps = 1
 
 
-def test_texts_stay_as_they_were_written(write: Path) -> None:
+def test_texts_keep_their_spelling(write: Path) -> None:
     camera = _load(
         write,
         "cameras:\n  - {id: 007, url: rtsp://x, username: 0x10, password: 0123, name: yes, labels: {a: 1.10}}\n",
@@ -131,7 +155,7 @@ def test_texts_stay_as_they_were_written(write: Path) -> None:
     assert dict(camera.labels) == {"a": "1.10"}
 
 
-def test_variables_stand_anywhere_in_a_text(write: Path) -> None:
+def test_variables_may_appear_anywhere_in_a_text(write: Path) -> None:
     (write.parent / "secrets").mkdir()
     (write.parent / "secrets" / "password").write_text("from file\r\n")
     text = """\
@@ -148,13 +172,13 @@ cameras:
     assert camera.address.password == Secret("afrom fileb$")
 
 
-def test_what_a_variable_holds_is_not_read_as_yaml_or_as_a_variable(write: Path) -> None:
+def test_the_value_of_a_variable_is_literal(write: Path) -> None:
     text = ONE_CAMERA + "    password: ${P}\n"
     config = _load(write, text.replace("demo://street", "rtsp://10.0.0.5"), P='a: [${P}] #"x')
     assert config.cameras[0].password == Secret('a: [${P}] #"x')
 
 
-def test_sections_left_empty_are_as_though_left_out(write: Path) -> None:
+def test_empty_sections_equal_missing_sections(write: Path) -> None:
     config = _load(
         write,
         "nvision: {confidence_threshold: 0.9}\ndefaults:\nredis:\nwebhooks:\n"
@@ -182,7 +206,7 @@ cameras:
     ]
 
 
-def test_a_camera_with_its_own_key_needs_none_above_it(write: Path) -> None:
+def test_a_camera_with_its_own_key_needs_no_general_key(write: Path) -> None:
     config = _load(
         write,
         "nvision: {url: wss://n.example/api}\ncameras:\n  - {id: a, url: demo://street, nvision: {streaming_key: k}}\n",
@@ -190,7 +214,7 @@ def test_a_camera_with_its_own_key_needs_none_above_it(write: Path) -> None:
     assert config.cameras[0].nvision.streaming_key == Secret("k")
 
 
-def test_default_credentials_serve_the_cameras_that_have_none(write: Path) -> None:
+def test_default_credentials_apply_to_cameras_without_their_own(write: Path) -> None:
     config = _load(
         write,
         """\
@@ -208,7 +232,7 @@ cameras:
     ]
 
 
-def test_paths_are_relative_to_the_file_not_to_where_it_is_run(
+def test_paths_are_relative_to_the_file_not_to_the_working_directory(
     write: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     write.write_text(ONE_CAMERA.replace("demo://street", "file:clips/a.mp4"))
@@ -221,12 +245,12 @@ def test_paths_are_relative_to_the_file_not_to_where_it_is_run(
     assert _load(write, ONE_CAMERA + "state_dir: ~/hub\n").state_dir == elsewhere / "hub"
 
 
-def test_a_byte_order_mark_is_passed_over(write: Path) -> None:
+def test_a_byte_order_mark_is_skipped(write: Path) -> None:
     write.write_bytes(b"\xef\xbb\xbf" + ONE_CAMERA.encode())
     assert load(write, environ={}).cameras[0].id == "a"
 
 
-def test_the_file_of_the_repository_runs_as_it_is() -> None:
+def test_the_file_of_the_repository_runs_unchanged() -> None:
     config = load(ROOT / "cameras.yaml", environ={})
     assert [(camera.id, camera.address.kind, camera.fps) for camera in config.cameras] == [
         ("street", "demo", 5),
@@ -237,12 +261,12 @@ def test_the_file_of_the_repository_runs_as_it_is() -> None:
     assert config.nvision.url.local
 
 
-def test_the_file_that_init_writes_runs_as_it_is(write: Path) -> None:
-    assert _load(write, template).cameras[0].address.kind == "demo"
+def test_the_file_that_init_writes_runs_unchanged(write: Path) -> None:
+    assert _load(write, template()).cameras[0].address.kind == "demo"
 
 
-@pytest.mark.parametrize("text", [template, (ROOT / "cameras.yaml").read_text()], ids=["init", "repository"])
-def test_what_it_shows_commented_out_is_right_as_well(write: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [template(), (ROOT / "cameras.yaml").read_text()], ids=["init", "repository"])
+def test_the_commented_examples_are_valid(write: Path, text: str) -> None:
     lines = []
     for line in text.splitlines():
         before, mark, after = line.partition("# ")
@@ -254,7 +278,7 @@ def test_what_it_shows_commented_out_is_right_as_well(write: Path, text: str) ->
         )
         lines.append(before + after if setting and not after[0].isupper() and _is_yaml(after) else line)
     uncommented = "\n".join(lines).replace("  url: local ", "  # url: local ")
-    (write.parent / "hub_token").write_text("t")
+    (write.parent / "hub_token").write_text("5f0c8e2b7d94413aa6b1de3870c952f4")
     secrets = {
         "ALARM_SECRET": WEBHOOK_SECRET,
         "NVISION_STREAMING_KEY": "k",

@@ -1,4 +1,4 @@
-"""The JSON Schema that editors use says the same as the loader."""
+"""The JSON Schema for editors accepts and rejects the same files as the loader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from nvision_hub.config import json_schema, load, schema_text, template
+from nvision_hub.config.load import load
+from nvision_hub.config.schema import json_schema, schema_text, template
 from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def test_the_committed_schema_is_the_current_one() -> None:
     assert (ROOT / "cameras.schema.json").read_text() == schema_text(), "run `nvision-hub schema > cameras.schema.json`"
 
 
-def test_it_accepts_the_files_that_we_write() -> None:
-    assert _errors(template) == []
+def test_the_schema_accepts_the_files_of_the_repository() -> None:
+    assert _errors(template()) == []
     assert _errors((ROOT / "cameras.yaml").read_text()) == []
 
 
@@ -48,7 +49,7 @@ def test_it_accepts_the_files_that_we_write() -> None:
         + "webhooks: [{id: w, url: 'https://x', secret: '${S}'}, {id: v, url: 'http://x', secret: ['${S}', a]}]\n",
     ],
 )
-def test_it_accepts_what_the_loader_accepts(text: str) -> None:
+def test_the_schema_accepts_what_the_loader_accepts(text: str) -> None:
     assert _errors(text) == []
 
 
@@ -71,7 +72,7 @@ def test_it_accepts_what_the_loader_accepts(text: str) -> None:
         CAMERA + "version: 2",
     ],
 )
-def test_it_refuses_what_the_loader_refuses(tmp_path: Path, text: str) -> None:
+def test_the_schema_rejects_what_the_loader_rejects(tmp_path: Path, text: str) -> None:
     assert _errors(text)
     path = tmp_path / "cameras.yaml"
     path.write_text(text)
@@ -79,17 +80,17 @@ def test_it_refuses_what_the_loader_refuses(tmp_path: Path, text: str) -> None:
         load(path, environ={})
 
 
-def test_every_key_is_explained() -> None:
-    def unexplained(schema: dict[str, Any], where: str) -> Iterator[str]:
+def test_every_key_has_a_description() -> None:
+    def without_description(schema: dict[str, Any], path: str) -> Iterator[str]:
         for name, part in schema.get("properties", {}).items():
             if not part.get("description"):
-                yield f"{where}.{name}"
+                yield f"{path}.{name}"
 
     schema = json_schema()
-    missing = [*unexplained(schema, "")]
+    missing = [*without_description(schema, "")]
     for name, section in schema["$defs"].items():
-        missing += unexplained(section, name)
-    # A section whose key says no more than its own description leaves that to the reference.
+        missing += without_description(section, name)
+    # These keys only refer to their section, whose description is sufficient.
     assert [
         key for key in missing if key.rpartition(".")[2] not in ("nvision", "redis", "gateway", "motion", "defaults")
     ] == []

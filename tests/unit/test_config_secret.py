@@ -1,4 +1,4 @@
-"""A secret is seen nowhere: not printed, not formatted, not serialised, not in what a failure says."""
+"""Secrets never appear in printed, formatted or serialized values, nor in errors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import TypeAdapter
 
-from nvision_hub.config import Config, Secret, load
+from nvision_hub.config.load import load
+from nvision_hub.config.value_types import Secret
 from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nvision_hub.config.models import Config
+
 CANARY = "canary7f3a"
-ENCODED_CANARY = "Y2FuYXJ5N2YzY"  # as the webhooks' secrets hold it
+RANDOM = "5f0c8e2b7d94413aa6b1de3870c952f4"
+ENCODED_CANARY = "Y2FuYXJ5N2YzY"  # the canary in base64, as in webhook secrets
 
 EVERY_SECRET = f"""\
 nvision: {{url: wss://nvision.example/api, streaming_key: {CANARY}}}
 redis: {{url: "redis://user:{CANARY}@10.0.0.2/0"}}
 mqtt: {{url: "mqtt://user:{CANARY}@broker.example"}}
-gateway: {{listen: 0.0.0.0:8080, token: {CANARY}, callback_token: "{CANARY}"}}
+gateway: {{listen: 0.0.0.0:8080, insecure: true, token: {CANARY}{RANDOM}, callback_token: "{CANARY}"}}
 cameras:
   - {{id: a, url: "rtsp://viewer:{CANARY}@10.0.0.5/s"}}
   - {{id: b, url: "http://10.0.0.5/s?pwd={CANARY}", username: viewer, password: "${{CAMERA_PASSWORD}}"}}
@@ -35,7 +39,7 @@ webhooks:
 """
 
 
-def test_a_secret_gives_itself_to_reveal_alone() -> None:
+def test_only_reveal_returns_the_text() -> None:
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
     assert str(secret) == repr(secret) == f"{secret}" == "***"
@@ -55,11 +59,11 @@ def test_secrets_compare_by_their_text() -> None:
     assert copy.deepcopy(Secret("a")) == pickle.loads(pickle.dumps(Secret("a"))) == Secret("a")  # noqa: S301 - our own
 
 
-def test_its_json_schema_is_a_text() -> None:
+def test_the_json_schema_of_a_secret_is_a_string() -> None:
     assert TypeAdapter(Secret).json_schema()["type"] == "string"
 
 
-def test_a_whole_configuration_shows_none(tmp_path: Path) -> None:
+def test_a_configuration_shows_no_secret(tmp_path: Path) -> None:
     config = _load(tmp_path, EVERY_SECRET)
     shown = [
         str(config),
@@ -104,19 +108,19 @@ def test_a_whole_configuration_shows_none(tmp_path: Path) -> None:
         EVERY_SECRET.replace(f"token: {CANARY}", f"token: {CANARY}\x07", 1),
     ],
 )
-def test_no_mistake_brings_one_into_the_report_or_the_traceback(tmp_path: Path, text: str) -> None:
+def test_no_mistake_puts_a_secret_into_the_error_or_its_traceback(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, text)
     _assert_hidden(caught.value)
 
 
-def test_nor_does_a_file_in_another_encoding(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_puts_no_secret_into_the_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cameras\.yaml:1:\d+: is not UTF-8") as caught:
         _load(tmp_path, EVERY_SECRET.replace(CANARY, f"{CANARY}é"), encoding="latin-1")
     _assert_hidden(caught.value)
 
 
-def test_nor_does_a_secret_file_or_a_variable_in_the_wrong_place(tmp_path: Path) -> None:
+def test_a_secret_in_the_wrong_place_does_not_appear_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{CANARY}\n")
     text = """\
 cameras:
@@ -127,15 +131,15 @@ cameras:
 """
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, text)
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.diagnostics) == 4
     _assert_hidden(caught.value)
 
 
 def _assert_hidden(error: ConfigError) -> None:
-    said = "".join(traceback.format_exception(error)) + repr(error) + repr(error.problems)
-    assert "cameras.yaml" in said
-    assert CANARY not in said
-    assert ENCODED_CANARY not in said
+    text = "".join(traceback.format_exception(error)) + repr(error) + repr(error.diagnostics)
+    assert "cameras.yaml" in text
+    assert CANARY not in text
+    assert ENCODED_CANARY not in text
 
 
 def _load(folder: Path, text: str, encoding: str = "utf-8") -> Config:

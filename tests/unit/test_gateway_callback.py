@@ -1,4 +1,4 @@
-"""What Nvision posts, and what anybody else might: read into an event, or refused, and never a crash."""
+"""Bodies posted to the callback endpoint: each is converted to an event or rejected, and none causes a crash."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvision_hub import events
-from nvision_hub.events import Origin, callback_event, id_time, new_id
-from workers.gateway.callback import read_result
-from workers.gateway.problems import ProblemError
+from nvision_hub.nvision import result_events
+from nvision_hub.nvision.result_events import EventOrigin, callback_event, id_time, new_id
+from workers.gateway.api.callback import read_result
+from workers.gateway.api.problem_details import ProblemError
 
-LOBBY = Origin(site="here", camera="lobby", labels={"floor": "1"}, service="object-detection")
+LOBBY = EventOrigin(site="here", camera="lobby", labels={"floor": "1"}, service="object-detection")
 NOW = 1_800_000_000.25
 PERSON = {
     "name": "person",
@@ -29,7 +29,7 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"service_id": "s", "detected_objects": [PERSON], **fields}).encode()
 
 
-def test_a_result_of_our_own_picture_tells_when_it_was_captured() -> None:
+def test_a_result_of_an_own_frame_has_its_capture_time() -> None:
     frame_id = new_id(NOW - 1.125)
     event = callback_event(read_result(body(source_id="lobby", frame_id=frame_id)), LOBBY, received_at=NOW)
     assert event["detected_objects"] == [PERSON]
@@ -62,7 +62,7 @@ def test_a_result_of_our_own_picture_tells_when_it_was_captured() -> None:
         "019A0B1C-2D3E-7F40-8A5B-6C7D8E9F0A1B",
     ],
 )
-def test_a_result_of_somebody_elses_picture_gets_an_id_of_ours(frame_id: str | None) -> None:
+def test_a_result_of_a_foreign_frame_gets_a_new_id(frame_id: str | None) -> None:
     event = callback_event(read_result(body(frame_id=frame_id)), LOBBY, received_at=NOW)
     made = id_time(event["hub"]["id"])
     assert made == pytest.approx(NOW, abs=0.002)
@@ -71,20 +71,20 @@ def test_a_result_of_somebody_elses_picture_gets_an_id_of_ours(frame_id: str | N
     assert (event["source_id"], event["service_id"]) == ("", "s")
 
 
-def test_a_capture_in_the_future_is_none() -> None:
+def test_a_capture_time_in_the_future_is_ignored() -> None:
     event = callback_event({"detected_objects": [], "frame_id": new_id(NOW + 3600)}, LOBBY, received_at=NOW)
     assert event["hub"]["captured_at"] is None
     far = "ffffffff-ffff-7fff-bfff-ffffffffffff"
     assert callback_event({"frame_id": far}, LOBBY, received_at=NOW)["hub"]["captured_at"] is None
 
 
-def test_the_part_that_is_ours_cannot_be_posted() -> None:
+def test_the_hub_key_cannot_be_posted() -> None:
     event = callback_event(read_result(body(hub={"id": "forged", "site": "elsewhere"})), LOBBY, received_at=NOW)
     assert event["hub"]["site"] == "here"
 
 
-def test_faces_and_what_is_left_out() -> None:
-    faces = Origin(site="here", camera="gate", labels={}, service="face-detection")
+def test_a_null_list_becomes_empty_and_only_face_results_have_faces() -> None:
+    faces = EventOrigin(site="here", camera="gate", labels={}, service="face-detection")
     event = callback_event(read_result(b'{"detected_objects": null, "detected_faces": []}'), faces, received_at=NOW)
     assert (event["detected_objects"], event["detected_faces"]) == ([], [])
     assert "detected_faces" not in callback_event(read_result(body()), LOBBY, received_at=NOW)
@@ -120,7 +120,7 @@ def test_faces_and_what_is_left_out() -> None:
         body(detected_faces=[{**PERSON, "name": None}]),
     ],
 )  # fmt: skip
-def test_what_is_no_result_is_refused(data: bytes) -> None:
+def test_a_body_that_is_not_a_result_is_rejected(data: bytes) -> None:
     with pytest.raises(ProblemError) as refused:
         read_result(data)
     assert refused.value.status == 400
@@ -140,11 +140,11 @@ JSON = st.recursive(
     )
     | JSON
 )
-def test_whatever_is_posted_is_refused_or_becomes_json_that_anybody_reads(posted: Any) -> None:
+def test_any_body_is_rejected_or_becomes_valid_json(posted: Any) -> None:
     try:
         result = read_result(json.dumps(posted).encode())
     except ProblemError:
         return
-    event = json.loads(events.encode(callback_event(result, LOBBY, received_at=NOW)), parse_constant=pytest.fail)
+    event = json.loads(result_events.encode(callback_event(result, LOBBY, received_at=NOW)), parse_constant=pytest.fail)
     assert isinstance(event["detected_objects"], list)
     assert event["hub"]["camera"] == "lobby"

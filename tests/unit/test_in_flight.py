@@ -1,17 +1,18 @@
-"""Pictures on their way: each is answered or given up, once, and the account of them balances at every moment."""
+"""Frames in flight: each frame is answered or given up exactly once, and the account always balances."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvision_hub.events import Sent
-from nvision_hub.status import Meter
-from workers.camera.in_flight import MAX_PICTURES, InFlight
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.result_events import SentFrame
+from workers.camera.in_flight import MAX_FRAMES, InFlightFrames
 
 
-def sent(number: int, at: float = 0.0) -> Sent:
-    return Sent(
+def sent(number: int, at: float = 0.0) -> SentFrame:
+    return SentFrame(
         frame_id=f"f{number}",
         sequence=number,
         captured_at=None,
@@ -23,64 +24,64 @@ def sent(number: int, at: float = 0.0) -> Sent:
     )
 
 
-def flying(*pictures: Sent) -> tuple[InFlight, Meter]:
+def flying(*frames: SentFrame) -> tuple[InFlightFrames, Meter]:
     meter = Meter()
-    in_flight = InFlight(meter)
-    for picture in pictures:
-        in_flight.add(picture)
+    in_flight = InFlightFrames(meter)
+    for frame in frames:
+        in_flight.add(frame)
     return in_flight, meter
 
 
-def test_answers_in_any_order_find_their_picture_once() -> None:
+def test_answers_in_any_order_find_their_frame_once() -> None:
     in_flight, _ = flying(sent(1), sent(2), sent(3))
-    assert [in_flight.answered(name) for name in ("f2", "f1", "f2")] == [sent(2), sent(1), None]
+    assert [in_flight.pop(name) for name in ("f2", "f1", "f2")] == [sent(2), sent(1), None]
     assert len(in_flight) == 1
 
 
-def test_an_answer_without_a_name_is_that_of_the_oldest() -> None:
+def test_a_result_without_an_id_belongs_to_the_oldest_frame() -> None:
     in_flight, _ = flying(sent(1), sent(2))
-    assert [in_flight.answered("") for _ in range(3)] == [sent(1), sent(2), None]
+    assert [in_flight.pop("") for _ in range(3)] == [sent(1), sent(2), None]
 
 
-def test_a_strangers_answer_is_nobodys() -> None:
+def test_a_result_with_an_unknown_id_matches_no_frame() -> None:
     in_flight, _ = flying(sent(1))
-    assert in_flight.answered("another") is None
-    assert in_flight.stranger("another") == "unknown_frame"
+    assert in_flight.pop("another") is None
+    assert in_flight.unmatched_reason("another") == "unknown_frame"
     assert len(in_flight) == 1
 
 
-def test_an_answer_that_comes_twice_or_late_is_told_from_a_strangers() -> None:
+def test_duplicate_and_late_results_differ_from_unknown_ones() -> None:
     in_flight, _ = flying(sent(1), sent(2))
-    in_flight.answered("f1")
+    in_flight.pop("f1")
     in_flight.clear("uplink")
-    assert [in_flight.stranger(name) for name in ("f1", "f2", "f3")] == ["duplicate", "late", "unknown_frame"]
+    assert [in_flight.unmatched_reason(name) for name in ("f1", "f2", "f3")] == ["duplicate", "late", "unknown_frame"]
 
 
-def test_those_passed_over_are_no_lag() -> None:
+def test_skipped_frames_do_not_count_as_lag() -> None:
     in_flight, _ = flying(*(sent(number) for number in range(1, 7)))
     assert in_flight.lag == 6
-    in_flight.answered("f4")
+    in_flight.pop("f4")
     assert (in_flight.lag, len(in_flight)) == (2, 5)
-    in_flight.answered("f1")
+    in_flight.pop("f1")
     assert (in_flight.lag, len(in_flight)) == (2, 4)
 
 
-def test_what_waits_too_long_is_given_up() -> None:
+def test_frames_without_a_result_time_out() -> None:
     in_flight, meter = flying(sent(1, 0.0), sent(2, 10.0))
     in_flight.expire(0.0, "timeout")
     assert len(in_flight) == 2
     in_flight.expire(0.1, "timeout")
-    assert meter.value("frames_unanswered_total", reason="timeout") == 1
-    assert in_flight.answered("f1") is None
-    assert in_flight.answered("f2") == sent(2, 10.0)
+    assert meter.value(catalogue.FRAMES_UNANSWERED_TOTAL, reason="timeout") == 1
+    assert in_flight.pop("f1") is None
+    assert in_flight.pop("f2") == sent(2, 10.0)
 
 
-def test_there_is_a_bound() -> None:
-    in_flight, meter = flying(*(sent(number) for number in range(MAX_PICTURES + 5)))
+def test_frames_in_flight_are_bounded() -> None:
+    in_flight, meter = flying(*(sent(number) for number in range(MAX_FRAMES + 5)))
     in_flight.expire(0.0, "timeout")
-    assert meter.total("frames_unanswered_total") == 5
-    assert in_flight.answered("f4") is None
-    assert in_flight.answered("f5") is not None
+    assert meter.total(catalogue.FRAMES_UNANSWERED_TOTAL) == 5
+    assert in_flight.pop("f4") is None
+    assert in_flight.pop("f5") is not None
 
 
 @given(
@@ -95,13 +96,13 @@ def test_the_account_balances_at_every_moment(steps: list[tuple[str, int]]) -> N
             case "add":
                 in_flight.add(sent(now, now))
             case "answer":
-                in_flight.answered(f"f{number}")
+                in_flight.pop(f"f{number}")
             case "nameless":
-                in_flight.answered("")
+                in_flight.pop("")
             case "expire":
                 in_flight.expire(number, "timeout")
             case _:
                 in_flight.clear("uplink")
-        settled = meter.value("frames_answered_total") + meter.total("frames_unanswered_total")
-        assert meter.value("frames_sent_total") == settled + len(in_flight)
-        assert meter.gauge_value("frames_in_flight") == len(in_flight)
+        settled = meter.value(catalogue.FRAMES_ANSWERED_TOTAL) + meter.total(catalogue.FRAMES_UNANSWERED_TOTAL)
+        assert meter.value(catalogue.FRAMES_SENT_TOTAL) == settled + len(in_flight)
+        assert meter.gauge_value(catalogue.FRAMES_IN_FLIGHT) == len(in_flight)

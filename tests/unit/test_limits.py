@@ -1,4 +1,4 @@
-"""What a worker may have of memory, in a process of its own that really runs out of it."""
+"""A worker's memory limit, tested in a separate process that exceeds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.camera.limits import Reserve, cap_memory, check_memory
+from nvision_hub.media.memory_limits import MemoryReserve, cap_memory, check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,36 +20,39 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def alone() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Call something in a new process; what it raises is raised here."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    """Call a function in a new process. Raise its error here.
+
+    A forked process would inherit this process's memory, and might free enough memory to stay below the limit.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield lambda work: pool.submit(work).result()
 
 
-def no_more_memory() -> None:
+def forbid_more_memory() -> None:
     has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (has, has))
 
 
-def check_and_find_enough() -> None:
+def check_with_enough_memory() -> None:
     cap_memory()
     check_memory()
 
 
-def check_and_find_none() -> None:
-    no_more_memory()
+def check_without_memory() -> None:
+    forbid_more_memory()
     with pytest.raises(MemoryError, match="less than 32 MiB"):
         check_memory()
 
 
-def take_more_than_a_gibibyte() -> None:
+def allocate_more_than_a_gibibyte() -> None:
     cap_memory()
     with pytest.raises(MemoryError):
         bytearray(2**30 + 2**25)
 
 
-def end_with_a_reserve() -> None:
-    reserve = Reserve()
-    no_more_memory()
+def release_a_reserve() -> None:
+    reserve = MemoryReserve()
+    forbid_more_memory()
     with pytest.raises(OSError, match="Cannot allocate memory"):
         mmap.mmap(-1, 2**24)
     reserve.release()
@@ -61,7 +64,7 @@ def end_with_a_reserve() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", [check_and_find_enough, check_and_find_none, take_more_than_a_gibibyte, end_with_a_reserve]
+    "check", [check_with_enough_memory, check_without_memory, allocate_more_than_a_gibibyte, release_a_reserve]
 )
-def test_memory(alone: Callable[[Callable[[], None]], None], what: Callable[[], None]) -> None:
-    alone(what)
+def test_memory_limits_hold(alone: Callable[[Callable[[], None]], None], check: Callable[[], None]) -> None:
+    alone(check)

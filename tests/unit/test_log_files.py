@@ -1,4 +1,4 @@
-"""Records kept in files by member, and read again: rights, rotation, losses, and following from file to file."""
+"""Log files per process: permissions, rotation, lost lines, and reading across rotation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nvision_hub.logs import files
-from nvision_hub.logs.files import LogFiles, file_of, members_in, older
-from nvision_hub.logs.line import fields
-from nvision_hub.logs.reading import Reader
+from nvision_hub.logs.files import LogFiles, file_of, previous_file, processes_in
+from nvision_hub.logs.formatters import fields
+from nvision_hub.logs.pipe import ChildLog
+from nvision_hub.logs.tail import LogTail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,31 +31,32 @@ def record(text: str, worker: str = "camera:lobby", **more: Any) -> logging.LogR
     return made
 
 
-def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
+def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def in_file(file: Path, text: str) -> bool:
-    with contextlib.suppress(FileNotFoundError):  # not yet, or just being replaced
+    with contextlib.suppress(FileNotFoundError):  # the file is not written yet, or is being rotated
         return text in file.read_text()
     return False
 
 
-def messages(directory: Path, member: str) -> list[str]:
-    reader = Reader(directory, member)
-    told = [entry["message"] for entry in reader.last(10**6)]
+def messages(directory: Path, process: str) -> list[str]:
+    reader = LogTail(directory, process)
+    found = [entry["message"] for entry in reader.last(10**6)]
     reader.close()
-    return told
+    return found
 
 
-def test_a_line_has_all_that_programs_need_and_no_secret() -> None:
-    made = record("opening rtsp://viewer:canary@10.0.0.5/a", state="connecting")
+def test_a_json_line_has_every_documented_field_and_no_secret() -> None:
+    made = record("opening rtsp://viewer:canary@10.0.0.5/a", state="connecting", event="camera_opening")
     assert fields(made) == {
         "at": fields(made)["at"],
         "level": "warning",
+        "event": "camera_opening",
         "camera": "lobby",
         "worker": "camera:lobby",
         "state": "connecting",
@@ -62,10 +65,23 @@ def test_a_line_has_all_that_programs_need_and_no_secret() -> None:
     assert fields(made)["at"].endswith("Z")
     made.exc_info = (OSError, OSError("rtsp://viewer:canary@10.0.0.5/a"), None)
     assert "OSError: rtsp://***@10.0.0.5/a" in fields(made)["traceback"]
-    assert fields(record("stopping", "hub"))["camera"] is None
+    of_hub = fields(record("stopping", "hub"))
+    assert (of_hub["camera"], of_hub["event"]) == (None, None)
 
 
-def test_a_member_has_a_file_and_a_camera_also_what_is_said_of_it(tmp_path: Path) -> None:
+def test_a_record_goes_through_the_pipe_with_its_event_and_without_objects() -> None:
+    pipe = ChildLog("camera:lobby")
+    try:
+        sent = pipe._format_record(record("streaming", event="camera_streaming", library_object=object()))
+    finally:
+        pipe.forked()
+        pipe.close()
+    received = pickle.loads(pickle.dumps(sent))  # noqa: S301 - made here
+    assert fields(received)["event"] == "camera_streaming"
+    assert not hasattr(received, "library_object")
+
+
+def test_a_record_goes_into_the_files_of_its_process_and_its_camera(tmp_path: Path) -> None:
     log = LogFiles(tmp_path / "logs")
     log.handle(record("streaming"))
     log.handle(record("camera:lobby ended (signal 9)", "hub"))
@@ -73,17 +89,17 @@ def test_a_member_has_a_file_and_a_camera_also_what_is_said_of_it(tmp_path: Path
     log.close()
     assert messages(tmp_path / "logs", "camera:lobby") == ["streaming", "camera:lobby ended (signal 9)"]
     assert messages(tmp_path / "logs", "hub") == ["camera:lobby ended (signal 9)", "stopping"]
-    assert members_in(tmp_path / "logs") == ["camera:lobby", "hub"]
+    assert processes_in(tmp_path / "logs") == ["camera:lobby", "hub"]
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "logs").iterdir()} == {0o600}
 
 
-def test_a_name_never_leaves_the_folder(tmp_path: Path) -> None:
+def test_a_process_name_never_leads_outside_the_folder(tmp_path: Path) -> None:
     assert file_of(tmp_path, "../../etc/passwd").parent == tmp_path
 
 
-def test_a_file_is_replaced_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "FILE_MAX_BYTES", 5000)
+def test_a_full_file_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 5000)
     log = LogFiles(tmp_path)
     file = file_of(tmp_path, "camera:lobby")
     for number in range(200):
@@ -91,21 +107,21 @@ def test_a_file_is_replaced_when_it_is_full(tmp_path: Path, monkeypatch: pytest.
         until(partial(in_file, file, f'number {number}"'))
     log.close()
     assert file.stat().st_size <= 5000
-    assert older(file).stat().st_size <= 5000
+    assert previous_file(file).stat().st_size <= 5000
     assert len(list(tmp_path.iterdir())) == 2
-    told = messages(tmp_path, "camera:lobby")
-    assert told == [f"number {number}" for number in range(200 - len(told), 200)]
-    assert len(told) > 30
+    found = messages(tmp_path, "camera:lobby")
+    assert found == [f"number {number}" for number in range(200 - len(found), 200)]
+    assert len(found) > 30
 
 
-def test_a_reader_follows_from_file_to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "FILE_MAX_BYTES", 3000)
-    log, reader = LogFiles(tmp_path), Reader(tmp_path, "camera:lobby")
+def test_a_reader_follows_a_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 3000)
+    log, reader = LogFiles(tmp_path), LogTail(tmp_path, "camera:lobby")
     assert reader.last(10) == []
     seen = list[str]()
 
     def has_seen(message: str) -> bool:
-        seen.extend(entry["message"] for entry in reader.news())
+        seen.extend(entry["message"] for entry in reader.new_entries())
         return message in seen
 
     for number in range(100):
@@ -116,19 +132,19 @@ def test_a_reader_follows_from_file_to_file(tmp_path: Path, monkeypatch: pytest.
     assert seen == [f"number {number}" for number in range(100)]
 
 
-def test_half_a_line_is_read_when_it_is_whole_and_rubbish_never(tmp_path: Path) -> None:
-    file, reader = file_of(tmp_path, "hub"), Reader(tmp_path, "hub")
+def test_an_incomplete_line_is_read_once_complete_and_invalid_lines_are_skipped(tmp_path: Path) -> None:
+    file, reader = file_of(tmp_path, "hub"), LogTail(tmp_path, "hub")
     file.write_bytes(b'not json\n"no object"\n{"message": "a"}\n{"mess')
     assert reader.last(5) == [{"message": "a"}]
     with file.open("ab") as more:
         more.write(b'age": "b"}\n')
-    assert reader.news() == [{"message": "b"}]
+    assert reader.new_entries() == [{"message": "b"}]
     reader.close()
 
 
-def test_lines_that_could_not_be_written_are_counted_and_told(tmp_path: Path) -> None:
+def test_lines_that_could_not_be_written_are_counted_in_the_file(tmp_path: Path) -> None:
     directory = tmp_path / "logs"
-    directory.write_text("a file where the folder should be")
+    directory.write_text("a file instead of the directory")
     log = LogFiles(directory)
     for number in range(5):
         log.handle(record(f"number {number}"))
@@ -137,12 +153,12 @@ def test_lines_that_could_not_be_written_are_counted_and_told(tmp_path: Path) ->
     log.handle(record("there is room again"))
     log.close()
     assert messages(directory, "camera:lobby") == [
-        "5 log lines are missing before this one: the disk took no more",
+        "5 log lines are missing before this one: the disk was full or too slow",
         "there is room again",
     ]
 
 
-def test_a_half_written_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_line_is_removed_after_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written, real = [0], os.write
 
     def full(descriptor: int, data: bytes) -> int:
@@ -162,12 +178,12 @@ def test_a_half_written_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.M
     assert [json.loads(line)["message"] for line in file.read_text().splitlines()] == ["a", "c"]
 
 
-def test_files_of_members_that_are_long_gone_are_removed(tmp_path: Path) -> None:
+def test_old_files_are_deleted(tmp_path: Path) -> None:
     old, new = file_of(tmp_path, "camera:old"), file_of(tmp_path, "camera:new")
-    for file in (old, older(old), new):
+    for file in (old, previous_file(old), new):
         file.write_text("{}\n")
-    past = time.time() - files.FORGOTTEN_AFTER_S - 1
+    past = time.time() - files.MAX_FILE_AGE_S - 1
     os.utime(old, (past, past))
-    os.utime(older(old), (past, past))
+    os.utime(previous_file(old), (past, past))
     LogFiles(tmp_path).close()
     assert list(tmp_path.iterdir()) == [new]

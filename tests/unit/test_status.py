@@ -1,86 +1,47 @@
-"""What a worker reports: counters, promises, and the record that crosses the pipe."""
+"""The counters, gauges, histograms and deadlines of a process."""
 
 from __future__ import annotations
 
 import json
 import threading
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvision_hub.status import AGE_BUCKETS_S, LABEL_SETS_MAX, Histogram, Meter, Promise, Rate, Status
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.catalogue import Counter, Histogram
+from nvision_hub.metrics.meter import AGE_BUCKETS_S, Meter, RateWindow
+from nvision_hub.metrics.snapshot import MAX_LABEL_SETS, MetricSnapshot
+from nvision_hub.runtime.status import Deadline
+from tests.support.metrics import SNAPSHOTS, snapshot_json
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-NUMBER = st.floats(allow_nan=False, allow_infinity=False)
-PROMISES = st.dictionaries(TEXT, st.builds(Promise, at=NUMBER, within_s=NUMBER))
-STATUSES = st.builds(
-    Status,
-    pid=st.integers(1),
-    at=NUMBER,
-    state=TEXT,
-    ready=st.booleans(),
-    error=st.none() | TEXT,
-    promises=PROMISES,
-    metrics=st.fixed_dictionaries({"counters": st.lists(st.tuples(TEXT, NUMBER).map(list))}),
-    row=st.dictionaries(TEXT, st.none() | TEXT | NUMBER | st.booleans()),
-)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-@given(STATUSES)
-def test_a_record_arrives_as_it_left(status: Status) -> None:
-    assert Status.decode(status.encode()) == status
+def test_a_deadline_is_broken_by_silence() -> None:
+    deadline = Deadline(at=100.0, timeout_s=10.0)
+    assert not deadline.is_missed(110.0)
+    assert deadline.is_missed(110.1)
+    assert not deadline.is_missed(1000.0, since=995.0)
+    assert deadline.is_missed(1000.0, since=50.0)
 
 
-@given(st.binary())
-def test_anything_else_is_a_value_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="not a status record"):
-        Status.decode(data)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"null",
-        b"3",
-        b"[]",
-        b"{}",
-        b'{"promises": {}}',
-        b'{"promises": {}, "pid": 1, "at": 1, "state": "x", "more": 1}',
-        b'{"promises": {"a": 1}, "pid": 1, "at": 1, "state": "x"}',
-        b'{"promises": {"a": {"at": 1}}, "pid": 1, "at": 1, "state": "x"}',
-        b'{"promises": {"a": {"at": "soon", "within_s": 1}}, "pid": 1, "at": 1, "state": "x"}',
-        b'{"promises": {"a": {"at": null, "within_s": 1}}, "pid": 1, "at": 1, "state": "x"}',
-        b"[" * 100_000,
-    ],
-    ids=range(11),
-)
-def test_nearly_a_record_is_one_too(data: bytes) -> None:
-    with pytest.raises(ValueError, match="not a status record"):
-        Status.decode(data)
-
-
-def test_a_promise_is_broken_by_silence_that_was_heard() -> None:
-    promise = Promise(at=100.0, within_s=10.0)
-    assert not promise.broken(110.0)
-    assert promise.broken(110.1)
-    assert not promise.broken(1000.0, judged_from=995.0)
-    assert promise.broken(1000.0, judged_from=50.0)
-
-
-def test_counters_by_label() -> None:
+def test_counters_are_kept_per_label_and_summed() -> None:
     meter = Meter()
-    meter.count("frames_dropped_total", reason="late")
-    meter.count("frames_dropped_total", by=2, reason="broken")
-    meter.count("frames_sent_total")
-    meter.gauge("spool_events", 7)
-    assert meter.value("frames_dropped_total", reason="broken") == 2
-    assert meter.value("frames_dropped_total") == 0
-    assert meter.total("frames_dropped_total") == 3
-    assert meter.gauge_value("spool_events") == 7
-    assert meter.gauge_value("nothing") is None
-    assert json.loads(json.dumps(meter.snapshot())) == {
+    meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="late")
+    meter.count(catalogue.FRAMES_DROPPED_TOTAL, by=2, reason="broken")
+    meter.count(catalogue.FRAMES_SENT_TOTAL)
+    meter.set_gauge(catalogue.SPOOL_EVENTS, 7)
+    assert meter.value(catalogue.FRAMES_DROPPED_TOTAL, reason="broken") == 2
+    assert meter.value(catalogue.FRAMES_DROPPED_TOTAL) == 0
+    assert meter.total(catalogue.FRAMES_DROPPED_TOTAL) == 3
+    assert meter.gauge_value(catalogue.SPOOL_EVENTS) == 7
+    assert meter.gauge_value(catalogue.MQTT_PENDING) is None
+    assert json.loads(json.dumps(snapshot_json(meter.snapshot()))) == {
         "counters": [
             ["frames_dropped_total", {"reason": "late"}, 1],
             ["frames_dropped_total", {"reason": "broken"}, 2],
@@ -94,14 +55,42 @@ def test_counters_by_label() -> None:
 def test_names_from_outside_cannot_make_a_counter_grow_without_bound() -> None:
     meter = Meter()
     for number in range(10_000):
-        meter.count("detections_total", name=f"class {number}")
-    meter.count("detections_total", name="class 0")
-    assert len(meter.snapshot()["counters"]) == LABEL_SETS_MAX + 1
-    assert meter.value("detections_total", name="class 0") == 2
-    assert meter.value("detections_total", name="other") == 10_000 - LABEL_SETS_MAX
-    assert meter.total("detections_total") == 10_001
-    meter.count("frames_dropped_total", reason="late")
-    assert meter.value("frames_dropped_total", reason="late") == 1
+        meter.count(catalogue.DETECTIONS_TOTAL, name=f"class {number}")
+    meter.count(catalogue.DETECTIONS_TOTAL, name="class 0")
+    assert len(meter.snapshot().counters) == MAX_LABEL_SETS + 1
+    assert meter.value(catalogue.DETECTIONS_TOTAL, name="class 0") == 2
+    assert meter.value(catalogue.DETECTIONS_TOTAL, name="other") == 10_000 - MAX_LABEL_SETS
+    assert meter.total(catalogue.DETECTIONS_TOTAL) == 10_001
+    meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="late")
+    assert meter.value(catalogue.FRAMES_DROPPED_TOTAL, reason="late") == 1
+
+
+def test_merged_snapshots_also_bound_the_names() -> None:
+    first, second = Meter(), Meter()
+    for number in range(MAX_LABEL_SETS):
+        first.count(catalogue.DETECTIONS_TOTAL, name=f"class {number}")
+        second.count(catalogue.DETECTIONS_TOTAL, name=f"class {number + 100}")
+    second.set_gauge(catalogue.SPOOL_EVENTS, 1)
+    merged = first.snapshot().merge(second.snapshot())
+    assert len(merged.counters) == MAX_LABEL_SETS + 1
+    assert merged.total(catalogue.DETECTIONS_TOTAL) == 2 * MAX_LABEL_SETS
+    assert merged.by_label(catalogue.DETECTIONS_TOTAL, "name")["other"] == 100
+    assert SNAPSHOTS.validate_json(SNAPSHOTS.dump_json(merged)) == merged
+    assert merged.merge(MetricSnapshot()).gauges == {}, "gauges come only from the last process"
+
+
+def test_a_label_that_is_not_in_the_catalogue_is_an_error() -> None:
+    with pytest.raises(ValueError, match="frames_sent_total has no label"):
+        Meter().count(catalogue.FRAMES_SENT_TOTAL, reason="late")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"counters": [1]}, {"counters": {"a": 1}}, {"gauges": 5}, {"histograms": {"x": {}}}, {"histograms": [1]}, [1]],
+)
+def test_malformed_snapshots_are_rejected(data: Any) -> None:
+    with pytest.raises(ValueError, match="MetricSnapshot"):
+        SNAPSHOTS.validate_json(json.dumps(data))
 
 
 def test_a_meter_is_read_while_another_thread_writes() -> None:
@@ -110,8 +99,8 @@ def test_a_meter_is_read_while_another_thread_writes() -> None:
     def write() -> None:
         number = 0
         while not stop.is_set():
-            meter.count(f"metric {number % 500}")
-            meter.observe(f"histogram {number % 500}", 0.1)
+            meter.count(Counter("", name=f"metric {number % 500}"))
+            meter.observe(Histogram("", name=f"histogram {number % 500}"), 0.1)
             number += 1
 
     writer = threading.Thread(target=write)
@@ -119,17 +108,46 @@ def test_a_meter_is_read_while_another_thread_writes() -> None:
     try:
         for _ in range(100):
             meter.snapshot()
-            meter.total("metric 1")
+            meter.total(Counter("", name="metric 1"))
     finally:
         stop.set()
         writer.join()
 
 
+class Interrupted(float):
+    """A number whose addition lets another thread count between the counter's read and its write."""
+
+    overtake: Callable[[], None]
+
+    def __radd__(self, value: float) -> float:
+        self.overtake()
+        return value + float(self)
+
+
+def test_two_threads_that_count_the_same_name_lose_nothing() -> None:
+    meter = Meter()
+    other = threading.Thread(target=meter.count, args=(catalogue.FRAMES_DROPPED_TOTAL,), kwargs={"reason": "late"})
+
+    def overtake() -> None:
+        other.start()
+        other.join(0.5)  # without a lock, the other thread would finish now, and its count would be lost
+
+    by = Interrupted(1)
+    by.overtake = overtake
+    meter.count(catalogue.FRAMES_DROPPED_TOTAL, by=by, reason="late")
+    other.join()
+    assert meter.value(catalogue.FRAMES_DROPPED_TOTAL, reason="late") == 2
+
+
 @given(st.lists(st.floats(0, 100), max_size=50))
 def test_a_histogram_counts_each_value_once_below_its_bound(values: list[float]) -> None:
-    histogram = Histogram()
+    meter = Meter()
     for value in values:
-        histogram.observe(value)
+        meter.observe(catalogue.PUBLISH_SECONDS, value)
+    histogram = meter.snapshot().histograms.get(catalogue.PUBLISH_SECONDS.name)
+    assert (histogram is None) is (not values)
+    if histogram is None:
+        return
     assert sum(histogram.counts) == len(values)
     assert histogram.total == pytest.approx(sum(values))
     edges = [float("-inf"), *AGE_BUCKETS_S, float("inf")]
@@ -137,8 +155,8 @@ def test_a_histogram_counts_each_value_once_below_its_bound(values: list[float])
         assert count == sum(low < value <= high for value in values)
 
 
-def test_a_rate_is_that_of_the_window() -> None:
-    rate = Rate(window_s=10.0)
+def test_a_rate_covers_the_window() -> None:
+    rate = RateWindow(window_s=10.0)
     assert rate.update(0.0, 0) == 0.0
     for second in range(1, 31):
         now = rate.update(float(second), 5 * second)

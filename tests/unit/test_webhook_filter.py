@@ -1,4 +1,4 @@
-"""What of an event a webhook gets."""
+"""A webhook's filter by camera, class and confidence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from nvision_hub import events
 from nvision_hub.broker.webhook_filter import WebhookFilter
+from nvision_hub.nvision import result_events
 from tests.support.dispatching import event
 
 EVERYTHING = WebhookFilter()
 
 
 def body(given: dict[str, Any], **chosen: Any) -> dict[str, Any] | None:
-    found = WebhookFilter.of(chosen).apply(given["hub"]["camera"], events.encode(given))
+    found = WebhookFilter.of(chosen).apply(given["hub"]["camera"], result_events.encode(given))
     return None if found is None else json.loads(found.body)
 
 
@@ -23,7 +23,7 @@ def names(given: dict[str, Any] | None, key: str = "detected_objects") -> list[s
     return None if given is None else [each["name"] for each in given[key]]
 
 
-def test_without_a_choice_every_result_is_wanted_byte_for_byte() -> None:
+def test_without_criteria_every_result_passes_byte_for_byte() -> None:
     for given in (event(1, ("person", 0.9), ("car", 0.1)), event(2), event(3, ("face", 0.5), faces=True)):
         payload = json.dumps(given, indent=1).encode()
         found = EVERYTHING.apply("lobby", payload)
@@ -31,7 +31,7 @@ def test_without_a_choice_every_result_is_wanted_byte_for_byte() -> None:
         assert (found.id, found.body) == (given["hub"]["id"], payload)
 
 
-def test_only_detections_that_match_are_in_it() -> None:
+def test_only_matching_detections_remain() -> None:
     given = event(1, ("person", 0.9), ("car", 0.9), ("person", 0.3))
     assert names(body(given, classes=["person"])) == ["person", "person"]
     assert names(body(given, min_confidence=0.9)) == ["person", "car"]
@@ -42,17 +42,17 @@ def test_only_detections_that_match_are_in_it() -> None:
     assert body(event(2), min_confidence=0) is not None
     kept = body(given, classes=["car"])
     assert kept is not None
-    assert {**kept, "detected_objects": given["detected_objects"]} == given, "nothing else of it changes"
+    assert {**kept, "detected_objects": given["detected_objects"]} == given, "only the detections may change"
 
 
-def test_what_all_match_is_not_written_anew() -> None:
+def test_a_result_that_matches_completely_keeps_its_bytes() -> None:
     payload = json.dumps(event(1, ("person", 0.9)), indent=1).encode()
     found = WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
     assert found is not None
     assert found.body == payload
 
 
-def test_faces_are_chosen_alike() -> None:
+def test_faces_are_filtered_like_objects() -> None:
     given = event(1, ("face", 0.9), ("face", 0.2), faces=True)
     kept = body(given, min_confidence=0.5)
     assert names(kept, "detected_faces") == ["face"]
@@ -60,7 +60,7 @@ def test_faces_are_chosen_alike() -> None:
     assert body(given, classes=["person"]) is None
 
 
-def test_cameras() -> None:
+def test_an_event_of_another_camera_is_rejected() -> None:
     assert body(event(1, camera="lobby"), cameras=["lobby", "gate"]) is not None
     assert body(event(1, camera="yard"), cameras=["lobby", "gate"]) is None
 
@@ -70,16 +70,22 @@ def test_cameras() -> None:
     [b"", b"{", b"[]", b"null", b"{}", b'{"hub": {}}', b'{"hub": {"id": 1}}', b"\xff", b"[" * 100_000,
      b'{"hub": {"id": "a"}, "detected_objects": [1]}', b'{"hub": {"id": "a"}, "detected_objects": [{}]}'],
 )  # fmt: skip
-def test_what_is_no_event_is_refused(payload: bytes) -> None:
-    with pytest.raises(ValueError, match="no event of the hub"):
+def test_a_payload_that_is_not_an_event_raises(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="not an event of the hub"):
+        WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
+
+
+def test_a_changed_event_with_an_infinite_number_is_rejected() -> None:
+    payload = result_events.encode(event(1, ("person", 0.9), ("car", 0.9))).replace(b'"hub":', b'"pad":1e999,"hub":')
+    with pytest.raises(ValueError, match="not JSON compliant"):
         WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
 
 
 @pytest.mark.parametrize("strange", ["a.b", "a\r\nx-header: 1", "ä", "", "x" * 200])
-def test_an_id_that_no_header_may_hold_becomes_another_always_the_same(strange: str) -> None:
+def test_an_id_unfit_for_a_header_is_replaced_consistently(strange: str) -> None:
     given = event(1)
     given["hub"]["id"] = strange
-    first, second = (EVERYTHING.apply("lobby", events.encode(given)) for _ in range(2))
+    first, second = (EVERYTHING.apply("lobby", result_events.encode(given)) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.id == second.id

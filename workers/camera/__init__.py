@@ -1,1 +1,1 @@
-"""One camera's worker: source -> planner -> encoder -> mailbox -> uplink -> results -> Redis."""
+"""Camera worker: source -> planner -> decoder -> encoder -> latest-frame slot -> uplink -> results -> Redis."""

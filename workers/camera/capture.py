@@ -1,217 +1,235 @@
-"""The capture thread: opens the camera, views it, encodes, and leaves the newest JPEG in the mailbox.
+"""Capture thread: opens the camera, feeds its packets to the pipeline, and reconnects after errors.
 
-It alone retries the source; every wait is on the stop event, so that a stop is never late. It knows nothing of where
-pictures go.
+The pipeline passes due frames on to the encode stage. The source itself never reconnects. When the camera is stopped
+or paused, each wait of the thread and of the source ends immediately (`run_control.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
+import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nvision_hub.errors import UnavailableError
-from nvision_hub.logs import note_state
-from nvision_hub.status import CameraState, Promise
-from workers.camera.encoder import EncodeError, Encoder
-from workers.camera.limits import check_memory
-from workers.camera.mailbox import Frame
-from workers.camera.retries import Retries
-from workers.camera.sentry import Sentry
-from workers.camera.source import OPEN_WITHIN_S, SourceError, open_source
-from workers.camera.viewing import Viewing
+from nvision_hub.logs.formatters import LoggedState
+from nvision_hub.media.decode.decode_planner import FrameBudget
+from nvision_hub.media.decode.motion_gate import MotionGate
+from nvision_hub.media.decode.pipeline import DecodePipeline
+from nvision_hub.media.encode.jpeg_encoder import JpegSettings
+from nvision_hub.media.memory_limits import check_memory
+from nvision_hub.media.sources import OPEN_TIMEOUT_S, CameraTrust, SourceError, open_source
+from nvision_hub.metrics import catalogue
+from nvision_hub.runtime.status import CameraState, Deadline
+from workers.camera.camera_reconnects import ReconnectPolicy
+from workers.camera.encode_stage import EncodeStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nvision_hub.config import Camera
-    from nvision_hub.status import Meter
-    from workers.camera.lateness import Lateness
-    from workers.camera.source import Source
-    from workers.camera.turnstile import Turnstile
+    from nvision_hub.config.models import Camera
+    from nvision_hub.metrics.meter import Meter
+    from workers.camera.connection_turns import ConnectSlot
+    from workers.camera.latest_frame import EncodedFrame
+    from workers.camera.run_control import RunControl
 
 log = logging.getLogger("nvision_hub.camera")
 
-# FFmpeg may take the time to open twice, to connect and to find out what comes; a source that is asked for every
-# picture sleeps as long as these are apart. Beyond that the thread is stuck.
+# FFmpeg may use the open timeout twice: to connect, and to detect the format of the stream. A thread that shows no
+# progress for twice the open timeout plus this margin is stuck.
 STUCK_MARGIN_S: Final = 5.0
-PAUSE_LOOKED_EVERY_S: Final = 0.5
-MEMORY_LOOKED_EVERY_S: Final = 2.0  # while packets come and no picture does
+PROGRESS_INTERVAL_S: Final = 5.0  # during a longer wait, the thread shows progress at this interval
+MEMORY_CHECK_INTERVAL_S: Final = 2.0  # while packets come without a frame
 
 
 @dataclass(kw_only=True)
 class Capture:
-    """The thread's body (`run`) and what others may read of it. One thread writes, the event loop reads."""
+    """Body of the capture thread (`run`) and the thread's state, which the event loop reads."""
 
     camera: Camera
     meter: Meter
-    deliver: Callable[[Frame], int]  # how many frames that were never taken it has overwritten
-    stop: threading.Event
-    turnstile: Turnstile | None = None  # None: dialled at once
-    paused: threading.Event = field(default_factory=threading.Event)  # while set, the camera is let go of
+    deliver: Callable[[EncodedFrame], int]  # returns how many unsent frames the frame replaced
+    control: RunControl
+    connect_slot: ConnectSlot | None = None  # None: the thread connects immediately
+    trust: CameraTrust = field(default_factory=CameraTrust)
     state: CameraState = CameraState.CONNECTING
     error: str | None = None
-    progress: float = 0.0  # monotonic seconds of the last sign that the thread moves
+    progress: float = 0.0  # monotonic time of the last progress
     gop_s: float | None = None
-    moving: bool | None = None  # None where nobody looks
-    decoder: str | None = None  # what decodes: "software" or a device; None before the camera was open
-    late: str | None = None  # a sentence, where pictures come too late; None while they do not
+    moving: bool | None = None  # None without `when: motion`
+    decoder: str | None = None  # "software" or a device; None before the camera is open
+    late: str | None = None  # why frames come too late, as a sentence; None while frames are on time
+    fps: float = field(init=False)  # frames per second to send
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
+        self._reconnects = ReconnectPolicy()
+        self._budget = FrameBudget()  # kept across reconnects, because reconnects must not raise the rate
+        self._last_frame = self.progress  # monotonic time of the last good frame or motion check, or of the start
+        self._memory_checked = self.progress  # monotonic time of the last memory check
+        self._encode_stage = EncodeStage(self.camera, self.meter, self.deliver)
+        self._warned_of_plain_password = False
         self.fps = self.camera.fps
-        self._retries = Retries()
-        self._pictured = self.progress  # monotonic seconds of the last good picture, or of the stream's beginning
-        self._memory_looked = self.progress  # monotonic seconds
-        self._broken: str | None = None  # what is wrong with every picture since the last good one
-        self._encoder = Encoder(
-            quality=self.camera.jpeg_quality, max_width=self.camera.max_width, masks=self.camera.masks
-        )
 
-    def tune(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
-        """Take up new settings from the next picture on."""
+    def configure(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
+        """Apply new settings from the next frame on. The event loop calls this method."""
         self.fps = fps
-        self._encoder.quality, self._encoder.max_width = jpeg_quality, max_width
+        # One assignment, so that no frame is encoded with a mix of old and new settings.
+        self._encode_stage.encoder.settings = JpegSettings(quality=jpeg_quality, max_width=max_width)
 
-    def promise(self) -> Promise:
-        """How long the thread may show no progress."""
-        opening_s = 2 * max(self.camera.stall_timeout, OPEN_WITHIN_S)
-        return Promise(at=self.progress, within_s=max(opening_s, 1 / self.fps) + STUCK_MARGIN_S)
+    def deadline(self) -> Deadline:
+        """Return the time by which the thread must show progress."""
+        opening_s = 2 * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
+        return Deadline(at=self.progress, timeout_s=opening_s + STUCK_MARGIN_S)
 
     def run(self) -> None:
-        """Until `stop` is set. Raises `MemoryError` where the process has none left, whatever the camera sends."""
-        while not self.stop.is_set():
+        """Capture until stopped. Raises `MemoryError` if the process has too little memory for any camera."""
+        while not self.control.stopped:
             failure: tuple[CameraState, str] | None = None
-            out_of_memory = False
             try:
-                self._rest()
+                self._wait_out_pause()
                 self._stream()
+                continue
             except SourceError as error:
                 failure = error.state, str(error)
             except UnavailableError as error:
                 failure = CameraState.UNSUPPORTED, str(error)
             except MemoryError:
-                out_of_memory = True
-            # Not above, where the error's traceback still holds the stream and all its pictures.
-            if out_of_memory:
+                pass
+            except Exception as error:  # noqa: BLE001 - anything may come from a camera
+                failure = CameraState.UNSUPPORTED, self._internal_error(error)
+            if failure is None:
+                # The check is not in the handler, because there, the traceback holds the stream and all its frames.
                 check_memory(for_any_camera=True)
-                name = self.camera.address.shown
-                sentence = f"{name} takes more memory than a camera may have; choose a stream of smaller pictures"
-                failure = CameraState.UNSUPPORTED, sentence
-            if failure is not None:
-                self._fail(*failure)
-        self._enter(CameraState.STOPPED)
+                sentence = "needs more memory than one camera may use; choose a stream with smaller frames"
+                failure = CameraState.UNSUPPORTED, f"{self.camera.address.shown} {sentence}"
+            self._fail(*failure)
+        self._set_state(CameraState.STOPPED)
 
-    def _rest(self) -> None:
-        """While paused."""
-        if not self.paused.is_set():
+    def _internal_error(self, error: Exception) -> str:
+        """Return a sentence for an unexpected error, and log where it occurred unless the previous error was the same.
+
+        The message of the error is left out, because it may contain a password.
+        """
+        sentence = (
+            f"the hub cannot handle the data of {self.camera.address.shown} (internal error: {type(error).__name__}); "
+            "please report it with the traceback in this camera's log"
+        )
+        if sentence != self.error:
+            lines = "".join(traceback.format_tb(error.__traceback__))
+            log.error("%s:\n%s", sentence, lines, extra={"event": "camera_internal_error"})
+        return sentence
+
+    def _wait_out_pause(self) -> None:
+        if self.control.stopped or not self.control.paused:
             return
         self.error = None
-        self._enter(CameraState.PAUSED)
-        while self.paused.is_set() and not self.stop.wait(PAUSE_LOOKED_EVERY_S):
+        self._set_state(CameraState.PAUSED)
+        while not self.control.resumed.wait(PROGRESS_INTERVAL_S):
             self.progress = time.monotonic()
-        self._enter(CameraState.CONNECTING)
+        self._set_state(CameraState.CONNECTING)
 
-    def _enter(self, state: CameraState) -> None:
+    def _set_state(self, state: CameraState) -> None:
         if state is not self.state:
-            note_state(state)
-            log.info("%s", state)
+            LoggedState.current = state
+            log.info("%s", state, extra={"event": "camera_state"})
         self.state, self.progress = state, time.monotonic()
 
     def _fail(self, state: CameraState, sentence: str) -> None:
-        delay_s = self._retries.next_s(state)
-        self.meter.count("camera_reconnects_total", reason=str(state))
+        delay_s = self._reconnects.next_s(state)
+        self.meter.count(catalogue.CAMERA_RECONNECTS_TOTAL, reason=str(state))
         if sentence != self.error:
-            log.warning("%s (next try in %.0f s)", sentence, delay_s)
-        self.error = sentence
-        self._enter(state)
+            log.warning("%s; retrying in %.0f s", sentence, delay_s, extra={"event": "camera_failed"})
         until = time.monotonic() + delay_s
-        while not self.stop.wait(min(5.0, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
-            self.progress = time.monotonic()
+        # A pause does not shorten the delay, because frequent wrong passwords could make the camera lock out the hub.
+        while not self.control.stopped and (left_s := until - time.monotonic()) > 0:
+            self.error = sentence
+            self._set_state(state)
+            if self._wait(left_s):
+                self._wait_out_pause()
 
-    def _open(self) -> Source | None:
-        """The camera, dialled when it is its turn; None where a stop came first."""
-        with self.turnstile.passed(self.stop) if self.turnstile else contextlib.nullcontext():
+    def _wait(self, seconds: float) -> bool:
+        """Wait and show progress. Return True immediately on a stop or pause, else False after `seconds`."""
+        until = time.monotonic() + seconds
+        while True:
+            left_s = until - time.monotonic()
+            is_interrupted = self.control.interrupted.wait(min(max(0.0, left_s), PROGRESS_INTERVAL_S))
             self.progress = time.monotonic()
-            check_memory()
-            return None if self.stop.is_set() or self.paused.is_set() else open_source(self.camera)
+            if is_interrupted or left_s <= PROGRESS_INTERVAL_S:
+                return is_interrupted
 
     def _stream(self) -> None:
-        source = self._open()
-        if source is None:
-            return
+        """Wait for the connect slot, connect to the camera, and stream until the camera is stopped or paused."""
+        with self.connect_slot.held(self.control.interrupted) if self.connect_slot else contextlib.nullcontext():
+            self.progress = time.monotonic()
+            check_memory()
+            if self.control.interrupted.is_set():
+                return
+            source = open_source(self.camera, trust=self.trust, wait=self._wait)
         self.late = None
         with contextlib.closing(source):
-            self._pictured = time.monotonic()
+            self._warn_of_plain_password(sends=source.facts.sends_plain_password)
+            self._last_frame = time.monotonic()
             self.decoder = source.facts.decoder
-            viewing = Viewing(
+            pipeline = DecodePipeline(
                 source=source,
                 fps=self.fps,
                 meter=self.meter,
-                show=self._deliver,
-                wanted=self._wanted,
-                sentry=Sentry(self.camera) if self.camera.when == "motion" else None,
+                on_frame=self._encode_stage.push,
+                is_wanted=self._is_wanted,
+                gate=MotionGate(self.camera) if self.camera.when == "motion" else None,
+                budget=self._budget,
             )
             for packet in source.packets():
-                if not self._wanted():
+                if not self._is_wanted():
                     return
-                self.meter.count("packets_received_total")
-                viewing.take(packet, self.fps)
-                self.gop_s, self.moving = viewing.gop_s, viewing.moving
-                self._pictured = max(self._pictured, viewing.looked)
-                self._check_pictures(packet.arrived)
-                self._check_lateness(viewing.lateness)
+                self.meter.count(catalogue.PACKETS_RECEIVED_TOTAL)
+                pipeline.push(packet, self.fps)
+                self.gop_s, self.moving = pipeline.gop_s, pipeline.is_moving
+                if self._encode_stage.encoded > self._last_frame:
+                    self._reconnects.healthy(self._encode_stage.encoded)
+                    if self.state is not CameraState.STREAMING:
+                        self.error = None
+                        self._set_state(CameraState.STREAMING)
+                self._last_frame = max(self._last_frame, self._encode_stage.encoded, pipeline.checked)
+                self._check_progress(packet.arrived)
+                warning = pipeline.lag.warning()
+                if warning is not None and self.late is None:
+                    log.warning("%s", warning, extra={"event": "camera_lagging"})
+                self.late = warning
 
-    def _check_lateness(self, lateness: Lateness) -> None:
-        sentence = lateness.sentence()
-        if sentence is not None and self.late is None:
-            log.warning("%s", sentence)
-        self.late = sentence
+    def _warn_of_plain_password(self, *, sends: bool) -> None:
+        if sends and not self._warned_of_plain_password:
+            self._warned_of_plain_password = True
+            log.warning(
+                "%s asks for the password in plain text (Basic); set the camera to Digest or use TLS, and set "
+                "`auth: digest` of this camera, so that the hub never sends the password",
+                self.camera.address.shown,
+                extra={"event": "camera_plain_password"},
+            )
 
-    def _wanted(self) -> bool:
-        """Whether pictures are; asked as often as something moves on."""
+    def _is_wanted(self) -> bool:
+        """Show progress, and return whether the thread should continue to stream."""
         self.progress = time.monotonic()
-        return not (self.stop.is_set() or self.paused.is_set())
+        return not self.control.interrupted.is_set()
 
-    def _check_pictures(self, now: float) -> None:
-        """Give up a stream that comes and shows nothing: no keyframe, nothing whole, no picture, no memory for one."""
-        without_s = now - self._pictured
-        if now - max(self._pictured, self._memory_looked) > MEMORY_LOOKED_EVERY_S:
-            self._memory_looked = now
+    def _check_progress(self, now: float) -> None:
+        """Raise an error if packets have come without a usable frame for too long.
+
+        Possible causes are missing keyframes, corrupt frames, or too little memory to decode.
+        """
+        without_s = now - self._last_frame
+        if now - max(self._last_frame, self._memory_checked) > MEMORY_CHECK_INTERVAL_S:
+            self._memory_checked = now
             check_memory()
         if without_s > max(2 * self.camera.stall_timeout, 3 / self.fps, 2 * (self.gop_s or 0.0)):
-            broken, self._broken = self._broken, None
+            broken, self._encode_stage.error = self._encode_stage.error, None
             if broken is not None:
                 raise SourceError(CameraState.UNSUPPORTED, f"{self.camera.address.shown}: {broken}")
             raise SourceError(
                 CameraState.STALLED,
-                f"{self.camera.address.shown} sends data, but no whole picture for {without_s:.0f} s; "
-                "check the network to it, or set a shorter keyframe interval in the camera",
+                f"{self.camera.address.shown} has sent data, but no complete frame, for {without_s:.0f} s; "
+                "check the network connection to the camera, or set a shorter keyframe interval in the camera",
             )
-
-    def _deliver(self, picture: Any, at: float, behind: bool) -> None:  # noqa: FBT001 - `Viewing` says it so
-        try:
-            jpeg = self._encoder.encode(picture)
-        except EncodeError as error:
-            self._broken = str(error)
-            self.meter.count("frames_dropped_total", reason="broken")
-            return
-        self._pictured, self._broken = time.monotonic(), None
-        self._retries.healthy(self._pictured)
-        if self.state is not CameraState.STREAMING:
-            self.error = None
-            self._enter(CameraState.STREAMING)
-        frame = Frame(
-            jpeg=jpeg.data,
-            width=jpeg.width,
-            height=jpeg.height,
-            captured_mono=at,
-            captured_at=time.time() - (time.monotonic() - at),
-            behind=behind,
-        )
-        self.meter.gauge("last_frame_timestamp_seconds", frame.captured_at or 0.0)
-        if overwritten := self.deliver(frame):
-            self.meter.count("frames_dropped_total", by=overwritten, reason="overwritten")

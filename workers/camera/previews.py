@@ -1,8 +1,8 @@
-"""Previews for whoever watches: the pictures that were sent, scaled down, on a channel of their own.
+"""Previews: sent frames, scaled down and published on a separate Redis channel.
 
-Published only while a watch is in force, and only what was handed to the uplink, so that a viewer sees what the service
-sees, masks included. Scaling runs beside the event loop. Redis' absence costs viewers their pictures and nobody else
-anything: previews are never queued, and their connection is not the one that results travel on.
+The worker publishes previews only on request, and only of frames that it sent. Viewers therefore see the same frames as
+the service, including masks. Scaling runs in a thread. The worker never queues previews. Previews and results use
+separate connections to Redis, so a problem with previews delays no results.
 """
 
 from __future__ import annotations
@@ -18,130 +18,114 @@ from typing import TYPE_CHECKING, Final
 import simplejpeg
 from redis.exceptions import RedisError
 
-from nvision_hub.broker.connection import COMMAND_WITHIN_S, connect
-from nvision_hub.errors import redact
+from nvision_hub.broker.client import COMMAND_TIMEOUT_S, open_client
+from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from nvision_hub.broker.connection import Stream
-    from nvision_hub.events import Sent
+    from nvision_hub.broker.client import RedisSettings
+    from nvision_hub.nvision.result_events import SentFrame
 
 log = logging.getLogger("nvision_hub.camera")
 
 MAX_FPS: Final = 30.0
-MAX_WATCH_S: Final = 60.0  # a viewer that goes away without a word costs no more than this
+MAX_REQUEST_S: Final = 60.0  # longest time that previews continue after a viewer vanishes
 QUALITY: Final = 75
-REDIS_AWAY_S: Final = 1.0
+REDIS_RETRY_INTERVAL_S: Final = 1.0
 
 
-class Previews:
-    """One camera's. `run` is its task; everything happens in the event loop but scaling."""
+class PreviewPublisher:
+    """Preview publisher of one camera. The caller starts `run` as a task."""
 
-    def __init__(self, stream: Stream, camera: str) -> None:
+    def __init__(self, stream: RedisSettings, camera: str) -> None:
         self._stream = stream
         self._camera = camera
-        self._last: tuple[Sent, bytes] | None = None  # kept unwatched, too, for whoever comes to watch a slow camera
-        self._fresh = asyncio.Event()  # set while the last picture is still to be published
-        self._watched = asyncio.Event()
-        self._until = -math.inf  # monotonic
+        # The publisher keeps the last frame, so that the first viewer of a slow camera sees a frame immediately.
+        self._last: tuple[SentFrame, bytes] | None = None
+        self._fresh = asyncio.Event()  # set while the last frame is unpublished
+        self._requested = asyncio.Event()
+        self._until = -math.inf  # end of the request, monotonic
         self._width: int | None = None
         self._period_s = 1.0
-        self._slot = -math.inf  # when the last one was due, monotonic
-        self._retuned = asyncio.Event()
+        self._due = -math.inf  # when the last preview was due, monotonic
+        self._request_changed = asyncio.Event()
 
-    def note(self, sent: Sent, jpeg: bytes) -> None:
-        """A picture was just handed to the uplink."""
+    def push(self, sent: SentFrame, jpeg: bytes) -> None:
+        """Offer a frame that was just sent."""
         self._last = sent, jpeg
         self._fresh.set()
 
-    def watch(self, *, width: int | None, fps: float, for_s: float) -> None:
-        """Publish for so many seconds from now, at most so often; the last picture at once where that is news.
+    def request(self, *, width: int | None, fps: float, for_s: float) -> None:
+        """Publish at most `fps` previews a second for the next `for_s` seconds, scaled to `width` by `scaled()`.
 
-        Scaled by eighths to the smallest that is at least `width` wide; None leaves pictures as they were sent.
+        The last frame is published immediately if no request was active, or if the width changes.
         """
         now = time.monotonic()
         if self._last is not None and (now >= self._until or width != self._width):
             self._fresh.set()
         self._width = width
-        self._period_s = 1 / min(max(fps, 1 / MAX_WATCH_S), MAX_FPS)
-        self._until = now + min(for_s, MAX_WATCH_S)
-        self._retuned.set()
-        self._watched.set()
+        self._period_s = 1 / min(max(fps, 1 / MAX_REQUEST_S), MAX_FPS)
+        self._until = now + min(for_s, MAX_REQUEST_S)
+        self._request_changed.set()
+        self._requested.set()
 
     async def run(self) -> None:
-        """Publish while watched, for ever."""
+        """Publish previews while they are requested, until canceled."""
         while True:
-            await self._watched.wait()
-            client = connect(self._stream.url)
+            await self._requested.wait()
             try:
-                await self._publish_all(client)
+                async with open_client(self._stream.url) as client:
+                    await self._publish_all(client)
             except (RedisError, OSError, TimeoutError) as error:
-                log.debug("no previews: %s", redact(str(error)))
-                await asyncio.sleep(REDIS_AWAY_S)
-            finally:
-                with contextlib.suppress(RedisError, OSError):
-                    await client.aclose()
+                log.debug("previews failed: %s", redact(str(error)))
+                await asyncio.sleep(REDIS_RETRY_INTERVAL_S)
 
     async def _publish_all(self, client: redis.asyncio.Redis) -> None:
         channel = f"{self._stream.prefix}:previews:{self._camera}"
-        self._slot = time.monotonic() - self._period_s
+        self._due = time.monotonic() - self._period_s
         while (now := time.monotonic()) < self._until:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._until - now):
                     await self._fresh.wait()
-                    await self._turn()
+                    await self._wait_until_due()
             if self._last is None or not self._fresh.is_set() or time.monotonic() >= self._until:
                 continue
             self._fresh.clear()
-            self._slot = max(self._slot + self._period_s, time.monotonic() - self._period_s)
+            self._due = max(self._due + self._period_s, time.monotonic() - self._period_s)
             sent, jpeg = self._last
             preview = await asyncio.to_thread(scaled, jpeg, self._width)
-            async with asyncio.timeout(2 * COMMAND_WITHIN_S):
+            async with asyncio.timeout(2 * COMMAND_TIMEOUT_S):
                 await client.publish(channel, record(self._camera, sent, preview))
-        self._watched.clear()
+        self._requested.clear()
 
-    async def _turn(self) -> None:
-        """Pictures that come a little early wait for their time; whichever is the newest then is shown.
-
-        That time is sooner as soon as somebody watches faster.
-        """
-        while (early_s := self._slot + self._period_s - time.monotonic()) > 0:
-            self._retuned.clear()
+    async def _wait_until_due(self) -> None:
+        """Wait until the next preview is due. A request with a higher rate shortens the wait."""
+        while (early_s := self._due + self._period_s - time.monotonic()) > 0:
+            self._request_changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(early_s):
-                    await self._retuned.wait()
+                    await self._request_changed.wait()
 
 
-def record(camera: str, sent: Sent, preview: bytes) -> bytes:
-    """What goes over the channel: the length of a JSON header (4 bytes, big-endian), the header, a JPEG.
+def record(camera: str, sent: SentFrame, preview: bytes) -> bytes:
+    """Return a preview message: the length of a JSON header (4 bytes, big-endian), the header, and a JPEG.
 
-    `width` and `height` are those of the picture that was sent, which detections refer to.
+    The header's `width` and `height` are those of the sent frame, because detections refer to that frame.
     """
-    header = json.dumps(
-        {
-            "camera": camera,
-            "frame_id": sent.frame_id,
-            "captured_at": sent.captured_at,
-            "width": sent.width,
-            "height": sent.height,
-            "sequence": sent.sequence,
-        },
-        separators=(",", ":"),
-    ).encode()
+    facts = {name: getattr(sent, name) for name in ("frame_id", "captured_at", "width", "height", "sequence")}
+    header = json.dumps({"camera": camera, **facts}, separators=(",", ":")).encode()
     return len(header).to_bytes(4, "big") + header + preview
 
 
 def scaled(jpeg: bytes, width: int | None) -> bytes:
-    """The picture in the smallest size by eighths that is at least `width` wide; as it is where it is none larger."""
+    """Scale a JPEG down in steps of an eighth to the smallest size at least `width` wide; None keeps the size."""
     if width is None:
         return jpeg
     try:
-        was = simplejpeg.decode_jpeg_header(jpeg)
-        becomes = simplejpeg.decode_jpeg_header(jpeg, min_width=width)
-        if was[1] <= width or becomes[1] >= was[1]:
+        if simplejpeg.decode_jpeg_header(jpeg, min_width=width)[1] >= simplejpeg.decode_jpeg_header(jpeg)[1]:
             return jpeg
         pixels = simplejpeg.decode_jpeg(jpeg, "BGR", min_width=width, fastdct=True, fastupsample=True)
         return bytes(simplejpeg.encode_jpeg(pixels, QUALITY, "BGR", "420", fastdct=True))
     except ValueError:
-        return jpeg  # a camera's own, of a kind that this library does not read: viewers may
+        return jpeg  # simplejpeg cannot read this camera's JPEG, but browsers may be able to

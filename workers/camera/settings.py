@@ -1,48 +1,45 @@
-"""What a camera's worker is given, and which changes of it the worker takes up while it runs."""
+"""Settings of a camera worker, and the message that changes some of them while the worker runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nvision_hub.config import run_time_values
-from nvision_hub.link import Command
+from nvision_hub.runtime.messages import Configure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nvision_hub.broker.connection import Stream
-    from nvision_hub.broker.lease import LeaseSettings
-    from nvision_hub.broker.spool import SpoolPlace
-    from nvision_hub.config import Camera
-    from workers.camera.dial import Service
+    from nvision_hub.broker.client import RedisSettings
+    from nvision_hub.broker.spool import SpoolSettings
+    from nvision_hub.cluster.camera_lease import LeaseSettings
+    from nvision_hub.config.models import Camera
+    from nvision_hub.nvision.connection import ServiceEndpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraSettings:
-    """One camera and where its pictures and results go."""
+class CameraWorkerSettings:
+    """Settings of one camera worker: the camera, and where its frames and results go."""
 
     camera: Camera
     site: str
-    service: Service
-    stream: Stream
-    dial_dir: Path | None = None  # where the hub's cameras take turns to be dialled; None: dialled at once
-    turns: Path | None = None  # the file through which the hub's cameras take turns to come back to a service
-    spool: SpoolPlace | None = None  # where results wait while Redis is away; None: in memory
-    paused: bool = False  # the camera is left alone, and nothing is sent
-    lease: LeaseSettings | None = None  # to be held before anything is sent; None: no other hub has this camera
+    service: ServiceEndpoint
+    stream: RedisSettings
+    spool: SpoolSettings | None = None  # where results wait while Redis is unavailable; None: in memory
+    certificates: Path | None = None  # directory with the known fingerprints of cameras; None: only in memory
+    paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
+    lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
 
 
-def retune(old: CameraSettings, new: CameraSettings) -> Command | None:
-    """The command that makes a worker of `old` one of `new` while it runs; None where only a new one will do."""
+def reconfigure(old: CameraWorkerSettings, new: CameraWorkerSettings) -> Configure | None:
+    """Return the message that changes a running worker from `old` to `new`; None if the worker must restart."""
     if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
-        return None  # its pictures are asked for at that rate
-    tuned = run_time_values(new.camera)
-    threshold = tuned["confidence_threshold"]
+        return None  # the source polls at the rate with which it was opened
+    tuned = new.camera.run_time_values
+    threshold = tuned.pop("confidence_threshold")
     nvision = old.camera.nvision.model_copy(update={"confidence_threshold": threshold})
-    plain = {name: value for name, value in tuned.items() if name != "confidence_threshold"}
-    camera = old.camera.model_copy(update={**plain, "nvision": nvision})
+    camera = old.camera.model_copy(update={**tuned, "nvision": nvision})
     service = replace(old.service, options=replace(old.service.options, confidence_threshold=threshold))
     if replace(old, camera=camera, service=service, paused=new.paused) != new:
         return None
-    return Command(verb="set", arguments={**tuned, "paused": new.paused})
+    return Configure(**tuned, confidence_threshold=threshold, paused=new.paused)

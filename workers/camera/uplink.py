@@ -1,11 +1,12 @@
-"""The stream to Nvision: newest picture out, results in, and connected anew for as long as the worker lives.
+"""Connection to Nvision: sends the newest frame, receives results, and reconnects for as long as the worker runs.
 
-It accounts for every picture (`in_flight.py`) and for every message that comes back:
+The uplink accounts for every frame (`in_flight.py`) and for every message received:
 
-    results_received_total = results_lost_total{unreadable, too_large, unknown_frame, duplicate, late} + handed on
+    results_received_total = results_lost_total{unreadable, too_large, unknown_frame, duplicate, late}
+                             + calls of `on_result`
 
-and whoever they are handed on to carries that account further. Where the service posts its results to a callback URL
-instead, they come another way, and here it is only told which pictures they answered. It knows no camera and no Redis.
+If the service posts its results to a callback URL instead, `on_callback` receives the ids of the answered frames. This
+module imports neither camera nor Redis code.
 """
 
 from __future__ import annotations
@@ -16,250 +17,241 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from websockets.exceptions import WebSocketException
 from websockets.protocol import State
 
 from nvision_hub.backoff import Backoff
-from nvision_hub.events import Sent, new_id
-from nvision_hub.wire import NvisionRequest, WireError, decode, encode_request, timestamp
-from workers.camera.dial import Limits, Service, dial, hang_up
-from workers.camera.in_flight import InFlight
-from workers.camera.pace import Pace
-from workers.camera.refusal import Refusal, classify, unusable_answer
+from nvision_hub.metrics import catalogue
+from nvision_hub.nvision.connection import ClientTimeouts, ServiceEndpoint, close_connection, open_connection
+from nvision_hub.nvision.errors import classify, unusable_result
+from nvision_hub.nvision.protocol import ProtocolError, decode, encode_request
+from nvision_hub.nvision.result_events import SentFrame, new_id
+from nvision_hub.timestamps import iso_utc
+from workers.camera.in_flight import InFlightFrames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from websockets.asyncio.client import ClientConnection
 
-    from nvision_hub.status import Meter
-    from workers.camera.mailbox import Frame, Mailbox
+    from nvision_hub.metrics.meter import Meter
+    from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from workers.camera.connection_turns import ReconnectTurn
+    from workers.camera.latest_frame import LatestFrameSlot
 
 log = logging.getLogger("nvision_hub.uplink")
 
-WINDOW_S: Final = 2.0  # answers may lag by this much before pictures are held back, so that each sent one is fresh
-WINDOW_MIN: Final = 4
-CATCH_UP: Final = 3.0  # times the camera's rate: how fast pictures leave that are behind
+WINDOW_S: Final = 2.0  # results may lag by this time before sending pauses, so that each frame sent is fresh
+MIN_WINDOW: Final = 4
+CATCH_UP: Final = 3.0  # the worker sends the frames of a pre-roll at this multiple of the camera's rate
 
 
 @dataclass(kw_only=True)
 class Uplink:
-    """One camera's connection. `run` is its task; results go to `received`, with the picture they answer."""
+    """Connection of one camera to Nvision. The caller starts `run` as a task. `on_result` receives the results."""
 
-    service: Service
+    service: ServiceEndpoint
     source_id: str
     fps: float
-    mailbox: Mailbox
+    slot: LatestFrameSlot
     meter: Meter
-    received: Callable[[NvisionRequest, Sent], None]
-    handed: Callable[[Sent, bytes], None] = lambda _sent, _jpeg: None  # told of each picture that goes to a connection
-    allowed: Callable[[float], bool] = lambda _now: True  # whether a picture may be sent at a moment (monotonic)
-    limits: Limits = field(default_factory=Limits)
-    pace: Pace = field(default_factory=Pace)
+    on_result: Callable[[NvisionRequest, SentFrame], None]
+    on_sent: Callable[[SentFrame, bytes], None] = lambda _sent, _jpeg: None
+    may_send: Callable[[float], bool] = lambda _now: True  # whether frames may be sent at a monotonic time
+    timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
+    reconnect_turn: ReconnectTurn | None = None  # None: the uplink waits only for its backoff
     connected: bool = False
-    error: str | None = None  # why there is no connection, as a sentence; None while there is
-    paused: bool = False  # nothing is sent; the connection and the answers under way stay
-    refused: bool = False  # the service will not have us until somebody mends it
-    last_frame_id: str | None = None  # of the last picture handed to a connection
+    error: str | None = None  # why there is no connection, as a sentence; None while connected
+    paused: bool = False  # while True, the worker sends nothing; the connection stays open, and results still arrive
+    refused: bool = False  # whether connecting is useless until the user fixes the cause
+    last_frame_id: str | None = None  # id of the last frame sent
     _draining: bool = False
-    _in_flight: InFlight = field(init=False)
+    _in_flight: InFlightFrames = field(init=False)
     _sequence: int = 0
-    _answers: int = 0  # on this connection
-    _answered: bool = False  # ever; no answers come where a callback URL is set
-    _called_back: bool = False  # answers come by callback, and we are told of them
-    _room: asyncio.Event = field(default_factory=asyncio.Event)
-    _quiet: asyncio.Event = field(default_factory=asyncio.Event)  # set while no answer is awaited
+    _results: int = 0  # number of results on this connection
+    _has_result: bool = False  # whether a connection has ever carried a result; none does if a callback URL is set
+    _is_called_back: bool = False  # whether results go to the hub's callback endpoint
+    _may_send_more: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while no result is due
 
     def __post_init__(self) -> None:
-        self._in_flight = InFlight(self.meter)
+        self._in_flight = InFlightFrames(self.meter)
 
     async def run(self) -> None:
-        """Until cancelled; then nothing is in flight any more."""
-        limits = self.limits
-        backoff = Backoff(first_s=limits.retry_first_s, cap_s=limits.retry_cap_s, healthy_s=limits.healthy_s)
-        expiring = asyncio.create_task(self._expire_all())
+        """Run until canceled. Afterwards, no frame is in flight."""
+        timeouts = self.timeouts
+        backoff = Backoff(first_s=timeouts.retry_first_s, cap_s=timeouts.retry_cap_s, healthy_s=timeouts.healthy_s)
+        expiring = asyncio.create_task(self._expire())
         try:
             while True:
                 try:
-                    await self._session(backoff)
+                    await self._connect(backoff)
                 except (WebSocketException, OSError, TimeoutError, ImportError) as error:
-                    refusal = classify(error, self.service.url, now=time.time())
-                    if reason := unusable_answer(error):
-                        self.meter.count("results_received_total")
-                        self.meter.count("results_lost_total", reason=reason)
-                if not self._called_back:  # a callback comes whether or not the connection lives
+                    failure = classify(error, self.service.url, now=time.time())
+                    if reason := unusable_result(error):
+                        self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
+                        self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason=reason)
+                if not self._is_called_back:  # callbacks come whether or not the connection is open
                     self._give_up("uplink")
-                await asyncio.sleep(self._fail(refusal, backoff))
-                await self.pace.wait()
+                self.meter.count(catalogue.UPLINK_RECONNECTS_TOTAL, reason=failure.reason)
+                self.refused = failure.final
+                delay = max(backoff.next_s(), (failure.wait_s or 0.0) * backoff.rng.uniform(1.0, 1.2))
+                if self.error != failure.message:
+                    log.warning("%s; retrying in %.0f s", failure.message, delay, extra={"event": "uplink_failed"})
+                self.error = failure.message
+                await asyncio.sleep(delay)
+                if self.reconnect_turn is not None:
+                    await self.reconnect_turn.wait()
         finally:
             expiring.cancel()
             self._give_up("stopped")
 
-    def _fail(self, refusal: Refusal, backoff: Backoff) -> float:
-        self.meter.count("uplink_reconnects_total", reason=refusal.reason)
-        self.refused = refusal.final
-        delay = max(backoff.next_s(), (refusal.wait_s or 0.0) * backoff.rng.uniform(1.0, 1.2))
-        if self.error != refusal.sentence:
-            log.warning("%s (next try in %.0f s)", refusal.sentence, delay)
-        self.error = refusal.sentence
-        return delay
-
-    async def _session(self, backoff: Backoff) -> None:
-        """One connection, from handshake to its end, which is always an error."""
-        connection = await dial(self.service, self.limits)
-        self.connected, self.error, self.refused, self._answers = True, None, False, 0
-        self._weigh()
-        tasks = [
-            asyncio.create_task(self._send_all(connection)),
-            asyncio.create_task(self._receive_all(connection, backoff)),
-        ]
+    async def _connect(self, backoff: Backoff) -> None:
+        """Open one connection and use it until it ends. The end of the connection always raises an error."""
+        connection = await open_connection(self.service, self.timeouts)
+        self.connected, self.error, self.refused, self._results = True, None, False, 0
+        self._update_flow()
+        # If the peer closed the connection, both tasks fail. Only the receiver's error carries the close code.
+        tasks = [asyncio.create_task(work) for work in (self._receive(connection, backoff), self._send(connection))]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # Where the peer closed, sender and receiver both fail; the receiver's error carries the close code.
-            for task in sorted(done, key=tasks.index, reverse=True):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in filter(asyncio.Task.done, tasks):
                 task.result()
         finally:
             self.connected = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await hang_up(connection, self.limits)
+            await close_connection(connection, self.timeouts)
 
-    async def _send_all(self, connection: ClientConnection) -> None:
+    async def _send(self, connection: ClientConnection) -> None:
         while True:
-            await self._room.wait()
-            frame = await self.mailbox.take()
+            await self._may_send_more.wait()
+            frame = await self.slot.get()
             if self._draining or self.paused:
-                self.meter.count("frames_dropped_total", reason="stopped" if self._draining else "paused")
+                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="stopped" if self._draining else "paused")
                 continue
-            if not self.allowed(time.monotonic()):
-                self.meter.count("frames_dropped_total", reason="lease")
+            if not self.may_send(time.monotonic()):
+                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="lease")
                 continue
-            sent = self._next(frame)
+            self._sequence += 1
+            sent = SentFrame(
+                frame_id=new_id(frame.captured_at),
+                sequence=self._sequence,
+                captured_at=frame.captured_at,
+                sent_at=time.time(),
+                sent_mono=time.monotonic(),
+                width=frame.width,
+                height=frame.height,
+                jpeg_bytes=len(frame.jpeg),
+            )
             data = encode_request(
                 source_id=self.source_id,
                 frame_id=sent.frame_id,
-                created_at=timestamp(datetime.fromtimestamp(frame.captured_at or sent.sent_at, UTC)),
+                created_at=iso_utc(frame.captured_at or sent.sent_at),
                 image=frame.jpeg,
                 options=self.service.options,
             )
             if connection.state is State.OPEN:
-                # Before the send: the answer may be back before the sender's turn comes again. A send that fails
-                # half-way may have arrived all the same, and may be charged for: it counts as sent, and as unanswered.
+                # The frame is added before the send, because the result may arrive before the sender runs again. If the
+                # send fails halfway, the frame may still arrive and be charged for, so it counts as sent.
                 self._in_flight.add(sent)
                 self.last_frame_id = sent.frame_id
-                self.handed(sent, frame.jpeg)
-                self._weigh()
+                self.on_sent(sent, frame.jpeg)
+                self._update_flow()
             else:
-                self.meter.count("frames_dropped_total", reason="uplink")
-            async with asyncio.timeout(self.limits.send_s):
+                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="uplink")
+            async with asyncio.timeout(self.timeouts.send_timeout_s):
                 await connection.send(data)
             if frame.behind:
-                # Not all at once: whoever receives them has others to serve.
+                # The frames of a pre-roll are not sent all at once, because the service serves other cameras too.
                 await asyncio.sleep(1 / (CATCH_UP * self.fps))
             else:
-                self.meter.observe("frame_age_seconds", time.monotonic() - frame.captured_mono)
+                self.meter.observe(catalogue.FRAME_AGE_SECONDS, time.monotonic() - frame.captured_mono)
 
-    def _next(self, frame: Frame) -> Sent:
-        self._sequence += 1
-        return Sent(
-            frame_id=new_id(frame.captured_at),
-            sequence=self._sequence,
-            captured_at=frame.captured_at,
-            sent_at=time.time(),
-            sent_mono=time.monotonic(),
-            width=frame.width,
-            height=frame.height,
-            jpeg_bytes=len(frame.jpeg),
-        )
-
-    async def _receive_all(self, connection: ClientConnection, backoff: Backoff) -> None:
+    async def _receive(self, connection: ClientConnection, backoff: Backoff) -> None:
         while True:
             data = await connection.recv()
             now = time.monotonic()
-            self.meter.count("results_received_total")
+            self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
             try:
                 result = decode(data)
-            except WireError:
-                self.meter.count("results_lost_total", reason="unreadable")
+            except ProtocolError:
+                self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason="unreadable")
                 continue
-            sent = self._in_flight.answered(result.frame_id)
+            sent = self._in_flight.pop(result.frame_id)
             if sent is None:
-                self.meter.count("results_lost_total", reason=self._in_flight.stranger(result.frame_id))
+                self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason=self._in_flight.unmatched_reason(result.frame_id))
                 continue
-            self._answers += 1
-            self._answered, self._called_back = True, False
-            self._weigh()
+            self._results += 1
+            self._has_result, self._is_called_back = True, False
+            self._update_flow()
             backoff.healthy(now)
-            if not all(math.isfinite(found.confidence) for found in (*result.detected_objects, *result.detected_faces)):
-                self.meter.count("results_lost_total", reason="unreadable")  # JSON has no word for it
+            detections = (*result.detected_objects, *result.detected_faces)
+            if not all(math.isfinite(detection.confidence) for detection in detections):
+                self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason="unreadable")  # JSON has no NaN or infinity
                 continue
-            self.meter.observe("round_trip_seconds", now - sent.sent_mono)
-            self.received(result, sent)
+            self.meter.observe(catalogue.ROUND_TRIP_SECONDS, now - sent.sent_mono)
+            self.on_result(result, sent)
 
-    async def _expire_all(self) -> None:
+    async def _expire(self) -> None:
         while True:
             await asyncio.sleep(1)
-            # Where no answer ever came, a callback URL is set that is not the hub's, and answers are not ours to await.
-            reason = "timeout" if self._answered or self._called_back else "callback"
-            self._in_flight.expire(time.monotonic() - self.limits.answer_s, reason)
-            self._weigh()
+            # If no result has ever come, results presumably go to a callback URL that is not the hub's.
+            reason = "timeout" if self._has_result or self._is_called_back else "callback"
+            self._in_flight.expire(time.monotonic() - self.timeouts.result_timeout_s, reason)
+            self._update_flow()
 
-    def called_back(self, frames: Iterable[tuple[str, float]]) -> None:
-        """The hub's callback endpoint has had these pictures' answers: their ids, each with its moment (monotonic).
+    def on_callback(self, frames: Iterable[tuple[str, float]]) -> None:
+        """Mark frames as answered through the hub's callback endpoint.
 
-        They hold nothing back: whether that endpoint is reachable must not decide whether pictures are sent.
+        `frames` contains each frame's id and the monotonic time of its result. These results do not limit sending,
+        because the callback endpoint may be unreachable.
         """
         for frame_id, at in frames:
-            sent = self._in_flight.answered(frame_id) if frame_id else None
+            sent = self._in_flight.pop(frame_id) if frame_id else None
             if sent is not None:
-                self._called_back = True
-                self.meter.observe("round_trip_seconds", max(0.0, at - sent.sent_mono))
-        self._weigh()
+                self._is_called_back = True
+                self.meter.observe(catalogue.ROUND_TRIP_SECONDS, max(0.0, at - sent.sent_mono))
+        self._update_flow()
 
     @property
     def _window(self) -> int:
-        return max(WINDOW_MIN, math.ceil(WINDOW_S * self.fps))
+        return max(MIN_WINDOW, math.ceil(WINDOW_S * self.fps))
 
     @property
-    def _answering(self) -> bool:
-        """Whether answers are ours to await: some came, or it is too early to say that none do."""
-        return self._answers > 0 or self._called_back or len(self._in_flight) < self._window
+    def _expects_results(self) -> bool:
+        """Whether results have come, or it is too early to conclude that none will come."""
+        return self._results > 0 or self._is_called_back or len(self._in_flight) < self._window
 
-    def _weigh(self) -> None:
-        """Hold pictures back while answers lag, where answers come at all."""
-        if self._draining or (self._answers and self._in_flight.lag >= self._window):
-            self._room.clear()
-        else:
-            self._room.set()
-        if self._in_flight and self._answering:
-            self._quiet.clear()
-        else:
-            self._quiet.set()
+    def _update_flow(self) -> None:
+        """Pause sending while results lag, unless no results come on this connection."""
+        must_wait = self._draining or (self._results and self._in_flight.lag >= self._window)
+        (self._may_send_more.clear if must_wait else self._may_send_more.set)()
+        (self._idle.clear if self._in_flight and self._expects_results else self._idle.set)()
 
     def _give_up(self, reason: str) -> None:
-        self._in_flight.clear(reason if self._answered or self._answering else "callback")
-        self._weigh()
+        self._in_flight.clear(reason if self._has_result or self._expects_results else "callback")
+        self._update_flow()
 
-    def tune(self, *, fps: float, confidence_threshold: float) -> None:
-        """Take up new settings from the next picture on."""
+    def configure(self, *, fps: float, confidence_threshold: float) -> None:
+        """Apply new settings from the next frame on."""
         self.fps = fps
         options = replace(self.service.options, confidence_threshold=confidence_threshold)
         self.service = replace(self.service, options=options)
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
-        """Send nothing more, or send again; a picture from before either is dropped, however it was held up."""
-        if paused != self.paused and (dropped := self.mailbox.clear()):
-            self.meter.count("frames_dropped_total", by=dropped, reason="paused")
+    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - a setting
+        """Pause or resume sending. A change drops the frames in the slot."""
+        if paused != self.paused and (dropped := self.slot.clear()):
+            self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, by=dropped, reason="paused")
         self.paused = paused
 
-    async def drain(self, within_s: float) -> None:
-        """Send no more, and wait for the answers still due, at most `within_s`; to be cancelled next."""
+    async def drain(self, timeout_s: float) -> None:
+        """Stop sending and wait at most `timeout_s` seconds for results still due. The caller then cancels `run`."""
         self._draining = True
-        self._weigh()
+        self._update_flow()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._quiet.wait()
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()

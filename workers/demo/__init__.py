@@ -1,1 +1,1 @@
-"""The demo cameras: streets drawn by the project itself, served over real RTSP on loopback."""
+"""Demo cameras: street scenes drawn by this package and served over RTSP on loopback."""

@@ -1,7 +1,7 @@
-"""A scene as the file that a demo camera serves: H.264 in MP4, as a camera would encode it, cached on disk.
+"""Render a scene to the cached clip of a demo camera: an MP4 file with H.264, encoded as by a real camera.
 
-Owns the encoder's settings and the cache; knows nothing of who draws or serves. A clip appears under its name only
-when it is complete, so readers, a killed renderer and two processes rendering at once never meet half a file.
+A clip gets its final name only when it is complete. Readers and concurrent renderers therefore never see a partial
+file, even if a renderer is killed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,8 +19,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from nvision_hub import opencv
 from nvision_hub.errors import UnavailableError
+from nvision_hub.media import cv2_loader
 from workers.demo import counter
 
 if TYPE_CHECKING:
@@ -28,16 +29,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 1  # raise it when scenes, counter or encoding change: old clips are then drawn anew
+    from workers.demo.scene import Scene
+
+VERSION: Final = 2  # increment when the scenes, the counter or the encoding change, so that clips are rendered again
 GOP_S: Final = 2
-LIMITED_RANGE: Final = (16, 235)  # luma of black and of white
-_GRAIN_MEAN: Final = 2  # so that unsigned numbers can darken too
+_GRAIN_MEAN: Final = 2  # offset of the unsigned noise, so that the noise can also darken pixels
 _DRAFT: Final = ".draft-"
-_ABANDONED_S: Final = 600  # a renderer writes every second or is dead
-_NOISE_LEVELS: Final = 0.5  # a sensor by daylight; more of it would cost bits and hide nothing else
+_MAX_DRAFT_AGE_S: Final = 600  # far longer than rendering takes
+_NOISE_LEVELS: Final = 0.5  # standard deviation of sensor noise in daylight; more would only raise the bitrate
 _ENCODER: Final = {
-    "preset": "ultrafast",  # the quickest to draw at first use, and to decode ever after
-    # Cameras send a keyframe on the beat and none between, and no B-frames: those would cost them latency.
+    "preset": "ultrafast",  # the preset that encodes and decodes fastest
+    # Like real cameras: keyframes only at a fixed interval, and no B-frames, because B-frames add latency.
     "x264-params": "scenecut=0:bframes=0:ref=1:force-cfr=1",
     "crf": "24",
     "maxrate": "1500k",
@@ -45,20 +47,37 @@ _ENCODER: Final = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A clip in memory. Its frames are evenly spaced and in display order."""
+
+    units: tuple[tuple[bytes, bool], ...]  # each frame's bytes as in the file, and whether the frame is a keyframe
+    frame_interval_s: float
+
+
+def load(path: Path) -> Clip:
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        if stream.average_rate is None:
+            raise ValueError(f"{path} has no frame rate")
+        units = tuple((bytes(packet), packet.is_keyframe) for packet in container.demux(stream) if packet.size)
+        return Clip(units=units, frame_interval_s=float(1 / stream.average_rate))
+
+
 def path(cache_dir: Path, scene: str) -> Path:
-    """Where the clip of `scene` lies, or will."""
+    """Return the path of a scene's clip, which may not exist yet."""
     return cache_dir / f"v{VERSION}" / f"{scene}.mp4"
 
 
-class RenderingStopped(Exception):  # noqa: N818 - what was asked for happened; nothing failed
-    """`stop` was set before the clip was complete; nothing is left of it."""
+class RenderingStopped(Exception):  # noqa: N818 - not a failure
+    """Rendering was stopped before the clip was complete. No file remains."""
 
 
 def render(cache_dir: Path, scene: str, stop: threading.Event | None = None) -> Path:
-    """The clip of `scene`, drawn and encoded now where the cache holds none; takes some seconds of one core.
+    """Return the path of a scene's clip. A missing clip is rendered first, which takes a few seconds on one core.
 
-    Raises `UnavailableError` where the cache cannot be written or OpenCV cannot be loaded, `RenderingStopped` within
-    a picture's time of `stop` being set.
+    Raises `UnavailableError` if the cache is not writable or OpenCV cannot be loaded, and `RenderingStopped` within one
+    frame after `stop` is set.
     """
     target = path(cache_dir, scene)
     if target.exists():
@@ -71,76 +90,68 @@ def render(cache_dir: Path, scene: str, stop: threading.Event | None = None) -> 
         try:
             _encode(draft, scene, stop)
             with draft.open("rb") as complete:
-                os.fsync(complete)  # or a power cut may leave the name with nothing behind it
+                os.fsync(complete)  # otherwise, a power cut could leave an empty file with the final name
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise UnavailableError(
             f"The demo camera's clip cannot be written to {target.parent} ({error.strerror or error}); "
-            "make room there, or let this user write to it."
+            "free disk space, or make the folder writable."
         ) from error
     return target
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what killed renderers left behind."""
+    """Remove drafts of killed renderers."""
     for draft in directory.glob(f"{_DRAFT}*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > _ABANDONED_S:
+            if time.time() - draft.stat().st_mtime > _MAX_DRAFT_AGE_S:
                 draft.unlink()
 
 
 def _encode(draft: Path, scene: str, stop: threading.Event | None) -> None:
-    opencv.load()
-    from workers.demo.scene import FPS  # noqa: PLC0415 - draws with OpenCV, which must have been loaded first
+    cv2_loader.load()
+    from workers.demo.scene import FPS, FRAMES, SCENES  # noqa: PLC0415 - imports OpenCV, which must be loaded first
 
     with av.open(draft, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=FPS, options=_ENCODER)
         context = stream.codec_context
         stream.pix_fmt = "yuv420p"
         context.gop_size = FPS * GOP_S
-        context.max_b_frames = 0
-        context.thread_count = 1  # scenes are encoded side by side; each has its core
+        context.thread_count = 1  # scenes are rendered in parallel, one per core
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.SMPTE170M
         context.color_primaries = ColorPrimaries.SMPTE170M
         context.color_trc = ColorTrc.SMPTE170M
-        for number, planes in enumerate(_pictures(scene)):
+        for number, planes in enumerate(_frames(SCENES[scene], FRAMES)):
             if stop is not None and stop.is_set():
                 raise RenderingStopped
             if number == 0:
                 stream.height, stream.width = planes.shape[0] * 2 // 3, planes.shape[1]
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, FPS)
-            frame.color_range = ColorRange.MPEG
-            frame.colorspace = Colorspace.SMPTE170M
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def _pictures(scene: str) -> Iterator[NDArray[np.uint8]]:
-    """Every picture of the loop as I420 planes, limited range, BT.601; the same array each time."""
-    import cv2  # noqa: PLC0415 - after opencv.load()
-
-    from workers.demo.scene import FRAMES, SCENES  # noqa: PLC0415 - likewise
-
-    view = SCENES[scene]
-    backdrop = view.backdrop()
-    picture = np.empty_like(backdrop)
+def _frames(scene: Scene, count: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield each frame as I420 planes (limited range, BT.601), in an array that the next frame overwrites."""
+    cv2 = cv2_loader.load()
+    backdrop = scene.backdrop()
+    image = np.empty_like(backdrop)
     height, width = backdrop.shape[:2]
     planes = np.empty((height * 3 // 2, width), np.uint8)
+    luma = planes[:height]
     random = np.random.default_rng(0)
     margin = 64
-    grain = (
-        random.normal(_GRAIN_MEAN, _NOISE_LEVELS, (height + margin, width + margin)).round().clip(0, 4).astype(np.uint8)
-    )
-    for number in range(FRAMES):
-        np.copyto(picture, backdrop)
-        view.draw(picture, number)
-        cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420, planes)
-        luma = planes[:height]
+    noise = random.normal(_GRAIN_MEAN, _NOISE_LEVELS, (height + margin, width + margin))
+    grain = noise.round().clip(0, 4).astype(np.uint8)
+    for number in range(count):
+        np.copyto(image, backdrop)
+        scene.draw(image, number)
+        cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420, planes)
         top, left = random.integers(margin, size=2)
         cv2.addWeighted(luma, 1, grain[top : top + height, left : left + width], 1, -_GRAIN_MEAN, luma)
-        counter.stamp(luma, number, levels=LIMITED_RANGE)
+        counter.stamp(luma, number, levels=(16, 235))  # luma of black and of white in limited range
         yield planes

@@ -1,12 +1,14 @@
-"""A picture's number, burnt into it as black and white cells and read back from what is left of it.
+"""Frame counter: drawn into an image as black and white cells, and read back from the image.
 
-Knows nothing of video or files: numbers into arrays, arrays into numbers. The strip lies along the top, from the left
-corner to the middle, and its cells are a fixed share of the picture, so it survives scaling (down to 320 pixels wide)
-and JPEG (down to quality 50). A clip of N pictures is numbered from 0 to N - 1; whoever watches it loop unwraps.
+The strip of cells lies along the top, from the left corner to the center. The size of a cell is a fixed share of the
+image, so the counter survives scaling (down to 320 pixels wide) and JPEG (down to quality 50). A clip of N frames has
+the numbers 0 to N - 1. In a looping clip, the numbers start over at 0, and readers must allow for that.
 """
 
 from __future__ import annotations
 
+from binascii import crc32
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,71 +17,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUMBER_BITS: Final = 20
-CHECK_BITS: Final = 8
 LIMIT: Final = 1 << NUMBER_BITS  # the first number that does not fit
-_HEAD: Final = (1, 0)  # white, black: the reader learns both levels from the strip's own ends
-_TAIL: Final = (0, 1)
-_CELLS: Final = len(_HEAD) + NUMBER_BITS + CHECK_BITS + len(_TAIL)
-_COLUMNS: Final = 64  # cell widths in a picture's width
-_ROWS: Final = 36  # cell heights in a picture's height: square cells at 16:9
-_CRC8: Final = 0x07  # x^8 + x^2 + x + 1
-_LEAST_CONTRAST: Final = 60  # of 255; black and white are 219 apart in limited range
-_FOOT: Final = 0.25  # a cell must come this near, of the contrast, to black or to white
+_CELLS: Final = 2 + NUMBER_BITS + 8 + 2  # 2 calibration cells, the number, 8 check cells, 2 calibration cells
+_COLUMNS: Final = 64  # cells per image width
+_ROWS: Final = 36  # cells per image height, so that cells are square at 16:9
+_MIN_CONTRAST: Final = 60  # in 8-bit levels; in limited range, black and white are 219 levels apart
+_MAX_DEVIATION: Final = 0.25  # maximum difference of a cell from black or white, as a share of the contrast
 
 
-def stamp(picture: NDArray[np.uint8], number: int, *, levels: tuple[int, int] = (0, 255)) -> None:
-    """Write `number` (0 <= number < `LIMIT`) into `picture`, in place: height x width, with or without channels.
+def stamp(image: NDArray[np.uint8], number: int, *, levels: tuple[int, int] = (0, 255)) -> None:
+    """Draw `number` (0 <= number < `LIMIT`) into `image` (height x width, with or without channels) in place.
 
-    `levels` are those of black and white. Raises `ValueError` for a number that does not fit.
+    `levels` are the values of black and white. Raises `ValueError` for a number that does not fit.
     """
     if not 0 <= number < LIMIT:
-        raise ValueError(f"a picture's number lies between 0 and {LIMIT - 1}, not {number}")
-    height, width = picture.shape[:2]
-    bottom = round(height / _ROWS)
-    edges = _edges(width)
-    for bit, left, right in zip(_cells(number), edges[:-1], edges[1:], strict=True):
-        picture[:bottom, left:right] = levels[bit]
+        raise ValueError(f"a frame number must be between 0 and {LIMIT - 1}, not {number}")
+    height, width = image.shape[:2]
+    edges = [round(i * width / _COLUMNS) for i in range(_CELLS + 1)]
+    for bit, (left, right) in zip(_cells(number), pairwise(edges), strict=True):
+        image[: round(height / _ROWS), left:right] = levels[int(bit)]
 
 
 def read(luma: NDArray[np.uint8]) -> int | None:
-    """The number in a luma plane (height x width), None where it holds none or the strip is damaged."""
+    """Return the number in a luma plane (height x width); None if the plane contains no intact counter."""
     height, width = luma.shape
-    rows = slice(round(height / _ROWS * 0.25), max(1, round(height / _ROWS * 0.75)))
-    # The middle half of a cell: its rim is blurred by scaling and by chroma-sized JPEG blocks.
+    # Read only the middle half of each cell, because scaling and JPEG blur the edges.
+    strip = luma[round(height / _ROWS * 0.25) : max(1, round(height / _ROWS * 0.75))]
     edges = np.linspace(0, width * _CELLS / _COLUMNS, _CELLS * 4 + 1).round().astype(int)
-    strip = luma[rows]
     if strip.shape[0] == 0 or width < 2 * _COLUMNS:
         return None
     levels = np.array([strip[:, edges[i + 1] : edges[i + 3]].mean() for i in range(0, _CELLS * 4, 4)])
     white = (levels[0] + levels[-1]) / 2
     black = (levels[1] + levels[-2]) / 2
-    contrast = white - black
-    if contrast < _LEAST_CONTRAST:
+    if white - black < _MIN_CONTRAST:
         return None
-    shades = (levels - black) / contrast
-    if np.any((shades > _FOOT) & (shades < 1 - _FOOT)):
+    shades = ((levels - black) / (white - black)).clip(0, 1)
+    bits = shades.round()
+    if np.any(np.abs(shades - bits) > _MAX_DEVIATION):
         return None
-    bits = [int(shade > 0.5) for shade in shades]  # noqa: PLR2004 - half way from black to white
-    number = 0
-    for bit in bits[len(_HEAD) : len(_HEAD) + NUMBER_BITS]:
-        number = number << 1 | bit
-    return number if tuple(bits) == _cells(number) else None
+    cells = "".join("1" if bit else "0" for bit in bits)
+    number = int(cells[2 : 2 + NUMBER_BITS], 2)
+    return number if cells == _cells(number) else None
 
 
-def _cells(number: int) -> tuple[int, ...]:
-    value = number << CHECK_BITS | _check(number)
-    length = NUMBER_BITS + CHECK_BITS
-    return (*_HEAD, *(value >> (length - 1 - i) & 1 for i in range(length)), *_TAIL)
-
-
-def _check(number: int) -> int:
-    """CRC-8 of the number's bits, started at all ones so that a black strip is no zero."""
-    crc = 0xFF
-    for shift in range(NUMBER_BITS - 1, -1, -1):
-        feedback = (crc >> 7) ^ (number >> shift & 1)
-        crc = (crc << 1 & 0xFF) ^ (_CRC8 if feedback else 0)
-    return crc
-
-
-def _edges(width: int) -> list[int]:
-    return [round(i * width / _COLUMNS) for i in range(_CELLS + 1)]
+def _cells(number: int) -> str:
+    """Return the cells as binary digits (1: white). A white and a black cell at each end calibrate the reader."""
+    return f"10{number:0{NUMBER_BITS}b}{crc32(number.to_bytes(3)) & 0xFF:08b}01"

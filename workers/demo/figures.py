@@ -1,8 +1,7 @@
-"""What moves in a demo picture: a walking person and a driving car, drawn where they stand.
+"""Moving figures of a demo scene: a walking person and a driving car.
 
-Draws one figure at one moment into a BGR picture and knows nothing of paths, time or files. Measures are shares of a
-person's height or metres at the figure's scale, so a figure is the same near and far. Import only after
-`nvision_hub.opencv.load()`.
+Draws one figure at one moment into a BGR image. All lengths scale with the figure, so that it looks the same near and
+far. Import this module only after `nvision_hub.media.cv2_loader.load()`.
 """
 
 from __future__ import annotations
@@ -15,199 +14,152 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
-    Picture = NDArray[np.uint8]
-    At = Callable[[float, float], tuple[float, float]]  # figure's measures to pixels
+    Image = NDArray[np.uint8]
 
-Colour = tuple[int, int, int]  # blue, green, red
+Color = tuple[int, int, int]  # blue, green, red
+Point = tuple[float, float]  # forward and upward distance from the point on the ground under the figure's center
 
 PERSON_M: Final = 1.75
-_SHIFT: Final = 4  # coordinates in sixteenths of a pixel: slow figures glide instead of hopping
-_STEP_M: Final = 1.4  # two paces of a walker
-_GLASS: Final[Colour] = (96, 84, 70)
-_TYRE: Final[Colour] = (34, 32, 32)
+_SHIFT: Final = 4  # coordinates are in sixteenths of a pixel, so that slow figures move smoothly
+_STEP_M: Final = 1.4  # distance that a person covers in two steps
+_WHEEL_M: Final = 0.33
+_TIRE: Final[Color] = (34, 32, 32)
+_BODY: Final = ((-0.075, 0.82), (0.075, 0.82), (0.115, 0.77), (0.1, 0.6), (0.105, 0.42), (-0.105, 0.42), (-0.1, 0.6),
+                (-0.115, 0.77))  # fmt: skip
+_BACK: Final = ((-0.115, 0.77), (-0.05, 0.8), (-0.055, 0.42), (-0.105, 0.42))
+
+# Outlines of a car's parts, in drawing order: color (None: the car's paint), brightness, and points. A point's first
+# number is a share of half the car's length, and its second number is a share of the car's height.
+_CAR: Final[tuple[tuple[Color | None, float, tuple[Point, ...]], ...]] = (
+    (None, 1.0, ((-0.98, 0.15), (0.98, 0.15), (1.0, 0.27), (0.97, 0.5), (0.55, 0.6), (0.28, 0.98), (0.12, 1.0),
+                 (-0.42, 1.0), (-0.62, 0.95), (-0.9, 0.6), (-0.99, 0.55), (-1.0, 0.23))),
+    (None, 0.6, ((-0.98, 0.15), (0.98, 0.15), (0.99, 0.24), (-0.99, 0.24))),  # sill
+    ((96, 84, 70), 1.0, ((0.46, 0.6), (0.24, 0.92), (0.0, 0.92), (0.0, 0.6))),  # front window and its reflection
+    ((96, 84, 70), 1.35, ((0.41, 0.6), (0.19, 0.92), (0.145, 0.92), (0.345, 0.6))),
+    ((96, 84, 70), 1.0, ((-0.06, 0.6), (-0.06, 0.92), (-0.42, 0.92), (-0.58, 0.88), (-0.74, 0.6))),  # rear window
+    ((96, 84, 70), 1.35, ((-0.11, 0.6), (-0.11, 0.92), (-0.155, 0.92), (-0.175, 0.6))),
+    (None, 0.7, ((-0.03, 0.2), (-0.02, 0.6), (-0.04, 0.6), (-0.05, 0.2))),  # door
+    (None, 1.25, ((-0.99, 0.52), (0.97, 0.47), (0.97, 0.5), (-0.99, 0.55))),  # crease
+    ((205, 240, 250), 1.0, ((0.9, 0.42), (0.985, 0.4), (0.96, 0.5))),  # headlight
+    ((46, 40, 190), 1.0, ((-0.995, 0.4), (-0.93, 0.42), (-0.96, 0.54))),  # taillight
+)  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Person:
-    """Somebody's looks."""
-
-    coat: Colour
-    trousers: Colour
-    skin: Colour = (140, 172, 224)
-    hair: Colour = (40, 52, 66)
+    coat: Color
+    trousers: Color
+    skin: Color = (140, 172, 224)
+    hair: Color = (40, 52, 66)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Car:
-    """A car's looks."""
-
-    paint: Colour
+    paint: Color
     length_m: float = 4.2
     height_m: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where a figure stands: the point on the ground under its middle, in pixels, and how big a metre is there."""
+    """Pose of a figure. `x` and `y` are the point on the ground under its center, in pixels."""
 
     x: float
     y: float
     pixels_per_m: float
-    gone_m: float  # distance covered: turns wheels and swings legs
-    facing: int  # 1 to the right, -1 to the left
+    gone_m: float  # distance covered so far, which sets the positions of wheels and legs
+    facing: int  # 1: to the right; -1: to the left
 
 
-def draw_person(picture: Picture, person: Person, pose: Pose) -> None:
-    """A person walking: upright, legs and arms swinging, an oval face under the hair."""
-    tall = PERSON_M * pose.pixels_per_m
-    swing = math.sin(2 * math.pi * pose.gone_m / _STEP_M)
-    lift = abs(math.cos(2 * math.pi * pose.gone_m / _STEP_M)) * 0.015  # the body rises as the legs pass each other
-    _shadow(picture, pose.x, pose.y, 0.17 * tall, 0.035 * tall)
-
-    def at(along: float, up: float) -> tuple[float, float]:
-        return pose.x + pose.facing * along * tall, pose.y - (up + lift) * tall
-
-    leg, arm = 0.088 * tall, 0.06 * tall
-    for side, shade in ((-1, 0.72), (1, 1.0)):  # the far limbs first, and darker
+def draw_person(image: Image, person: Person, pose: Pose) -> None:
+    """Draw an upright walking person with swinging legs and arms and an oval face."""
+    phase = 2 * math.pi * pose.gone_m / _STEP_M
+    swing, pass_by = math.sin(phase), math.cos(phase)
+    lift = abs(pass_by) * 0.015  # the body rises as the legs pass each other
+    sketch = _Sketch(image, pose, PERSON_M, lift)
+    sketch.shadow(0.17, 0.035)
+    for side, shade in ((-1, 0.72), (1, 1.0)):  # draw the far limbs first, in a darker shade
         stride = side * swing
-        ankle_up = 0.035 + 0.05 * max(0.0, side * math.cos(2 * math.pi * pose.gone_m / _STEP_M)) * (1 - abs(swing))
-        hip, knee = at(0.0, 0.47), at(0.075 * stride + 0.035 * (1 - abs(stride)), 0.26)
-        ankle = at(0.15 * stride, ankle_up - lift)
-        _stroke(picture, (hip, knee, ankle), _shaded(person.trousers, shade), leg)
-        _stroke(picture, (ankle, (ankle[0] + pose.facing * 0.06 * tall, ankle[1] + 0.012 * tall)), _TYRE, 0.05 * tall)
-        if side < 0:
-            _arm(picture, at, -stride, _shaded(person.coat, shade), arm)
-            _disc(picture, at(-0.17 * stride + 0.03, 0.47), 0.032 * tall, _shaded(person.skin, shade))
-    _body(picture, at, person.coat)
-    _arm(picture, at, -swing, _shaded(person.coat, 0.86), arm)
-    _disc(picture, at(-0.17 * swing + 0.03, 0.47), 0.032 * tall, person.skin)
-    _head(picture, at, person, tall)
-
-
-def draw_car(picture: Picture, car: Car, pose: Pose) -> None:
-    """A car from its side: body, cabin, windows, lights and turning wheels."""
-    scale = pose.pixels_per_m
-    half, roof = car.length_m / 2, car.height_m
-    _shadow(picture, pose.x, pose.y, half * 1.03 * scale, 0.14 * scale)
-
-    def at(along_m: float, up_m: float) -> tuple[float, float]:
-        return pose.x + pose.facing * along_m * scale, pose.y - up_m * scale
-
-    def shape(outline: Sequence[tuple[float, float]], colour: Colour) -> None:
-        _polygon(picture, [at(along, up) for along, up in outline], colour)
-
-    belt = 0.6 * roof
-    shape(
-        [(-0.98 * half, 0.22), (0.98 * half, 0.22), (half, 0.4), (0.97 * half, 0.5 * roof), (0.55 * half, belt),
-         (0.28 * half, 0.98 * roof), (0.12 * half, roof), (-0.42 * half, roof), (-0.62 * half, 0.95 * roof),
-         (-0.9 * half, belt), (-0.99 * half, 0.55 * roof), (-half, 0.35)],
-        car.paint,
-    )  # fmt: skip
-    shape(
-        [(-0.98 * half, 0.22), (0.98 * half, 0.22), (0.99 * half, 0.36), (-0.99 * half, 0.36)], _shaded(car.paint, 0.6)
-    )
-    front = [(0.46 * half, belt), (0.24 * half, 0.92 * roof), (0.0, 0.92 * roof), (0.0, belt)]
-    rear = [(-0.06 * half, belt), (-0.06 * half, 0.92 * roof), (-0.42 * half, 0.92 * roof), (-0.58 * half, 0.88 * roof),
-            (-0.74 * half, belt)]  # fmt: skip
-    for pane in (front, rear):
-        shape(pane, _GLASS)
-        (a, low), (b, high) = pane[0], pane[1]
-        shape([(a - 0.1, low), (b - 0.1, high), (b - 0.2, high), (a - 0.24, low)], _shaded(_GLASS, 1.35))
-    shape(
-        [(-0.03 * half, 0.3), (-0.02 * half, belt), (-0.04 * half, belt), (-0.05 * half, 0.3)], _shaded(car.paint, 0.7)
-    )
-    crease = [
-        (-0.99 * half, 0.52 * roof),
-        (0.97 * half, 0.47 * roof),
-        (0.97 * half, 0.5 * roof),
-        (-0.99 * half, 0.55 * roof),
-    ]
-    shape(crease, _shaded(car.paint, 1.25))
-    shape([(0.9 * half, 0.42 * roof), (0.985 * half, 0.4 * roof), (0.96 * half, 0.5 * roof)], (205, 240, 250))
-    shape([(-0.995 * half, 0.4 * roof), (-0.93 * half, 0.42 * roof), (-0.96 * half, 0.54 * roof)], (46, 40, 190))
-    for axle in (-0.62 * half, 0.62 * half):
-        _wheel(picture, at(axle, 0.31), 0.33 * scale, pose.facing * pose.gone_m / 0.33)
-
-
-def _arm(picture: Picture, at: At, swing: float, colour: Colour, thick: float) -> None:
-    _stroke(picture, (at(0.0, 0.78), at(0.08 * swing - 0.01, 0.62), at(0.17 * swing + 0.03, 0.49)), colour, thick)
-
-
-def _body(picture: Picture, at: At, coat: Colour) -> None:
-    outline = [(-0.075, 0.82), (0.075, 0.82), (0.115, 0.77), (0.1, 0.6), (0.105, 0.42), (-0.105, 0.42), (-0.1, 0.6),
-               (-0.115, 0.77)]  # fmt: skip
-    _polygon(picture, [at(along, up) for along, up in outline], coat)
-    _polygon(
-        picture, [at(*p) for p in ((-0.115, 0.77), (-0.05, 0.8), (-0.055, 0.42), (-0.105, 0.42))], _shaded(coat, 0.8)
-    )
-
-
-def _head(picture: Picture, at: At, person: Person, tall: float) -> None:
-    _stroke(picture, (at(0.0, 0.82), at(0.0, 0.87)), _shaded(person.skin, 0.85), 0.055 * tall)
-    _oval(picture, at(-0.006, 0.932), 0.058 * tall, 0.072 * tall, person.hair)
-    _oval(picture, at(0.006, 0.916), 0.05 * tall, 0.063 * tall, person.skin)
+        ankle = 0.15 * stride, 0.035 + 0.05 * max(0.0, side * pass_by) * (1 - abs(swing)) - lift
+        knee = 0.075 * stride + 0.035 * (1 - abs(stride)), 0.26
+        sketch.stroke(((0.0, 0.47), knee, ankle), shaded(person.trousers, shade), 0.088)
+        sketch.stroke((ankle, (ankle[0] + 0.06, ankle[1] - 0.012)), _TIRE, 0.05)
+        if side > 0:  # the body is in front of the far arm and behind the near arm
+            sketch.polygon(_BODY, person.coat)
+            sketch.polygon(_BACK, shaded(person.coat, 0.8))
+        elbow, hand = (-0.08 * stride - 0.01, 0.62), (-0.17 * stride + 0.03, 0.49)
+        sketch.stroke(((0.0, 0.78), elbow, hand), shaded(person.coat, min(shade, 0.86)), 0.06)
+        sketch.oval((hand[0], 0.47), 0.032, 0.032, shaded(person.skin, shade))
+    sketch.stroke(((0.0, 0.82), (0.0, 0.87)), shaded(person.skin, 0.85), 0.055)
+    sketch.oval((-0.006, 0.932), 0.058, 0.072, person.hair)
+    sketch.oval((0.006, 0.916), 0.05, 0.063, person.skin)
     for eye in (-0.013, 0.027):
-        _disc(picture, at(eye, 0.926), max(0.5, 0.006 * tall), (40, 40, 52))
-    _stroke(picture, (at(-0.006, 0.885), at(0.02, 0.885)), (96, 104, 172), 0.008 * tall)
+        sketch.oval((eye, 0.926), 0.006, 0.006, (40, 40, 52))
+    sketch.stroke(((-0.006, 0.885), (0.02, 0.885)), (96, 104, 172), 0.008)
 
 
-def _wheel(picture: Picture, centre: tuple[float, float], radius: float, turned: float) -> None:
-    _disc(picture, centre, radius, _TYRE)
-    _disc(picture, centre, 0.62 * radius, (168, 166, 164))
-    for spoke in range(5):
-        angle = turned + spoke * 2 * math.pi / 5
-        rim = centre[0] + 0.55 * radius * math.cos(angle), centre[1] + 0.55 * radius * math.sin(angle)
-        _stroke(picture, (centre, rim), (92, 90, 90), 0.12 * radius)
-    _disc(picture, centre, 0.16 * radius, (120, 118, 116))
+def draw_car(image: Image, car: Car, pose: Pose) -> None:
+    """Draw a car from the side: body, cabin, windows, lights and turning wheels."""
+    sketch = _Sketch(image, pose)
+    half = car.length_m / 2
+    sketch.shadow(1.03 * half, 0.14)
+    for color, brightness, outline in _CAR:
+        points = tuple((along * half, up * car.height_m) for along, up in outline)
+        sketch.polygon(points, shaded(color or car.paint, brightness))
+    for axle in (-0.62 * half, 0.62 * half):
+        center = axle, 0.94 * _WHEEL_M
+        for share, color in ((1.0, _TIRE), (0.62, (168, 166, 164))):
+            sketch.oval(center, share * _WHEEL_M, share * _WHEEL_M, color)
+        for spoke in range(5):
+            angle = spoke * 2 * math.pi / 5 - pose.gone_m / _WHEEL_M
+            rim = axle + 0.55 * _WHEEL_M * math.cos(angle), center[1] + 0.55 * _WHEEL_M * math.sin(angle)
+            sketch.stroke((center, rim), (92, 90, 90), 0.12 * _WHEEL_M)
+        sketch.oval(center, 0.16 * _WHEEL_M, 0.16 * _WHEEL_M, (120, 118, 116))
 
 
-def _shadow(picture: Picture, x: float, y: float, half_width: float, half_height: float) -> None:
-    height, width = picture.shape[:2]
-    left, right = max(0, int(x - half_width) - 1), min(width, int(x + half_width) + 2)
-    top, bottom = max(0, int(y - half_height) - 1), min(height, int(y + half_height) + 2)
-    if left >= right or top >= bottom:
-        return
-    ground = picture[top:bottom, left:right]
-    mask = np.zeros(ground.shape[:2], np.uint8)
-    cv2.ellipse(
-        mask,
-        (_fixed(x - left), _fixed(y - top)),
-        (_fixed(half_width), _fixed(half_height)),
-        0, 0, 360, 255, cv2.FILLED, cv2.LINE_AA, _SHIFT,
-    )  # fmt: skip
-    dark = cv2.convertScaleAbs(ground, alpha=0.62)
-    cv2.copyTo(dark, mask, ground)
+class _Sketch:
+    """Drawing surface for the shapes of one figure, with lengths in units of `unit_m`.
+
+    All shapes except the shadow are raised by `lift` units.
+    """
+
+    def __init__(self, image: Image, pose: Pose, unit_m: float = 1.0, lift: float = 0.0) -> None:
+        self._image = image
+        self._pose = pose
+        self._unit = unit_m * pose.pixels_per_m
+        self._lift = lift
+
+    def polygon(self, points: tuple[Point, ...], color: Color) -> None:
+        cv2.fillPoly(self._image, [self._fixed(points)], color, cv2.LINE_AA, _SHIFT)
+
+    def stroke(self, points: tuple[Point, ...], color: Color, thick: float) -> None:
+        thickness = max(1, round(thick * self._unit))
+        cv2.polylines(self._image, [self._fixed(points)], False, color, thickness, cv2.LINE_AA, _SHIFT)  # noqa: FBT003
+
+    def oval(self, center: Point, half_width: float, half_height: float, color: Color) -> None:
+        (middle,) = self._fixed((center,)).tolist()
+        axes = [max(8, round(half * self._unit * (1 << _SHIFT))) for half in (half_width, half_height)]
+        cv2.ellipse(self._image, middle, axes, 0, 0, 360, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+    def shadow(self, half_width: float, half_height: float) -> None:
+        pose, axes = self._pose, (round(half_width * self._unit), round(half_height * self._unit))
+        top = max(0, int(pose.y) - axes[1] - 1)
+        ground = self._image[top : int(pose.y) + axes[1] + 2]
+        mask = np.zeros(ground.shape[:2], np.uint8)
+        cv2.ellipse(mask, (round(pose.x), round(pose.y) - top), axes, 0, 0, 360, 255, cv2.FILLED, cv2.LINE_AA)
+        cv2.copyTo(cv2.convertScaleAbs(ground, alpha=0.62), mask, ground)
+
+    def _fixed(self, points: tuple[Point, ...]) -> NDArray[np.int32]:
+        """Convert points to image coordinates, as fixed-point numbers."""
+        pose = self._pose
+        scale = np.array([pose.facing * self._unit, -self._unit])
+        pixels = np.array([pose.x, pose.y - self._lift * self._unit]) + np.array(points) * scale
+        return np.asarray(np.rint(pixels * (1 << _SHIFT)), np.int32)
 
 
-def _polygon(picture: Picture, points: Sequence[tuple[float, float]], colour: Colour) -> None:
-    corners = np.array([(_fixed(x), _fixed(y)) for x, y in points], np.int32)
-    cv2.fillPoly(picture, [corners], colour, cv2.LINE_AA, _SHIFT)
-
-
-def _stroke(picture: Picture, points: Sequence[tuple[float, float]], colour: Colour, thick: float) -> None:
-    corners = np.array([(_fixed(x), _fixed(y)) for x, y in points], np.int32)
-    cv2.polylines(picture, [corners], isClosed=False, color=colour, thickness=max(1, round(thick)),
-                  lineType=cv2.LINE_AA, shift=_SHIFT)  # fmt: skip
-
-
-def _disc(picture: Picture, centre: tuple[float, float], radius: float, colour: Colour) -> None:
-    _oval(picture, centre, radius, radius, colour)
-
-
-def _oval(picture: Picture, centre: tuple[float, float], half_width: float, half_height: float, colour: Colour) -> None:
-    middle = _fixed(centre[0]), _fixed(centre[1])
-    axes = _fixed(half_width), _fixed(half_height)
-    cv2.ellipse(picture, middle, axes, 0, 0, 360, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-
-def _fixed(pixels: float) -> int:
-    return round(pixels * (1 << _SHIFT))
-
-
-def _shaded(colour: Colour, factor: float) -> Colour:
-    blue, green, red = (min(255, round(part * factor)) for part in colour)
+def shaded(color: Color, factor: float) -> Color:
+    """Return `color` with its brightness multiplied by `factor`."""
+    blue, green, red = (min(255, round(part * factor)) for part in color)
     return blue, green, red

@@ -1,4 +1,4 @@
-"""The running gateway: its parts put together, on one port, until asked to end."""
+"""Server of the gateway: creates all components and serves them on one port."""
 
 from __future__ import annotations
 
@@ -6,149 +6,184 @@ import asyncio
 import logging
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from nvision_hub import __version__
-from nvision_hub.broker import Publisher
+from nvision_hub.access.token_store import TokenStore
+from nvision_hub.broker.client import connect
+from nvision_hub.broker.publisher import Publisher
+from nvision_hub.cluster.rejected_entries import RejectedEntries
 from nvision_hub.errors import UnavailableError
-from nvision_hub.link import status_basis
-from nvision_hub.serving import base_url, listener, server
-from nvision_hub.status import Meter, Promise, Status
-from nvision_hub.usage import Usage
-from workers.gateway import page
-from workers.gateway.access import Access
-from workers.gateway.application import HEALTH, application
-from workers.gateway.asks import Asks
-from workers.gateway.callback import Callback, CallbackSettings
-from workers.gateway.desk import Desk
-from workers.gateway.elsewhere import Elsewhere
-from workers.gateway.feed import Feed
-from workers.gateway.fleet import Fleet
-from workers.gateway.health import Broker
-from workers.gateway.live import Live
-from workers.gateway.news import Newsdesk
-from workers.gateway.snapshots import Snapshots
-from workers.gateway.track import EVERY_S
-from workers.gateway.watching import Watching
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.connection_limits import ConnectionLimits
+from nvision_hub.runtime.http_server import CLOSE_TIMEOUT_S, HttpServer, base_url, listener
+from nvision_hub.runtime.process_stats import ProcessStats
+from nvision_hub.runtime.status import Deadline, GatewayInfo, Status
+from nvision_hub.runtime.worker import DrainStep, run_worker
+from workers.gateway.api import page
+from workers.gateway.api.application import application, health_application
+from workers.gateway.api.auth import AccessPolicy
+from workers.gateway.api.callback import CallbackReceiver, callback_routes
+from workers.gateway.api.camera_routes import camera_control_routes, camera_routes
+from workers.gateway.api.control import FleetControl
+from workers.gateway.api.hub_routes import HEALTH, BrokerHealth, health_routes, hub_routes
+from workers.gateway.api.schemas import HubSummary, camera_summaries, hub_summary, webhook_summaries
+from workers.gateway.api.webhook_routes import webhook_routes
+from workers.gateway.auth.audit_trail import AuditTrail
+from workers.gateway.auth.identity import TokenTable, TrustedProxy
+from workers.gateway.live.live_view import FleetView, LiveView
+from workers.gateway.live.preview_requests import PreviewRequests
+from workers.gateway.live.pubsub import PubSubClient
+from workers.gateway.live.snapshots import SnapshotService
+from workers.gateway.state.events import HubEventDetector
+from workers.gateway.state.fleet import FleetState
+from workers.gateway.state.history import INTERVAL_S
+from workers.gateway.state.remote_hubs import RemoteHubs
+from workers.gateway.tls import renew_certificate
 
 if TYPE_CHECKING:
-    from nvision_hub.link import Command, Link
-    from workers.gateway.gateway import GatewaySettings
+    from collections.abc import Sequence
+
+    from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
+    from workers.gateway.settings import GatewaySettings
 
 log = logging.getLogger("nvision_hub.gateway")
 
-LOOP_WITHIN_S: Final = 15.0
-MESSAGE_MAX_BYTES: Final = 128 * 1024  # of a viewer, whose messages are lists of cameras
-REDIS_WITHIN_S: Final = 1.0  # at a stop, for what is not yet published
-# A viewer that is stopped keeps its connection open for ever otherwise, and a slow one sees what is minutes old.
+LOOP_TIMEOUT_S: Final = 15.0
+MAX_MESSAGE_BYTES: Final = 128 * 1024  # for a viewer's list of the cameras in view
+DRAIN_TIMEOUT_S: Final = 1.0  # for publishing the remaining events when the gateway stops
+# Without a timeout, the connection of a viewer that stops reading would stay open indefinitely. With a large buffer, a
+# slow viewer would receive data that is minutes old.
 USER_TIMEOUT_MS: Final = 20_000
 SEND_BUFFER_BYTES: Final = 256 * 1024
+HEALTH_LIMITS: Final = ConnectionLimits(
+    max_connections=64, max_per_address=32, header_timeout_s=5.0, request_timeout_s=10.0, max_queued_messages=1
+)
 
 
-async def serve(settings: GatewaySettings, link: Link) -> None:
-    """Listen, answer and report until the link says to end. Raises `UnavailableError`."""
-    listening = _listen(settings.host, settings.port)
-    meter, fleet = Meter(), Fleet()
-    elsewhere = None
-    if settings.fleet is not None:
+async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
+    listening = _listen(settings.host, settings.port, "listen")
+    url, site = base_url("http" if settings.tls is None else "https", listening), settings.site
+    meter, fleet, client = Meter(), FleetState(), connect(settings.stream.url)
+    stats = ProcessStats(meter)
+    control = FleetControl(fleet, pipe.request)
+    publisher = Publisher(settings.stream, meter, settings.spool, label_camera=True)
+    pubsub, broker, previews = PubSubClient(settings.stream, meter), BrokerHealth(client), PreviewRequests(control)
+    snapshots = SnapshotService(control, pubsub, previews, client)
 
-        def heed(told: Command) -> None:
-            desk.heed(told)  # which asks through it, and so comes after it
+    def summary() -> HubSummary:
+        return hub_summary(fleet, site=site, broker_up=broker.up)
 
-        elsewhere = Elsewhere(settings.stream, settings.fleet, heed=heed, ask=link.ask)
-    asks = Asks(link.ask if elsewhere is None else elsewhere.ask)
-    publisher = Publisher(settings.stream, meter, settings.spool, of_many=True)
-    feed, watching, broker = Feed(stream=settings.stream), Watching(asks, fleet), Broker(settings.stream)
-    callback = Callback(
-        CallbackSettings(token=settings.callback_token, max_bytes=settings.callback_max_bytes, site=settings.site),
-        fleet=fleet,
-        publisher=publisher,
-        meter=meter,
-        asks=asks,
-    )
-    desk = Desk(
-        site=settings.site,
-        version=__version__,
-        redis_url=settings.stream.url,
-        prefix=settings.stream.prefix,
-        fleet=fleet,
-        asks=asks,
-        broker=broker,
-        snapshots=Snapshots(asks=asks, feed=feed, watching=watching, stream=settings.stream),
-        callback=callback,
-    )
-    files = page.files()
-    access = Access(
+    def fleet_view() -> FleetView:
+        cameras = {camera["id"]: camera for camera in camera_summaries(fleet)}
+        return FleetView(hub=summary(), cameras=cameras, webhooks=webhook_summaries(fleet))
+
+    files, audit = page.routes(), AuditTrail(settings.state_dir, client, settings.stream.prefix)
+    policy = AccessPolicy(
         listen_host=settings.host,
         loopback=settings.loopback,
-        token=settings.token,
+        tokens=TokenTable(settings.tokens, None if settings.state_dir is None else TokenStore(settings.state_dir)),
+        proxy=TrustedProxy(settings=settings.proxy),
         hosts=settings.hosts,
-        open_paths=frozenset({*files, *HEALTH}),
+        open_paths=frozenset({*(file.path for file in files), *HEALTH}),
+        audit=audit.add,
     )
-    live = Live(access=access, feed=feed, watching=watching, prefix=settings.stream.prefix, view=desk.view)
-    serving = server(application(desk, live, access, files), ws_max_size=MESSAGE_MAX_BYTES)
-    report = _Report(base_url("http", listening), meter, publisher, live)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serving.serve(sockets=[listening]))
-        publishing = group.create_task(publisher.run())
-        others = [
-            group.create_task(task) for task in (feed.run(), watching.run(), broker.run(), callback.run(), live.run())
-        ]
-        others.append(group.create_task(_keep_tracks(fleet, Newsdesk(settings.site), publisher)))
-        if elsewhere is not None:
-            others.append(group.create_task(elsewhere.run(report.url)))
-        await serving.listening.wait()
-        log.info("the gateway answers at %s", report.url)
-        await link.run(report, desk.heed)
-        serving.should_exit = True
-        await publisher.drain(REDIS_WITHIN_S)
-        for task in (*others, publishing):
-            task.cancel()
-    link.report(report())
+    receiver = CallbackReceiver(settings, policy, control, publisher, meter)
+    live = LiveView(policy, pubsub, previews, fleet_view)
+    routers = (
+        health := health_routes(fleet, broker),
+        hub_routes(fleet, broker, site, summary),
+        camera_routes(control, snapshots),
+        camera_control_routes(control),
+        webhook_routes(fleet, client, prefix=settings.stream.prefix, site=site),
+        callback_routes(receiver),
+    )
+    http = HttpServer(
+        application(routers, files, live, policy),
+        ws_max_size=MAX_MESSAGE_BYTES,
+        limits=ConnectionLimits(),
+        tls=None if settings.tls is None else (settings.tls.cert, settings.tls.key),
+    )
+    tasks = {
+        "server": http.serve(sockets=[listening]),
+        "publisher": publisher.run(),
+        "pubsub": pubsub.run(),
+        "previews": previews.run(),
+        "broker": broker.run(),
+        "callback": receiver.run(),
+        "live": live.run(),
+        "audit": audit.run(),
+        "history": _record_history(fleet, HubEventDetector(site), publisher, policy),
+    }
+    if settings.tls is not None:
+        tasks["certificate"] = renew_certificate(settings.tls, http.use_context)
+    servers, health_url = [http], None
+    if settings.health_host:
+        health_listening = _listen(settings.health_host, settings.health_port, "health_listen")
+        health_url = base_url("http", health_listening)
+        servers.append(HttpServer(health_application(health), ws_max_size=0, limits=HEALTH_LIMITS))
+        tasks["health"] = servers[-1].serve(sockets=[health_listening])
+    if settings.fleet is not None:
+        remote = RemoteHubs(settings.fleet, control, client, pubsub, RejectedEntries(meter))
+        control.send = remote.request
+        tasks["remote hubs"] = remote.run(url)
+
+    def status() -> Status:
+        meter.set_gauge(catalogue.RESULTS_WAITING, publisher.results_waiting)
+        stats.update()
+        return Status(
+            state="serving",
+            ready=True,
+            error=publisher.error,
+            deadlines={"event loop": Deadline(at=time.monotonic(), timeout_s=LOOP_TIMEOUT_S)},
+            metrics=meter.snapshot(),
+            info=GatewayInfo(url=url, viewers=len(live.viewers), health_url=health_url),
+        )
+
+    drain = [
+        DrainStep(run=lambda: asyncio.gather(*map(HttpServer.close, servers)), timeout_s=CLOSE_TIMEOUT_S),
+        DrainStep(run=lambda: _drain_audit(audit, policy), timeout_s=DRAIN_TIMEOUT_S),
+        DrainStep(run=lambda: publisher.drain(DRAIN_TIMEOUT_S), timeout_s=2 * DRAIN_TIMEOUT_S),
+    ]
+    started = partial(_started, servers, url, health_url)
+    await run_worker(pipe, status, tasks=tasks, on_message=control.on_message, started=started, drain=drain)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+async def _started(servers: Sequence[HttpServer], url: str, health_url: str | None) -> None:
+    for server in servers:
+        await server.listening.wait()
+    log.info("gateway listening at %s", url, extra={"event": "gateway_listening"})
+    if health_url is not None:
+        log.info("health checks listening at %s", health_url, extra={"event": "health_listening"})
+
+
+async def _drain_audit(audit: AuditTrail, policy: AccessPolicy) -> None:
+    policy.report_suppressed(at_end=True)
+    await audit.drain()
+
+
+def _listen(host: str, port: int, key: str) -> socket.socket:
     try:
         listening = listener(host, port)
     except OSError as error:
         raise UnavailableError(
-            f"the gateway cannot listen on {host} port {port} ({error.strerror or error}); stop what uses it, or "
-            "choose another gateway.listen"
+            f"the gateway cannot listen on {host} port {port} ({error.strerror or error}); stop the program that uses "
+            f"the port, or choose another gateway.{key}"
         ) from error
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listening
 
 
-async def _keep_tracks(fleet: Fleet, newsdesk: Newsdesk, publisher: Publisher) -> None:
+async def _record_history(
+    fleet: FleetState, detector: HubEventDetector, publisher: Publisher, policy: AccessPolicy
+) -> None:
     due = time.monotonic()
     while True:
         fleet.record(time.monotonic())
-        for news in newsdesk.look(fleet, time.monotonic()):
-            publisher.announce(news["camera"] or "", news)
-        due = max(due + EVERY_S, time.monotonic())
+        for event in detector.detect(fleet, time.monotonic()):
+            publisher.announce(event["camera"] or "", event)
+        policy.report_suppressed()
+        due = max(due + INTERVAL_S, time.monotonic())
         await asyncio.sleep(due - time.monotonic())
-
-
-class _Report:
-    """The gateway's status, as its supervisor is told once it listens."""
-
-    def __init__(self, url: str, meter: Meter, publisher: Publisher, live: Live) -> None:
-        self.url = url
-        self._meter = meter
-        self._publisher = publisher
-        self._live = live
-        self._usage = Usage(meter)
-
-    def __call__(self) -> Status:
-        now, meter = time.monotonic(), self._meter
-        meter.gauge("results_waiting", self._publisher.results_waiting)
-        self._usage.note()
-        return Status(
-            **status_basis("serving"),
-            ready=True,
-            error=self._publisher.error,
-            promises={"event loop": Promise(at=now, within_s=LOOP_WITHIN_S)},
-            metrics=meter.snapshot(),
-            row={"url": self.url, "viewers": self._live.viewers},
-        )

@@ -1,1 +1,1 @@
-"""The bridge to MQTT: the same events, and what state each camera is in, for whoever listens to an MQTT broker."""
+"""MQTT bridge: publishes results and camera states to an MQTT broker."""

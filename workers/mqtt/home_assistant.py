@@ -1,7 +1,7 @@
-"""What Home Assistant is told of a camera: a device with three entities, in its MQTT discovery's form. Pure.
+"""MQTT discovery message of a camera for Home Assistant: one device with three entities. Performs no I/O.
 
-One message a device ("device discovery", Home Assistant 2024.12 and later): its availability stands there once, and an
-empty message takes all of it away again.
+The message describes a whole device ("device discovery", Home Assistant 2024.12 and later). An empty message removes
+the device and its entities.
 """
 
 from __future__ import annotations
@@ -9,23 +9,55 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub import __version__
-from nvision_hub.status import CameraState
+from nvision_hub.runtime.status import CameraState
 
 if TYPE_CHECKING:
-    from nvision_hub.wire import Service
+    from nvision_hub.config.value_types import ServiceName
     from workers.mqtt.topics import Topics
 
 _COUNT: Final = "{{ (value_json.detected_objects + value_json.get('detected_faces', [])) | length }}"
 _STREAMS: Final = "{{ 'online' if value_json.state == 'streaming' else 'offline' }}"
+_PRESENCE: Final = {
+    "object-detection": {
+        "name": "Person",
+        "value_template": "{{ 'ON' if 'person' in value_json.detected_objects | map(attribute='name') else 'OFF' }}",
+    },
+    "face-detection": {"name": "Face", "value_template": "{{ 'ON' if value_json.detected_faces else 'OFF' }}"},
+}
 
 
-def device(camera: str, name: str | None, service: Service, topics: Topics) -> dict[str, Any]:
-    """The discovery message of one camera; `name` is for people, None where it has none."""
+def device(camera: str, name: str | None, service: ServiceName, topics: Topics) -> dict[str, Any]:
+    """Return the discovery message of one camera. If `name` is None, the id is the display name."""
     identifier = topics.device(camera)
     hub = {"topic": topics.availability}
     streaming = {"topic": topics.state(camera), "value_template": _STREAMS}
-    # A result is of a moment: an entity made of results is unknown while none come.
+    # A result describes one moment, so entities based on results are unavailable while the camera is not streaming.
     of_results = {"state_topic": topics.results(camera), "availability": [hub, streaming], "availability_mode": "all"}
+    entities: dict[str, dict[str, Any]] = {
+        "state": {
+            "platform": "sensor",
+            "name": "State",
+            "device_class": "enum",
+            "options": [str(state) for state in CameraState],
+            "entity_category": "diagnostic",
+            "state_topic": topics.state(camera),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": topics.state(camera),
+        },
+        "detections": {
+            "platform": "sensor",
+            "name": "Detections",
+            "state_class": "measurement",
+            "value_template": _COUNT,
+            **of_results,
+        },
+        "presence": {
+            "platform": "binary_sensor",
+            "device_class": "occupancy",
+            **_PRESENCE[service],
+            **of_results,
+        },
+    }
     return {
         "device": {
             "identifiers": [identifier],
@@ -37,38 +69,6 @@ def device(camera: str, name: str | None, service: Service, topics: Topics) -> d
         "origin": {"name": "nvision-hub", "sw_version": __version__},
         "availability": [hub],
         "components": {
-            f"{identifier}_state": {
-                "platform": "sensor",
-                "unique_id": f"{identifier}_state",
-                "name": "State",
-                "device_class": "enum",
-                "options": [str(state) for state in CameraState],
-                "entity_category": "diagnostic",
-                "state_topic": topics.state(camera),
-                "value_template": "{{ value_json.state }}",
-                "json_attributes_topic": topics.state(camera),
-            },
-            f"{identifier}_detections": {
-                "platform": "sensor",
-                "unique_id": f"{identifier}_detections",
-                "name": "Detections",
-                "state_class": "measurement",
-                "value_template": _COUNT,
-                **of_results,
-            },
-            f"{identifier}_presence": {
-                "platform": "binary_sensor",
-                "unique_id": f"{identifier}_presence",
-                "device_class": "occupancy",
-                **_presence(service),
-                **of_results,
-            },
+            f"{identifier}_{key}": {"unique_id": f"{identifier}_{key}", **entity} for key, entity in entities.items()
         },
     }
-
-
-def _presence(service: Service) -> dict[str, str]:
-    if service == "face-detection":
-        return {"name": "Face", "value_template": "{{ 'ON' if value_json.detected_faces else 'OFF' }}"}
-    names = "value_json.detected_objects | map(attribute='name')"
-    return {"name": "Person", "value_template": f"{{{{ 'ON' if 'person' in {names} else 'OFF' }}}}"}

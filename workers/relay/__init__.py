@@ -1,1 +1,1 @@
-"""Tells the rest of a fleet, through Redis, what the supervisor of one group tells its overseers."""
+"""Relay: publishes the state of one group's processes to the rest of the fleet, through Redis."""

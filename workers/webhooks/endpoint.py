@@ -1,6 +1,8 @@
-"""One webhook from end to end: takes up what there is room for, and hands it to what sends.
+"""Delivery pipeline of one webhook, from Redis to HTTP.
 
-Each has its own group, queue, connections and breaker, so that a dead one delays nobody.
+Each webhook has its own consumer group, queue, connections and breaker, so a failed endpoint delays no other endpoint.
+
+    consumer -> queue of deliveries -> sender -> acks -> (written) -> consumer.release
 """
 
 from __future__ import annotations
@@ -10,218 +12,157 @@ import contextlib
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
 from nvision_hub.backoff import Backoff
-from nvision_hub.broker.delivery_queue import Keys
 from nvision_hub.broker.webhook_filter import WebhookFilter
-from nvision_hub.errors import redact
-from workers.webhooks.bell import Bell
-from workers.webhooks.breaker import room
-from workers.webhooks.figures import Figures
-from workers.webhooks.intake import Intake, Item, Taken
-from workers.webhooks.outlet import Outlet
-from workers.webhooks.poster import Poster
-from workers.webhooks.settlement import Settled, Settlement
+from nvision_hub.broker.webhook_queue import WebhookKeys
+from nvision_hub.redaction import redact
+from workers.webhooks.consumer import DeliveryConsumer
+from workers.webhooks.outcome_writer import AckWriter
+from workers.webhooks.sender import DeliverySender
+from workers.webhooks.stats import WebhookStats
+from workers.webhooks.webhook_client import WebhookClient
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import redis.asyncio
-    from redis.asyncio.client import Pipeline
 
-    from nvision_hub.config import Webhook
-    from nvision_hub.status import Meter
-    from workers.webhooks.schedule import Pace
+    from nvision_hub.config.models import Webhook
+    from nvision_hub.metrics.meter import Meter
+    from nvision_hub.runtime.status import WebhookSummary
+    from workers.webhooks.outcome_writer import Ack
+    from workers.webhooks.settings import WebhooksSettings
 
 log = logging.getLogger("nvision_hub.webhooks")
 
-READ_AHEAD: Final = 4  # results in hand for each connection: what is sent next is there, what is settled is on its way
-LOOKED_EVERY_S: Final = 1.0
-GATHERED_S: Final = 0.005  # after a result arrived: those that follow it closely are read with it
-DRAINED_WITHIN_S: Final = 1.5
+READ_AHEAD: Final = 4  # deliveries in hand per connection, including those that wait for a connection or for Redis
+SYNC_INTERVAL_S: Final = 1.0
+BATCH_DELAY_S: Final = 0.005  # pause after a result arrives, so that the next results join its batch
+DRAIN_TIMEOUT_S: Final = 1.5
 
 
 class Endpoint:
-    """One webhook. `run` is its task, for ever."""
+    """The pipeline of one webhook. The caller starts `run` as a task."""
 
     def __init__(
-        self,
-        webhook: Webhook,
-        *,
-        client: redis.asyncio.Redis,
-        prefix: str,
-        site: str,
-        meter: Meter,
-        pace: Pace,
-        since: datetime,
+        self, webhook: Webhook, settings: WebhooksSettings, *, client: redis.asyncio.Redis, meter: Meter
     ) -> None:
-        self._webhook = webhook
-        self._pace = pace
-        self._keys = Keys(prefix=prefix, webhook=webhook.id)
-        self._bell = Bell()
-        self._intake = Intake(client, self._keys, WebhookFilter.of(webhook.model_dump(mode="json")), since)
-        self._settlement = Settlement(client, self._keys, self._written)
-        self._figures = Figures(webhook=webhook, meter=meter)
-        self._poster = Poster(webhook, connections=pace.connections, timeout_s=pace.timeout_s)
-        self._outlet = Outlet(
-            webhook,
-            self._keys,
-            self._intake,
-            self._settlement,
-            self._figures,
-            self._poster,
-            self._bell,
-            site=site,
-            pace=pace,
+        limits = settings.limits
+        keys = WebhookKeys(settings.stream.prefix, webhook.id)
+        self._connections = limits.connections
+        self._stats = WebhookStats(webhook, meter)
+        self._acks = AckWriter(client, keys, site=settings.site)
+        self._client = WebhookClient(webhook, connections=limits.connections, timeout_s=limits.timeout_s)
+        self._sender = DeliverySender(self._client, acks=self._acks, stats=self._stats, limits=limits)
+        self._consumer = DeliveryConsumer(
+            client,
+            keys,
+            event_filter=WebhookFilter.of(webhook.model_dump(mode="json")),
+            since=settings.since,
+            deliveries=self._sender.deliveries,
+            acks=self._acks,
+            stats=self._stats,
         )
         self._backoff = Backoff(first_s=0.2, cap_s=2.0, healthy_s=5.0)
-        self._recalled = False
-        self._looked = float("-inf")
-        self._arriving: asyncio.Task[None] | None = None  # waits for the stream to have something new
+        self._synced_at = float("-inf")
+        self._arrival: asyncio.Task[None] | None = None  # waits for a new entry in the stream
         self._draining = False
-        self.ready = False  # whether its group is there, so that nothing is missed any more
-        self.error: str | None = None  # why Redis cannot be used
+        self.ready = False  # whether the consumer group exists, so that the webhook misses no result
+        self.error: str | None = None  # why Redis cannot be used; None while it can be used
 
     @property
-    def row(self) -> dict[str, Any]:
-        """For people."""
-        return self._figures.row(self._outlet.state())
+    def row(self) -> WebhookSummary:
+        """Current state of the webhook for display."""
+        return self._stats.current_row(self._sender.state())
 
     async def run(self) -> None:
-        """Deliver; through Redis' absences too."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._settlement.run())
-            for _ in range(self._pace.connections):
-                tasks.create_task(self._outlet.send())
+        """Deliver until canceled, and retry during outages of Redis."""
+        async with contextlib.aclosing(self._client), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._acks.run(self._on_written))
+            for _ in range(self._connections):
+                tasks.create_task(self._sender.run())
             while True:
                 try:
-                    await self._open()
+                    await self._consumer.open()
+                    self.ready = True
                     while True:
-                        await self._turn(tasks)
+                        await self._step(tasks)
                 except (RedisError, OSError) as error:
-                    self._away(error)
+                    self._on_redis_error(error)
                 await asyncio.sleep(self._backoff.next_s())
 
     async def drain(self) -> None:
-        """The end: nothing more is taken up; what is on its way may arrive, and is written down."""
+        """Stop reading and sending, wait for the current attempts, and write their outcomes."""
         self._draining = True
-        await self._outlet.close(DRAINED_WITHIN_S)
-        row = json.dumps(self.row, ensure_ascii=False)
+        await self._sender.close(DRAIN_TIMEOUT_S)
+        self._acks.save_state("row", self._row_json())
+        with contextlib.suppress(TimeoutError):  # the next process repeats deliveries without a written outcome
+            async with asyncio.timeout(DRAIN_TIMEOUT_S / 3):
+                while self._acks.unwritten:
+                    await self._sender.changed.wait()
 
-        def write(pipe: Pipeline) -> None:
-            pipe.hset(self._keys.state, "row", row)
+    def _row_json(self) -> str:
+        return json.dumps(asdict(self.row), ensure_ascii=False)
 
-        self._settlement.add(Settled(then=write))
-        await self._settlement.drain(DRAINED_WITHIN_S / 3)
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._poster.close()
-
-    async def _open(self) -> None:
-        if not self._recalled:
-            row = await self._intake.recall()
-            if row is not None:
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # of another version
-                    self._figures.recall(row)
-            self._recalled = True
-        self._accept(await self._intake.open())
-        self.ready = True
-
-    async def _turn(self, tasks: asyncio.TaskGroup) -> None:
-        """Take up what there is room for; wait where there is nothing to take up, or no room."""
-        changed = self._bell.next
-        if time.monotonic() - self._looked >= LOOKED_EVERY_S:
-            await self._look(tasks)
-        allowed = room(
-            self._outlet.state(),
-            in_hand=self._intake.in_hand,
-            in_hand_max=self._pace.connections * READ_AHEAD,
-            due_in_hand=self._intake.due_in_hand,
-        )
-        due: tuple[Item, ...] = ()
-        if not self._draining and allowed.due and self._intake.next_due <= time.time():
-            due = await self._intake.due(allowed.due)
-            self._accept(Taken(items=due))
-        wanted = 0 if self._draining else allowed.new - len(due)
-        if wanted > 0 and self._arriving is None:
-            new = await self._intake.new(wanted)
-            self._accept(new)
-            if new.read:
+    async def _step(self, tasks: asyncio.TaskGroup) -> None:
+        """Read as many deliveries as the capacity allows. Without deliveries or capacity, wait for a change."""
+        changed = self._sender.changed
+        if time.monotonic() - self._synced_at >= SYNC_INTERVAL_S:
+            await self._sync(tasks)
+        free = self._consumer.capacity(self._sender.state(), self._connections * READ_AHEAD)
+        due = 0
+        if not self._draining and free.due and self._consumer.next_due <= time.time():
+            due = await self._consumer.read_due(free.due)
+        if not self._draining and free.new > due and self._arrival is None:
+            if await self._consumer.read_new(free.new - due):
                 return
-            self._arriving = asyncio.create_task(self._intake.arrival(LOOKED_EVERY_S))
+            self._arrival = asyncio.create_task(self._consumer.group.wait(SYNC_INTERVAL_S))
+            self._arrival.add_done_callback(self._on_arrival)
         if not due:
-            await self._rest(changed, self._intake.next_due - time.time() if allowed.due else LOOKED_EVERY_S)
+            await self._wait(changed, self._consumer.next_due - time.time() if free.due else SYNC_INTERVAL_S)
 
-    async def _rest(self, changed: asyncio.Event, within_s: float) -> None:
-        """Wait for anything that calls for another turn: a new result, a change of our own, the next that is due."""
-        ringing = asyncio.create_task(changed.wait())
-        try:
-            await asyncio.wait(
-                {ringing, *filter(None, [self._arriving])},
-                timeout=min(LOOKED_EVERY_S, max(0.0, within_s)),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            ringing.cancel()
-        if self._arriving is not None and self._arriving.done():
-            arrived, self._arriving = self._arriving, None
-            arrived.result()
-            await asyncio.sleep(GATHERED_S)
+    async def _wait(self, changed: asyncio.Event, timeout_s: float) -> None:
+        """Wait until `changed` is set or the time is up. If a result has arrived, wait for the rest of its batch."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(SYNC_INTERVAL_S, max(0.0, timeout_s))):
+                await changed.wait()
+        if self._arrival is not None and self._arrival.done():
+            arrival, self._arrival = self._arrival, None
+            arrival.result()
+            await asyncio.sleep(BATCH_DELAY_S)
 
-    async def _look(self, tasks: asyncio.TaskGroup) -> None:
-        """Leave the row in Redis, and see what others have changed there."""
-        disablings = self._outlet.disablings
-        look = await self._intake.look(json.dumps(self.row, ensure_ascii=False))
-        self._figures.backlog(pending=look.pending, retrying=look.retrying)
-        # Redis does not know yet of a 410 that is not settled, or came while it was asked.
-        if disablings == self._outlet.disablings and not self._settlement.outstanding:
-            self._outlet.set_disabled(look.disabled)
-        for item in await self._intake.take(look.urgent):
-            tasks.create_task(self._outlet.post(item))
-        self._looked = time.monotonic()
-        self._backoff.healthy(self._looked)
+    async def _sync(self, tasks: asyncio.TaskGroup) -> None:
+        """Save the display row in Redis, and apply changes that other programs made in Redis."""
+        disablings = self._sender.disablings
+        disabled, urgent = await self._consumer.sync(self._row_json())
+        # The reply does not reflect a 410 response that is still unwritten or that arrived during the request.
+        if disablings == self._sender.disablings and not self._acks.unwritten:
+            self._sender.set_disabled(disabled)
+        for delivery in await self._consumer.read_queued(urgent):
+            tasks.create_task(self._sender.post(delivery))
+        self._synced_at = time.monotonic()
+        self._backoff.healthy(self._synced_at)
         self.error = None
 
-    def _accept(self, taken: Taken) -> None:
-        for entry in taken.unwanted:
-            self._settlement.add(Settled(entry=entry))
-        for entry in taken.unreadable:
-            log.warning("webhook %s: something that is no event stands in the stream; left out", self._webhook.id)
-            self._settlement.add(Settled(entry=entry))
-        for item in taken.items:
-            self._outlet.put(item)
-        if taken.missed:
-            self._figures.missed(taken.missed)
-            log.error(
-                "webhook %s: %d results left Redis before they could be delivered: the stream was too short for the "
-                "endpoint's absence (raise redis.stream_max_entries), or Redis lost its data",
-                self._webhook.id,
-                taken.missed,
-            )
-            self._outlet.announce("webhook_missed", count=taken.missed)
+    def _on_arrival(self, arrival: asyncio.Task[None]) -> None:
+        if not arrival.cancelled():
+            arrival.exception()  # retrieves the error; otherwise, asyncio logs the error of an abandoned task
+        self._sender.notify()
 
-    def _written(self, settled: list[Settled]) -> None:
-        for each in settled:
-            self._intake.release(each.entry, each.waited)
-        self._bell.ring()
+    def _on_written(self, acks: list[Ack]) -> None:
+        self._consumer.release(acks)
+        self._sender.notify()
 
-    def _away(self, error: Exception) -> None:
+    def _on_redis_error(self, error: Exception) -> None:
         if self.error is None:
-            told = redact(str(error)) or type(error).__name__
-            self.error = f"Redis cannot be used ({told}); webhooks wait until it can"
-            log.warning("webhook %s: %s", self._webhook.id, self.error)
-        self._looked = float("-inf")
-        if self._arriving is not None:
-            self._arriving.add_done_callback(_ignored)
-            self._arriving.cancel()
-            self._arriving = None
-
-
-def _ignored(task: asyncio.Task[None]) -> None:
-    """Of a task that nobody waits for any more: its error is seen, and of no interest."""
-    if not task.cancelled():
-        task.exception()
+            reason = redact(str(error)) or type(error).__name__
+            self.error = f"Redis cannot be used ({reason}); deliveries wait until Redis is available"
+            webhook = self._stats.webhook.id
+            log.warning("webhook %s: %s", webhook, self.error, extra={"event": "webhook_redis_unavailable"})
+        self._synced_at = float("-inf")
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None

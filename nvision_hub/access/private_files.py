@@ -1,0 +1,43 @@
+"""Private files in the state directory that the gateway and the command line both write.
+
+Each file is readable by the hub's user only (0600). If root runs a command, the file goes to the owner of the state
+directory, because the hub could not read it otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def open_private(file: Path, flags: int) -> int:
+    """Open a file, or create it with mode 0600, and return its descriptor. Raises `OSError`."""
+    descriptor = os.open(file, flags | _FLAGS, 0o600)
+    owner = file.parent.stat()
+    try:
+        if os.geteuid() == 0 and os.fstat(descriptor).st_uid != owner.st_uid:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def exclusive_lock(file: Path) -> Iterator[None]:
+    """Lock a file for this process while the context is active. Creates the folder (0700). Raises `OSError`."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = open_private(file, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""Queue of webhook deliveries in Redis: key names, the stored form, and the commands that change the queue.
+
+    <prefix>:results                   stream of results, with a consumer group `webhook:<id>` per webhook
+    <prefix>:webhooks:<id>:due         sorted set: webhook-id by due time, in seconds since the epoch
+    <prefix>:webhooks:<id>:waiting     hash: webhook-id -> number of attempts and body
+    <prefix>:webhooks:<id>:state       hash: `disabled` (reason, absent while enabled), `row` (JSON for display)
+    <prefix>:webhooks:dead             stream of dead letters of all webhooks
+    <prefix>:webhooks:dead:sizes       sizes of the dead letters, for their limit in bytes (results_trim.lua)
+
+A waiting delivery carries its body, because Redis may trim the result stream long before the last attempt. The
+functions add commands to a pipeline, and the caller may add more commands to the same transaction. All functions except
+`move_to_dead_letters` are idempotent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from redis.exceptions import ResponseError
+
+from nvision_hub.broker.client import trim_keys
+from nvision_hub.broker.scripts import load_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import redis.asyncio
+    from redis.asyncio.client import Pipeline
+
+MAX_WAITING: Final = 10_000  # deliveries of one webhook; above this limit, the hub dead-letters a failed delivery
+MAX_WAITING_BYTES: Final = 64 * 2**20  # likewise, for the bodies of these deliveries
+MAX_DEAD: Final = 10_000  # dead letters of all webhooks; above this limit, Redis drops the oldest ones
+MAX_DEAD_BYTES: Final = 64 * 2**20  # likewise, for their bodies
+# hub.id becomes the webhook-id. An id from another program may contain characters that are invalid in a header, or a
+# period, which separates the parts of the signed content (Standard Webhooks, "Signature scheme").
+PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MAX_ATTEMPTS: Final = 1000  # upper bound of a stored number, far above the length of the retry schedule
+NOT_A_DELIVERY: Final = "the entry in the queue is not a delivery of the hub"
+DUE_IN_ANY_STATE: Final = 0.0  # due immediately, even if the webhook is disabled or its circuit breaker is open
+
+
+class WebhookKeys:
+    def __init__(self, prefix: str, webhook: str) -> None:
+        queue = f"{prefix}:webhooks:{webhook}"
+        self.prefix = prefix
+        self.webhook = webhook
+        self.events = f"{prefix}:events"  # channel of hub events
+        self.results = f"{prefix}:results"
+        self.group = f"webhook:{webhook}"
+        self.due = f"{queue}:due"
+        self.waiting = f"{queue}:waiting"
+        self.state = f"{queue}:state"
+        self.dead = dead_letters_key(prefix)
+
+
+def dead_letters_key(prefix: str) -> str:
+    return f"{prefix}:webhooks:dead"
+
+
+class _StoredDelivery(BaseModel):
+    """First line of a stored delivery."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    attempts: Annotated[int, Field(ge=0, le=_MAX_ATTEMPTS)]
+    once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One event in the form that a webhook receives, with the number of attempts so far."""
+
+    id: str  # the webhook-id
+    body: bytes
+    attempts: int = 0
+    once: bool = False  # a test event: no retries
+    entry: bytes | None = None  # id of the stream entry; None if the delivery came from the queue
+
+    def encode(self) -> bytes:
+        """Return the stored form: one line of JSON and the unchanged body."""
+        return json.dumps({"attempts": self.attempts, "once": self.once}).encode() + b"\n" + self.body
+
+    @classmethod
+    def decode(cls, delivery_id: str, data: bytes) -> Delivery:
+        """Parse the stored form. Raises `ValueError` for other data."""
+        head, _, body = data.partition(b"\n")
+        if not PLAIN_ID.fullmatch(delivery_id):
+            raise ValueError("not a webhook-id")
+        stored = _StoredDelivery.model_validate_json(head)
+        return cls(id=delivery_id, body=body, attempts=stored.attempts, once=stored.once)
+
+
+def put(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, due: float, only_new: bool = False) -> None:
+    """Store a delivery. `due` is in seconds since the epoch. `only_new` keeps an existing delivery with the same id.
+
+    This function adds two commands to the pipeline. The reply to the first command is 1 if the delivery is new.
+    """
+    store = pipe.hsetnx if only_new else pipe.hset
+    pipe.zadd(keys.due, {delivery.id: due}, nx=only_new)
+    store(keys.waiting, delivery.id, delivery.encode())
+
+
+def remove(pipe: Pipeline, keys: WebhookKeys, *ids: str) -> None:
+    pipe.zrem(keys.due, *ids)
+    pipe.hdel(keys.waiting, *ids)
+
+
+def move_to_dead_letters(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, reason: str) -> None:
+    fields: dict[Any, Any] = {
+        "event": delivery.body,
+        "webhook": keys.webhook,
+        "reason": reason,
+        "attempts": delivery.attempts,
+        "id": delivery.id,
+    }
+    pipe.xadd(keys.dead, fields, maxlen=MAX_DEAD, approximate=True)
+    trimmed = trim_keys(keys.dead)
+    pipe.eval(load_script("results_trim"), len(trimmed), *trimmed, len(delivery.body), MAX_DEAD_BYTES)
+
+
+def remove_dead_letters(pipe: Pipeline, keys: WebhookKeys, entries: Iterable[bytes]) -> None:
+    """Remove dead letters by the ids of their stream entries."""
+    pipe.xdel(keys.dead, *entries)
+    # The sizes would still include the removed letters, so the limit in bytes would apply too early. Without sizes, the
+    # next dead letter measures the stream again.
+    pipe.delete(trim_keys(keys.dead)[1])
+
+
+def set_aside(pipe: Pipeline, keys: WebhookKeys, delivery_id: bytes, data: bytes) -> None:
+    """Move an entry of the queue that is not a delivery to the dead letters, where operators can look at it."""
+    pipe.zrem(keys.due, delivery_id)
+    pipe.hdel(keys.waiting, delivery_id)
+    shown = delivery_id.decode("ascii", errors="backslashreplace")
+    move_to_dead_letters(pipe, keys, Delivery(id=shown, body=data), reason=NOT_A_DELIVERY)
+
+
+async def waiting_bytes(client: redis.asyncio.Redis, keys: WebhookKeys) -> int:
+    """Return the memory that the webhook's queue takes in Redis; 0 if Redis does not report it."""
+    try:
+        return int(await client.memory_usage(keys.waiting, samples=0) or 0)
+    except ResponseError:  # an ACL forbids MEMORY
+        return 0

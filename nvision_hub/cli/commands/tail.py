@@ -1,0 +1,127 @@
+"""`tail`: read results from Redis, as any other consumer does, and show them as they arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from redis.exceptions import RedisError
+from rich.text import Text
+
+from nvision_hub.backoff import Backoff
+from nvision_hub.broker.client import connect_sync
+from nvision_hub.cli.api_client import redis_unavailable, redis_url
+from nvision_hub.cli.options import command, complete_camera, config_option, json_option, select_cameras
+from nvision_hub.cli.terminal import console, print_json
+from nvision_hub.config.load import load
+from nvision_hub.control_characters import printable
+from nvision_hub.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from nvision_hub.config.models import Config
+
+RESPONSE_TIMEOUT_S: Final = 5.0
+HEALTH_CHECK_INTERVAL_S: Final = 10  # detects a half-open connection
+
+
+@command("nvision-hub tail", "nvision-hub tail lobby", "nvision-hub tail --json | jq -r '.detected_objects[].name'")
+@click.argument("camera", required=False, shell_complete=complete_camera)
+@config_option
+@json_option
+def tail(camera: str | None, config_path: Path, *, as_json: bool) -> None:
+    """Show the results of CAMERA, or of all cameras, as they arrive, until Ctrl-C.
+
+    Each line shows the result's arrival time, the camera, the detections with their confidence, and the time from
+    capture to result. With --json, each line is one event.
+    """
+    config = load(config_path)
+    if camera is not None:
+        select_cameras(config, [camera])
+    out, err = console(), console(stderr=True)
+    for payload in _events(config, f"{config.redis.prefix}:results:{camera or '*'}"):
+        try:
+            if as_json:
+                print_json(json.loads(payload), indent=None)
+            else:
+                out.print(_event_line(payload))
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            (err if as_json else out).print("ignored a message that is not an event", style="yellow")
+
+
+def _events(config: Config, pattern: str) -> Iterator[bytes]:
+    """Yield events, and reconnect when the connection fails. Raises `UnavailableError` if the first connection fails.
+
+    Looks up the broker's URL before each connection, because a restarted hub may use another port.
+    """
+    backoff = Backoff(first_s=0.2, cap_s=2.0, healthy_s=5.0)
+    err = console(stderr=True)
+    connected = None  # None before the first connection
+    while True:
+        try:
+            for payload in _subscribe(redis_url(config), pattern):
+                if payload is not None:
+                    yield payload
+                    continue
+                if connected is False:
+                    err.print("Reconnected to the broker.", style="yellow")
+                connected = True
+                backoff.healthy(time.monotonic())
+        except (RedisError, OSError, UnavailableError) as error:
+            if connected is None:
+                raise redis_unavailable(config, error) from error
+            if connected:
+                err.print("Disconnected from the broker. Retrying...", style="yellow")
+            connected = False
+            time.sleep(backoff.next_s())
+
+
+def _subscribe(url: str, pattern: str) -> Iterator[bytes | None]:
+    """Yield each payload. Yields None when Redis confirms the subscription, and regularly while no payload arrives."""
+    with (
+        connect_sync(url, timeout_s=RESPONSE_TIMEOUT_S, health_check_interval=HEALTH_CHECK_INTERVAL_S) as client,
+        contextlib.closing(client.pubsub()) as subscription,
+    ):
+        subscription.psubscribe(pattern)
+        while True:
+            message = subscription.get_message(timeout=RESPONSE_TIMEOUT_S / 2)
+            if message is None or message["type"] == "psubscribe":
+                yield None
+            elif message["type"] == "pmessage":
+                yield message["data"]
+
+
+def _event_line(payload: bytes) -> Text:
+    """Format an event as `16:07:12.120  street  2 person 0.91 0.87, car 0.66  140 ms`.
+
+    Raises one of several errors if the message is not an event.
+    """
+    event = json.loads(payload)
+    hub = event["hub"]
+    received = datetime.fromisoformat(hub["received_at"])
+    line = Text(f"{received.astimezone():%H:%M:%S}.{received.microsecond // 1000:03d}  ", style="dim")
+    line.append(f"{printable(hub['camera']):<12}  ", style="not dim cyan")
+    detections = [*event.get("detected_objects", ()), *event.get("detected_faces", ())]
+    line.append(_format_detections(detections), style="not dim")
+    if hub["captured_at"] is not None:
+        latency = received - datetime.fromisoformat(hub["captured_at"])
+        line.append(f"  {latency.total_seconds() * 1000:.0f} ms")
+    return line
+
+
+def _format_detections(detections: Iterable[dict[str, Any]]) -> str:
+    by_name = defaultdict[str, list[float]](list)
+    for detection in detections:
+        by_name[printable(detection["name"])].append(detection["confidence"])
+    parts = []
+    for name, confidences in by_name.items():
+        count = f"{len(confidences)} " if len(confidences) > 1 else ""
+        parts.append(f"{count}{name} {' '.join(f'{value:.2f}' for value in sorted(confidences, reverse=True))}")
+    return ", ".join(parts) or "nothing"

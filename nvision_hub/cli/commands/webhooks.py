@@ -1,0 +1,143 @@
+"""`replay` and `dead-letters`: deliver results to a webhook again, and list deliveries that failed permanently."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+from redis.exceptions import RedisError
+
+from nvision_hub.access.audit_log import append_command
+from nvision_hub.broker import webhook_admin
+from nvision_hub.broker.client import connect
+from nvision_hub.broker.webhook_filter import WebhookFilter
+from nvision_hub.cli.api_client import redis_unavailable, redis_url
+from nvision_hub.cli.options import command, config_option, json_option, select_webhook
+from nvision_hub.cli.terminal import console, plural, print_json
+from nvision_hub.config.load import load
+from nvision_hub.control_characters import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from nvision_hub.broker.webhook_admin import ReplayResult
+    from nvision_hub.config.models import Config
+
+T = TypeVar("T")
+
+_UNITS: Final = {"s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SinceParam(click.ParamType[datetime]):
+    """Point in time: an ISO 8601 date or time, or an age such as `90s`. A time without a time zone is local time."""
+
+    name = "since"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        text = str(value)
+        if found := re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d)", text.strip()):
+            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        try:
+            return datetime.fromisoformat(text).astimezone()
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{text!r} is not a time; use an age such as 90s, 15min, 1h or 2d, or a time such as "
+                      "2026-11-22T14:00", param, ctx)  # fmt: skip
+
+
+@command(
+    "nvision-hub replay --webhook alarms --since 1h",
+    "nvision-hub replay --webhook alarms --since 2026-11-22T14:00",
+    "nvision-hub replay --webhook alarms --dead",
+)
+@click.option("--webhook", "webhook_id", metavar="ID", required=True, help="The webhook to deliver to.")
+@click.option("--since", type=SinceParam(), help="Replay results newer than this time (2026-11-22T14:00) or age (1h).")
+@click.option("--dead", is_flag=True, help="Replay the webhook's dead letters.")
+@config_option
+@json_option
+def replay(webhook_id: str, since: datetime | None, config_path: Path, *, dead: bool, as_json: bool) -> None:
+    """Deliver results to a webhook again, with their original ids.
+
+    --since selects the results that match the webhook's filters and are still in the Redis stream. --dead selects the
+    webhook's dead letters. The running hub delivers the selected results alongside new ones.
+    """
+    if dead == (since is not None):
+        raise click.UsageError("give either --since or --dead")
+    config = load(config_path)
+    webhook = select_webhook(config, webhook_id)
+
+    def queue(client: Redis) -> Awaitable[ReplayResult]:
+        if since is None:
+            return webhook_admin.replay_dead(client, config.redis.prefix, webhook.id)
+        wanted = WebhookFilter.of(webhook.model_dump(mode="json"))
+        return webhook_admin.replay(client, config.redis.prefix, webhook.id, wanted=wanted, since=since)
+
+    result = _with_redis(config, queue)
+    with contextlib.suppress(OSError):  # another machine's hub has another state_dir
+        append_command(config.state_dir, "webhook_replay", webhook=webhook_id)
+    if as_json:
+        rest = None if result.rest_from is None else result.rest_from.isoformat()
+        print_json({"queued": result.queued, "rest_from": rest}, indent=None)
+        return
+    print(f"{plural(result.queued, 'delivery')} queued for {webhook_id}")
+    if result.rest_from is not None:
+        option = "--dead" if dead else f"--since {result.rest_from.isoformat(timespec='milliseconds')}"
+        print(f"The queue is full. When it is empty, run: nvision-hub replay --webhook {webhook_id} {option}")
+
+
+@command(
+    "nvision-hub dead-letters",
+    "nvision-hub dead-letters --webhook alarms --json | jq .event.hub.camera",
+    name="dead-letters",
+)
+@click.option("--webhook", "webhook_id", metavar="ID", help="List only deliveries to this webhook.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of lines.")
+@config_option
+@json_option
+def dead_letters(webhook_id: str | None, limit: int, config_path: Path, *, as_json: bool) -> None:
+    """List the webhook deliveries that failed permanently, newest first.
+
+    Each line shows the time when the retries ended, the webhook, the number of attempts, the webhook-id, and why the
+    last attempt failed. With --json, each line is one object that includes the event.
+    """
+    config = load(config_path)
+    if webhook_id is not None:
+        select_webhook(config, webhook_id)
+    letters = _with_redis(
+        config, lambda client: webhook_admin.dead_letters(client, config.redis.prefix, webhook_id, limit=limit)
+    )
+    if as_json:
+        for letter in letters:
+            print_json(letter, indent=None)
+        return
+    out, err = console(), console(stderr=True)
+    for letter in letters:
+        at = datetime.fromisoformat(letter["at"]).astimezone()
+        out.print(
+            f"{at:%Y-%m-%d %H:%M:%S}  {printable(letter['webhook'])}  {plural(letter['attempts'], 'attempt')}  "
+            f"{printable(letter['id'])}  {printable(letter['reason'])}"
+        )
+    if letters:
+        webhook = webhook_id or printable(letters[0]["webhook"])
+        err.print(f"To deliver them again: nvision-hub replay --webhook {webhook} --dead", style="dim")
+    else:
+        err.print("There are no dead letters.", style="dim")
+
+
+def _with_redis(config: Config, query: Callable[[Redis], Awaitable[T]]) -> T:
+    """Run `query` with a client for the hub's Redis. Raises `UnavailableError` if Redis or the hub is unavailable."""
+
+    async def run() -> T:
+        async with connect(redis_url(config)) as client:
+            return await query(client)
+
+    try:
+        return asyncio.run(run())
+    except (RedisError, OSError, OverflowError) as error:
+        raise redis_unavailable(config, error) from error

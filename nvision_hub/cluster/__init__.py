@@ -1,0 +1,1 @@
+"""Several machines: placement of cameras, leases, and the registry of a fleet's hubs in Redis."""

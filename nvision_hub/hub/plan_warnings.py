@@ -1,0 +1,71 @@
+"""Warnings about a valid configuration: settings without effect, weak protection, and active overrides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nvision_hub.cluster.fleet_key import missing_fleet_key
+from nvision_hub.hub.gateway_access import access_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.models import Camera, Config
+    from nvision_hub.hub.runtime_overrides import Overrides
+
+
+def plan_warnings(
+    config: Config, cameras: Sequence[Camera], overrides: Overrides, identity: HubIdentity | None
+) -> list[str]:
+    """Return the warnings that `check`, `start` and a reload print."""
+    warnings = []
+    no_key = missing_fleet_key(config, is_in_fleet=identity is not None)
+    if no_key is not None and identity is not None:
+        warnings.append(f"{config.path.name}: {no_key}")
+    if placed := ", ".join(camera.id for camera in cameras if camera.placement):
+        warnings.append(
+            f"{config.path.name}: placement (camera {placed}): this `start` runs all cameras on this machine; "
+            "`start --engine ray` and `render kubernetes` use the placement"
+            + (f". {no_key}" if no_key is not None and identity is None else "")
+        )
+    warnings += access_warnings(config)
+    if config.redis.url.embedded and config.redis.embedded_open:
+        warnings.append(
+            f"{config.path.name}: redis.embedded_open: every user of this machine can read, forge and delete results; "
+            "remove this setting, and connect with the address that `nvision-hub status` shows"
+        )
+    warnings += [
+        f"{config.path.name}: camera {camera.id}: {text}" for camera in cameras if (text := tls_warning(camera))
+    ]
+    if without_login := ", ".join(camera.id for camera in cameras if _lacks_login(camera, config, overrides)):
+        warnings.append(
+            f"cameras added at run time ({without_login}) do not receive the user name and password of `defaults`; to "
+            "change this, add their hosts to `gateway.camera_hosts`"
+        )
+    if overrides:
+        warnings.append(f"run-time overrides still in effect: {overrides.summary()}")
+    if (invalid := overrides.set_aside) is not None:
+        warnings.append(
+            f"stored run-time changes without effect, because they are invalid: "
+            f"{', '.join(dict.fromkeys([*invalid.settings, *invalid.added]))}; correct cameras.yaml, or make these "
+            "changes again"
+        )
+    return warnings
+
+
+def _lacks_login(camera: Camera, config: Config, overrides: Overrides) -> bool:
+    """Return whether an added camera has no login, although `defaults` has one."""
+    has_default = config.defaults.username is not None or config.defaults.password is not None
+    address = camera.address
+    return has_default and camera.id in overrides.added and bool(address.host) and address.username is None
+
+
+def tls_warning(camera: Camera) -> str | None:
+    """Return a warning if the hub does not identify the camera although it uses TLS."""
+    if camera.tls is None or camera.tls.mode != "insecure" or not camera.address.is_encrypted:
+        return None
+    return (
+        "tls: insecure: the hub sends the password to any device that answers at this camera's address; set "
+        f"`tls: fingerprint:<sha256>` (`nvision-hub probe {camera.id}` shows the fingerprint)"
+    )

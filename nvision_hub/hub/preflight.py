@@ -1,0 +1,67 @@
+"""Checks of the machine before the hub starts. Without these checks, a child process would fail repeatedly."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import socket
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.broker import embedded_config as embedded_broker
+from nvision_hub.broker.client import check_redis
+from nvision_hub.errors import UnavailableError
+from nvision_hub.media import cv2_loader
+
+if TYPE_CHECKING:
+    from nvision_hub.config.models import Config
+    from nvision_hub.config.server_addresses import ListenAddress
+    from nvision_hub.hub.composition import HubPlan
+
+# Optional libraries: process that needs the library, module to import, error message.
+_LIBRARIES: Final = (
+    ("demo", "aio_rtsp_toolkit.server", "the demo cameras need aio-rtsp-toolkit; run pip install 'nvision-hub[demo]'"),
+    ("mqtt", "aiomqtt", "the MQTT bridge needs aiomqtt; run pip install 'nvision-hub[mqtt]', or remove mqtt.url"),
+)
+
+
+def check_preflight(config: Config, plan: HubPlan) -> None:
+    """Raise `UnavailableError` if this machine does not meet a requirement of the plan."""
+    check_libraries(plan)
+    if config.redis.url.embedded:
+        embedded_broker.program()
+    else:
+        check_redis(config.redis.url)
+    gateway = config.gateway
+    if not gateway.listen.off:
+        if "listen" in gateway.model_fields_set:
+            _check_port(gateway.listen, "choose another gateway.listen, or remove gateway.listen to use any free port")
+        _check_port(gateway.health_listen, "choose another gateway.health_listen")
+
+
+def _check_port(listen: ListenAddress, fix: str) -> None:
+    if listen.off or listen.port == 0:
+        return
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        socket.create_server((listen.host, listen.port), family=family).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"the gateway cannot listen on {listen.shown} ({error.strerror or error}); stop the program that uses "
+            f"this address, {fix}"
+        ) from error
+
+
+def check_libraries(plan: HubPlan) -> None:
+    """Load the libraries that the planned processes need. Raises `UnavailableError`."""
+    names = {child.name for child in plan.children}
+    needs_opencv = bool(names & {"service", "demo"}) or plan.has_usb
+    # Load OpenCV even if no process requires it, because OpenCV speeds up the processing of every camera's frames. All
+    # processes share the memory of libraries loaded before the fork.
+    with contextlib.nullcontext() if needs_opencv else contextlib.suppress(UnavailableError):
+        cv2_loader.load()
+    for name, module, text in _LIBRARIES:
+        if name in names:
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise UnavailableError(text) from error

@@ -1,0 +1,1 @@
+"""From a camera to JPEG frames: sources, decoding on demand, encoding."""

@@ -1,0 +1,273 @@
+"""Planner: decides which packets to decode, before any packet is decoded. Performs no I/O.
+
+Decoding causes most of a camera's cost, so a packet is decoded only if a due frame needs that packet:
+
+- If keyframes come at least as often as frames are due, only keyframes are decoded.
+- Otherwise decoding starts at a keyframe and ends with the last due frame of the GOP.
+
+The planner buffers the other packets, compressed, until the next keyframe. If a frame becomes due before that keyframe
+arrives, the buffered packets are decoded after all. The planner estimates the GOP's length from recent GOPs. A wrong
+estimate usually costs only CPU time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import fmean
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nvision_hub.media.decode.gop_buffer import MAX_BUFFERED_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nvision_hub.media.sources import Packet
+
+LATE_S: Final = 1.0  # older frames are not worth sending
+# After falling behind, the planner resumes at a keyframe that is at most this old on arrival. Resuming at a nearly late
+# keyframe would keep the backlog, and every frame would be old. After `_STRICT_FOR_S` the limit is `LATE_S` again,
+# because on a slow network, every keyframe may be older than `IN_TIME_S`, even without a backlog.
+IN_TIME_S: Final = 0.2
+_STRICT_FOR_S: Final = 5.0
+_MAX_GOPS: Final = 3  # number of GOP lengths that the planner remembers
+# Keyframes up to 2 % further apart than the period still serve as the due frames, because a rate may be 2 % too low.
+_KEYFRAMES_SERVE: Final = 0.98
+_OFTEN_S: Final = 1.0
+# The length of a GOP may differ from a whole number of periods by this share. The rate then differs by the same share.
+_WHOLE_PERIODS: Final = 0.01
+BUDGET_WINDOW_S: Final = 30.0
+BUDGET_EXCESS: Final = 1.01  # at most 1 % above the rate
+
+
+class DecodeBatch(NamedTuple):
+    """Packets to decode next, in order."""
+
+    packets: Sequence[Packet] = ()
+    is_alone: bool = False  # whether the packet is a keyframe to decode without the rest of its GOP
+    after_gap: bool = False  # whether packets just before this batch were skipped
+    is_frame_lost: bool = False  # whether a due frame was lost because packets came too late
+
+
+NOTHING: Final = DecodeBatch()
+_FRAME_LOST: Final = DecodeBatch(is_frame_lost=True)
+
+
+class FrameBudget:
+    """Budget that limits how many frames the hub sends for one camera. The budget is kept across reconnects.
+
+    The budget exists because the service charges for each frame. In any window of `BUDGET_WINDOW_S` seconds, the budget
+    allows at most `BUDGET_EXCESS` times as many frames as the rate gives, plus one. Once the first frame is older than
+    the window, this bound also applies to the whole time since that frame. Each frame costs one period of its rate, so
+    a change of the rate needs no special case. All times are capture times in monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._spent_s = 0.0  # total cost of all frames
+        # For each frame in the last window: its capture time, and the total cost of all earlier frames.
+        self._recent: deque[tuple[float, float]] = deque()
+        self._began = float("inf")  # capture time of the first frame
+
+    def allows(self, at: float) -> bool:
+        """Return whether the budget allows one more frame, captured at `at`."""
+        recent_s = next((self._spent_s - spent_s for sent, spent_s in self._recent if self._is_recent(sent, at)), 0.0)
+        lasted_s = max(BUDGET_WINDOW_S, at - self._began)
+        return recent_s <= BUDGET_EXCESS * BUDGET_WINDOW_S and self._spent_s <= BUDGET_EXCESS * lasted_s
+
+    def spend(self, at: float, period_s: float) -> None:
+        """Count a frame captured at `at` and sent at a rate of one frame per `period_s` seconds."""
+        self._began = min(self._began, at)
+        while self._recent and not self._is_recent(self._recent[0][0], at):
+            self._recent.popleft()
+        self._recent.append((at, self._spent_s))
+        self._spent_s += period_s
+
+    @staticmethod
+    def _is_recent(sent: float, at: float) -> bool:
+        return sent >= at - BUDGET_WINDOW_S - 1e-6  # a rounding error must not shorten the window
+
+
+class Planner:
+    """Planner of one stream. All times are capture times in monotonic seconds."""
+
+    def __init__(self, fps: float, budget: FrameBudget | None = None) -> None:
+        self._period = 1 / fps
+        self._budget = budget or FrameBudget()
+        self._due = float("-inf")  # when the next frame is due
+        self._gops: deque[float] = deque(maxlen=_MAX_GOPS)
+        self.gop_s: float | None = None  # longest recent keyframe interval; None until two keyframes have been seen
+        self.keyframes_only = False  # whether keyframes alone supply every due frame
+        self._keyframe: float | None = None  # capture time of the last keyframe; None before the first keyframe
+        self._previous: float | None = None
+        self._interval = 0.0  # smoothed interval between packets, in seconds
+        self._advance_s = self._period / 2  # seconds by which alignment may still make the due time earlier
+        self._late_since: float | None = None  # capture time of the first late packet; None after an on-time keyframe
+        self._buffer: list[Packet] = []
+        self._buffered_bytes = 0
+        self._is_whole = False  # whether every packet since the last keyframe was decoded or is buffered
+        self._after_gap = False  # whether packets since the last batch were dropped
+
+    def set_rate(self, fps: float) -> None:
+        """Apply another rate. The next frame becomes due one new period after the last frame."""
+        period = 1 / fps
+        if period != self._period:
+            self._due += period - self._period
+            self._period = period
+            self._update()
+
+    def _update(self) -> None:
+        """Update `gop_s` and `keyframes_only`, which change less often than packets arrive."""
+        self.gop_s = max(self._gops, default=None)
+        self.keyframes_only = self.gop_s is not None and self.gop_s * _KEYFRAMES_SERVE <= self._period
+
+    def push(self, packet: Packet, at: float, *, late_s: float, reorders: bool = False) -> DecodeBatch:
+        """Buffer the next packet, captured at `at` and `late_s` seconds old, and return the batch to decode now.
+
+        `reorders` says whether the decoder holds a frame back until later packets come. If so, a keyframe that is
+        needed without the rest of its GOP is decoded alone, and stays in the buffer in case the rest is needed later.
+        """
+        self.observe(at, keyframe=packet.keyframe)
+        is_strict = self._late_since is not None and at - self._late_since < _STRICT_FOR_S
+        if late_s > (IN_TIME_S if is_strict else LATE_S):
+            # The rest of this GOP would be late, too. The planner catches up by leaving the GOP's packets undecoded.
+            if self._late_since is None:
+                self._late_since = at
+            return self._drop(at)
+        if packet.keyframe:
+            self._after_gap = self._after_gap or bool(self._buffer)
+            self._clear()
+            self._is_whole, self._late_since = True, None
+            self._align(at)
+        if not self._is_whole:
+            return self._drop(at)
+        if not self._is_needed(at, keyframe=packet.keyframe):
+            self._buffered_bytes += packet.size_bytes
+            if self._buffered_bytes > MAX_BUFFERED_BYTES:
+                return self._drop(at)
+            self._buffer.append(packet)
+            return NOTHING
+        self._buffer.append(packet)
+        is_alone = reorders and packet.keyframe and self.keyframes_only
+        batch = DecodeBatch(self._buffer, is_alone, self._after_gap)
+        self._buffer, self._buffered_bytes, self._after_gap = [packet] if is_alone else [], 0, False
+        return batch
+
+    def _drop(self, at: float) -> DecodeBatch:
+        self._clear()
+        self._is_whole, self._after_gap = False, True
+        return _FRAME_LOST if self._late_since is not None and self.accept(at) else NOTHING
+
+    def _clear(self) -> None:
+        self._buffer, self._buffered_bytes = [], 0
+
+    def bypass(self, packet: Packet, at: float) -> None:
+        """Learn from a packet that goes to the closed motion gate, and drop the buffered packets."""
+        self.observe(at, keyframe=packet.keyframe)
+        self._clear()
+        self._after_gap = False  # the gate reports its own gaps
+
+    def resume(self) -> None:
+        """Continue within a GOP whose packets so far were all decoded for the motion gate."""
+        self._clear()
+        self._is_whole, self._late_since = True, None
+
+    def observe(self, at: float, *, keyframe: bool) -> None:
+        """Learn the intervals between packets and between keyframes."""
+        if self._previous is not None and at > self._previous:
+            step = at - self._previous
+            self._interval += (step - self._interval) * (0.1 if self._interval else 1.0)
+        self._previous = at
+        if keyframe:
+            if self._keyframe is not None and at > self._keyframe:
+                self._gops.append(at - self._keyframe)
+                self._update()
+            self._keyframe = at
+        elif self.gop_s is not None and self._keyframe is not None and at - self._keyframe > self.gop_s + self._slack:
+            self._gops.append(at - self._keyframe)  # the GOP has become longer
+            self._update()
+
+    def _align(self, at: float) -> None:
+        """Make a frame due at the keyframe if the GOP lasts a whole number of periods.
+
+        The last due frame of the GOP, with which decoding ends, then comes as early as possible. For example, at
+        one frame a second, only half of a GOP of 2 s is decoded. If a frame were due just before the next keyframe, the
+        whole GOP would have to be decoded.
+        """
+        early = self._due - at
+        # If the due time is long past, a decoder that reorders has not yet returned the frame for that time.
+        if not self._gops or self.keyframes_only or not -self._tolerance <= early <= self._period:
+            return
+        gop = fmean(self._gops)  # not the longest GOP, which jitter could lengthen to a whole number of periods
+        self._gain(gop * _WHOLE_PERIODS)
+        if abs(gop - round(gop / self._period) * self._period) >= min(self._tolerance, gop * _WHOLE_PERIODS):
+            return
+        if early > self._period / 2:
+            self._gain(self._period - early)
+            self._due = at + self._period
+            return
+        # Each step to an earlier due time brings frames closer together. The steps must not add up to a higher rate.
+        step = min(early, self._advance_s)
+        self._gain(-step)
+        self._due -= step
+
+    def _gain(self, seconds: float) -> None:
+        self._advance_s = min(self._period / 2, self._advance_s + seconds)
+
+    def _is_needed(self, at: float, *, keyframe: bool) -> bool:
+        """Return whether a due frame needs this packet and the buffered packets now."""
+        gop, began = self.gop_s, self._keyframe
+        if gop is None or began is None:
+            # The GOP's length is unknown, so the planner buffers until a frame is due. If frames are due so often that
+            # keyframes alone will probably be too rare, each packet is decoded immediately, because decoding several
+            # packets together would only make their frames late.
+            return self._period < _OFTEN_S or self._is_due(at)
+        if self.keyframes_only:
+            # The keyframe nearest to the due time becomes the due frame. If no keyframe comes, the buffer is decoded at
+            # the first packet clearly past both the due time and the time of the expected keyframe. A packet that is
+            # past only the due time is not enough, because the nearest keyframe may still come.
+            return self._is_due(at) if keyframe else at >= max(self._due, began + gop) + self._slack
+        next_keyframe = began + gop
+        return self._due < next_keyframe - self._tolerance or at >= next_keyframe + self._slack
+
+    def _is_due(self, at: float) -> bool:
+        return at >= self._due - self._tolerance and self._budget.allows(at)
+
+    @property
+    def _tolerance(self) -> float:
+        """Seconds by which a frame may precede its due time and still be the frame nearest to that time."""
+        apart = self.gop_s if self.keyframes_only else self._interval
+        return min(apart or 0.0, self._period) / 2
+
+    @property
+    def _slack(self) -> float:
+        """Seconds by which a keyframe may be overdue before the buffer is decoded.
+
+        The decoded frames must not be older than `LATE_S`, or they are dropped.
+        """
+        return min(self._period / 4, LATE_S / 2)
+
+    def can_become_due(self, at: float) -> bool:
+        """Return whether the frame captured at `at` can become due once the decoder returns it."""
+        return at >= self._due - 2 * self._tolerance  # the tolerance may change before the frame is decoded
+
+    def accept(self, at: float) -> bool:
+        """Return whether the decoded frame captured at `at` is due, and count a due frame as sent."""
+        if not self._is_due(at):
+            return False
+        self._budget.spend(at, self._period)
+        # Counting from the due time, not from the frame, keeps the rate exact. Frames missed in a gap are not made up.
+        self._due += self._period
+        if self.keyframes_only and fmean(self._gops) > self._period:  # not the longest GOP, which jitter lengthens
+            # Otherwise, keyframes slightly further apart than the period would fall ever further behind the due times.
+            self._due = max(self._due, at + self._period * _KEYFRAMES_SERVE)
+        if self._due <= at:
+            self._due = at + self._period
+        return True
+
+    def can_add(self, at: float) -> bool:
+        """Return whether the budget allows a frame that is due at another rate."""
+        return self._budget.allows(at)
+
+    def add(self, at: float) -> None:
+        """Count a frame that is sent because it is due at another rate. The next one is due at least a period later."""
+        self._budget.spend(at, self._period)
+        self._due = max(self._due, at + self._period)

@@ -1,0 +1,1 @@
+"""From decoded frames to JPEG: color range, privacy masks, compression."""

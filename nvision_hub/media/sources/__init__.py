@@ -1,0 +1,43 @@
+"""Camera sources: one module per kind of camera, all behind the `Source` protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nvision_hub.media.sources.camera_trust import CameraTrust, KnownCertificates
+from nvision_hub.media.sources.ffmpeg_stream import OPEN_TIMEOUT_S, StreamSource
+from nvision_hub.media.sources.snapshot import SnapshotSource
+from nvision_hub.media.sources.source import Packet, Source, SourceError, StreamFacts, Wait, uninterrupted
+from nvision_hub.media.sources.usb import UsbSource
+
+if TYPE_CHECKING:
+    from nvision_hub.config.models import Camera
+
+__all__ = [
+    "OPEN_TIMEOUT_S",
+    "CameraTrust",
+    "KnownCertificates",
+    "Packet",
+    "Source",
+    "SourceError",
+    "StreamFacts",
+    "Wait",
+    "open_source",
+]
+
+
+def open_source(camera: Camera, *, trust: CameraTrust | None = None, wait: Wait = uninterrupted) -> Source:
+    """Connect to the camera and return its source.
+
+    `trust` is what the caller has learned about the camera so far; by default, nothing.
+    The source waits by calling `wait`, and yields no more packets once `wait` returns True. Raises `SourceError` if the
+    camera cannot be opened, and `UnavailableError` if a library is missing.
+    """
+    trust = trust or CameraTrust()
+    match camera.address.kind:
+        case "usb":
+            return UsbSource(camera)
+        case "snapshot":
+            return SnapshotSource(camera, trust, wait=wait)
+        case _:
+            return StreamSource(camera, trust, wait=wait)

@@ -1,0 +1,167 @@
+"""Errors of a network camera, each with the camera's state, the cause and the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import av.error
+
+from nvision_hub.media.sources.source import SourceError
+from nvision_hub.runtime.status import CameraState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nvision_hub.config.camera_address import CameraAddress
+
+
+def _kind(state: CameraState, sentence: str) -> Callable[[CameraAddress], SourceError]:
+    """Return the constructor for one kind of error. `{}` in `sentence` stands for the camera's address."""
+    return lambda address: SourceError(state, sentence.format(address.shown))
+
+
+connection_refused = _kind(
+    CameraState.UNREACHABLE, "connection refused by {}; check the address and the port, and that the camera is on"
+)
+unreachable = _kind(
+    CameraState.UNREACHABLE, "{} cannot be reached; check the host name and the network, and that the camera is on"
+)
+ended = _kind(CameraState.UNREACHABLE, "{} ended the stream; check that the camera is on")
+not_found = _kind(CameraState.NOT_FOUND, "{} does not exist; correct the path in this camera's `url`")
+redirected = _kind(
+    CameraState.NOT_FOUND,
+    "{} redirects to another address, and the hub does not follow this redirect; if the camera has moved, set its new "
+    "address as this camera's `url`",
+)
+no_video = _kind(CameraState.UNSUPPORTED, "{} has no video; choose a path that has video")
+_unreadable = _kind(
+    CameraState.UNSUPPORTED,
+    "{} sends nothing that can be read as video; set the camera to H.264, H.265 or MJPEG",
+)
+_credentials_missing = _kind(
+    CameraState.AUTH_FAILED, "{} asks for a user name and password; set `username` and `password` of this camera"
+)
+_credentials_wrong = _kind(
+    CameraState.AUTH_FAILED,
+    "{} refused the user name or password; correct `username` and `password` of this camera "
+    "(some cameras also respond in this way if they allow no more connections)",
+)
+
+basic_refused = _kind(
+    CameraState.AUTH_FAILED,
+    "{} asks for the password with Basic, but `auth` of this camera is `digest`; set the camera to Digest, or set "
+    "`auth: any`",
+)
+downgraded = _kind(
+    CameraState.AUTH_FAILED,
+    "{} has offered Digest before and now asks for the password with Basic, so the hub does not send it; set the "
+    "camera to Digest; if you have set the camera to Basic yourself, restart it with `nvision-hub restart`",
+)
+authentication_unsupported = _kind(
+    CameraState.UNSUPPORTED, "{} requires an unsupported authentication method; set the camera to Digest or Basic"
+)
+
+
+unknown_host = _kind(
+    CameraState.UNREACHABLE, "the host name in {} cannot be resolved; correct it, or check the name server"
+)
+hung_up = _kind(CameraState.UNREACHABLE, "{} closed the connection at once; check the camera")
+too_long = _kind(CameraState.UNSUPPORTED, "{} sends a response that is too long; check the port in this camera's `url`")
+no_rtsp = _kind(CameraState.UNSUPPORTED, "{} does not speak RTSP; check the port in this camera's `url`")
+no_http = _kind(CameraState.UNSUPPORTED, "{} does not speak HTTP; check the port in this camera's `url`")
+
+
+def no_tls(address: CameraAddress) -> SourceError:
+    """Return the error for a peer with which no TLS handshake is possible."""
+    plain = {"rtsps": "rtsp", "https": "http", "snapshot+https": "snapshot+http"}.get(address.scheme, address.scheme)
+    return SourceError(
+        CameraState.UNREACHABLE,
+        f"{address.shown} does not speak TLS; try {plain}:// in place of {address.scheme}://, or correct the port",
+    )
+
+
+def untrusted_certificate(address: CameraAddress, reason: str, fingerprint: str | None) -> SourceError:
+    """Return the error for a certificate that failed verification. `reason` is OpenSSL's phrase."""
+    shown = "<sha256>" if fingerprint is None else fingerprint
+    return SourceError(
+        CameraState.AUTH_FAILED,
+        f"{address.shown} has a certificate that this machine does not trust ({reason}), so the hub sends no request; "
+        "give the camera a valid certificate, or install the issuer's certificate on this machine (or name it in "
+        f"SSL_CERT_FILE), or set `tls: fingerprint:{shown}` of this camera if the camera's own settings show the same "
+        "fingerprint",
+    )
+
+
+def other_certificate(address: CameraAddress, found: str, expected: str) -> SourceError:
+    """Return the error for a certificate whose fingerprint differs from the setting `tls`."""
+    return SourceError(
+        CameraState.AUTH_FAILED,
+        f"{address.shown} has a certificate with the fingerprint {found}, but `tls` of this camera expects {expected}, "
+        f"so the hub sends no request; if you have replaced the certificate, set `tls: fingerprint:{found}`; "
+        "otherwise, another device may be intercepting the connection",
+    )
+
+
+def changed_certificate(address: CameraAddress, found: str, known: str, file: Path | None) -> SourceError:
+    """Return the error for a certificate that differs from the one on first use, whose fingerprint is in `file`."""
+    forget = "" if file is None else f", or delete {file} and restart the camera"
+    return SourceError(
+        CameraState.AUTH_FAILED,
+        f"{address.shown} has a new certificate with the fingerprint {found}; the known fingerprint is {known}, so the "
+        "hub sends no request; if you have replaced the camera or its certificate, set "
+        f"`tls: fingerprint:{found}` of this camera{forget}; otherwise, another device may be intercepting the "
+        "connection",
+    )
+
+
+def stalled(address: CameraAddress, waited_s: float) -> SourceError:
+    """Return the error for a camera that is connected but sends no data."""
+    return SourceError(
+        CameraState.STALLED,
+        f"{address.shown} has sent nothing for {waited_s:.0f} s; check the camera and the network connection to it",
+    )
+
+
+def refused(address: CameraAddress, status: int | None = None) -> SourceError:
+    """Return the error for a camera that refused the stream with this HTTP or RTSP status, if known.
+
+    A status other than 401, 403, 404 and 410 usually means that the camera has reached its limit of viewers.
+    """
+    match status:
+        case 401 | 403:
+            return _credentials_missing(address) if address.username is None else _credentials_wrong(address)
+        case 404 | 410:
+            return not_found(address)
+        case _:
+            return SourceError(
+                CameraState.UNREACHABLE,
+                f"{address.shown} refused the stream{'' if status is None else f' ({status})'}; the camera may have "
+                "reached its limit of viewers: close another viewer, or use the camera's sub-stream",
+            )
+
+
+def classify(error: Exception, address: CameraAddress, *, waited_s: float, limit_s: float) -> SourceError:
+    """Return the `SourceError` for an error that FFmpeg raised while opening or reading `address`.
+
+    FFmpeg reports an interrupted handshake as invalid data, so invalid data after `limit_s` seconds is a timeout.
+    """
+    match error:
+        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+            return refused(address, 401)
+        case av.error.HTTPNotFoundError() | FileNotFoundError():
+            return not_found(address)
+        case av.error.HTTPClientError() | av.error.HTTPServerError():
+            return refused(address)
+        case ConnectionRefusedError():
+            return connection_refused(address)
+        case av.error.ExitError() | TimeoutError():
+            return stalled(address, waited_s)
+        case av.error.InvalidDataError() if waited_s >= limit_s:
+            return stalled(address, waited_s)
+        case av.error.InvalidDataError() | av.error.DecoderNotFoundError() | av.error.DemuxerNotFoundError():
+            return _unreadable(address)
+        case av.error.EOFError() | ConnectionError():
+            return ended(address)
+        case _:
+            return unreachable(address)

@@ -1,0 +1,116 @@
+"""Inputs of FFmpeg: each is an URL of this machine, or an object that FFmpeg reads.
+
+The hub makes all connections to cameras itself, because FFmpeg cannot identify a camera (`camera_connection.py`), and
+would send the password wherever a camera redirects it (`rtsp_relay.py`).
+"""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Protocol
+
+from nvision_hub.media.sources import errors
+from nvision_hub.media.sources.camera_connection import OpenDeadline
+from nvision_hub.media.sources.http_client import HttpCameraClient
+from nvision_hub.media.sources.rtsp_client import describe_stream
+from nvision_hub.media.sources.rtsp_relay import RtspRelay
+from nvision_hub.media.sources.source import SourceError
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+    from nvision_hub.config.models import Camera
+    from nvision_hub.media.sources.camera_trust import CameraTrust
+
+
+class FfmpegInput(Protocol):
+    """One input. FFmpeg closes its side before `close` is called."""
+
+    failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
+    fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
+
+    @property
+    def opened_by_ffmpeg(self) -> str | MjpegInput: ...
+
+    @property
+    def sent_basic(self) -> bool:
+        """Whether the camera has received the password with Basic so far."""
+
+    def on_opened(self) -> None:
+        """Allow reads to take any time, because FFmpeg has detected the stream within the open timeout."""
+
+    def abort(self) -> None:
+        """Disconnect the camera, so that FFmpeg's reads return. Any thread may call this method."""
+
+    def close(self) -> None: ...
+
+
+def open_input(camera: Camera, trust: CameraTrust, *, timeout_s: float) -> FfmpegInput:
+    """Connect to the camera, and return the input. Raises `SourceError`."""
+    match camera.address.kind:
+        case "rtsp":
+            return RtspRelay(describe_stream(camera, trust, timeout_s=timeout_s))
+        case "mjpeg":
+            return MjpegInput(camera, trust, timeout_s=timeout_s)
+        case _:
+            return FileInput(camera.address.dial())
+
+
+class MjpegInput:
+    """MJPEG over HTTP. FFmpeg reads this object like a file."""
+
+    def __init__(self, camera: Camera, trust: CameraTrust, *, timeout_s: float) -> None:
+        self.opened_by_ffmpeg = self
+        self.failure: SourceError | None = None
+        self._address = camera.address
+        self._deadline: OpenDeadline | None = OpenDeadline(camera.address, timeout_s)
+        self._client = HttpCameraClient(camera, trust)
+        try:
+            self._response: HTTPResponse = self._client.get(self._deadline)
+        except BaseException:
+            self._client.close()
+            raise
+        self.fingerprint = self._client.fingerprint
+        self.sent_basic = self._client.auth.sent_basic
+
+    def read(self, size_bytes: int) -> bytes:
+        """Return the next bytes; empty at the end, or if the camera fails."""
+        try:
+            if self._deadline is not None:
+                self._deadline.left_s()
+            return self._response.read1(size_bytes)
+        except SourceError as error:
+            self.failure = error
+        except TimeoutError:
+            self.failure = errors.stalled(self._address, self._deadline.timeout_s if self._deadline else 0)
+        except (HTTPException, OSError, ValueError):  # closed, perhaps by `abort`
+            self.failure = errors.ended(self._address)
+        return b""
+
+    def on_opened(self) -> None:
+        self._deadline = None
+        self._client.remove_deadline()
+
+    def abort(self) -> None:
+        self._client.abort()
+
+    def close(self) -> None:
+        self._response.close()
+        self._client.close()
+
+
+class FileInput:
+    """A file on this machine."""
+
+    failure: SourceError | None = None
+    fingerprint: str | None = None
+    sent_basic = False
+
+    def __init__(self, path: str) -> None:
+        self.opened_by_ffmpeg = path
+
+    def on_opened(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,173 @@
+"""HTTP client for MJPEG streams and snapshots, with the camera's credentials.
+
+The standard library's HTTP client runs on a connection that `camera_connection.py` has opened, so TLS, fingerprints and
+deadlines are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints and would answer Basic
+challenges of any peer. The client follows no redirects, because they may lead to another host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+from dataclasses import replace
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from nvision_hub.media.sources import errors
+from nvision_hub.media.sources.camera_connection import OpenDeadline, connect_camera
+from nvision_hub.media.sources.http_auth import CameraAuth
+
+if TYPE_CHECKING:
+    from nvision_hub.config.models import Camera
+    from nvision_hub.media.sources.camera_trust import CameraTrust
+
+_OK: Final = 200
+_UNAUTHORIZED: Final = 401
+_MAX_IGNORED_BYTES: Final = 64 * 1024  # of the body of an error
+# Compression does not make a JPEG smaller, and a small compressed body could expand to a huge one.
+_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "nvision-hub"}
+
+
+class HttpCameraClient:
+    """Client of one camera. It reconnects if the camera has closed the connection between two requests."""
+
+    def __init__(self, camera: Camera, trust: CameraTrust) -> None:
+        self.auth = CameraAuth(camera, trust)
+        self._camera = camera
+        self._trust = trust
+        url = urlsplit(replace(camera.address, username=None, password=None).dial())
+        self._target = url._replace(scheme="", netloc="", fragment="", path=url.path or "/").geturl()
+        self._connection = _Connection(camera, trust)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the camera's certificate; None without TLS."""
+        return self._connection.fingerprint
+
+    def get(self, deadline: OpenDeadline) -> HTTPResponse:
+        """Request the camera's URL, and return the response with status 200 before its body is read.
+
+        Raises `SourceError`. Reading the body raises `OSError` or `HTTPException` and, at the deadline, `SourceError`.
+        """
+        address = self._camera.address
+        self._connection.deadline = deadline
+        try:
+            response = self._send()
+            if response.status == _UNAUTHORIZED and self.auth.has_credentials:
+                self.auth.on_challenge(response.headers.get_all("WWW-Authenticate") or [])
+                response = self._send()
+        except TimeoutError as error:
+            raise errors.stalled(address, deadline.timeout_s) from error
+        except OSError as error:  # also `RemoteDisconnected`, which is an `HTTPException`, too
+            raise errors.hung_up(address) from error
+        except HTTPException as error:
+            raise errors.no_http(address) from error
+        if 300 <= response.status < 400:  # noqa: PLR2004 - redirects
+            raise errors.redirected(address)
+        if response.status != _OK:
+            raise errors.refused(address, response.status)
+        return response
+
+    def remove_deadline(self) -> None:
+        """Let reads of the current response take any time."""
+        self._connection.remove_deadline()
+
+    def abort(self) -> None:
+        """Shut the connection down, so that reads return. Any thread may call this method."""
+        self._connection.abort()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _send(self) -> HTTPResponse:
+        """Send one request. If the camera has closed the connection since the last request, reconnect once."""
+        header = self.auth.header("GET", self._target)
+        authorization = {} if header is None else {"Authorization": header.encode("utf-8", "surrogateescape")}
+        is_reused = self._connection.sock is not None
+        try:
+            return self._exchange(authorization)
+        except ConnectionError:
+            self._connection.close()
+            if not is_reused:
+                raise
+            return self._exchange(authorization)
+
+    def _exchange(self, authorization: dict[str, bytes]) -> HTTPResponse:
+        self._connection.request("GET", self._target, headers={**_HEADERS, **authorization})
+        response = self._connection.getresponse()
+        if response.status != _OK:
+            response.read(_MAX_IGNORED_BYTES)
+            if not response.isclosed():
+                self._connection.close()
+        return response
+
+
+class _Connection(HTTPConnection):
+    """HTTP over an identified connection. Each read ends at `deadline`, if there is one."""
+
+    def __init__(self, camera: Camera, trust: CameraTrust) -> None:
+        address = camera.address
+        super().__init__(address.host, address.dialed_port)
+        self.default_port = address.schemes[address.scheme]  # left out of the Host header
+        self.deadline: OpenDeadline | None = None
+        self.fingerprint: str | None = None
+        self._camera = camera
+        self._trust = trust
+        self._raw: socket.socket | None = None
+
+    def connect(self) -> None:
+        assert self.deadline is not None  # noqa: S101 - `get` sets it
+        self._raw, self.fingerprint = connect_camera(self._camera, self._trust, self.deadline)
+        self.sock: Any = _DeadlineSocket(self._raw, self)
+
+    def remove_deadline(self) -> None:
+        self.deadline = None
+        if self._raw is not None:
+            self._raw.settimeout(None)
+
+    def abort(self) -> None:
+        if (raw := self._raw) is not None:
+            with contextlib.suppress(OSError):  # closed already
+                # Not `SSLSocket.shutdown`, because it would let the reader read encrypted bytes as text.
+                socket.socket.shutdown(raw, socket.SHUT_RDWR)
+
+
+class _DeadlineSocket:
+    """The part of a socket that `HTTPConnection` uses. Reads and writes end at the connection's deadline."""
+
+    def __init__(self, raw: socket.socket, connection: _Connection) -> None:
+        self._raw = raw
+        self._connection = connection
+
+    def sendall(self, data: bytes) -> None:
+        self.limit()
+        self._raw.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._raw.makefile("rb", buffering=0), self))
+
+    def limit(self) -> None:
+        if self._connection.deadline is not None:
+            self._raw.settimeout(self._connection.deadline.left_s())
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class _DeadlineReader(io.RawIOBase):
+    def __init__(self, raw: socket.SocketIO, limited: _DeadlineSocket) -> None:
+        self._raw = raw
+        self._limited = limited
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._limited.limit()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

@@ -1,0 +1,250 @@
+"""Loopback relay between FFmpeg and one RTSP camera.
+
+FFmpeg follows a redirect to any host and sends the password along, answers a Basic challenge of any peer, and does not
+verify certificates. It therefore connects only to this relay, and receives neither the camera's address nor a password.
+The relay forwards messages and media over the connection that `rtsp_client.py` has opened. It adds the credentials,
+answers FFmpeg's OPTIONS and DESCRIBE with the responses that the client has checked, and ends the stream if the camera
+redirects afterwards. With UDP, the media goes from the camera to FFmpeg directly.
+
+One thread per camera forwards about 50 bursts of packets per second, which takes about 0.3 % of a core.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nvision_hub.media.sources import errors
+from nvision_hub.media.sources.rtsp_client import is_redirect
+from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
+from nvision_hub.media.sources.source import SourceError
+
+if TYPE_CHECKING:
+    from nvision_hub.media.sources.rtsp_client import RtspClient
+
+_READ_BYTES: Final = 2**16
+_MAX_BURST_BYTES: Final = 2**18  # forwarded at once from a TLS connection, which returns at most 16 KiB per read
+_SEND_BUFFER_BYTES: Final = 2**18  # limits how much video waits while the decoder is busy
+_MAX_PENDING: Final = 64  # requests without a response
+_DRAIN_TIMEOUT_S: Final = 0.5  # for FFmpeg's last request, TEARDOWN
+
+
+class _Pending(NamedTuple):
+    """A request that FFmpeg is waiting for."""
+
+    message: RtspMessage
+    repeated: bool = False
+
+
+class RtspRelay:
+    """Relay for one connection of FFmpeg. `failure` is the reason why the relay ended the stream, if it has."""
+
+    def __init__(self, client: RtspClient) -> None:
+        self.failure: SourceError | None = None
+        self.fingerprint = client.fingerprint
+        self._client = client
+        self._camera = client.socket
+        self._camera_host: str = self._camera.getpeername()[0]
+        self._pending: dict[int, _Pending] = {}
+        is_ipv6 = self._camera.family == socket.AF_INET6
+        host = "::1" if is_ipv6 else "127.0.0.1"  # FFmpeg's UDP sockets use the family of this address
+        self._listener = socket.create_server((host, 0), family=self._camera.family, backlog=4)
+        self._base = f"rtsp://{f'[{host}]' if is_ipv6 else host}:{self._listener.getsockname()[1]}"
+        self.opened_by_ffmpeg = self._base + client.path
+        self._ffmpeg: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, name="rtsp relay", daemon=True)
+        self._thread.start()
+
+    @property
+    def sent_basic(self) -> bool:
+        return self._client.auth.sent_basic
+
+    def on_opened(self) -> None: ...
+
+    def abort(self) -> None:
+        """Disconnect FFmpeg and the camera, so that reads return. Any thread may call this method."""
+        for connection in (self._listener, self._ffmpeg, self._camera):
+            if connection is not None:
+                with contextlib.suppress(OSError):
+                    # Not `SSLSocket.shutdown`, because it would let the relay's thread read encrypted bytes as text.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Forward FFmpeg's last request, then disconnect. FFmpeg must have closed its connection before."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_DRAIN_TIMEOUT_S)
+        self.abort()
+
+    def _run(self) -> None:
+        try:
+            with self._listener:
+                self._ffmpeg = self._accept()
+            self._camera.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            self._forward(self._ffmpeg)
+        except SourceError as error:
+            self.failure = error
+        except (OSError, RtspTooLongError):
+            pass  # FFmpeg or the camera has disconnected; FFmpeg's own error reports this
+        finally:
+            self._camera.close()
+            if self._ffmpeg is not None:
+                self._ffmpeg.close()
+
+    def _accept(self) -> socket.socket:
+        """Return FFmpeg's connection. Another user of this machine could connect first, and is disconnected."""
+        while True:
+            connection, peer = self._listener.accept()
+            if _is_own(peer, connection.getsockname()):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+                return connection
+            connection.close()
+
+    def _forward(self, ffmpeg: socket.socket) -> None:
+        poll, requests = select.poll(), RtspReader()
+        requests.resyncs = True
+        poll.register(ffmpeg, select.POLLIN)
+        poll.register(self._camera, select.POLLIN)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == ffmpeg.fileno():
+                    data = ffmpeg.recv(_READ_BYTES)
+                    if not data:
+                        return
+                    for part in requests.feed(data):
+                        self._from_ffmpeg(part)
+                elif (received := self._receive()) is not None:
+                    if not received:
+                        return
+                    self._client.received += self._client.parsed(received)
+                    while self._client.received:
+                        if out := self._from_camera(self._client.received.popleft()):
+                            ffmpeg.sendall(out)
+
+    def _receive(self) -> bytes | None:
+        """Return the bytes that have arrived from the camera; empty at the end; None if no complete record arrived."""
+        if not isinstance(self._camera, ssl.SSLSocket):
+            try:
+                return self._camera.recv(_READ_BYTES)
+            except BlockingIOError:
+                return None
+        parts: list[bytes] = []
+        try:
+            while sum(map(len, parts)) < _MAX_BURST_BYTES or self._camera.pending():
+                part = self._camera.recv(_READ_BYTES)
+                if not part:
+                    break
+                parts.append(part)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b"".join(parts) if parts else None
+        return b"".join(parts)
+
+    def _send(self, data: bytes) -> None:
+        """Send all bytes to the camera."""
+        poll, rest = select.poll(), memoryview(data)
+        poll.register(self._camera, select.POLLOUT)
+        while rest:
+            try:
+                rest = rest[self._camera.send(rest) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                poll.poll()
+            except ssl.SSLWantReadError:
+                poll.modify(self._camera, select.POLLIN)
+                poll.poll()
+                poll.modify(self._camera, select.POLLOUT)
+
+    def _from_ffmpeg(self, part: bytes | RtspMessage) -> None:
+        if not isinstance(part, RtspMessage):
+            self._send(part)
+        elif part.is_response:  # to a request of the camera
+            self._send(part.encode())
+        elif (known := self._known_response(part)) is not None:
+            assert self._ffmpeg is not None  # noqa: S101 - this request came from FFmpeg
+            self._ffmpeg.sendall(known.encode())
+        else:
+            self._request(
+                _Pending(RtspMessage(part.start.replace(self._base, self._client.base), part.headers, part.body))
+            )
+
+    def _known_response(self, request: RtspMessage) -> RtspMessage | None:
+        """Return the checked response to one of FFmpeg's first requests; None for all other requests."""
+        method = request.start.partition(" ")[0]
+        response = self._client.responses.pop(method, None)
+        if response is None:
+            return None
+        if method == "OPTIONS" and not _is_ok(response):  # FFmpeg would give up
+            response = RtspMessage("RTSP/1.0 200 OK", (("Public", "DESCRIBE, SETUP, PLAY, TEARDOWN"),))
+        if method == "DESCRIBE" and not response.values("Content-Base"):
+            response = response.with_header("Content-Base", self._client.url)
+        return response.with_header("CSeq", str(request.sequence or 0))
+
+    def _request(self, pending: _Pending) -> None:
+        number, request = self._client.prepared(pending.message)
+        self._pending[number] = pending
+        if len(self._pending) > _MAX_PENDING:
+            del self._pending[min(self._pending)]
+        self._send(request)
+
+    def _from_camera(self, part: bytes | RtspMessage) -> bytes:
+        """Return the bytes to forward to FFmpeg. Raises `SourceError` if the camera redirects."""
+        if not isinstance(part, RtspMessage):
+            return part
+        if not part.is_response:
+            return part.encode()
+        number = part.sequence
+        if number is None and self._pending:  # some cameras leave CSeq out
+            number = min(self._pending)
+        pending = self._pending.pop(number or 0, None)
+        if pending is None:
+            return b""
+        if is_redirect(part):
+            raise errors.redirected(self._client.address)
+        if not pending.repeated and self._client.should_repeat(part):
+            self._request(_Pending(pending.message, repeated=True))
+            return b""
+        if pending.message.start.startswith("PLAY ") and _is_ok(part):
+            self._client.allow_media()
+        response = part.with_header("CSeq", str(pending.message.sequence or 0)).with_header("WWW-Authenticate", None)
+        for transport in part.values("Transport"):
+            response = response.with_header("Transport", self._from_camera_host(transport))
+        return response.encode()
+
+    def _from_camera_host(self, transport: str) -> str:
+        """Name the camera's host as the source of the media.
+
+        With UDP, FFmpeg sends packets to the source. Without this parameter, it would send them to this relay's host.
+        The parameter comes first, because FFmpeg ignores the end of a long line.
+        """
+        kind, *parameters = transport.split(";")
+        kept = (each for each in parameters if each.partition("=")[0].strip().lower() != "source")
+        return ";".join((kind, f"source={self._camera_host}", *kept))
+
+
+def _is_ok(response: RtspMessage) -> bool:
+    return response.status == 200  # noqa: PLR2004
+
+
+def _is_own(peer: tuple[object, ...], listener: tuple[object, ...]) -> bool:
+    """Return whether a socket of this process connects these addresses. The kernel allows only one such socket.
+
+    The first address alone would not suffice, because another user can connect from a port that this process uses.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            # No other thread can close the copy. The entry may be the listing's own descriptor, which is closed now.
+            copy = os.dup(int(entry.name))
+            stack.callback(os.close, copy)
+            if stat.S_ISSOCK(os.fstat(copy).st_mode):
+                known = socket.socket(fileno=copy)
+                stack.callback(known.detach)
+                if known.getsockname() == peer and known.getpeername() == listener:
+                    return True
+    return False

@@ -1,0 +1,84 @@
+"""Interface of all camera sources, which read packets and decode them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nvision_hub.errors import HubError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nvision_hub.runtime.status import CameraState
+
+Wait = Callable[[float], bool]
+"""Function that waits for the given seconds. If interrupted, it returns True immediately, and the source stops."""
+
+
+def uninterrupted(seconds: float) -> bool:
+    """Wait for the full time and return False, for programs that read a source for a limited time."""
+    time.sleep(seconds)
+    return False
+
+
+class SourceError(HubError):
+    """Error of a camera that delivers no frames. `state` is the camera's state, as operators see it."""
+
+    def __init__(self, state: CameraState, sentence: str) -> None:
+        super().__init__(sentence)
+        self.state = state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamFacts:
+    """Properties of an open stream. A property is None if the camera does not report it."""
+
+    codec: str
+    width: int | None
+    height: int | None
+    fps: float | None
+    decoder: str = "software"  # "software", or the device that decodes
+    certificate: str | None = None  # SHA-256 fingerprint of the camera's certificate; None without TLS
+    sends_plain_password: bool = False  # whether the camera received the password in plain text (Basic without TLS)
+    reorders: bool = False  # whether the decoder holds a frame back until later packets come (B-frames)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packet:
+    """One compressed frame."""
+
+    payload: Any  # only the source that made the packet reads it
+    arrived: float  # monotonic seconds
+    media_s: float | None  # the stream's own time; None if the stream has no times
+    keyframe: bool
+    size_bytes: int
+    discontinuity: bool = False  # whether packets before this one were skipped; the decoder must not use older data
+    lasting: bool = True  # False if the next packet overwrites this packet's frame
+
+
+class Source(Protocol):
+    """An open camera. Every method may raise `SourceError`. Only one thread calls a source."""
+
+    facts: StreamFacts
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield packets indefinitely, as they arrive. Raises `SourceError` if the stream ends or stalls."""
+
+    def decode(self, packet: Packet, *, is_due: bool = True, is_alone: bool = False) -> list[tuple[float | None, Any]]:
+        """Return each frame that this packet completes, with its media time.
+
+        A frame is an `av.VideoFrame`, BGR pixels of shape (height, width, 3), or a JPEG from the camera. None stands
+        for a corrupt frame that should not be shown.
+
+        The caller passes packets in stream order. The source may leave a packet undecoded if the packet's frame is
+        not due and no other frame builds on that frame.
+
+        A keyframe decoded with `is_alone` gives its frame immediately, even if a decoder that reorders would otherwise
+        wait for further packets. The decoder then forgets all packets so far, so the next packet must be a keyframe.
+        """
+
+    def close(self) -> None:
+        """Disconnect from the camera. The caller may call this method twice."""

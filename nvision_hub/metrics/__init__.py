@@ -1,0 +1,1 @@
+"""Metrics of the hub: catalogue, counting and snapshots."""

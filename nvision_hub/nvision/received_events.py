@@ -1,0 +1,107 @@
+"""Strict models of events that come from Redis, where another program may have written anything.
+
+A reader checks every message and entry with one of these models before it uses the content. What fails the check is set
+aside and counted (`redis_entries_rejected_total`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import from_json
+
+MAX_EVENT_BYTES: Final = 160 * 2**20  # a result of the service has at most 100 MiB; base64 adds a third
+_MAX_HUB_EVENT_BYTES: Final = 2**16  # the gateway keeps the last hundred of these events for each viewer
+_MAX_DETECTIONS: Final = 100_000
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    """Model without conversions. Keys that are not described here are allowed, as in later versions of the hub."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class ReceivedBox(_Strict):
+    left: Number
+    top: Number
+    right: Number
+    bottom: Number
+
+
+class ReceivedDetection(_Strict):
+    name: str
+    confidence: Number
+    bounding_box: ReceivedBox | None = None
+
+
+class ReceivedOrigin(_Strict):
+    """The part `hub` of an event."""
+
+    id: str
+    site: str = ""
+    camera: str = ""
+    labels: dict[str, str] = {}
+    service: str | None = None
+    via: str = ""
+    captured_at: str | None = None
+    sent_at: str | None = None
+    received_at: str | None = None
+
+
+class ReceivedResult(_Strict):
+    """A result, as the hub publishes it."""
+
+    hub: ReceivedOrigin
+    service_id: str = ""
+    source_id: str = ""
+    frame_id: str = ""
+    detected_objects: Annotated[list[ReceivedDetection], Field(max_length=_MAX_DETECTIONS)] = []
+    detected_faces: Annotated[list[ReceivedDetection], Field(max_length=_MAX_DETECTIONS)] = []
+
+    @classmethod
+    def parse(cls, data: bytes) -> ReceivedResult:
+        """Parse the JSON of a result. Raises `ValueError` for anything else."""
+        _check_json(data, MAX_EVENT_BYTES)
+        return cls.model_validate_json(data)
+
+
+# Every value is a scalar, because the page shows values as text.
+_HUB_EVENT: Final = TypeAdapter(
+    dict[str, str | int | Number | bool | None],
+    config=ConfigDict(strict=True),
+)
+
+
+def parse_hub_event(data: bytes) -> dict[str, Any]:
+    """Parse the JSON of an event about the hub, its cameras or its webhooks. Raises `ValueError` for anything else."""
+    _check_json(data, _MAX_HUB_EVENT_BYTES)
+    event = _HUB_EVENT.validate_json(data)
+    if not isinstance(event.get("kind"), str):
+        raise ValueError("the event has no kind")  # noqa: TRY004 - the content of a message
+    return event
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object that can be encoded as JSON again. Raises `ValueError` for anything else."""
+    _check_json(data, MAX_EVENT_BYTES)
+    value = from_json(data)  # unlike `json.loads`, rejects unpaired surrogates and deep nesting
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - the content of a message
+    json.dumps(value, allow_nan=False)  # a number such as 1e999 becomes infinite
+    return value
+
+
+def _check_json(data: bytes, max_bytes: int) -> None:
+    """Raise `ValueError` for data that is too large, or that contains a constant which is not JSON."""
+    if len(data) > max_bytes:
+        raise ValueError("the event is too large")
+    if b"NaN" in data or b"Infinity" in data:  # pydantic accepts these; a name may contain them as well
+        json.loads(data, parse_constant=_reject)
+
+
+def _reject(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,1 @@
+"""One process of the hub: its start, status reports, commands and end."""

@@ -1,0 +1,120 @@
+"""Limits for the connections of an HTTP server, and the choice of connections to close when a limit is reached.
+
+Performs no I/O. A client that opens many connections loses its own oldest idle connections, so that other clients can
+still connect.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_IPV6_PREFIX: Final = 64  # one customer usually has at least this many addresses, RFC 6177
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """Limits of one server. The defaults fit into the usual limit of 1,024 open files."""
+
+    max_connections: int = 512
+    max_per_address: int = 256  # also holds for a proxy, which has one address for all its clients
+    header_timeout_s: float = 10.0  # for the complete headers of a request, from the connection or the last response
+    request_timeout_s: float = 300.0  # from a request's headers to the end of its response
+    max_queued_messages: int | None = 64  # unread messages of a WebSocket, and fragments of one message
+
+
+class NoRoomError(Exception):
+    """All connections that a new connection could replace have a request in progress, and their clients read."""
+
+
+class ConnectionPhase(enum.IntEnum):
+    """Activity of a connection. Connections in a lower phase are closed first."""
+
+    IDLE = 0  # waits for a request
+    READING = 1  # a request's body arrives
+    BUSY = 2  # a response is in progress, or the connection is a WebSocket; closed only if the client does not read
+
+
+@dataclass(kw_only=True, eq=False)
+class OpenConnection:
+    """One open connection."""
+
+    client: str  # as returned by `client_of`
+    abort: Callable[[], None]
+    is_stalled: Callable[[], bool]  # whether sent data waits until the client reads
+    since: float  # monotonic time at which the connection entered its phase
+    phase: ConnectionPhase = ConnectionPhase.IDLE
+
+    def enter(self, phase: ConnectionPhase, now: float) -> None:
+        """Enter a phase. `now` is in monotonic seconds."""
+        if phase is not self.phase:
+            self.phase, self.since = phase, now
+
+
+@dataclass(kw_only=True)
+class ConnectionTable:
+    """All open connections of a server."""
+
+    limits: ConnectionLimits
+    _connections: set[OpenConnection] = field(default_factory=set)
+    _per_client: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: OpenConnection) -> OpenConnection | None:
+        """Add a connection. Return the connection that it replaces, which the caller must close; None if there is room.
+
+        A client at its limit replaces one of its own connections. At the limit of all connections, the new connection
+        replaces one of the client with the most connections. Idle connections are replaced first, then those whose
+        request is still arriving, then those whose client does not read; among these, the one that has waited longest.
+
+        Raises `NoRoomError` if no connection can be replaced; the table then stays unchanged.
+        """
+        client = connection.client
+        replaced = None
+        if self._per_client[client] >= self.limits.max_per_address:
+            replaced = self._longest_waiting(each for each in self._connections if each.client == client)
+        elif len(self._connections) >= self.limits.max_connections:
+            replaced = self._longest_waiting(self._connections)
+        if replaced is not None:
+            self.remove(replaced)
+        self._connections.add(connection)
+        self._per_client[client] += 1
+        return replaced
+
+    def remove(self, connection: OpenConnection) -> None:
+        """Remove a connection, unless it has already been removed."""
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        self._per_client[connection.client] -= 1
+        if not self._per_client[connection.client]:
+            del self._per_client[connection.client]
+
+    def _longest_waiting(self, connections: Iterable[OpenConnection]) -> OpenConnection:
+        waiting = [each for each in connections if each.phase is not ConnectionPhase.BUSY or each.is_stalled()]
+        if not waiting:
+            raise NoRoomError
+        return min(waiting, key=lambda each: (each.phase, -self._per_client[each.client], each.since))
+
+
+def client_of(host: str) -> str:
+    """Return the name under which the connections from an address are counted: for IPv6, the network of the address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    if address.is_loopback:
+        return host
+    return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

@@ -1,0 +1,238 @@
+"""One child process: fork, messages, signals and reaping."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import socket
+import stat
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from setproctitle import setproctitle
+
+from nvision_hub.errors import EXIT_FAILED, HubError
+from nvision_hub.logs.pipe import ChildLog
+from nvision_hub.logs.stray_errors import log_stray_errors
+from nvision_hub.runtime.messages import MAX_RECORD_BYTES, MessageError, Request, TurnRequest, decode, encode, is_status
+from nvision_hub.runtime.parent_death import die_with_parent
+from nvision_hub.runtime.status import Status
+from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nvision_hub.runtime.messages import CameraMessage, Message, ProcessFacts
+
+log = logging.getLogger("nvision_hub.child")
+
+# Forked workers share the modules that are loaded before the fork. A forked worker has 9 MB of private memory, and a
+# spawned worker has 35 MB (measured).
+_FORK: Final = multiprocessing.get_context("fork")
+# Options of malloc.h. By default, glibc keeps an arena per thread, and raises its mmap threshold to the size of the
+# largest freed block. Frames are then allocated in arenas, and glibc never returns the memory of fragmented arenas to
+# the kernel (2.5 MB per worker, measured).
+_MALLOC_OPTIONS: Final = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 128 * 1024), "M_TRIM_THRESHOLD": (-1, 2**18)}
+_MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuously does not keep the supervisor busy
+
+Descriptors = dict[int, tuple[int, int]]  # descriptor number -> device and inode of the open file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSpec:
+    """Child process to run. Stages start in ascending order and stop in descending order."""
+
+    name: str  # unique: "broker", "camera:lobby"
+    stage: int
+    entry: Callable[[Any, SupervisorPipe], int | None]
+    settings: Any
+    # Function of the old and the new settings. It returns the message that applies the new settings to a running child;
+    # None if the child must restart.
+    reconfigure: Callable[[Any, Any], CameraMessage | None] = lambda _old, _new: None
+    awaited: bool = True  # whether later stages wait until this child is ready
+    subscriber: bool = False  # whether the child follows all other processes and may send requests
+    facts: ProcessFacts | None = field(default=None, compare=False)  # for subscribers; without secrets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildOutput:
+    status: Status | None = None  # the newest status; None if no status has arrived
+    record: bytes = b""  # the record of `status` as it arrived
+    requests: tuple[Request | TurnRequest, ...] = ()
+
+
+class ChildProcess:
+    """Child process of a `ProcessSpec`.
+
+    The constructor starts the process, and raises `OSError` if a limit on processes, threads or descriptors is reached.
+    """
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        with contextlib.ExitStack() as undo:
+            self.pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.pipe.settimeout(0)
+            undo.callback(self.pipe.close)
+            with theirs:
+                self._log = ChildLog(spec.name)
+                undo.callback(self._log.close)
+                undo.callback(self._log.forked)
+                before = _open_descriptors()
+                kept = {0, 1, 2, theirs.fileno(), *self._log.descriptors}
+                unwanted = {number: known for number, known in before.items() if number not in kept}
+                self._process = _FORK.Process(
+                    target=_live, args=(spec, theirs, self._log, unwanted, os.getpid()), name=spec.name, daemon=False
+                )
+                try:
+                    with warnings.catch_warnings():
+                        # Python 3.12+ warns about a fork while threads run; `ChildLog` explains why this is safe.
+                        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+                        self._process.start()
+                except OSError:
+                    undo.close()  # undo now, because the next line needs a free descriptor
+                    _close_pipes_made_since(before)
+                    raise
+            undo.pop_all()
+        self._log.forked()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None  # noqa: S101 - start() returned
+        return self._process.pid
+
+    @property
+    def sentinel(self) -> int:
+        """Descriptor that becomes readable when the process has ended."""
+        return self._process.sentinel
+
+    def receive(self) -> ChildOutput:
+        """Return the messages since the last call. Raises `EOFError` if none is left and the child closed its end."""
+        records: list[bytes] = []
+        with contextlib.suppress(BlockingIOError):
+            while len(records) < _MAX_RECORDS and (record := self._receive_record()):
+                records.append(record)
+            if not records:
+                raise EOFError
+        newest = next(filter(is_status, reversed(records)), b"")
+        status = self._decode(newest) if newest else None
+        requests = [self._decode(record) for record in records if not is_status(record)]
+        return ChildOutput(
+            status=status if isinstance(status, Status) else None,
+            record=newest,
+            requests=tuple(each for each in requests if isinstance(each, Request | TurnRequest)),
+        )
+
+    def _decode(self, record: bytes) -> Message | None:
+        try:
+            return decode(record)
+        except MessageError as error:
+            log.warning("record from %s ignored: %s", self.spec.name, error, extra={"event": "message_malformed"})
+            return None
+
+    def _receive_record(self) -> bytes:
+        try:
+            return self.pipe.recv(MAX_RECORD_BYTES)
+        except ConnectionResetError:
+            return b""
+
+    def send(self, message: Message | bytes) -> bool:
+        """Send a message or an encoded record. Returns False if the pipe is full or closed."""
+        try:
+            self.pipe.send(message if isinstance(message, bytes) else encode(message))
+        except OSError:
+            return False
+        return True
+
+    def terminate(self) -> None:
+        """Send SIGTERM, unless the process has been reaped."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the process has been reaped."""
+        self._process.kill()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code: None while the process is alive, negative if a signal ended the process."""
+        return self._process.exitcode
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait at most `seconds` for the process to end. Returns whether the process has ended."""
+        self._process.join(max(0.0, seconds))
+        return self.exit_code is not None
+
+    def close(self) -> None:
+        """Release all resources of a process that has ended."""
+        self._process.join()
+        self._process.close()
+        self.pipe.close()
+        self._log.close()
+
+    def abandon(self) -> None:
+        """Release a process that does not end, so that the supervisor can exit without waiting for it."""
+        self.pipe.close()
+        # multiprocessing joins all its processes when the interpreter exits, and has no public way to prevent the join.
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    known = os.fstat(descriptor)
+    return known.st_dev, known.st_ino
+
+
+def _open_descriptors() -> Descriptors:
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this listing or of an ended log thread is closed by now
+            found[int(entry.name)] = _identity(int(entry.name))
+    return found
+
+
+def _close_pipes_made_since(before: Descriptors) -> None:
+    """Close the pipes of a failed fork, because multiprocessing does not close them."""
+    for descriptor, known in _open_descriptors().items():
+        if before.get(descriptor) != known and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+
+
+def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted: Descriptors, supervisor: int) -> None:
+    """Release the supervisor's resources, then run the worker. Runs in the child."""
+    die_with_parent(supervisor)
+    # Ctrl-C reaches the whole process group. The child ignores it, because the supervisor stops its children in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    # Open new streams, because a thread of the supervisor may have held a lock of the old streams at the fork. Output
+    # of libraries goes to stderr, because stdout is reserved for the supervisor's data.
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: SIM115
+    # The fork copied the supervisor's stack frames, so the objects that own these descriptors stay alive. Therefore, no
+    # finalizer closes a descriptor number again after the kernel has reused the number.
+    for descriptor, known in unwanted.items():
+        with contextlib.suppress(OSError):
+            # A thread may have closed the descriptor before the fork. The child's sentinel may now have this number.
+            if _identity(descriptor) == known:
+                os.close(descriptor)
+    child_log.enter_child()
+    log_stray_errors()
+    setproctitle(f"nvision-hub {spec.name}")
+    libc = ctypes.CDLL(None)
+    for option, value in _MALLOC_OPTIONS.values():
+        libc.mallopt(option, value)
+    try:
+        code = spec.entry(spec.settings, SupervisorPipe(pipe)) or 0
+    except HubError as error:
+        log.error("%s", error, extra={"event": "worker_failed"})  # noqa: TRY400 - a traceback would not help the user
+        code = error.exit_code
+    except BaseException:
+        log.exception("%s failed: unexpected error", spec.name, extra={"event": "worker_crashed"})
+        code = EXIT_FAILED
+    sys.exit(code)

@@ -1,0 +1,10 @@
+"""Format of times: ISO 8601 in UTC with milliseconds and `Z`, as in the Nvision documentation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def iso_utc(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, as a string such as `2026-11-22T14:00:00.120Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,15 @@
+// Who is signed in, and what the role allows. The gateway checks each request again; the page only hides what would fail.
+
+import { signal } from "@preact/signals";
+import type { Role, Session } from "../api/types";
+
+const ROLES: readonly Role[] = ["metrics", "view", "control", "admin"]; // each includes the rights of those before it
+
+/** Null until the gateway has accepted the page. */
+export const session = signal<Session | null>(null);
+
+/** Whether the signed-in client has the rights of a role. */
+export function may(role: Role): boolean {
+  const own = session.value?.role ?? null;
+  return own !== null && ROLES.indexOf(own) >= ROLES.indexOf(role);
+}

@@ -1,0 +1,1 @@
+"""HTTP API: routes, schemas, authentication and errors."""

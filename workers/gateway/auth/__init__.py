@@ -1,0 +1,1 @@
+"""Who may do what: identification of clients, roles of routes, back-off after failures, and the audit trail."""

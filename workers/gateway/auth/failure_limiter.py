@@ -1,0 +1,111 @@
+"""Back-off after wrong tokens, per client address and for all clients together. Pure: the caller passes the time.
+
+The gateway checks a token before it asks the limiter, so a correct token is always accepted, even from an address that
+an attacker shares (NAT, a proxy). Attackers therefore cannot lock users out. This is safe because every token has at
+least 128 random bits, which cannot be guessed at any rate. The limiter bounds the work and the log lines that wrong
+tokens cause, and its `Retry-After` asks a misconfigured client to slow down.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.runtime.connection_limits import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BURST: Final = 10  # wrong tokens of one address before the gateway responds with 429
+REFILL_S: Final = 6.0  # after this time without a wrong token, one more is allowed
+GLOBAL_BURST: Final = 100
+GLOBAL_REFILL_S: Final = 0.1
+MAX_RETRY_AFTER_S: Final = 60
+REPORT_INTERVAL_S: Final = 60.0  # after the reports of the first failure and of the first one beyond the limit
+GLOBAL_REPORTS: Final = 60  # maximum of reports per interval for all addresses
+MAX_ADDRESSES: Final = 1024  # beyond this number, the limiter forgets the address whose last failure is the oldest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What to do about a failure."""
+
+    retry_after_s: int | None  # None if the address is below the limit
+    is_reported: bool  # whether to log the failure
+    suppressed: int = 0  # failures of the address since its last report
+
+
+@dataclass(kw_only=True)
+class _Bucket:
+    """Token bucket that starts full."""
+
+    size: float
+    refill_s: float
+    level: float
+    at: float
+
+    def has_one(self, now: float) -> bool:
+        """Take one token out of the bucket, if there is one."""
+        self.level = min(self.size, self.level + max(0.0, now - self.at) / self.refill_s)
+        self.at = now
+        if self.level < 1.0:
+            return False
+        self.level -= 1.0
+        return True
+
+
+@dataclass(kw_only=True)
+class _Client:
+    bucket: _Bucket
+    excess: int = 0  # failures beyond the limit; halved by each failure below it
+    reported_at: float | None = None
+    is_throttling_reported: bool = False  # since the last report by time
+    suppressed: int = 0  # failures since the last report
+
+
+class FailureLimiter:
+    """Limiter of failed tries to authenticate."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._all: _Bucket | None = None
+        self._reports: _Bucket | None = None
+
+    def record(self, address: str, now: float) -> Failure:
+        """Record a failure. `now` is a monotonic time in seconds."""
+        if self._all is None or self._reports is None:
+            self._all = _full(GLOBAL_BURST, GLOBAL_REFILL_S, now)
+            self._reports = _full(GLOBAL_REPORTS, REPORT_INTERVAL_S / GLOBAL_REPORTS, now)
+        client = self._client(client_of(address), now)
+        is_allowed = client.bucket.has_one(now) and self._all.has_one(now)
+        client.excess = client.excess // 2 if is_allowed else client.excess + 1
+        retry_after_s = None if is_allowed else min(MAX_RETRY_AFTER_S, 2 ** min(client.excess.bit_length(), 6))
+        is_due = client.reported_at is None or now - client.reported_at >= REPORT_INTERVAL_S
+        is_new = not is_allowed and not client.is_throttling_reported
+        if not (is_due or is_new) or not self._reports.has_one(now):
+            client.suppressed += 1
+            return Failure(retry_after_s=retry_after_s, is_reported=False)
+        client.is_throttling_reported = not is_allowed
+        suppressed, client.suppressed, client.reported_at = client.suppressed, 0, now
+        return Failure(retry_after_s=retry_after_s, is_reported=True, suppressed=suppressed)
+
+    def pop_suppressed(self, now: float) -> Iterator[tuple[str, int]]:
+        """Yield the addresses whose last report is old, each with the number of failures since then."""
+        for address, client in self._clients.items():
+            if client.suppressed and now - (client.reported_at or 0.0) >= REPORT_INTERVAL_S:
+                yield address, client.suppressed
+                client.suppressed, client.reported_at = 0, now
+
+    def _client(self, name: str, now: float) -> _Client:
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = _Client(bucket=_full(BURST, REFILL_S, now))
+        self._clients.move_to_end(name)
+        while len(self._clients) > MAX_ADDRESSES:
+            self._clients.popitem(last=False)
+        return client
+
+
+def _full(size: int, refill_s: float, now: float) -> _Bucket:
+    return _Bucket(size=size, refill_s=refill_s, level=size, at=now)

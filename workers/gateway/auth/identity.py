@@ -1,0 +1,143 @@
+"""Identification of a client: by its token, by the headers of a declared proxy, or as a program on this machine."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from nvision_hub.access.tokens import ROLES, AccessToken, RoleName, includes, token_digest
+from nvision_hub.control_characters import printable
+from nvision_hub.errors import HubError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.datastructures import Headers
+
+    from nvision_hub.access.token_store import Fingerprint, StoredToken, TokenStore
+    from nvision_hub.config.gateway_section import GatewayProxy
+
+log = logging.getLogger("nvision_hub.gateway")
+
+# Name of the token that has no name in cameras.yaml. No named token can have this name.
+SINGLE_TOKEN: Final = "gateway.token"  # noqa: S105 - a name
+FORWARDED_FOR: Final = "x-forwarded-for"
+MAX_NAME_CHARACTERS: Final = 100
+UNKNOWN_ADDRESS: Final = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """An identified client. `role` is None if the proxy reports no known role."""
+
+    name: str
+    role: RoleName | None
+    kind: Literal["token", "proxy", "local"]
+    digest: str | None = field(default=None, repr=False)  # of the token
+
+    def may(self, required: RoleName) -> bool:
+        return self.role is not None and includes(self.role, required)
+
+
+# A gateway without tokens serves this machine only, and every program on this machine may do everything.
+LOCAL: Final = Principal(name="local", role="admin", kind="local")
+
+
+class TokenTable:
+    """All valid tokens: those of cameras.yaml, and those of the store, which operators change while the hub runs."""
+
+    def __init__(self, configured: Sequence[AccessToken] = (), store: TokenStore | None = None) -> None:
+        self._configured = tuple(configured)
+        self._store = store
+        self._stored: tuple[StoredToken, ...] = ()
+        self._fingerprint: Fingerprint = None
+        self._is_unreadable = False
+
+    def find(self, token: object) -> Principal | None:
+        """Return the client with this token. The comparison takes constant time for each known token."""
+        if not isinstance(token, str):
+            return None
+        digest = token_digest(token)
+        found = None
+        for known in self._valid():
+            if hmac.compare_digest(known.digest, digest):
+                found = Principal(name=known.name, role=known.role, kind="token", digest=digest)
+        return found
+
+    def has_permanent(self) -> bool:
+        """Return whether there is a token that does not expire, or may be one, because the store is unreadable."""
+        self._refresh()
+        return bool(self._configured) or self._is_unreadable or any(token.expires_at is None for token in self._stored)
+
+    def is_valid(self, principal: Principal) -> bool:
+        """Return whether a client's token is still valid. True for a client without a token."""
+        return principal.digest is None or any(token.digest == principal.digest for token in self._valid())
+
+    def _valid(self) -> list[AccessToken]:
+        self._refresh()
+        now = time.time()
+        return [*self._configured, *(token.access for token in self._stored if token.is_valid(now))]
+
+    def _refresh(self) -> None:
+        if self._store is None or (fingerprint := self._store.fingerprint()) == self._fingerprint:
+            return
+        self._fingerprint = fingerprint
+        try:
+            self._stored = self._store.read()
+            self._is_unreadable = False
+        except HubError as error:
+            self._stored, self._is_unreadable = (), True
+            text = "tokens not loaded: %s; only tokens of cameras.yaml are valid"
+            log.warning(text, error, extra={"event": "tokens_unreadable"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustedProxy:
+    """The declared proxy. Without `settings`, no peer is trusted."""
+
+    settings: GatewayProxy | None
+
+    def client_address(self, peer: str | None, headers: Headers) -> str:
+        """Return the client's address: the peer or, behind the proxy, the last address that is not a proxy's."""
+        if peer is None:
+            return UNKNOWN_ADDRESS
+        if self._is_trusted(peer):
+            given = [each.strip() for value in headers.getlist(FORWARDED_FOR) for each in value.split(",")]
+            for address in reversed(given):
+                try:
+                    parsed = ipaddress.ip_address(address)
+                except ValueError:
+                    break
+                if not self._is_trusted(address):
+                    return str(parsed)
+        return peer
+
+    def user(self, peer: str | None, headers: Headers) -> Principal | None:
+        """Return the user that the proxy has authenticated; None if the request is not from the proxy or has no user.
+
+        A header that occurs twice identifies no user, because one of the two may be the client's own.
+        """
+        proxy = self.settings
+        if proxy is None or proxy.user_header is None or peer is None or not self._is_trusted(peer):
+            return None
+        names, groups = headers.getlist(proxy.user_header), headers.getlist(proxy.role_header)
+        if len(names) != 1 or len(groups) > 1 or not names[0].strip():
+            return None
+        roles = {
+            proxy.roles[group] for each in groups for part in each.split(",") if (group := part.strip()) in proxy.roles
+        }
+        role = max(roles, key=ROLES.index, default=None)
+        return Principal(name=printable(names[0].strip())[:MAX_NAME_CHARACTERS], role=role, kind="proxy")
+
+    def _is_trusted(self, peer: str) -> bool:
+        if self.settings is None:
+            return False
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        return any(address in network for network in self.settings.addresses)

@@ -1,0 +1,1 @@
+"""Live view for browsers: WebSocket, previews and snapshots."""

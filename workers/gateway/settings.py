@@ -1,0 +1,46 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nvision_hub.access.tokens import AccessToken
+    from nvision_hub.broker.client import RedisSettings
+    from nvision_hub.broker.spool import SpoolSettings
+    from nvision_hub.cluster.sealed_messages import FleetSeal
+    from nvision_hub.config.gateway_section import GatewayProxy, GatewayTls
+    from nvision_hub.config.value_types import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """Settings of a gateway that shows and controls the cameras of other hubs through Redis."""
+
+    cameras: tuple[str, ...]  # in the order of cameras.yaml
+    seal: FleetSeal
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Settings of the gateway."""
+
+    host: str
+    port: int  # 0: the system chooses the port; status reports contain the chosen port
+    loopback: bool
+    health_host: str = ""  # address of a listener for health checks alone; empty for none
+    health_port: int = 0
+    site: str
+    stream: RedisSettings
+    tokens: tuple[AccessToken, ...] = ()  # of cameras.yaml
+    state_dir: Path | None = None  # with the tokens of `nvision-hub token` and the audit log; None: neither
+    proxy: GatewayProxy | None = None
+    tls: GatewayTls | None = None
+    callback_token: Secret | None = None  # None disables the callback endpoint
+    callback_max_bytes: int = 8 * 2**20
+    hosts: tuple[str, ...] = ()  # host names under which a proxy serves the gateway
+    spool: SpoolSettings | None = None  # None: events that wait for Redis stay in memory
+    fleet: FleetSettings | None = None  # None if there are no other hubs

@@ -1,0 +1,181 @@
+"""Request handling shared by WebSocket and REST: rate limits, detection, artificial latency and metrics.
+
+Detectors run in a thread pool. The pool processes images of one source in order, and several sources in parallel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import cv2
+
+from nvision_hub.errors import UnavailableError
+from nvision_hub.metrics import catalogue
+from nvision_hub.nvision.protocol import RequestOptions, image_bytes, parse_options
+from workers.local_service import responses
+from workers.local_service.images import open_image
+from workers.local_service.rate_limit import KeyRateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from nvision_hub.config.value_types import ServiceName
+    from nvision_hub.metrics.meter import Meter
+    from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from workers.local_service.callbacks import Callbacks
+    from workers.local_service.detection_types import Detector
+    from workers.local_service.settings import LocalServiceSettings
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+STREAM_DRAIN_TIMEOUT_S: Final = 0.7
+MAX_SOURCES: Final = 128  # above this number, the handler drops the least recently used source
+MAX_IDLE_S: Final = 600.0  # the handler drops a source that is idle for this time, because its view may have changed
+
+_Result = TypeVar("_Result")
+
+
+class DetectionError(RuntimeError):
+    """A detector failed on a valid image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceKey:
+    """One camera of one customer at one service."""
+
+    service: ServiceName
+    key: str = field(repr=False)
+    source: str
+
+
+@dataclass(kw_only=True, slots=True)
+class _SourceState:
+    detector: Detector
+    last_at: float
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class RequestHandler:
+    """Handler of the admitted requests of all clients. Only the event loop's thread may use the handler."""
+
+    def __init__(
+        self,
+        settings: LocalServiceSettings,
+        detectors: Mapping[ServiceName, Callable[[], Detector]],
+        callbacks: Callbacks | None,
+        meter: Meter,
+    ) -> None:
+        self.service_id = str(uuid.uuid4())
+        self.limiter = KeyRateLimiter(settings.streaming_keys, settings.rate_limit_per_s)
+        self.callbacks = callbacks
+        self.draining = asyncio.Event()
+        self.sessions: set[asyncio.Task[Any]] = set()  # the task of each open stream
+        self.sources: OrderedDict[SourceKey, _SourceState] = OrderedDict()  # least recently used first
+        self._meter = meter
+        self._latency_s = settings.latency_s
+        self._detectors = detectors
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="detect")
+        self._running: dict[asyncio.Task[Any], float] = {}  # unfinished requests, and when they arrived
+
+    def oldest_at(self, now: float) -> float:
+        """Return the arrival time of the oldest unfinished request, or `now` (monotonic seconds) if there is none."""
+        return min(self._running.values(), default=now)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Register the current task as an open stream."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        self.sessions.add(task)
+        try:
+            yield
+        finally:
+            self.sessions.discard(task)
+
+    async def drain(self) -> None:
+        """Make every stream send its pending results and end. Wait a limited time until all streams have ended."""
+        self.draining.set()
+        if self.sessions:
+            await asyncio.wait(self.sessions, timeout=2 * STREAM_DRAIN_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Cancel unfinished requests, and wait for running threads."""
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Run `work` to its end, even if the client's connection closes."""
+        task = asyncio.create_task(work)
+        self._running[task] = time.monotonic()
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            task.exception()  # mark the error as retrieved; otherwise asyncio logs an error after a disconnect
+
+    async def result(self, key: SourceKey, request: NvisionRequest) -> NvisionRequest:
+        """Return the result of one request, after earlier requests of its source and after the configured latency.
+
+        Raises `ProtocolError` for an invalid option or encoding, `ImageError` for an unreadable image, and
+        `DetectionError`. Run this coroutine with `start`, so that a disconnect does not cancel it. Otherwise, the
+        detector's thread would still be running during the source's next request.
+        """
+        at = time.monotonic()
+        self._meter.count(catalogue.SERVICE_REQUESTS_TOTAL, service=key.service)
+        options = parse_options((option.parameter, option.value) for option in request.configurations)
+        source = self._source(key, at)
+        async with source.turn:
+            result = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._detect, key.service, source.detector, request, options, at
+            )
+        self._meter.observe(catalogue.SERVICE_SECONDS, time.monotonic() - at)
+        for detection in (*result.detected_objects, *result.detected_faces):
+            self._meter.count(catalogue.SERVICE_DETECTIONS_TOTAL, service=key.service, name=detection.name)
+        await self.delay(at)
+        return result
+
+    async def delay(self, started_at: float) -> None:
+        """Wait until the configured latency has passed since `started_at`."""
+        await asyncio.sleep(max(0.0, started_at + self._latency_s - time.monotonic()))
+
+    def count_refusal(self, reason: str) -> None:
+        """Count one request that received no result or an empty result."""
+        self._meter.count(catalogue.SERVICE_REFUSED_TOTAL, reason=reason)
+
+    def _source(self, key: SourceKey, at: float) -> _SourceState:
+        source = self.sources.get(key)
+        if source is None:
+            source = self.sources[key] = _SourceState(detector=self._detectors[key.service](), last_at=at)
+        source.last_at = at
+        self.sources.move_to_end(key)
+        while len(self.sources) > MAX_SOURCES or at - next(iter(self.sources.values())).last_at > MAX_IDLE_S:
+            self.sources.popitem(last=False)
+        return source
+
+    def _detect(
+        self, service: ServiceName, detector: Detector, request: NvisionRequest, options: RequestOptions, at: float
+    ) -> NvisionRequest:
+        """Decode an image and detect objects. Runs in a thread of the pool."""
+        pixels = open_image(image_bytes(request))
+        try:
+            detections = detector.detect(pixels, at, options.confidence_threshold)
+            selected = responses.select(detections, options, request.target_classes)
+            return responses.result_message(
+                request, service, self.service_id, pixels=pixels, detections=selected, options=options
+            )
+        except cv2.error as error:
+            raise DetectionError(f"OpenCV failed in {error.func}") from error
+        except UnavailableError as error:  # every new thread loads the model file, which may have been deleted
+            raise DetectionError(str(error)) from error

@@ -1,0 +1,58 @@
+"""Load and run the model files once in a child process.
+
+OpenCV crashes on some ONNX files, for example if a convolution has a stride of 0 or if a face model has other outputs
+than YuNet. A crash in the child process becomes an error that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nvision_hub.errors import UnavailableError
+from nvision_hub.runtime.parent_death import die_with_parent
+from workers.local_service.faces import YunetFaces
+from workers.local_service.yolo import YoloModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from workers.local_service.settings import LocalServiceSettings
+
+
+def try_models(settings: LocalServiceSettings) -> None:
+    """Load each model in a child process. Raises `UnavailableError` if OpenCV crashes.
+
+    Call this function before this process starts a thread. This function does not report a model that OpenCV rejects.
+    The parent process reports the model later, when it loads the model itself.
+    """
+    if settings.model is not None:
+        survive(partial(YoloModel, settings.model), settings.model, "a YOLO model with one output")
+    if settings.face_model is not None:
+        survive(partial(YunetFaces, settings.face_model), settings.face_model, "a YuNet model")
+
+
+def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
+    """Call `load` in a child process. Raises `UnavailableError` if a signal ends the child."""
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Python 3.12+ warns about a fork while threads run. Only idle threads of libraries run at this time.
+        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+        child = os.fork()
+    if not child:
+        try:
+            die_with_parent(parent)
+            silence = os.open(os.devnull, os.O_WRONLY)  # the parent process prints the same messages
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            load()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        raise UnavailableError(f"OpenCV crashes ({name}) when it runs the model {path}; use {wanted}.")

@@ -1,0 +1,207 @@
+"""Source of one webhook's deliveries: new results from its consumer group, and due deliveries from its queue.
+
+A delivery is "in hand" from the moment it is read until `release` is called, after its outcome has been written. During
+this time, the consumer does not read the delivery again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from nvision_hub.broker import webhook_admin, webhook_queue
+from nvision_hub.broker.consumer_group import ConsumerGroup
+from nvision_hub.broker.webhook_queue import DUE_IN_ANY_STATE, Delivery
+from workers.webhooks.breaker import capacity
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    import redis.asyncio
+
+    from nvision_hub.broker.consumer_group import EntryBatch
+    from nvision_hub.broker.webhook_filter import WebhookFilter
+    from nvision_hub.broker.webhook_queue import WebhookKeys
+    from workers.webhooks.breaker import Capacity, EndpointState
+    from workers.webhooks.outcome_writer import Ack, AckWriter
+    from workers.webhooks.stats import WebhookStats
+
+log = logging.getLogger("nvision_hub.webhooks")
+
+CONSUMER: Final = "dispatcher"  # constant, so a process inherits the pending entries of its predecessor
+_MAX_REASON_BYTES: Final = 1000
+_NEVER: Final = float("inf")
+
+
+class DeliveryConsumer:
+    """Reader that puts one webhook's deliveries into the queue `deliveries`.
+
+    Methods may raise `RedisError` and `OSError`. After an error, call `open` again.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: WebhookKeys,
+        *,
+        event_filter: WebhookFilter,
+        since: datetime,
+        deliveries: asyncio.Queue[Delivery],
+        acks: AckWriter,
+        stats: WebhookStats,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._filter = event_filter
+        self._since = since
+        self._deliveries = deliveries
+        self._acks = acks
+        self._stats = stats
+        self.group = ConsumerGroup(client, stream=keys.results, name=keys.group, consumer=CONSUMER)
+        self._entries: set[bytes] = set()  # stream entries in hand
+        self._ids: set[str] = set()  # webhook-ids of deliveries in hand that came from the queue
+        self._was_open = False
+        self.next_due = _NEVER  # due time of the next queued delivery, in seconds since the epoch, as far as known
+
+    def capacity(self, state: EndpointState, in_hand_max: int) -> Capacity:
+        """Return how many deliveries may be read now if at most `in_hand_max` may be in hand."""
+        in_hand = len(self._entries) + len(self._ids)
+        return capacity(state, in_hand=in_hand, in_hand_max=in_hand_max, due_in_hand=len(self._ids))
+
+    def release(self, acks: Iterable[Ack]) -> None:
+        """Forget deliveries whose outcomes have been written."""
+        for ack in acks:
+            if ack.entry is not None:
+                self._entries.discard(ack.entry)
+            if ack.queued_id is not None:
+                self._ids.discard(ack.queued_id)
+            if ack.due is not None:
+                self.next_due = min(self.next_due, ack.due)
+
+    async def open(self) -> None:
+        """Create the group if it is missing, and read entries that were received before but never acknowledged.
+
+        The group of a new webhook starts with the next result. The results from `since` until now are replayed. A group
+        that has disappeared, for example because Redis lost its data, starts at the beginning of the stream.
+        """
+        keys = self._keys
+        created = await self.group.create(from_start=self._was_open)
+        lost = self._acks.queued if created and self._was_open else 0
+        if not self._was_open:
+            if created:
+                await webhook_admin.replay(
+                    self._client, keys.prefix, keys.webhook, wanted=self._filter, since=self._since
+                )
+            self._stats.restore(await self._client.hget(keys.state, "row"))
+            self._was_open = True
+        self._accept(await self.group.resume(), lost=lost)
+
+    async def read_new(self, count: int) -> bool:
+        """Read up to `count` entries of the stream without waiting, and return whether there were any."""
+        batch = await self.group.read(count)
+        self._accept(batch)
+        return bool(batch.entries)
+
+    def _accept(self, batch: EntryBatch, *, lost: int = 0) -> None:
+        for entry, fields in batch.entries:
+            if entry in self._entries:
+                continue
+            self._entries.add(entry)
+            try:
+                delivery = self._filter.apply(fields[b"camera"].decode(), fields[b"event"])
+            except (ValueError, KeyError):
+                log.warning(
+                    "webhook %s: skipped a stream entry that is not an event",
+                    self._keys.webhook,
+                    extra={"event": "webhook_entry_unreadable"},
+                )
+                self._stats.on_rejected("results", 1)
+                delivery = None
+            if delivery is None:
+                self._acks.skip(entry)
+            else:
+                self._deliveries.put_nowait(replace(delivery, entry=entry))
+        if missed := batch.trimmed.known + lost:
+            self._stats.on_missed(missed)
+            log.error(
+                "webhook %s: %d results were lost before their delivery: the stream was too short for the endpoint's "
+                "outage (raise redis.stream_max_entries or redis.stream_max_bytes), or Redis lost its data",
+                self._keys.webhook,
+                missed,
+                extra={"event": "webhook_results_missed"},
+            )
+            self._acks.announce("webhook_missed", count=missed)
+
+    async def read_due(self, count: int) -> int:
+        """Read up to `count` due deliveries of the queue, and return their number."""
+        # The deliveries in hand are still in the queue and come first.
+        last = len(self._ids) + count  # includes one more delivery, for `next_due`
+        queued: Any = await self._client.zrange(self._keys.due, 0, last, withscores=True)
+        free = self._not_in_hand(queued)
+        now = time.time()
+        ready = [delivery_id for delivery_id, at in free if at <= now][:count]
+        self.next_due = free[len(ready)][1] if len(free) > len(ready) else _NEVER
+        deliveries = await self.read_queued(ready)
+        for delivery in deliveries:
+            self._deliveries.put_nowait(delivery)
+        return len(deliveries)
+
+    async def read_queued(self, ids: list[str]) -> list[Delivery]:
+        """Return queued deliveries by id, and remove unreadable ones. No delivery with these ids may be in hand."""
+        if not ids:
+            return []
+        found: Any = await self._client.hmget(self._keys.waiting, [_key(each) for each in ids])
+        deliveries, broken = [], []
+        for delivery_id, data in zip(ids, found, strict=True):
+            try:
+                deliveries.append(Delivery.decode(delivery_id, data or b""))
+            except ValueError:
+                broken.append((_key(delivery_id), data or b""))
+        if broken:
+            async with self._client.pipeline(transaction=True) as pipe:
+                for key, data in broken:
+                    webhook_queue.set_aside(pipe, self._keys, key, data)
+                await pipe.execute()
+            self._stats.on_rejected("webhook_queue", len(broken))
+            log.warning(
+                "webhook %s: %d entries of the queue are not deliveries; moved to the dead letters",
+                self._keys.webhook,
+                len(broken),
+                extra={"event": "webhook_entry_unreadable"},
+            )
+        self._ids.update(delivery.id for delivery in deliveries)
+        return deliveries
+
+    async def sync(self, row: str) -> tuple[str | None, list[str]]:
+        """Save the display row, and read the changes that other programs made in Redis.
+
+        Return the reason why the webhook is disabled (None if it is enabled), and the ids of the queued deliveries that
+        are due in any state of the endpoint.
+        """
+        keys = self._keys
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.hset(keys.state, "row", row)
+            pipe.hget(keys.state, "disabled")
+            pipe.zcard(keys.due)
+            pipe.zrange(keys.due, 0, len(self._ids), withscores=True)
+            _, disabled, retrying, queued = await pipe.execute()
+        self._acks.queued, self._acks.queued_bytes = retrying, await webhook_queue.waiting_bytes(self._client, keys)
+        free = self._not_in_hand(queued)
+        self.next_due = free[0][1] if free else _NEVER
+        self._stats.set_waiting(pending=await self.group.count_waiting(), retrying=retrying)
+        urgent = [delivery_id for delivery_id, at in free if at == DUE_IN_ANY_STATE]
+        reason = None if disabled is None else disabled[:_MAX_REASON_BYTES].decode(errors="replace")
+        return reason, urgent
+
+    def _not_in_hand(self, queued: list[tuple[bytes, float]]) -> list[tuple[str, float]]:
+        found = [(key.decode("ascii", errors="surrogateescape"), at) for key, at in queued]
+        return [(delivery_id, at) for delivery_id, at in found if delivery_id not in self._ids]
+
+
+def _key(delivery_id: str) -> bytes:
+    """Return the key of a queued delivery as Redis has it. Another program may have written one that is not text."""
+    return delivery_id.encode("ascii", errors="surrogateescape")
