@@ -38,11 +38,8 @@ def plan_warnings(
     warnings += [
         f"{config.path.name}: camera {camera.id}: {text}" for camera in cameras if (text := tls_warning(camera))
     ]
-    if without_login := ", ".join(camera.id for camera in cameras if _lacks_login(camera, config, overrides)):
-        warnings.append(
-            f"cameras added at run time ({without_login}) do not receive the user name and password of `defaults`; to "
-            "change this, add their hosts to `gateway.camera_hosts`"
-        )
+    if (no_login := login_warning(config, cameras, overrides)) is not None:
+        warnings.append(no_login)
     if overrides:
         warnings.append(f"run-time overrides still in effect: {overrides.summary()}")
     if (invalid := overrides.set_aside) is not None:
@@ -54,11 +51,18 @@ def plan_warnings(
     return warnings
 
 
-def _lacks_login(camera: Camera, config: Config, overrides: Overrides) -> bool:
-    """Return whether an added camera has no login, although `defaults` has one."""
-    has_default = config.defaults.username is not None or config.defaults.password is not None
-    address = camera.address
-    return has_default and camera.id in overrides.added and bool(address.host) and address.username is None
+def login_warning(config: Config, cameras: Sequence[Camera], overrides: Overrides) -> str | None:
+    """Return a warning if cameras added at run time have no login, although `defaults` has one."""
+    if config.defaults.username is None and config.defaults.password is None:
+        return None
+    added = [camera for camera in cameras if camera.id in overrides.added]
+    names = ", ".join(each.id for each in added if each.address.host and each.address.username is None)
+    if not names:
+        return None
+    return (
+        f"cameras added at run time ({names}) do not receive the user name and password of `defaults`; to change this, "
+        "add their hosts to `gateway.camera_hosts`"
+    )
 
 
 def tls_warning(camera: Camera) -> str | None:

@@ -136,6 +136,24 @@ def test_unsafe_access_to_the_gateway_is_a_warning(tmp_path: Path) -> None:
     only_fault(found, "gateway access", "warning", "gateway.insecure", "set gateway.tls")
 
 
+def test_an_added_camera_without_the_login_of_defaults_is_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    hosts = {"yard": "127.0.0.1", "gate": "127.0.0.2"}
+    added = {name: {"id": name, "url": f"rtsp://{host}:9/"} for name, host in hosts.items()}
+    (folder / "run-time.json").write_text(json.dumps({"added": added}))
+    gateway = {"listen": "127.0.0.1:0", "camera_hosts": ["127.0.0.1"]}
+    defaults = {"username": "viewer", "password": "canary"}
+    hub.write(tmp_path, [DEMO], None, gateway=gateway, defaults=defaults)
+    code, found = doctor(tmp_path, "--no-cameras")
+    assert code == 0
+    only_fault(found, "added cameras", "warning", "(gate)", "`defaults`", "gateway.camera_hosts")
+    assert "canary" not in str(found)
+    hub.write(tmp_path, [DEMO], None, gateway={**gateway, "camera_hosts": [*hosts.values()]}, defaults=defaults)
+    code, found = doctor(tmp_path, "--no-cameras")
+    assert {status for status, _ in found.values()} == {"passed"}, found
+
+
 def test_a_broker_port_in_use_is_found(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -121,6 +121,22 @@ def test_unsupported_settings_are_reported(
     assert expected in warning
 
 
+def test_check_shows_the_changes_that_a_start_restores(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = good.parent / "state"
+    folder.mkdir(mode=0o700)
+    added = {"yard": {"id": "yard", "url": "rtsp://10.0.0.9/stream1"}}
+    (folder / "run-time.json").write_text(json.dumps({"added": added, "removed": ["gate"]}))
+    good.write_text(f"{GOOD}state_dir: {folder}\ndefaults: {{username: viewer, password: canary-default}}\n")
+    assert cli.main(["check", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "canary" not in text
+    facts = json.loads(text)
+    assert [camera["id"] for camera in facts["cameras"]] == ["lobby", "yard"]
+    login, restored = facts["warnings"]
+    assert "cameras added at run time (yard) do not receive" in login
+    assert restored == "run-time overrides still in effect: added yard; removed gate"
+
+
 def test_init_writes_a_valid_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

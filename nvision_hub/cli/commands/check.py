@@ -9,9 +9,9 @@ import click
 from nvision_hub.cli.camera_probe import known_certificates, probe_cameras, rounded
 from nvision_hub.cli.options import command, config_argument, json_option, only_option, select_cameras, start_command
 from nvision_hub.cli.terminal import columns, console, plural, print_json
-from nvision_hub.config.load import load
 from nvision_hub.control_characters import printable
 from nvision_hub.errors import EXIT_OK, EXIT_UNAVAILABLE, ConfigError
+from nvision_hub.hub import override_store
 from nvision_hub.hub.composition import plan
 from nvision_hub.hub.state_dir import read_endpoints
 
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 )
 @json_option
 def check(config_path: Path, only: tuple[str, ...], *, opens: bool, as_json: bool) -> int:
-    """Validate CONFIG (cameras.yaml) and show what would run.
+    """Validate CONFIG (cameras.yaml) and show what would run, including changes that were made at run time.
 
     If CONFIG is invalid, `check` reports all problems at once, each with file:line:column, and exits with code 78. With
     --probe, the exit code is 69 if a camera sends no frames.
     """
     try:
-        config = load(config_path)
+        config, overrides = override_store.read(config_path)
         cameras = select_cameras(config, only)
-        warnings = plan(config, only=only).warnings
+        warnings = plan(config, only=only, overrides=overrides).warnings
     except ConfigError as error:
         if not as_json:
             raise

@@ -30,7 +30,7 @@ from nvision_hub.control_characters import printable
 from nvision_hub.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE, ConfigError, HubError
 from nvision_hub.hub import composition, override_store
 from nvision_hub.hub.gateway_access import access_warnings
-from nvision_hub.hub.plan_warnings import tls_warning
+from nvision_hub.hub.plan_warnings import login_warning, tls_warning
 from nvision_hub.hub.state_dir import read_endpoints
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
             ahead_s[address.shown] = offset_s
     yield service_and_clocks.check_clock(ahead_s)
     yield from (warning(f"TLS of camera {camera.id}", text) for camera in cameras if (text := tls_warning(camera)))
+    if (no_login := login_warning(config, cameras, changes)) is not None:
+        yield warning("added cameras", no_login)
     if opens:
         yield from map(_camera_result, probe_cameras(cameras, running, known_certificates(config.state_dir)))
 
