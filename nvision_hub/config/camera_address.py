@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _ENCRYPTED: Final = frozenset({"rtsps", "https", "snapshot+https"})
 DEMO_SCENES: Final = ("street", "crossing", "parking")
 
+# Schemes of video that the hub cannot read, with their usual names.
+_UNSUPPORTED: Final = {
+    **dict.fromkeys(("rtmp", "rtmps", "rtmpt", "rtmpe"), "RTMP"),
+    **dict.fromkeys(("hls", "dash"), "HLS and DASH"),
+    **dict.fromkeys(("webrtc", "whep", "ws", "wss"), "WebRTC and video over WebSocket"),
+    **dict.fromkeys(("srt", "udp", "rtp", "mms", "mmsh", "ndi"), "this protocol"),
+}
+
 CameraKind = Literal["rtsp", "mjpeg", "snapshot", "usb", "file", "demo"]
 
 
@@ -86,6 +94,11 @@ class CameraAddress(Address):
     @classmethod
     def parse(cls, text: str) -> CameraAddress:
         check_characters(text)
+        if kind := _UNSUPPORTED.get(text.strip().partition(":")[0].lower()):
+            raise InvalidValueError(
+                f"has an unsupported scheme; the hub cannot read {kind}",
+                "use the camera's RTSP address, or its address for MJPEG (http://) or single JPEGs (snapshot+http://)",
+            )
         scheme, rest = cls.known_scheme(text), text.strip().partition(":")[2]
         return super().parse(text) if cls.schemes[scheme] else cls(scheme, path=_local_path(scheme, rest))
 

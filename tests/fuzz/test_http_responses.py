@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nvision_hub.config.models import Camera, Webhook
 from nvision_hub.media.sources import CameraTrust, http_client, snapshot
 from nvision_hub.media.sources.camera_connection import CameraConnection
+from nvision_hub.media.sources.redirects import MAX_REDIRECTS
 from nvision_hub.media.sources.source import SourceError
 from workers.webhooks.settings import MAX_RETRY_AFTER_S
 from workers.webhooks.webhook_client import Outcome, WebhookClient
@@ -33,7 +34,7 @@ WEBHOOK: Final = Webhook.model_validate(
     {"id": "alarms", "url": "http://example.com/hook", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 )
 REQUEST: Final = re.compile(
-    rb"GET /shot\.jpg HTTP/1\.1\r\n(?:(?:Host|Accept|Accept-Encoding|User-Agent|Authorization): [^\r\n]*\r\n)+\r\n"
+    rb"GET /[!-~]* HTTP/1\.1\r\n(?:(?:Host|Accept|Accept-Encoding|User-Agent|Authorization): [^\r\n]*\r\n)+\r\n"
 )
 JPEG: Final = b"\xff\xd8\xff\xe0\0\x04JF\xff\xd9"
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b" % (len(JPEG), JPEG)
@@ -45,6 +46,7 @@ SAMPLES: Final = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\xff\xd8\r\n0\r\nX: 1\r\n\r\n",
     b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.9/\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.5?a b\r\nContent-Length: 0\r\n\r\n" + OK,
     b"HTTP/1.0 200 OK\r\n\r\n" + JPEG,
 )
 TOKENS: Final = (
@@ -144,7 +146,7 @@ def check_snapshot(data: bytes) -> None:
         except SourceError as error:
             sentence = str(error)
     assert "canary" not in sentence
-    assert len(peers) <= 3
+    assert len(peers) <= 3 * (MAX_REDIRECTS + 1)
     for request in (request for peer in peers for request in peer.requests):
         assert REQUEST.fullmatch(request), request
 

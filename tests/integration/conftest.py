@@ -21,6 +21,7 @@ from tests.support.receiver import receiver
 from tests.support.recorder import recorder
 from tests.support.redis_server import debian_redis, kept_valkey, redis_server
 from tests.support.rtsp import demo_server, gst_camera
+from tests.support.scripted_camera import scripted_camera
 from tests.support.unknown_codec import unknown_codec
 from tests.support.watching import watch
 
@@ -44,6 +45,7 @@ __all__ = [
     "receiver",
     "recorder",
     "redis_server",
+    "scripted_camera",
     "start_command",
     "start_example",
     "start_fleet",

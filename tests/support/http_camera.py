@@ -35,6 +35,8 @@ class HttpCamera:
     password: str = ""
     auth: str = "digest"
     redirect_to: str | None = None  # answer every request with a redirect (302) to this URL
+    redirects: dict[str, str] = field(default_factory=dict)  # path -> Location of a redirect (302)
+    cut_to: int | None = None  # send only this many bytes of each JPEG
     requests: list[str] = field(default_factory=list)  # method and path of each request, in order
     pushes: list[Push] = field(default_factory=list)  # every JPEG sent, to any client
 
@@ -82,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         camera.requests.append(f"GET {self.path}")
         if camera.redirect_to is not None:
             self._answer(HTTPStatus.FOUND, {"Location": camera.redirect_to})
+        elif self.path in camera.redirects:
+            self._answer(HTTPStatus.FOUND, {"Location": camera.redirects[self.path]})
         elif not self._allowed():
             challenge = (
                 'Basic realm="camera"'
@@ -118,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         camera = self.owner
         number = serial % len(camera.frames)
         camera.pushes.append(Push(serial=serial, number=number, at=time.monotonic()))
-        return camera.frames[number]
+        return camera.frames[number][: camera.cut_to]
 
     def _answer(self, status: HTTPStatus, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)

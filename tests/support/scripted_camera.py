@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ScriptedCamera:
-    """Camera whose response has this status and these header lines, and no body."""
+    """Camera whose response has this status, these header lines and this body. If `closes`, it then disconnects."""
 
     status: bytes
     headers: tuple[bytes, ...] = ()
+    body: bytes = b""
+    closes: bool = False
     host: str = "127.0.0.1"
     requests: list[bytes] = field(default_factory=list)  # the head of each request, in order
 
@@ -49,11 +51,13 @@ class ScriptedCamera:
                     head, _, received = received.partition(b"\r\n\r\n")
                     self.requests.append(head)
                     connection.sendall(self._response(head))
+                    if self.closes:
+                        return
 
     def _response(self, head: bytes) -> bytes:
         sequence = re.findall(rb"(?mi)^CSeq:.*\d", head)
         version = b"RTSP/1.0" if sequence else b"HTTP/1.1"
-        return b"\r\n".join([version + b" " + self.status, *sequence, *self.headers, b"", b""])
+        return b"\r\n".join([version + b" " + self.status, *sequence, *self.headers, b"", self.body])
 
     def close(self) -> None:
         self._socket.close()
@@ -64,8 +68,10 @@ def scripted_camera() -> Iterator[Callable[..., ScriptedCamera]]:
     """Start a camera: `scripted_camera(b"401 Unauthorized", b"WWW-Authenticate: Digest abc")`."""
     started: list[ScriptedCamera] = []
 
-    def start(status: bytes, *headers: bytes, host: str = "127.0.0.1") -> ScriptedCamera:
-        camera = ScriptedCamera(status=status, headers=headers, host=host)
+    def start(
+        status: bytes, *headers: bytes, host: str = "127.0.0.1", body: bytes = b"", closes: bool = False
+    ) -> ScriptedCamera:
+        camera = ScriptedCamera(status=status, headers=headers, host=host, body=body, closes=closes)
         started.append(camera)
         return camera
 

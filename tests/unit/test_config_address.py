@@ -71,6 +71,20 @@ def test_credentials_end_at_the_host(text: str, username: str, password: str, ho
 
 
 @pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("rtmp://10.0.0.5/live", "RTMP"),
+        ("hls://10.0.0.5/live.m3u8", "HLS and DASH"),
+        ("wss://10.0.0.5/video", "WebRTC and video over WebSocket"),
+        ("SRT://10.0.0.5:9000", "this protocol"),
+    ],
+)
+def test_an_unsupported_protocol_is_named(text: str, named: str) -> None:
+    with pytest.raises(ValueError, match=f"the hub cannot read {named}; use the camera's RTSP address"):
+        CameraAddress.parse(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "rtsp://u:p@ss/word@camera/s",  # ambiguous: host `ss`, or a password with a slash

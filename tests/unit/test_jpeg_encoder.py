@@ -11,7 +11,14 @@ import simplejpeg
 from av.video.reformatter import ColorRange
 
 from nvision_hub.media import cv2_loader
-from nvision_hub.media.encode.jpeg_encoder import EncodeError, JpegEncoder, JpegFrame, JpegSettings, RangeExpander
+from nvision_hub.media.encode.jpeg_encoder import (
+    EncodeError,
+    JpegEncoder,
+    JpegFrame,
+    JpegSettings,
+    RangeExpander,
+    has_end,
+)
 from tests.support import files
 
 WIDTH, HEIGHT = 320, 180
@@ -167,3 +174,15 @@ def test_a_changed_quality_applies_to_the_next_frame() -> None:
     large = len(encoder.encode(frame("yuv420p", ColorRange.JPEG)).data)
     encoder.settings = JpegSettings(quality=20, max_width=None)
     assert len(encoder.encode(frame("yuv420p", ColorRange.JPEG)).data) < large / 2
+
+
+def test_a_jpeg_without_its_end_marker_is_not_sent() -> None:
+    jpeg = simplejpeg.encode_jpeg(gradient())
+    thumbnail = b"\xff\xe1" + (len(jpeg) + 2).to_bytes(2) + jpeg
+    for whole in (jpeg, jpeg + b"\0trailing", jpeg[:2] + thumbnail + jpeg[2:], jpeg[:2] + b"\xff\xff" + jpeg[2:]):
+        assert has_end(whole)
+        assert JpegEncoder(quality=80, max_width=None).encode(whole).data == whole
+        half = whole[: len(whole) - len(jpeg) // 2]
+        assert not has_end(half)
+        with pytest.raises(EncodeError, match="end too early"):
+            JpegEncoder(quality=80, max_width=None).encode(half)

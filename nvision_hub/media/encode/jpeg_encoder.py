@@ -8,6 +8,7 @@ Frames of even size that need neither conversion nor masks are not copied.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,13 @@ _CHROMA_GAIN: Final = 255 / (240 - 16)
 _CHROMA_SCALE: Final = _CHROMA_GAIN, 128 - 128 * _CHROMA_GAIN
 _SCALES: Final = ((_LUMA_GAIN, -16 * _LUMA_GAIN), _CHROMA_SCALE, _CHROMA_SCALE)  # gain and offset of each plane
 _BROKEN: Final = "the camera sends broken JPEGs; check the network connection to the camera, or set the camera to H.264"
+_CUT_OFF: Final = (
+    "the camera sends JPEGs that end too early; check the network connection to the camera, or set a lower resolution "
+    "in the camera"
+)
+_SEGMENT: Final = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)  # and its length in two bytes (ITU-T T.81, B.1.1)
+_SCAN: Final = b"\xda"  # begins the compressed data
+_END: Final = b"\xff\xd9"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +132,8 @@ class JpegEncoder:
                 f"the camera sends JPEGs of {width} x {height} pixels, which are too large; "
                 "set a lower resolution in the camera"
             )
+        if not has_end(data):
+            raise EncodeError(_CUT_OFF)
         if not self._masks and settings.scaled(width, height) == (width, height):
             return JpegFrame(data=data, width=width, height=height)
         if self._jpeg_decoder is None:
@@ -157,6 +167,17 @@ class JpegEncoder:
                 threads=1,
             )
         )
+
+
+def has_end(jpeg: bytes) -> bool:
+    """Return whether a JPEG has its end marker, which a truncated JPEG lacks.
+
+    The function skips the segments before the compressed data, because a thumbnail in them has an end marker as well.
+    """
+    position = 2
+    while (segment := _SEGMENT.match(jpeg, position)) and segment[1] != _SCAN:
+        position = segment.end() + int.from_bytes(jpeg[segment.end() : segment.end() + 2])
+    return jpeg.rfind(_END, position) >= 0
 
 
 def _arrays(frame: av.VideoFrame) -> Planes:

@@ -28,12 +28,15 @@ unreachable = _kind(
     CameraState.UNREACHABLE, "{} cannot be reached; check the host name and the network, and that the camera is on"
 )
 ended = _kind(CameraState.UNREACHABLE, "{} ended the stream; check that the camera is on")
-not_found = _kind(CameraState.NOT_FOUND, "{} does not exist; correct the path in this camera's `url`")
-redirected = _kind(
-    CameraState.NOT_FOUND,
-    "{} redirects to another address, and the hub does not follow this redirect; if the camera has moved, set its new "
-    "address as this camera's `url`",
+ended_at_once = _kind(
+    CameraState.UNREACHABLE,
+    "{} ended the stream before the first frame; check that the camera's video is on; the camera may also have reached "
+    "its limit of viewers: close another viewer, or use the camera's sub-stream",
 )
+incomplete = _kind(
+    CameraState.UNREACHABLE, "{} ended its response too early; check the network connection to the camera"
+)
+not_found = _kind(CameraState.NOT_FOUND, "{} does not exist; correct the path in this camera's `url`")
 no_video = _kind(CameraState.UNSUPPORTED, "{} has no video; choose a path that has video")
 _unreadable = _kind(
     CameraState.UNSUPPORTED,
@@ -126,13 +129,25 @@ def stalled(address: CameraAddress, waited_s: float) -> SourceError:
 def refused(address: CameraAddress, status: int | None = None) -> SourceError:
     """Return the error for a camera that refused the stream with this HTTP or RTSP status, if known.
 
-    A status other than 401, 403, 404 and 410 usually means that the camera has reached its limit of viewers.
+    Other statuses than those listed usually mean that the camera has reached its limit of viewers.
     """
     match status:
         case 401 | 403:
             return _credentials_missing(address) if address.username is None else _credentials_wrong(address)
         case 404 | 410:
             return not_found(address)
+        case 204 | 205:
+            return SourceError(
+                CameraState.NOT_FOUND,
+                f"{address.shown} responds without content ({status}); correct the path in this camera's `url`, and "
+                "check that the camera's video is on",
+            )
+        case 400 | 405 | 406 | 415 | 501:
+            return SourceError(
+                CameraState.NOT_FOUND,
+                f"{address.shown} rejects the request ({status}); correct the path and the scheme in this camera's "
+                "`url`",
+            )
         case _:
             return SourceError(
                 CameraState.UNREACHABLE,

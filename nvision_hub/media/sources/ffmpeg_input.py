@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.camera_connection import OpenDeadline
 from nvision_hub.media.sources.http_client import HttpCameraClient
+from nvision_hub.media.sources.http_content import BEGINNING_BYTES, check_stream, media_type
 from nvision_hub.media.sources.rtsp_client import describe_stream
 from nvision_hub.media.sources.rtsp_relay import RtspRelay
 from nvision_hub.media.sources.source import SourceError
@@ -65,26 +66,57 @@ class MjpegInput:
         self._address = camera.address
         self._deadline: OpenDeadline | None = OpenDeadline(camera.address, timeout_s)
         self._client = HttpCameraClient(camera, trust)
+        self._unread = b""  # the beginning of the body, which FFmpeg has not read yet
+        self._is_empty = True  # whether no byte of the body has arrived
         try:
             self._response: HTTPResponse = self._client.get(self._deadline)
+            try:
+                self._check_content()
+            except BaseException:
+                self._response.close()
+                raise
         except BaseException:
             self._client.close()
             raise
         self.fingerprint = self._client.fingerprint
         self.sent_basic = self._client.auth.sent_basic
 
+    def _check_content(self) -> None:
+        """Raise `SourceError` unless the response is an MJPEG stream."""
+        kind = media_type(self._response.headers.get("Content-Type"))
+        if kind.startswith("multipart/"):
+            return
+        while len(self._unread) < BEGINNING_BYTES and (more := self._receive(BEGINNING_BYTES)):
+            self._unread += more
+        if self.failure is not None and not self._unread:
+            raise self.failure
+        check_stream(self._address, kind, self._unread)
+
     def read(self, size_bytes: int) -> bytes:
         """Return the next bytes; empty at the end, or if the camera fails."""
+        if self._unread:
+            data, self._unread = self._unread[:size_bytes], self._unread[size_bytes:]
+        else:
+            data = self._receive(size_bytes)
+        if not data and self._is_empty and self.failure is None:
+            self.failure = errors.ended_at_once(self._address)
+        return data
+
+    def _receive(self, size_bytes: int) -> bytes:
+        """Return the camera's next bytes; empty at the end, or if the camera fails."""
         try:
             if self._deadline is not None:
                 self._deadline.left_s()
-            return self._response.read1(size_bytes)
+            data = self._response.read1(size_bytes)
         except SourceError as error:
             self.failure = error
         except TimeoutError:
             self.failure = errors.stalled(self._address, self._deadline.timeout_s if self._deadline else 0)
         except (HTTPException, OSError, ValueError):  # closed, perhaps by `abort`
             self.failure = errors.ended(self._address)
+        else:
+            self._is_empty = self._is_empty and not data
+            return data
         return b""
 
     def on_opened(self) -> None:

@@ -2,7 +2,7 @@
 
 The standard library's HTTP client runs on a connection that `camera_connection.py` has opened, so TLS, fingerprints and
 deadlines are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints and would answer Basic
-challenges of any peer. The client follows no redirects, because they may lead to another host.
+challenges of any peer. The client follows redirects only on the camera itself (`redirects.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.camera_connection import OpenDeadline, connect_camera
 from nvision_hub.media.sources.http_auth import CameraAuth
+from nvision_hub.media.sources.redirects import MAX_REDIRECTS, is_redirect, redirect_path, redirected_too_often
 
 if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
@@ -39,6 +40,7 @@ class HttpCameraClient:
         self._trust = trust
         url = urlsplit(replace(camera.address, username=None, password=None).dial())
         self._target = url._replace(scheme="", netloc="", fragment="", path=url.path or "/").geturl()
+        self._base = url._replace(path="", query="", fragment="").geturl()
         self._connection = _Connection(camera, trust)
 
     @property
@@ -51,23 +53,33 @@ class HttpCameraClient:
 
         Raises `SourceError`. Reading the body raises `OSError` or `HTTPException` and, at the deadline, `SourceError`.
         """
-        address = self._camera.address
+        address, target = self._camera.address, self._target
         self._connection.deadline = deadline
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._answered(target, deadline)
+            if is_redirect(response.status):
+                path = redirect_path(address, self._base + target, response.headers.get("Location", ""))
+                target = path if path.startswith("/") else f"/{path}"
+            elif response.status == _OK:
+                return response
+            else:
+                raise errors.refused(address, response.status)
+        raise redirected_too_often(address)
+
+    def _answered(self, target: str, deadline: OpenDeadline) -> HTTPResponse:
+        """Return the response to one request, which is repeated with the credentials if the camera asks for them."""
+        address = self._camera.address
         try:
-            response = self._send()
+            response = self._send(target)
             if response.status == _UNAUTHORIZED and self.auth.has_credentials:
                 self.auth.on_challenge(response.headers.get_all("WWW-Authenticate") or [])
-                response = self._send()
+                response = self._send(target)
         except TimeoutError as error:
             raise errors.stalled(address, deadline.timeout_s) from error
         except OSError as error:  # also `RemoteDisconnected`, which is an `HTTPException`, too
             raise errors.hung_up(address) from error
         except HTTPException as error:
             raise errors.no_http(address) from error
-        if 300 <= response.status < 400:  # noqa: PLR2004 - redirects
-            raise errors.redirected(address)
-        if response.status != _OK:
-            raise errors.refused(address, response.status)
         return response
 
     def remove_deadline(self) -> None:
@@ -81,21 +93,21 @@ class HttpCameraClient:
     def close(self) -> None:
         self._connection.close()
 
-    def _send(self) -> HTTPResponse:
+    def _send(self, target: str) -> HTTPResponse:
         """Send one request. If the camera has closed the connection since the last request, reconnect once."""
-        header = self.auth.header("GET", self._target)
+        header = self.auth.header("GET", target)
         authorization = {} if header is None else {"Authorization": header.encode("utf-8", "surrogateescape")}
         is_reused = self._connection.sock is not None
         try:
-            return self._exchange(authorization)
+            return self._exchange(target, authorization)
         except ConnectionError:
             self._connection.close()
             if not is_reused:
                 raise
-            return self._exchange(authorization)
+            return self._exchange(target, authorization)
 
-    def _exchange(self, authorization: dict[str, bytes]) -> HTTPResponse:
-        self._connection.request("GET", self._target, headers={**_HEADERS, **authorization})
+    def _exchange(self, target: str, authorization: dict[str, bytes]) -> HTTPResponse:
+        self._connection.request("GET", target, headers={**_HEADERS, **authorization})
         response = self._connection.getresponse()
         if response.status != _OK:
             response.read(_MAX_IGNORED_BYTES)

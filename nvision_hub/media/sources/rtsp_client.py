@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from nvision_hub.config.url import PATH_SAFE
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.camera_connection import OpenDeadline, connect_camera
 from nvision_hub.media.sources.http_auth import CameraAuth
+from nvision_hub.media.sources.redirects import MAX_REDIRECTS, is_redirect, redirect_path, redirected_too_often
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspSyntaxError, RtspTooLongError
-from nvision_hub.media.sources.source import SourceError
-from nvision_hub.runtime.status import CameraState
 
 if TYPE_CHECKING:
     from nvision_hub.config.camera_address import CameraAddress
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.camera_trust import CameraTrust
 
 USER_AGENT: Final = "nvision-hub"
-_MAX_REDIRECTS: Final = 3  # redirects on the camera itself, from one path to another
 _READ_BYTES: Final = 4096
 _UNAUTHORIZED: Final = 401
 
@@ -39,22 +36,19 @@ def describe_stream(camera: Camera, trust: CameraTrust, *, timeout_s: float) -> 
     address = camera.address
     deadline = OpenDeadline(address, timeout_s)
     path = urlsplit(address.dial())._replace(scheme="", netloc="", fragment="").geturl()
-    for _ in range(_MAX_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         with contextlib.ExitStack() as undo:
             client = undo.enter_context(contextlib.closing(RtspClient(camera, trust, path, deadline)))
             for method in ("OPTIONS", "DESCRIBE"):
                 response = client.request(method)
-                if is_redirect(response):
-                    path = _redirect_path(address, client.base + path, (response.values("Location") or [""])[0])
+                if is_redirect(response.status):
+                    path = redirect_path(address, client.base + path, (response.values("Location") or [""])[0])
                     break
                 _check(address, method, response)
             else:
                 undo.pop_all()
                 return client
-    raise SourceError(
-        CameraState.NOT_FOUND,
-        f"{address.shown} redirects too often; set the stream's final path in this camera's `url`",
-    )
+    raise redirected_too_often(address)
 
 
 class RtspClient:
@@ -146,24 +140,6 @@ class RtspClient:
     def allow_media(self) -> None:
         """Skip stray bytes from now on, because some cameras send them between media packets."""
         self._reader.resyncs = True
-
-
-def is_redirect(response: RtspMessage) -> bool:
-    return 300 <= response.status < 400  # noqa: PLR2004 - RFC 2326, 11.3
-
-
-def _redirect_path(address: CameraAddress, url: str, location: str) -> str:
-    """Return the path of a redirect on the same host and port. Raises `SourceError` for any other redirect."""
-    try:
-        old, new = urlsplit(url), urlsplit(urljoin(url, location))
-        old_host, new_host = ((u.scheme, u.hostname, u.port or address.schemes.get(u.scheme)) for u in (old, new))
-        is_same_host = old_host == new_host
-    except ValueError:  # not a URL
-        is_same_host = False
-    if not location or not is_same_host or not location.isprintable():
-        raise errors.redirected(address)
-    # A space would end the URL in the request line.
-    return quote(new._replace(scheme="", netloc="", fragment="").geturl(), safe=PATH_SAFE)
 
 
 def _check(address: CameraAddress, method: str, response: RtspMessage) -> None:

@@ -21,8 +21,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nvision_hub.media.sources import errors
-from nvision_hub.media.sources.rtsp_client import is_redirect
+from nvision_hub.media.sources.redirects import is_redirect, redirected
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
 from nvision_hub.media.sources.source import SourceError
 
@@ -205,8 +204,8 @@ class RtspRelay:
         pending = self._pending.pop(number or 0, None)
         if pending is None:
             return b""
-        if is_redirect(part):
-            raise errors.redirected(self._client.address)
+        if is_redirect(part.status):
+            raise redirected(self._client.address)
         if not pending.repeated and self._client.should_repeat(part):
             self._request(_Pending(pending.message, repeated=True))
             return b""

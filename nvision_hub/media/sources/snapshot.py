@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.camera_connection import OpenDeadline
 from nvision_hub.media.sources.http_client import HttpCameraClient
+from nvision_hub.media.sources.http_content import BEGINNING_BYTES, check_snapshot, media_type
 from nvision_hub.media.sources.source import Packet, SourceError, StreamFacts, uninterrupted
 from nvision_hub.runtime.status import CameraState
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.camera_trust import CameraTrust
     from nvision_hub.media.sources.source import Wait
 
-_JPEG_START: Final = b"\xff\xd8"
 _MAX_BODY_BYTES: Final = 32 * 2**20
 _READ_BYTES: Final = 2**16
 
@@ -62,28 +63,28 @@ class SnapshotSource:
         address, body = self._address, bytearray()
         deadline = OpenDeadline(address, self._timeout_s)
         response = self._client.get(deadline)
-        try:
-            while piece := response.read1(_READ_BYTES):
-                body += piece
-                if len(body) > _MAX_BODY_BYTES:
-                    raise SourceError(
-                        CameraState.UNSUPPORTED,
-                        f"{address.shown} sends more than {_MAX_BODY_BYTES >> 20} MiB for one frame; "
-                        "if the camera sends a stream, remove `snapshot+` from this camera's `url`",
-                    )
-                deadline.left_s()  # raises an error at the deadline
-            response.close()  # leaves the connection open
-        except TimeoutError as error:
-            raise errors.stalled(address, self._timeout_s) from error
-        except (HTTPException, OSError) as error:
-            raise errors.unreachable(address) from error
-        if response.length:
-            raise errors.ended(address)
-        if not body.startswith(_JPEG_START):
-            raise SourceError(
-                CameraState.UNSUPPORTED,
-                f"{address.shown} sends something that is not a JPEG; correct the path in this camera's `url`",
-            )
+        with contextlib.closing(response):  # leaves the connection open
+            kind = media_type(response.headers.get("Content-Type"))
+            if kind.startswith("multipart/"):  # the body may have no end
+                check_snapshot(address, kind, b"")
+            try:
+                while piece := response.read1(_READ_BYTES):
+                    body += piece
+                    if len(body) > _MAX_BODY_BYTES:
+                        raise SourceError(
+                            CameraState.UNSUPPORTED,
+                            f"{address.shown} sends more than {_MAX_BODY_BYTES >> 20} MiB for one frame; "
+                            "if the camera sends a stream, remove `snapshot+` from this camera's `url`",
+                        )
+                    deadline.left_s()  # raises an error at the deadline
+            except TimeoutError as error:
+                raise errors.stalled(address, self._timeout_s) from error
+            except (HTTPException, OSError) as error:
+                raise errors.incomplete(address) from error
+            length = response.length  # bytes that are missing
+        if length:
+            raise errors.incomplete(address)
+        check_snapshot(address, kind, bytes(body[:BEGINNING_BYTES]))
         return bytes(body)
 
     def decode(self, packet: Packet, **_: bool) -> list[tuple[float | None, Any]]:
