@@ -125,16 +125,17 @@ def test_check_shows_the_changes_that_a_start_restores(good: Path, capsys: pytes
     folder = good.parent / "state"
     folder.mkdir(mode=0o700)
     added = {"yard": {"id": "yard", "url": "rtsp://10.0.0.9/stream1"}}
-    (folder / "run-time.json").write_text(json.dumps({"added": added, "removed": ["gate"]}))
+    changes = {"added": added, "removed": ["gate"], "settings": {"lobby": {"fps": 0.25}}}
+    (folder / "run-time.json").write_text(json.dumps(changes))
     good.write_text(f"{GOOD}state_dir: {folder}\ndefaults: {{username: viewer, password: canary-default}}\n")
     assert cli.main(["check", "--json"]) == 0
     text = capsys.readouterr().out
     assert "canary" not in text
     facts = json.loads(text)
-    assert [camera["id"] for camera in facts["cameras"]] == ["lobby", "yard"]
+    assert [(camera["id"], camera["fps"]) for camera in facts["cameras"]] == [("lobby", 0.25), ("yard", 5.0)]
     login, restored = facts["warnings"]
     assert "cameras added at run time (yard) do not receive" in login
-    assert restored == "run-time overrides still in effect: added yard; removed gate"
+    assert restored == "run-time overrides still in effect: lobby fps=0.25; added yard; removed gate"
 
 
 def test_init_writes_a_valid_file(

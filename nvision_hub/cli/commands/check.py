@@ -45,7 +45,7 @@ def check(config_path: Path, only: tuple[str, ...], *, opens: bool, as_json: boo
     """
     try:
         config, overrides = override_store.read(config_path)
-        cameras = select_cameras(config, only)
+        cameras = [overrides.applied_to(camera) for camera in select_cameras(config, only)]
         warnings = plan(config, only=only, overrides=overrides).warnings
     except ConfigError as error:
         if not as_json:
