@@ -24,6 +24,7 @@ from redis.exceptions import ResponseError
 
 from nvision_hub.broker.client import trim_keys
 from nvision_hub.broker.scripts import load_script
+from nvision_hub.nvision.received_events import ReceivedResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,11 +87,12 @@ class Delivery:
 
     @classmethod
     def decode(cls, delivery_id: str, data: bytes) -> Delivery:
-        """Parse the stored form. Raises `ValueError` for other data."""
+        """Parse the stored form. Raises `ValueError` for other data, and for a body that is not an event."""
         head, _, body = data.partition(b"\n")
         if not PLAIN_ID.fullmatch(delivery_id):
             raise ValueError("not a webhook-id")
         stored = _StoredDelivery.model_validate_json(head)
+        ReceivedResult.parse(body)  # the hub signs the body, so it must not be the text of another program
         return cls(id=delivery_id, body=body, attempts=stored.attempts, once=stored.once)
 
 

@@ -91,6 +91,12 @@ NOT_DELIVERIES: Final = [
     b'{"attempts": 0, "entry": "1-0"}\n{}',
     b'{"attempts": 0, "body": "x"}\n{}',
     b"[" * 100_000 + b"\n{}",
+    b'{"attempts": 0}\n',
+    b'{"attempts": 0}\n{}',
+    b'{"attempts": 0}\nnot an event',
+    b'{"attempts": 0}\n[1,2]',
+    b'{"attempts": 0, "once": true}\n{"hub": {"id": 1}}',
+    b'{"attempts": 0}\n' + nested(990),
 ]
 IDS: Final = [b"\xff\xfe", b"a\r\nx-evil: 1", b"a.b", b"", b"x" * 1000, "ä".encode()]
 
@@ -167,7 +173,7 @@ def test_malformed_entries_neither_end_nor_stop_the_webhooks(
             client.hset(f"{queue}:waiting", f"bad-{number}", data)
             client.zadd(f"{queue}:due", {f"bad-{number}": number % 3})
         for key in IDS:
-            client.hset(f"{queue}:waiting", key, b'{"attempts": 0, "once": false}\n{}')
+            client.hset(f"{queue}:waiting", key, b'{"attempts": 0, "once": false}\n' + result())
             client.zadd(f"{queue}:due", {key: 1})
         client.zadd(f"{queue}:due", {"no-body": 1, "at the end of time": float("inf"), "before": float("-inf")})
         client.hset(f"{queue}:state", mapping={"row": "[1,2]", "unknown": "\x00"})
