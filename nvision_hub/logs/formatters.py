@@ -75,7 +75,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formatter for `2026-11-22T14:00:00.120Z WARNING camera:lobby  message`. A traceback follows on separate lines."""
+    """Formatter for `2026-11-22T14:00:00.120Z WARNING camera:lobby  message`. A traceback follows on separate lines.
+
+    Every line but the first is indented, so that no message can forge another record.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(processName)s  %(message)s")
@@ -85,4 +88,4 @@ class TextFormatter(logging.Formatter):
         return iso_utc(record.created)
 
     def format(self, record: logging.LogRecord) -> str:
-        return replace_control_characters(redact(super().format(record)))
+        return replace_control_characters(redact(super().format(record))).replace("\n", "\n    ")

@@ -6,10 +6,12 @@ library has no option:
 - One handler per child. A process that dies while holding the queue's lock never releases the lock. With a queue
   shared by all children, all logging stopped after 10 to 80 `kill -9` under load (measured). With one pipe per child,
   the death of a child ends only its own pipe.
+- Records as lines of JSON (`record_codec`) instead of pickles, because a pickle can run code in the supervisor.
+- Locks that belong to the child (`enter_child`). The queue's own locks are in memory that later children also inherit.
 - A reading thread that blocks (`_receive`) and ends when the child's pipe ends. The library's thread checks five times
   a second whether the handler was closed. With 100 children, the checks cost 5 % of a core (measured).
+- A bounded share of CPU time for the reading thread, so that a child cannot keep the supervisor busy with records.
 - A bounded number of records (`_send`), so that a blocked reader does not use up the child's memory.
-- Records as redacted text (`_format_record`), because libraries may attach objects that cannot be sent through a pipe.
 - A rate limit in the child, so that repeated records do not go through the pipe.
 """
 
@@ -17,24 +19,36 @@ library has no option:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
+import pickle
+import queue
+import threading
+import time
 from multiprocessing.util import Finalize
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from multiprocessing_logging import MultiProcessingHandler
 
-from nvision_hub.logs.formatters import LoggedState, traceback_of
 from nvision_hub.logs.rate_limit_filter import RateLimitFilter
-from nvision_hub.redaction import redact
+from nvision_hub.logs.record_codec import MAX_LINE_BYTES, RecordError, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger("nvision_hub.logs")
 
 MAX_RECORDS_WAITING: Final = 1000  # per child
 CLOSE_TIMEOUT_S: Final = 0.25
+# Share of a core that the records of one child may use in the supervisor, after a burst. Each redaction of the longest
+# message needs up to 40 ms (measured).
+CPU_SHARE: Final = 0.1
+CPU_BURST_S: Final = 0.5
+REPORT_INTERVAL_S: Final = 1.0  # between two warnings about invalid records of a child
+_CHUNK_BYTES: Final = 64 * 1024
 _BEFORE_QUEUES_CLOSE: Final = 20  # multiprocessing closes queues at priority 10; higher priorities run first
-
-_ATTRIBUTES_SENT: Final = (frozenset(vars(logging.makeLogRecord({}))) | {"event"}) - {"msg", "args", "exc_info"}
 
 
 class _SupervisorHandlers(logging.Handler):
@@ -56,7 +70,12 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
     """
 
     def __init__(self, name: str) -> None:
+        self._process = name
+        self._pid: int | None = None
+        self._has_forked = threading.Event()
         self._lost = 0
+        self._invalid = 0  # invalid records since the last report
+        self._reported_at = -REPORT_INTERVAL_S
         try:
             super().__init__(f"log {name}", sub_handler=_SupervisorHandlers())
         except RuntimeError as error:  # raised if no thread can be started
@@ -72,12 +91,20 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
     def enter_child(self) -> None:
         """Make this pipe the only log handler of the child. Runs in the child."""
         self.queue._reader.close()
+        self.queue._wlock = threading.Lock()
+        self.queue._sem = threading.BoundedSemaphore(MAX_RECORDS_WAITING)
+        self.queue._send_bytes = self._write
         logging.getLogger().handlers = [self]
         # Flush before the queue closes. A forked child does not call the functions of `atexit`.
         Finalize(self, self.flush, exitpriority=_BEFORE_QUEUES_CLOSE)
 
-    def forked(self) -> None:
-        """Close the write end in the supervisor after the fork, so that the child's death ends the reading thread."""
+    def forked(self, pid: int | None = None) -> None:
+        """Close the write end in the supervisor after the fork, so that the child's death ends the reading thread.
+
+        `pid` is None if the fork has failed.
+        """
+        self._pid = pid
+        self._has_forked.set()
         self.queue._writer.close()
 
     def flush(self) -> None:
@@ -85,36 +112,89 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
 
     def _receive(self) -> None:
         """Read records until the child's end of the pipe is closed. Runs in the library's thread."""
-        while True:
-            try:
-                record = self.queue.get()
-            except (EOFError, OSError):
-                break
-            except Exception:  # later records must still arrive
-                log.exception("an unreadable log record of a child was lost", extra={"event": "log_record_unreadable"})
-            else:
-                self.sub_handler.handle(record)
+        self._has_forked.wait()
+        limit = _CpuLimit()
+        for lines in _read_lines(self.queue._reader.fileno()):
+            for line in lines:
+                self._handle(line)
+            if self._invalid and time.monotonic() - self._reported_at >= REPORT_INTERVAL_S:
+                self._report_invalid()
+            limit.wait()
+        if self._invalid:
+            self._report_invalid()
         self.queue.close()
         self.queue._reader.close()
 
-    def _format_record(self, record: logging.LogRecord) -> logging.LogRecord:
-        text = logging.makeLogRecord({name: value for name, value in vars(record).items() if name in _ATTRIBUTES_SENT})
-        text.msg, text.exc_text = redact(record.getMessage()), traceback_of(record)
-        text.state = LoggedState.current
-        return text
+    def _handle(self, line: bytes) -> None:
+        try:
+            self.sub_handler.handle(decode(line, process=self._process, pid=self._pid))
+        except RecordError:
+            self._invalid += 1
+        except Exception:  # later records must still arrive
+            log.exception("a log record of %s was lost", self._process, extra={"event": "log_record_lost"})
 
-    def _send(self, record: logging.LogRecord) -> None:
-        if self.queue.qsize() >= MAX_RECORDS_WAITING:
-            self._lost += 1
-            return
-        lost, self._lost = self._lost, 0
-        if lost:
-            message = f"{lost} log records were lost: they arrived faster than the supervisor could read them"
+    def _report_invalid(self) -> None:
+        count, self._invalid, self._reported_at = self._invalid, 0, time.monotonic()
+        log.warning(
+            "%s: %d invalid log records were discarded", self._process, count, extra={"event": "log_records_invalid"}
+        )
+
+    def _format_record(self, record: logging.LogRecord) -> bytes:
+        return encode(record)
+
+    def _send(self, line: bytes) -> None:
+        if self._lost:
+            message = f"{self._lost} log records were lost: they arrived faster than the supervisor could read them"
             extra = {"event": "log_records_lost"}
-            super()._send(log.makeRecord(log.name, logging.WARNING, __file__, 0, message, (), None, extra=extra))
-        super()._send(record)
+            report = log.makeRecord(log.name, logging.WARNING, __file__, 0, message, (), None, extra=extra)
+            try:
+                super()._send(encode(report))
+            except queue.Full:
+                self._lost += 1
+                return
+            self._lost = 0
+        try:
+            super()._send(line)
+        except queue.Full:
+            self._lost += 1
+
+    def _write(self, pickled: bytes) -> None:
+        """Write one line to the pipe. Runs in the thread of the queue, which pickles everything that it sends."""
+        line = memoryview(pickle.loads(pickled))  # noqa: S301 - pickled in this process, by the queue
+        while line:
+            line = line[os.write(self.queue._writer.fileno(), line) :]
+        self.queue._sem.release()
 
     def close(self) -> None:
         """Wait briefly for the last records of a dead child. The thread continues to read any further records."""
         self._receive_thread.join(CLOSE_TIMEOUT_S)
         logging.Handler.close(self)
+
+
+def _read_lines(descriptor: int) -> Iterator[list[bytes]]:
+    """Yield the lines that each read completes. A line that is too long for a record is cut, but remains too long.
+
+    The function uses no buffered file, because a file has a lock that a fork could copy while the lock is held.
+    """
+    rest = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(descriptor, _CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield lines
+            rest = rest[: MAX_LINE_BYTES + 1]
+
+
+class _CpuLimit:
+    """Limit of the CPU time of the current thread: `CPU_SHARE` of a core, after a burst of `CPU_BURST_S`."""
+
+    def __init__(self) -> None:
+        self._credit_s = CPU_BURST_S
+        self._at, self._used_s = time.monotonic(), time.thread_time()
+
+    def wait(self) -> None:
+        """Sleep until the CPU time since the last call is within the limit."""
+        now, used_s = time.monotonic(), time.thread_time()
+        earned_s = min(CPU_BURST_S, self._credit_s + CPU_SHARE * (now - self._at))
+        self._credit_s, self._at, self._used_s = earned_s - (used_s - self._used_s), now, used_s
+        if self._credit_s < 0:
+            time.sleep(-self._credit_s / CPU_SHARE)

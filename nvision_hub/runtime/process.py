@@ -101,7 +101,7 @@ class ChildProcess:
                     _close_pipes_made_since(before)
                     raise
             undo.pop_all()
-        self._log.forked()
+        self._log.forked(self.pid)
 
     @property
     def pid(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from nvision_hub.logs.pipe import MAX_RECORDS_WAITING
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,3 +30,14 @@ def test_a_repeated_fault_is_logged_once_per_second(start_fleet: Callable[..., F
     fleet.stop_with()
     assert sum(counts(fleet)) == COUNT + 2, "the end must emit the held records"
     assert "are lost" not in fleet.log()
+
+
+def test_records_that_the_supervisor_cannot_read_in_time_are_counted(start_fleet: Callable[..., Fleet]) -> None:
+    count = 20_000
+    fleet = start_fleet({"a": ("logs_at_full_speed", count)}, heartbeat_timeout_s=600.0)
+    fleet.wait_until(lambda: "the end" in fleet.lines("a"))
+    lines = fleet.lines("a")
+    arrived = sum(line.startswith("number ") for line in lines)
+    lost = sum(int(line.split()[0]) for line in lines if "log records were lost" in line)
+    assert arrived + lost == count
+    assert arrived >= MAX_RECORDS_WAITING

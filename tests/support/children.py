@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from nvision_hub.broker.embedded_config import PASSWORDS_NAME, EmbeddedBroker
 from nvision_hub.broker.embedded_users import BrokerPasswords, load_passwords
 from nvision_hub.errors import ConfigError, Diagnostic
+from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.runtime.messages import ConnectSlotGranted, Message, Request, decode, encode
@@ -122,6 +123,18 @@ def repeats_a_fault(count: int, pipe: SupervisorPipe) -> None:
     steady(None, pipe)
     log.warning("packet %d is broken", count)
     log.warning("packet %d is broken", count + 1)
+
+
+def logs_at_full_speed(count: int, pipe: SupervisorPipe) -> None:
+    """Log `count` different records at full speed, and a last one when the queue has room again."""
+    for number in range(count):
+        log.info("number %d", number)
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, ChildLog)
+    while handler.queue._buffer:
+        time.sleep(0.05)
+    log.info("the end")
+    steady(None, pipe)
 
 
 def holds_the_gil(marker: str, pipe: SupervisorPipe) -> None:
@@ -284,6 +297,7 @@ ENTRIES: Final[dict[str, Callable[[Any, SupervisorPipe], int | None]]] = {
         logs_secrets,
         logs_numbers,
         repeats_a_fault,
+        logs_at_full_speed,
         holds_the_gil,
         loop_stuck,
         ignores_stop,

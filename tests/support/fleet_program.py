@@ -11,20 +11,23 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nvision_hub.logs.setup import set_up
 from nvision_hub.runtime.messages import HubFacts, encode
 from nvision_hub.runtime.process import ProcessSpec
 from nvision_hub.supervisor.process_state import SupervisorLimits
 from nvision_hub.supervisor.supervisor import Supervisor
-from tests.support.children import ENTRIES
+from tests.support import children, hostile_children
 from tests.support.observers import TickObserver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nvision_hub.supervisor.process_state import ProcessState
+
+
+ENTRIES: Final = children.ENTRIES | hostile_children.ENTRIES
 
 
 def show(members: Sequence[ProcessState]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import pickle
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ import pytest
 from nvision_hub.logs import files
 from nvision_hub.logs.files import LogFiles, file_of, previous_file, processes_in
 from nvision_hub.logs.formatters import fields
-from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.tail import LogTail
 
 if TYPE_CHECKING:
@@ -67,18 +65,6 @@ def test_a_json_line_has_every_documented_field_and_no_secret() -> None:
     assert "OSError: rtsp://***@10.0.0.5/a" in fields(made)["traceback"]
     of_hub = fields(record("stopping", "hub"))
     assert (of_hub["camera"], of_hub["event"]) == (None, None)
-
-
-def test_a_record_goes_through_the_pipe_with_its_event_and_without_objects() -> None:
-    pipe = ChildLog("camera:lobby")
-    try:
-        sent = pipe._format_record(record("streaming", event="camera_streaming", library_object=object()))
-    finally:
-        pipe.forked()
-        pipe.close()
-    received = pickle.loads(pickle.dumps(sent))  # noqa: S301 - made here
-    assert fields(received)["event"] == "camera_streaming"
-    assert not hasattr(received, "library_object")
 
 
 def test_a_record_goes_into_the_files_of_its_process_and_its_camera(tmp_path: Path) -> None:
