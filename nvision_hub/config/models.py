@@ -81,8 +81,8 @@ class CameraOptions(Section):
     """JPEG quality of the frames sent, 1 to 100."""
     max_width: Annotated[Annotated[int, Field(ge=16, le=16384)] | None, NoneIfEmpty] = None
     """Maximum width of the frames sent, in pixels; null for no limit. Wider frames are scaled down proportionally."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """Transport of RTSP media."""
+    transport: Literal["auto", "tcp", "udp"] = "auto"
+    """Transport of RTSP media: `tcp`, `udp`, or `auto` for UDP only if the camera refuses TCP."""
     when: Literal["always", "motion"] = "always"
     """When to send at the full rate: always, or only during motion."""
     stall_timeout: Seconds = 10.0

@@ -3,7 +3,7 @@
 Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
 
     {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
-     "address": "127.0.0.1", "user": null, "password": null, "auth": "digest"}
+     "address": "127.0.0.1", "user": null, "password": null, "auth": "digest", "accepts": null}
 
 The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. Each mount is one
 live camera: all its clients see the same frame. The server pushes frame `serial` (0, 1, ... since the start) when the
@@ -11,6 +11,9 @@ frame is due on the monotonic clock. This frame has the number `serial % length`
 line of JSON for each frame: `{"mount", "serial", "number", "at"}`, where `at` is CLOCK_MONOTONIC just before the push.
 The line `{"mount": "/cam", "clip": "<clip>.json"}` on standard input switches this camera to another clip of the same
 codec and rate, within the session.
+
+`accepts` limits the transports: "UDP", "TCP", "UDP_MCAST", or "SRTP" for encrypted media over all of them. The camera
+refuses others with status 461.
 
 The program does not import pytest. It needs only Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
 """
@@ -172,6 +175,18 @@ def _guard(server: Any, factories: list[Any], user: str, password: str, method: 
         factory.set_permissions(permissions)
 
 
+def _limit(factory: Any, accepts: str) -> None:
+    """Let a mount accept only these transports."""
+    if accepts == "SRTP":
+        factory.set_profiles(GstRtsp.RTSPProfile.SAVP)
+    else:
+        if accepts == "UDP_MCAST":
+            pool = GstRtspServer.RTSPAddressPool()
+            pool.add_range("239.213.0.1", "239.213.0.10", 5000, 5010, 1)
+            factory.set_address_pool(pool)
+        factory.set_protocols(getattr(GstRtsp.RTSPLowerTrans, accepts))
+
+
 def _commands(cameras: dict[str, Camera]) -> None:
     for line in sys.stdin:
         command = json.loads(line)
@@ -199,6 +214,8 @@ def main() -> None:
     if config.get("user") is not None:
         _guard(server, list(factories.values()), config["user"], config["password"], config["auth"])
     for mount, factory in factories.items():
+        if config.get("accepts") is not None:
+            _limit(factory, config["accepts"])
         server.get_mount_points().add_factory(mount, factory)
     if not server.attach(None):
         sys.exit(f"port {config['port']} is taken")

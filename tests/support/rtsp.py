@@ -71,6 +71,7 @@ class GstCamera(Server):
     user: str | None = None
     password: str | None = None
     auth: str = "digest"
+    accepts: str | None = None  # the only accepted transports, as in gst_server.py
     port: int = 0
     address: str = "127.0.0.1"
     namespace: str | None = None  # name of the network namespace; None: the namespace of this process
@@ -87,6 +88,7 @@ class GstCamera(Server):
             "user": self.user,
             "password": self.password,
             "auth": self.auth,
+            "accepts": self.accepts,
         }
         config.write_text(json.dumps(content))
         inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace]

@@ -142,7 +142,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
         (GOOD + "redis: {stream_max_bytes: -1}\n", "must be a whole number from 1048576 to 1099511627776"),
         (GOOD + "    max_width: 5\n", "cameras[0].max_width: must be a whole number from 16 to 16384"),
         (GOOD + "    stall_timeout: 0\n", "must be a number above 0 and at most 3600"),
-        (GOOD + "    transport: tpc\n", "must be `tcp` or `udp`; did you mean `tcp`?"),
+        (GOOD + "    transport: tpc\n", "must be `auto`, `tcp` or `udp`; did you mean `tcp`?"),
         (GOOD + "    hwaccel: vaapi\n", "must be `none`, `auto`, `cuda`, `qsv` or `drm`"),
         (GOOD + "    nvision: {output_cropped_image: maybe}\n", "must be true or false"),
         (GOOD + "    labels: [a]\n", "must be a section"),

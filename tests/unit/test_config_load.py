@@ -96,7 +96,7 @@ def test_one_camera_is_enough(write: Path) -> None:
     assert config.gateway.listen.shown == "127.0.0.1:8080"
     assert camera.nvision.url.local
     assert (camera.fps, camera.jpeg_quality, camera.max_width, camera.stall_timeout) == (5, 85, None, 10)
-    assert (camera.transport, camera.when, camera.hwaccel) == ("tcp", "always", "none")
+    assert (camera.transport, camera.when, camera.hwaccel) == ("auto", "always", "none")
     with pytest.raises(KeyError):
         config.camera("b")
 

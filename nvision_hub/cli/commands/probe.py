@@ -58,7 +58,8 @@ _COLOR_RANGES: Final[dict[str | None, str]] = {
 @click.option("--username", metavar="NAME", help="The camera's user name.")
 @password_options
 @click.option("--tls", metavar="POLICY", help="verify, insecure or fingerprint:<sha256>, as in cameras.yaml.")
-@click.option("--transport", type=click.Choice(["tcp", "udp"]), help="The transport of RTSP media.  [default: tcp]")
+@click.option("--transport", type=click.Choice(["auto", "tcp", "udp"]),
+              help="The transport of RTSP media.  [default: auto]")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0.5, max=600), default=SECONDS, show_default=True,
               help="How long to read the stream.")  # fmt: skip
 @config_option
@@ -213,6 +214,6 @@ def _entry(camera: Camera) -> str:
         lines.append("    password: ${CAMERA_1_PASSWORD}")
     if camera.tls is not None:
         lines.append(f"    tls: {camera.tls.shown}")
-    if camera.transport != "tcp":
+    if camera.transport != "auto":
         lines.append(f"    transport: {camera.transport}")
     return "\n".join([*lines, "    fps: 1"])

@@ -1,4 +1,4 @@
-"""Knowledge about a camera that outlives a connection: its certificate, and the authentication that it has offered.
+"""Knowledge about a camera that outlives a connection: its certificate, authentication and transport.
 
 A camera with an IP address rarely has a certificate that any authority has signed. The hub therefore trusts the first
 certificate that it receives from an IP address, and later accepts no other certificate (trust on first use).
@@ -19,6 +19,7 @@ from nvision_hub.config.tls_policy import parse_fingerprint
 
 if TYPE_CHECKING:
     from nvision_hub.config.camera_address import CameraAddress
+    from nvision_hub.media.sources.rtsp_transport import Transport
 
 log = logging.getLogger("nvision_hub.camera")
 
@@ -89,6 +90,7 @@ class CameraTrust:
     """What one process has learned about one camera. It keeps this object while it reconnects to the camera."""
 
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
+    transport: Transport | None = None  # of the last stream that opened; None if there was none
     offered_digest: bool = False  # whether the camera has ever offered Digest; if so, the hub never answers Basic
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources.camera_trust import CameraTrust
+    from nvision_hub.media.sources.rtsp_transport import Transport
 
 
 class FfmpegInput(Protocol):
@@ -29,6 +30,7 @@ class FfmpegInput(Protocol):
 
     failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
     fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
+    transport: Transport | None  # of the media, as soon as the camera has accepted it; None except for RTSP
 
     @property
     def opened_by_ffmpeg(self) -> str | MjpegInput: ...
@@ -59,6 +61,8 @@ def open_input(camera: Camera, trust: CameraTrust, *, timeout_s: float) -> Ffmpe
 
 class MjpegInput:
     """MJPEG over HTTP. FFmpeg reads this object like a file."""
+
+    transport: Transport | None = None
 
     def __init__(self, camera: Camera, trust: CameraTrust, *, timeout_s: float) -> None:
         self.opened_by_ffmpeg = self
@@ -136,6 +140,7 @@ class FileInput:
 
     failure: SourceError | None = None
     fingerprint: str | None = None
+    transport: Transport | None = None
     sent_basic = False
 
     def __init__(self, path: str) -> None:

@@ -18,7 +18,7 @@ import av
 import av.error
 
 from nvision_hub.media.memory_limits import MAX_PIXELS
-from nvision_hub.media.sources import errors
+from nvision_hub.media.sources import errors, rtsp_transport
 from nvision_hub.media.sources.ffmpeg_input import open_input
 from nvision_hub.media.sources.hwaccel import SOFTWARE, choose_device, hwaccel
 from nvision_hub.media.sources.packet_decoder import PacketDecoder
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources.camera_trust import CameraTrust
     from nvision_hub.media.sources.ffmpeg_input import FfmpegInput
+    from nvision_hub.media.sources.rtsp_transport import Transport
     from nvision_hub.media.sources.source import Wait
 
 OPEN_TIMEOUT_S: Final = 10.0  # or `stall_timeout` if that is longer, because a slow camera also opens slowly
@@ -53,6 +54,7 @@ class StreamSource:
         self._wait = wait
         self._address = camera.address
         self._looped = camera.address.kind == "file"
+        known, trust.transport = trust.transport, None  # forgotten if the stream does not open
         self._stall_s = camera.stall_timeout
         device = choose_device(camera.hwaccel)
         timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)
@@ -66,15 +68,18 @@ class StreamSource:
             open_s = max(_MIN_FFMPEG_OPEN_S, timeout_s - (time.monotonic() - began))
             began = time.monotonic()
             try:
-                self._container = _open(camera, source, open_s=open_s, device=device)
+                self._container = _open(camera, source, known, open_s=open_s, device=device)
             except MemoryError:
                 raise  # FFmpeg's `MemoryError` is an `OSError` too, but the camera is not the cause
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                raise source.failure or self._classify(error, began, open_s) from error
+                failure = self._classify(error, began, open_s)
+                if failure.state is CameraState.STALLED:
+                    failure = _stalled(camera, source, time.monotonic() - began)
+                raise source.failure or failure from error
             resources.callback(self._container.close)
             waited_s = time.monotonic() - began
             if waited_s >= open_s:  # FFmpeg reports success even if it was interrupted before the first frame
-                raise source.failure or errors.stalled(self._address, waited_s)
+                raise source.failure or _stalled(camera, source, waited_s)
             if not self._container.streams.video:
                 raise source.failure or errors.no_video(self._address)
             self._video: VideoStream = self._container.streams.video[0]
@@ -179,13 +184,21 @@ class StreamSource:
         )
 
 
-def _open(camera: Camera, source: FfmpegInput, *, open_s: float, device: str | None) -> InputContainer:
+def _stalled(camera: Camera, source: FfmpegInput, waited_s: float) -> SourceError:
+    """Return the error for a stream of which nothing has arrived."""
+    if source.transport == "udp":
+        return rtsp_transport.no_media_over_udp(camera, waited_s)
+    return errors.stalled(camera.address, waited_s)
+
+
+def _open(
+    camera: Camera, source: FfmpegInput, known: Transport | None, *, open_s: float, device: str | None
+) -> InputContainer:
     # FFmpeg also passes max_pixels to the decoders that detect the format of the stream.
     options, container_format = {"fflags": "+genpts+discardcorrupt", "max_pixels": str(MAX_PIXELS)}, None
     match camera.address.kind:
         case "rtsp":
-            options |= {
-                "rtsp_transport": "tcp" if camera.address.is_encrypted else camera.transport,
+            options |= rtsp_transport.ffmpeg_options(camera, known) | {
                 "allowed_media_types": "video",
                 "user_agent": USER_AGENT,  # as in the requests of the hub's client
                 "protocol_whitelist": "rtsp,rtp,udp,tcp",

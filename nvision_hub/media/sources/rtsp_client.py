@@ -56,6 +56,7 @@ class RtspClient:
 
     def __init__(self, camera: Camera, trust: CameraTrust, path: str, deadline: OpenDeadline) -> None:
         self.path = path
+        self.camera, self.trust = camera, trust
         self.address = address = camera.address
         self.auth = CameraAuth(camera, trust)
         self.received: deque[bytes | RtspMessage] = deque()  # parsed, but not used yet

@@ -21,12 +21,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.redirects import is_redirect, redirected
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
+from nvision_hub.media.sources.rtsp_transport import UNSUPPORTED_TRANSPORT, chosen_transport, refused
 from nvision_hub.media.sources.source import SourceError
 
 if TYPE_CHECKING:
     from nvision_hub.media.sources.rtsp_client import RtspClient
+    from nvision_hub.media.sources.rtsp_transport import Transport
 
 _READ_BYTES: Final = 2**16
 _MAX_BURST_BYTES: Final = 2**18  # forwarded at once from a TLS connection, which returns at most 16 KiB per read
@@ -43,14 +46,17 @@ class _Pending(NamedTuple):
 
 
 class RtspRelay:
-    """Relay for one connection of FFmpeg. `failure` is the reason why the relay ended the stream, if it has."""
+    """Relay for one connection of FFmpeg. `failure` is the reason why the relay or the camera ended the stream."""
 
     def __init__(self, client: RtspClient) -> None:
         self.failure: SourceError | None = None
+        self.transport: Transport | None = None  # that the camera has accepted
         self.fingerprint = client.fingerprint
         self._client = client
         self._camera = client.socket
         self._camera_host: str = self._camera.getpeername()[0]
+        described = client.responses.get("DESCRIBE")
+        self._description = b"" if described is None else described.body
         self._pending: dict[int, _Pending] = {}
         is_ipv6 = self._camera.family == socket.AF_INET6
         host = "::1" if is_ipv6 else "127.0.0.1"  # FFmpeg's UDP sockets use the family of this address
@@ -65,7 +71,9 @@ class RtspRelay:
     def sent_basic(self) -> bool:
         return self._client.auth.sent_basic
 
-    def on_opened(self) -> None: ...
+    def on_opened(self) -> None:
+        """Remember the transport, because a camera that refuses one transport will refuse it again."""
+        self._client.trust.transport = self.transport
 
     def abort(self) -> None:
         """Disconnect FFmpeg and the camera, so that reads return. Any thread may call this method."""
@@ -209,12 +217,29 @@ class RtspRelay:
         if not pending.repeated and self._client.should_repeat(part):
             self._request(_Pending(pending.message, repeated=True))
             return b""
-        if pending.message.start.startswith("PLAY ") and _is_ok(part):
-            self._client.allow_media()
+        self._on_response(pending.message.start.partition(" ")[0], part)
         response = part.with_header("CSeq", str(pending.message.sequence or 0)).with_header("WWW-Authenticate", None)
         for transport in part.values("Transport"):
             response = response.with_header("Transport", self._from_camera_host(transport))
         return response.encode()
+
+    def _on_response(self, method: str, response: RtspMessage) -> None:
+        """Keep the reason if the camera refuses the stream. FFmpeg may request another transport afterwards."""
+        if method not in {"SETUP", "PLAY"}:
+            return
+        if not _is_ok(response):
+            self.failure = self._refusal(response.status)
+            return
+        self.failure = None
+        if method == "PLAY":
+            self._client.allow_media()
+        else:
+            self.transport = chosen_transport(response.values("Transport"))
+
+    def _refusal(self, status: int) -> SourceError:
+        if status == UNSUPPORTED_TRANSPORT:
+            return refused(self._client.camera, self._description)
+        return errors.refused(self._client.address, status)
 
     def _from_camera_host(self, transport: str) -> str:
         """Name the camera's host as the source of the media.

@@ -1,0 +1,76 @@
+"""Transport of RTSP media: what FFmpeg requests, and what a refusal means. Performs no I/O.
+
+With `transport: auto`, FFmpeg requests TCP first. If the camera refuses TCP with status 461 (RFC 2326, 11.3.16), FFmpeg
+requests UDP on the same connection. The hub remembers the transport of the last stream, and requests it first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+from nvision_hub.media.sources.source import SourceError
+from nvision_hub.runtime.status import CameraState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nvision_hub.config.models import Camera
+
+Transport = Literal["tcp", "udp"]
+
+UNSUPPORTED_TRANSPORT: Final = 461
+_VIDEO_PROFILE: Final = re.compile(rb"^m=video \S+ (\S+)", re.MULTILINE)
+
+
+def ffmpeg_options(camera: Camera, known: Transport | None) -> dict[str, str]:
+    """Return FFmpeg's options for the camera's setting. `known` is the transport of the last stream, if any."""
+    if camera.address.is_encrypted:  # UDP would leave the media unencrypted
+        return {"rtsp_transport": "tcp"}
+    if camera.transport != "auto":
+        return {"rtsp_transport": camera.transport}
+    both = {"rtsp_transport": "udp+tcp"}
+    return both if known == "udp" else {**both, "rtsp_flags": "prefer_tcp"}
+
+
+def chosen_transport(headers: Iterable[str]) -> Transport:
+    """Return the transport in the Transport headers of a successful response to SETUP."""
+    return "tcp" if any("/TCP" in header.upper() or "INTERLEAVED" in header.upper() for header in headers) else "udp"
+
+
+def refused(camera: Camera, description: bytes) -> SourceError:
+    """Return the error for a camera that refuses the requested transports. `description` is its SDP."""
+    shown, setting = camera.address.shown, camera.transport
+    profiles = _VIDEO_PROFILE.findall(description)
+    if profiles and all(profile.startswith(b"RTP/SAVP") for profile in profiles):
+        sentence = (
+            f"{shown} sends only encrypted media (SRTP), which the hub cannot read; turn SRTP off in the camera; "
+            "if the camera has rtsps://, use it to encrypt the stream"
+        )
+    elif camera.address.is_encrypted:
+        sentence = (
+            f"{shown} refuses to send its media over the encrypted connection (461); set the camera to RTP over TCP, "
+            "or write rtsp:// in place of rtsps://, which leaves the video unencrypted"
+        )
+    elif setting == "auto":
+        sentence = (
+            f"{shown} refuses unicast over TCP and over UDP (461), so it probably sends only multicast, which the hub "
+            "cannot read; set the camera to unicast"
+        )
+    else:
+        other = "udp" if setting == "tcp" else "tcp"
+        sentence = (
+            f"{shown} refuses RTP over {setting.upper()} (461); set `transport: {other}` of this camera, or "
+            "`transport: auto`, which tries both"
+        )
+    return SourceError(CameraState.UNSUPPORTED, sentence)
+
+
+def no_media_over_udp(camera: Camera, waited_s: float) -> SourceError:
+    """Return the error for a camera that has accepted UDP, but whose packets do not arrive."""
+    advice = ", or set `transport: auto` of this camera" if camera.transport == "udp" else ""
+    return SourceError(
+        CameraState.STALLED,
+        f"{camera.address.shown} has sent no packet over UDP for {waited_s:.0f} s; let UDP packets of the camera pass "
+        f"all firewalls{advice}",
+    )

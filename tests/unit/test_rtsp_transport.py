@@ -1,0 +1,64 @@
+"""FFmpeg's options for each transport, and the errors for a refused transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nvision_hub.config.models import Camera
+from nvision_hub.media.sources.rtsp_transport import chosen_transport, ffmpeg_options, no_media_over_udp, refused
+
+PLAIN = b"v=0\r\nm=video 0 RTP/AVP 96\r\nm=audio 0 RTP/SAVP 0\r\n"
+SRTP = b"v=0\r\nm=video 0 RTP/SAVPF 96\r\nm=audio 0 RTP/AVP 0\r\n"
+TCP_FIRST = {"rtsp_transport": "udp+tcp", "rtsp_flags": "prefer_tcp"}
+
+
+def camera(scheme: str = "rtsp", **settings: Any) -> Camera:
+    return Camera.model_validate({"id": "cam", "url": f"{scheme}://10.0.0.5/cam", **settings})
+
+
+def test_auto_requests_the_last_transport_first() -> None:
+    assert ffmpeg_options(camera(), None) == TCP_FIRST
+    assert ffmpeg_options(camera(), "tcp") == TCP_FIRST
+    assert ffmpeg_options(camera(), "udp") == {"rtsp_transport": "udp+tcp"}
+    assert ffmpeg_options(camera(transport="udp"), None) == {"rtsp_transport": "udp"}
+    assert ffmpeg_options(camera(transport="tcp"), "udp") == {"rtsp_transport": "tcp"}
+
+
+@pytest.mark.parametrize("setting", ["auto", "tcp", "udp"])
+def test_encrypted_cameras_never_use_udp(setting: str) -> None:
+    assert ffmpeg_options(camera("rtsps", transport=setting), "udp") == {"rtsp_transport": "tcp"}
+
+
+@pytest.mark.parametrize(
+    ("header", "transport"),
+    [
+        ("RTP/AVP/TCP;unicast;interleaved=0-1", "tcp"),
+        ("RTP/AVP;unicast;interleaved=0-1", "tcp"),
+        ("RTP/AVP;unicast;client_port=1-2;server_port=3-4", "udp"),
+        ("RTP/AVP/UDP;unicast;client_port=1-2", "udp"),
+    ],
+)
+def test_the_response_to_setup_names_the_transport(header: str, transport: str) -> None:
+    assert chosen_transport([header]) == transport
+
+
+@pytest.mark.parametrize(
+    ("settings", "description", "words"),
+    [
+        ({}, PLAIN, "probably sends only multicast"),
+        ({"transport": "tcp"}, PLAIN, "set `transport: udp` of this camera"),
+        ({"transport": "udp"}, PLAIN, "set `transport: tcp` of this camera"),
+        ({}, SRTP, "turn SRTP off"),
+        ({"scheme": "rtsps"}, PLAIN, "set the camera to RTP over TCP"),
+        ({"scheme": "rtsps", "transport": "udp"}, PLAIN, "set the camera to RTP over TCP"),
+    ],
+)
+def test_the_error_names_the_setting(settings: dict[str, str], description: bytes, words: str) -> None:
+    assert words in str(refused(camera(**settings), description))
+
+
+def test_missing_packets_are_a_matter_of_the_firewall() -> None:
+    assert str(no_media_over_udp(camera(), 10.0)).endswith("let UDP packets of the camera pass all firewalls")
+    assert "or set `transport: auto`" in str(no_media_over_udp(camera(transport="udp"), 10.0))
