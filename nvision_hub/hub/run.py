@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nvision_hub import __version__
+from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.preflight import check_preflight
 from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.sd_notify import SdNotifier, SdNotifyReporter
@@ -17,6 +19,7 @@ from nvision_hub.hub.state_dir import published_endpoints, sole_use
 from nvision_hub.logs.setup import log_files
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime import sandbox
 from nvision_hub.runtime.messages import HubFacts, ProcessInfo
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import Status
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from nvision_hub.hub.runtime_overrides import Overrides
     from nvision_hub.runtime.process import ProcessSpec
     from nvision_hub.supervisor.process_state import ProcessState
+
+log = logging.getLogger("nvision_hub.hub")
 
 
 def start(
@@ -50,12 +55,22 @@ def start(
     multiprocessing.set_start_method("fork", force=True)
     with sole_use(config.state_dir), log_files(config.state_dir / "logs"):
         check_preflight(config, plan)
+        _prepare_sandbox()
         with published_endpoints(config.state_dir, plan.endpoints):
             # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each
             # visit would copy memory pages that the processes share.
             gc.collect()
             gc.freeze()
             return Supervisor(plan.children, observer=_HubObserver(config, plan, only, overrides, on_tick)).run()
+
+
+def _prepare_sandbox() -> None:
+    try:
+        sandbox.prepare()
+    except UnavailableError as error:
+        log.warning(
+            "camera workers run without a system call filter: %s", error, extra={"event": "sandbox_unavailable"}
+        )
 
 
 class _HubObserver(ConfigReloader):

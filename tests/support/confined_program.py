@@ -50,7 +50,8 @@ def allowed(unit: str) -> set[str]:
     calls: set[str] = set()
     for value in values(unit, "SystemCallFilter"):
         for group in value.removeprefix("~").split():
-            calls = calls - members(group) if value.startswith("~") else calls | members(group)
+            found = members(group) if group.startswith("@") else {group}
+            calls = calls - found if value.startswith("~") else calls | found
     return calls
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import json
 import logging
 import os
 import pickle
+import resource
+import signal
 import struct
+import termios
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import pyseccomp
+
 from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.record_codec import MAX_LINE_BYTES, MAX_MESSAGE_CHARACTERS
+from nvision_hub.runtime import sandbox
 from tests.support.children import steady
 
 if TYPE_CHECKING:
@@ -23,6 +34,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.test")
 
 FORGED: Final = "this record is forged"
+
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class _Vector(ctypes.Structure):
+    """`struct iovec`."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
 class _Exploit:
@@ -117,6 +137,73 @@ def floods_its_log(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
         write_all(line)
 
 
+def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> None:
+    """Attempt what the sandbox denies, and log the name of the error of each attempt, or null, as JSON."""
+    if settings["restricted"]:
+        sandbox.restrict()
+    supervisor = os.getppid()
+    attempts: dict[str, Callable[[], object]] = {
+        "read the memory of the supervisor": lambda: _read_memory(supervisor),
+        "signal the supervisor": lambda: os.kill(supervisor, 0),
+        "limit the supervisor": lambda: resource.prlimit(supervisor, resource.RLIMIT_NOFILE),
+        "execute a program": lambda: _in_a_child(lambda: os.execv("/bin/true", ["true"])),  # noqa: S606
+        "start a program": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
+        "create a network namespace": lambda: _in_a_child(lambda: _call("unshare", 0x4000_0000)),
+        "clone into a network namespace": lambda: _in_a_child(lambda: _call("clone", 0x4000_0000 | signal.SIGCHLD)),
+    }
+    if settings["restricted"]:  # an attempt that succeeds would stop the supervisor or change the machine
+        attempts["trace the supervisor"] = lambda: _call("ptrace", 16, supervisor)  # PTRACE_ATTACH
+        attempts["type into the terminal"] = lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x")
+        for call in sandbox.DENIED:
+            # Each argument is invalid. Without a filter, the calls fail with other errors.
+            attempts[call] = partial(_call, call, *[-1] * 6)
+    log.info("attempted %s", json.dumps({name: _error_of(attempt) for name, attempt in attempts.items()}))
+    threading.Thread(target=lambda: log.info("threads start")).start()
+    signal.raise_signal(0)
+    steady(None, pipe)
+
+
+def _error_of(attempt: Callable[[], object]) -> str | None:
+    try:
+        attempt()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return None
+
+
+def _call(name: str, *arguments: int) -> None:
+    """Call the kernel. Raises `OSError`."""
+    number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+    if number >= 0:  # otherwise, this architecture lacks the call
+        _check(_LIBC.syscall(number, *map(ctypes.c_long, arguments)))
+    else:
+        raise PermissionError(errno.EPERM, name)
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _read_memory(pid: int) -> None:
+    """Read memory of the supervisor at an address that the fork copied. Raises `OSError`."""
+    target = ctypes.create_string_buffer(8)
+    own, theirs = (_Vector(ctypes.addressof(target), 8), _Vector(id(None), 8))
+    _check(_LIBC.process_vm_readv(pid, ctypes.byref(own), 1, ctypes.byref(theirs), 1, 0))
+
+
+def _in_a_child(attempt: Callable[[], object]) -> None:
+    """Attempt something in a forked process that then ends. Raises `OSError`."""
+    if (child := os.fork()) == 0:
+        try:
+            attempt()
+        except OSError as error:
+            os._exit(error.errno or 255)
+        os._exit(0)
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise OSError(code, os.strerror(code))
+
+
 ENTRIES: Final[dict[str, Callable[[Any, SupervisorPipe], int | None]]] = {
-    entry.__name__: entry for entry in (forges_log_records, floods_its_log)
+    entry.__name__: entry for entry in (forges_log_records, floods_its_log, attempts_system_calls)
 }

@@ -21,6 +21,7 @@ from nvision_hub.media.sources import CameraTrust, KnownCertificates
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter, RateWindow
 from nvision_hub.nvision.result_events import EventOrigin, new_id, result_event
+from nvision_hub.runtime import sandbox
 from nvision_hub.runtime.messages import (
     Configure,
     ConnectSlotGranted,
@@ -58,6 +59,7 @@ NAMES_COUNTED: Final = 200  # more names than COCO has; limited, because a statu
 def run(settings: CameraWorkerSettings, pipe: SupervisorPipe) -> None:
     reserve = MemoryReserve()
     cap_memory()
+    sandbox.restrict()
     asyncio.run(_Worker(settings, pipe, reserve).run())
 
 

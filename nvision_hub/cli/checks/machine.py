@@ -22,6 +22,7 @@ from nvision_hub.control_characters import printable
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.state_dir import is_private, unwritable
 from nvision_hub.media import cv2_loader
+from nvision_hub.runtime import sandbox
 from nvision_hub.runtime.http_server import listener
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ def check_libraries(plan: HubPlan) -> Iterator[CheckResult]:
 def opencv_version() -> str:
     """Import OpenCV and return a sentence with its version. Raises `UnavailableError`."""
     return f"version {cv2_loader.load().__version__} is installed"
+
+
+def sandbox_status() -> str:
+    """Load the system call filter's library and return a sentence. Raises `UnavailableError`."""
+    sandbox.prepare()
+    return "camera workers run with a system call filter"
 
 
 def check_open_files(children: int, limit: int | None = None) -> CheckResult:

@@ -1,0 +1,165 @@
+"""System call filter for worker processes that parse data from outside, such as camera workers.
+
+The filter keeps an attacker who controls the worker from the other processes of the same user, and from kernel
+interfaces that no decoder needs. It is a list of denied calls, so that a new version of FFmpeg, OpenCV or a graphics
+driver continues to work. A denied call fails with EPERM.
+
+The supervisor calls `prepare` before it forks, because pyseccomp runs `ldconfig` to find libseccomp. A worker calls
+`restrict` before it connects to anything. Restrictions apply to all threads of the worker, and nothing removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import importlib
+import logging
+import os
+from typing import Any, Final
+
+from nvision_hub.errors import UnavailableError
+
+log = logging.getLogger("nvision_hub.runtime")
+
+_PR_GET_SECCOMP: Final = 21  # linux/prctl.h
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+# Not in these lists: kcmp, with which Mesa's drivers compare the descriptors of a graphics card.
+_OTHER_PROCESSES: Final = (
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "process_madvise",
+    "process_mrelease",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "tkill",
+)
+_PROGRAMS: Final = ("execve", "execveat")
+_NAMESPACES_AND_MOUNTS: Final = (
+    "chroot",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_by_handle_at",
+    "open_tree",
+    "pivot_root",
+    "setns",
+    "umount2",
+    "unshare",
+)
+_KERNEL: Final = (
+    "acct",
+    "add_key",
+    "adjtimex",
+    "bpf",
+    "clock_adjtime",
+    "clock_settime",
+    "delete_module",
+    "fanotify_init",
+    "finit_module",
+    "init_module",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "ioperm",
+    "iopl",
+    "kexec_file_load",
+    "kexec_load",
+    "keyctl",
+    "lookup_dcookie",
+    "modify_ldt",
+    "perf_event_open",
+    "personality",
+    "quotactl",
+    "quotactl_fd",
+    "reboot",
+    "request_key",
+    "sethostname",
+    "setdomainname",
+    "settimeofday",
+    "swapoff",
+    "swapon",
+    "syslog",
+    "userfaultfd",
+    "vhangup",
+)
+DENIED: Final = (*_OTHER_PROCESSES, *_PROGRAMS, *_NAMESPACES_AND_MOUNTS, *_KERNEL)
+_SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")  # their first argument is a pid
+_TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: ioctls that type into a shell's terminal
+_NEW_NAMESPACES: Final = (  # flags of clone(2)
+    0x00000080,  # CLONE_NEWTIME
+    0x00020000,  # CLONE_NEWNS
+    0x02000000,  # CLONE_NEWCGROUP
+    0x04000000,  # CLONE_NEWUTS
+    0x08000000,  # CLONE_NEWIPC
+    0x10000000,  # CLONE_NEWUSER
+    0x20000000,  # CLONE_NEWPID
+    0x40000000,  # CLONE_NEWNET
+)
+_LOW_32_BITS: Final = 0xFFFF_FFFF
+
+
+def prepare() -> None:
+    """Load libseccomp. Raises `UnavailableError` with the reason if this machine cannot filter system calls."""
+    _library()
+    if ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) < 0:
+        raise UnavailableError("this kernel has no system call filters (CONFIG_SECCOMP_FILTER)")
+
+
+def restrict() -> None:
+    """Restrict this process and all its threads for good. Without libseccomp, only forbid to gain privileges."""
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        prepare()
+    except UnavailableError as error:  # `prepare` raised the same error in the supervisor, which has logged a warning
+        log.debug("no system call filter: %s", error)
+        return
+    try:
+        _filter(_library()).load()
+    except OSError as error:
+        log.warning("no system call filter: %s", error, extra={"event": "sandbox_failed"})
+
+
+def _library() -> Any:
+    """Return pyseccomp. Raises `UnavailableError`."""
+    try:
+        return importlib.import_module("pyseccomp")
+    except ImportError:
+        raise UnavailableError("pyseccomp is not installed; install it: pip install pyseccomp") from None
+    except (RuntimeError, OSError, AttributeError) as error:  # no libseccomp, or a version that lacks a function
+        raise UnavailableError(f"{error}; install it: apt-get install libseccomp2") from None
+
+
+def _filter(seccomp: Any) -> Any:
+    """Return the filter for this process. Raises `OSError`."""
+    deny, self = seccomp.ERRNO(errno.EPERM), os.getpid()
+    rules = seccomp.SyscallFilter(defaction=seccomp.ALLOW)
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    with contextlib.suppress(OSError):  # libseccomp before 2.5
+        # Kernels before 5.16 otherwise slow down every filtered process (mitigation of Speculative Store Bypass).
+        rules.set_attr(seccomp.Attr.CTL_SSB, 1)
+
+    def add(action: int, call: str, *arguments: Any) -> None:
+        with contextlib.suppress(OSError, ValueError):  # this architecture or version of libseccomp lacks the call
+            rules.add_rule(action, call, *arguments)
+
+    for call in DENIED:
+        add(deny, call)
+    for call in _SIGNALS:
+        add(deny, call, seccomp.Arg(0, seccomp.NE, self))
+    for request in _TERMINAL_INPUT:
+        add(deny, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_32_BITS, request))
+    for flag in _NEW_NAMESPACES:
+        add(deny, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
+    # A filter cannot read the flags of clone3. The C library uses clone if clone3 does not exist.
+    add(seccomp.ERRNO(errno.ENOSYS), "clone3")
+    # Limits of another process. 0 is this process.
+    add(deny, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))
+    return rules

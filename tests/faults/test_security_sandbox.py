@@ -1,0 +1,95 @@
+"""A camera worker that an attacker controls tries to leave its process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psutil
+import pytest
+
+from tests.support.reliability import measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.fleet import Fleet
+    from tests.support.hub import Hub
+
+pytestmark = pytest.mark.fault
+
+DEMO: Final = {"id": "street", "url": "demo://street"}
+
+
+def attempted(fleet: Fleet) -> dict[str, str | None]:
+    """Return the error of each attempt of the child `a`; None for an attempt that succeeded."""
+
+    def found() -> list[str]:
+        return [line.removeprefix("attempted ") for line in fleet.lines("a") if line.startswith("attempted ")]
+
+    fleet.wait_until(lambda: bool(found()))
+    errors: dict[str, str | None] = json.loads(found()[0])
+    return errors
+
+
+def test_a_restricted_worker_reaches_no_other_process_or_program(start_fleet: Callable[..., Fleet]) -> None:
+    fleet = start_fleet({"a": ("attempts_system_calls", {"restricted": True})})
+    errors = attempted(fleet)
+    fleet.ready()
+    assert {name: error for name, error in errors.items() if error != "EPERM"} == {}
+    assert "threads start" in fleet.lines("a")
+    assert fleet.members["a"]["restarts"] == 0
+    fleet.stop_with()
+    measured(
+        78,
+        "worker under an attacker's control leaves its process",
+        injected=f"{len(errors)} system calls from a restricted worker: ptrace, process_vm_readv, execve, kill, "
+        "unshare, clone with namespaces, bpf and others",
+        target="each fails with EPERM; the supervisor and the worker continue",
+        measured=f"{len(errors)} of {len(errors)} failed with EPERM",
+    )
+
+
+def test_without_the_sandbox_the_attempts_succeed(start_fleet: Callable[..., Fleet]) -> None:
+    errors = attempted(start_fleet({"a": ("attempts_system_calls", {"restricted": False})}))
+    assert errors["signal the supervisor"] is errors["execute a program"] is errors["start a program"] is None
+    assert len(errors) > 5
+
+
+def test_only_camera_workers_are_restricted(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub([DEMO], None)
+    hub.wait_for_results("street", 2)
+    processes = {process.pid: process for process in psutil.Process(hub.process.pid).children(recursive=True)}
+    worker = hub.member_pid("camera:street")
+    assert (status(worker, "NoNewPrivs"), status(worker, "Seccomp")) == (1, 2)
+    # Each thread has its own restrictions.
+    threads = [int(task.name) for task in Path(f"/proc/{worker}/task").iterdir()]
+    assert {status(thread, "Seccomp") for thread in threads} == {2}
+    assert len(threads) > 1
+    own = status(hub.process.pid, "Seccomp")
+    assert {status(pid, "Seccomp") for pid in {hub.process.pid, *processes} - {worker}} == {own}
+    assert hub.stop() == 0
+    assert "sandbox" not in hub.log()
+
+
+def status(task: int, field: str) -> int:
+    """Return a number of /proc/PID/status."""
+    lines = Path(f"/proc/{task}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def test_without_libseccomp_the_hub_warns_once_and_its_cameras_stream(
+    start_hub: Callable[..., Hub], tmp_path: Path
+) -> None:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    # The first statement of pyseccomp that fails on a machine without libseccomp.
+    (folder / "pyseccomp.py").write_text('raise RuntimeError("Unable to find libseccomp")\n')
+    hub = start_hub([DEMO, {**DEMO, "id": "second"}], None, env={"PYTHONPATH": str(folder)})
+    hub.wait_for_results("street", 2)
+    hub.wait_for_results("second", 2)
+    worker = hub.member_pid("camera:street")
+    assert (status(worker, "NoNewPrivs"), status(worker, "Seccomp")) == (1, 0)
+    assert hub.stop() == 0
+    assert hub.log().count("camera workers run without a system call filter: Unable to find libseccomp") == 1
