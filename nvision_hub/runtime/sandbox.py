@@ -1,8 +1,10 @@
-"""System call filter for worker processes that parse data from outside, such as camera workers.
+"""Sandbox for worker processes that parse data from outside, such as camera workers.
 
-The filter keeps an attacker who controls the worker from the other processes of the same user, and from kernel
-interfaces that no decoder needs. It is a list of denied calls, so that a new version of FFmpeg, OpenCV or a graphics
-driver continues to work. A denied call fails with EPERM.
+The sandbox consists of `no_new_privs`, a Landlock domain (`landlock.py`) and a system call filter. It keeps an attacker
+who controls the worker from the other processes of the same user, and from kernel interfaces that no decoder needs.
+
+The filter is a list of denied calls, so that a new version of FFmpeg, OpenCV or a graphics driver continues to work. A
+denied call fails with EPERM.
 
 The supervisor calls `prepare` before it forks, because pyseccomp runs `ldconfig` to find libseccomp. A worker calls
 `restrict` before it connects to anything. Restrictions apply to all threads of the worker, and nothing removes them.
@@ -19,6 +21,7 @@ import os
 from typing import Any, Final
 
 from nvision_hub.errors import UnavailableError
+from nvision_hub.runtime import landlock
 
 log = logging.getLogger("nvision_hub.runtime")
 
@@ -114,8 +117,15 @@ def prepare() -> None:
 
 
 def restrict() -> None:
-    """Restrict this process and all its threads for good. Without libseccomp, only forbid to gain privileges."""
+    """Restrict this process for good, as far as the kernel and the libraries of this machine allow.
+
+    Call this function before any other thread starts, because the domain contains only the threads that start later.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        landlock.enter_domain()
+    except OSError as error:  # older kernels, and kernels that were built or started without Landlock
+        log.debug("no Landlock domain: %s", error)
     try:
         prepare()
     except UnavailableError as error:  # `prepare` raised the same error in the supervisor, which has logged a warning

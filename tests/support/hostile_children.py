@@ -146,6 +146,8 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
         "read the memory of the supervisor": lambda: _read_memory(supervisor),
         "signal the supervisor": lambda: os.kill(supervisor, 0),
         "limit the supervisor": lambda: resource.prlimit(supervisor, resource.RLIMIT_NOFILE),
+        "open the memory file of the supervisor": lambda: _open(f"/proc/{supervisor}/mem"),
+        "open a file through the supervisor": lambda: _open(f"/proc/{supervisor}/fd/0"),
         "execute a program": lambda: _in_a_child(lambda: os.execv("/bin/true", ["true"])),  # noqa: S606
         "start a program": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
         "create a network namespace": lambda: _in_a_child(lambda: _call("unshare", 0x4000_0000)),
@@ -169,6 +171,10 @@ def _error_of(attempt: Callable[[], object]) -> str | None:
     except OSError as error:
         return errno.errorcode[error.errno or 0]
     return None
+
+
+def _open(file: str) -> None:
+    os.close(os.open(file, os.O_RDONLY))
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -22,7 +22,7 @@ from nvision_hub.control_characters import printable
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.state_dir import is_private, unwritable
 from nvision_hub.media import cv2_loader
-from nvision_hub.runtime import sandbox
+from nvision_hub.runtime import landlock, sandbox
 from nvision_hub.runtime.http_server import listener
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def opencv_version() -> str:
 def sandbox_status() -> str:
     """Load the system call filter's library and return a sentence. Raises `UnavailableError`."""
     sandbox.prepare()
-    return "camera workers run with a system call filter"
+    message = "camera workers run with a system call filter"
+    return f"{message} and Landlock" if landlock.version() else f"{message}; this kernel does not use Landlock"
 
 
 def check_open_files(children: int, limit: int | None = None) -> CheckResult:
