@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 
 from nvision_hub.config.load import as_written, load, state_dir
+from nvision_hub.config.server_addresses import RedisAddress
 from nvision_hub.config.value_types import Secret
 from nvision_hub.errors import ConfigError, did_you_mean
 
@@ -79,15 +81,27 @@ def start_command(path: Path) -> str:
 def subscribe_command(url: str, prefix: str) -> str:
     """Return the command that prints all results as they arrive, for the user to copy.
 
-    The password is in the environment, because every user of the machine can read the arguments of a process.
+    The password is in the environment, because every user of the machine can read the arguments of a process. If the
+    address hides its password, redis-cli asks for it. `-u` would accept neither unix:// nor an IPv6 address.
     """
-    found = urlsplit(url) if "@" in url else None  # an address without credentials is printed unchecked
-    if found is None or found.password is None:
-        return f"redis-cli -u {url} psubscribe '{prefix}:results:*'"
-    return (
-        f"REDISCLI_AUTH={found.password} redis-cli -p {found.port} --user {found.username} "
-        f"psubscribe '{prefix}:results:*'"
-    )
+    found = urlsplit(url)
+    words = []
+    if found.scheme == "unix":
+        words += ["-s", unquote(found.path)]
+    else:
+        is_default = found.hostname in {None, "127.0.0.1"}
+        words += [] if is_default else ["-h", str(found.hostname)]
+        words += ["-p", str(found.port or RedisAddress.schemes["redis"])]
+        words += ["--tls"] if found.scheme == "rediss" else []
+        database = found.path.strip("/")
+        words += ["-n", database] if database.isdecimal() and database != "0" else []
+    password = ""
+    if found.password is not None:
+        password = f"REDISCLI_AUTH={found.password} "
+        words += ["--user", str(found.username)]
+    elif found.username is not None:
+        words.append("--askpass")
+    return f"{password}redis-cli {shlex.join(words)} psubscribe '{prefix}:results:*'"
 
 
 def complete_camera(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

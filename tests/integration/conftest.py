@@ -22,6 +22,7 @@ from tests.support.recorder import recorder
 from tests.support.redis_server import debian_redis, kept_valkey, redis_server
 from tests.support.rtsp import demo_server, gst_camera
 from tests.support.scripted_camera import scripted_camera
+from tests.support.slow_link import slow_link
 from tests.support.unknown_codec import unknown_codec
 from tests.support.watching import watch
 
@@ -46,6 +47,7 @@ __all__ = [
     "recorder",
     "redis_server",
     "scripted_camera",
+    "slow_link",
     "start_command",
     "start_example",
     "start_fleet",

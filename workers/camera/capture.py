@@ -20,7 +20,7 @@ from nvision_hub.media.decode.motion_gate import MotionGate
 from nvision_hub.media.decode.pipeline import DecodePipeline
 from nvision_hub.media.encode.jpeg_encoder import JpegSettings
 from nvision_hub.media.memory_limits import check_memory
-from nvision_hub.media.sources import OPEN_TIMEOUT_S, CameraTrust, SourceError, open_source
+from nvision_hub.media.sources import MAX_OPEN_TIMEOUTS, OPEN_TIMEOUT_S, CameraTrust, SourceError, open_source
 from nvision_hub.metrics import catalogue
 from nvision_hub.runtime.status import CameraState, Deadline
 from workers.camera.camera_reconnects import ReconnectPolicy
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.camera")
 
-# FFmpeg may use the open timeout twice: to connect, and to detect the format of the stream. A thread that shows no
-# progress for twice the open timeout plus this margin is stuck.
-STUCK_MARGIN_S: Final = 5.0
+STUCK_MARGIN_S: Final = 5.0  # a thread that shows no progress for this long after the maximum time to open is stuck
 PROGRESS_INTERVAL_S: Final = 5.0  # during a longer wait, the thread shows progress at this interval
 MEMORY_CHECK_INTERVAL_S: Final = 2.0  # while packets come without a frame
 
@@ -81,7 +79,7 @@ class Capture:
 
     def deadline(self) -> Deadline:
         """Return the time by which the thread must show progress."""
-        opening_s = 2 * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
+        opening_s = MAX_OPEN_TIMEOUTS * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
         return Deadline(at=self.progress, timeout_s=opening_s + STUCK_MARGIN_S)
 
     def run(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nvision_hub.media.sources.camera_trust import CameraTrust, KnownCertificates
-from nvision_hub.media.sources.ffmpeg_stream import OPEN_TIMEOUT_S, StreamSource
+from nvision_hub.media.sources.ffmpeg_stream import MAX_OPEN_TIMEOUTS, OPEN_TIMEOUT_S, StreamSource
 from nvision_hub.media.sources.snapshot import SnapshotSource
 from nvision_hub.media.sources.source import Packet, Source, SourceError, StreamFacts, Wait, uninterrupted
 from nvision_hub.media.sources.usb import UsbSource
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
 
 __all__ = [
+    "MAX_OPEN_TIMEOUTS",
     "OPEN_TIMEOUT_S",
     "CameraTrust",
     "KnownCertificates",

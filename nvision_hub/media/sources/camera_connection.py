@@ -31,12 +31,21 @@ _Endpoint = tuple[int, int, int, str, tuple[str, int]]  # an item of `socket.get
 
 
 class OpenDeadline:
-    """Time by which a camera must have answered. `timeout_s` is the total for all steps from now on."""
+    """Time by which a camera must have answered the current request.
+
+    Each request may take `timeout_s`, because a connection with a login takes five round trips. All requests together
+    may take twice as long.
+    """
 
     def __init__(self, address: CameraAddress, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._address = address
         self._at = time.monotonic() + timeout_s
+        self._last = self._at + timeout_s
+
+    def on_answered(self) -> None:
+        """Restart the timeout for the next request."""
+        self._at = min(time.monotonic() + self.timeout_s, self._last)
 
     def left_s(self) -> float:
         """Return the remaining seconds. Raises `SourceError` at the deadline."""
@@ -57,6 +66,7 @@ def connect_camera(camera: Camera, trust: CameraTrust, deadline: OpenDeadline) -
     """Connect to the camera and identify it. Raises `SourceError`."""
     address = camera.address
     connection = _connect(address, deadline)
+    deadline.on_answered()
     if not address.is_encrypted:
         return CameraConnection(connection, None)
     try:
@@ -82,6 +92,7 @@ def _identify(
         raise (errors.no_tls if isinstance(error, ssl.SSLError) else errors.unreachable)(address) from error
     with contextlib.ExitStack() as undo:
         undo.enter_context(contextlib.closing(encrypted))
+        deadline.on_answered()
         found = _certificate_hash(encrypted)
         _check(address, policy, found, trust)
         undo.pop_all()

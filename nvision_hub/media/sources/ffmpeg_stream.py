@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.source import Wait
 
 OPEN_TIMEOUT_S: Final = 10.0  # or `stall_timeout` if that is longer, because a slow camera also opens slowly
-_MIN_FFMPEG_OPEN_S: Final = 2.0  # minimum, for when the connection took nearly all of the open timeout
+# Opening takes at most this many timeouts: two for the hub's requests, and up to three for FFmpeg, which uses its
+# timeout to connect and again to detect the format.
+MAX_OPEN_TIMEOUTS: Final = 5
 _READ_BYTES: Final = 2**17  # per read of an MJPEG stream
 _JPEG_CODECS: Final = frozenset({"mjpeg", "mjpegb"})
 _FILE_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,mjpeg"
@@ -65,7 +67,8 @@ class StreamSource:
             # for a thread that cannot get memory. The thread holds no reference to the stream, so `close` frees it.
             self._read_timeout = ReadTimeout(None if self._looped else camera.stall_timeout, source.abort)
             resources.callback(self._read_timeout.close)
-            open_s = max(_MIN_FFMPEG_OPEN_S, timeout_s - (time.monotonic() - began))
+            # FFmpeg needs about as many round trips as the hub has needed.
+            open_s = timeout_s + min(time.monotonic() - began, timeout_s / 2)
             began = time.monotonic()
             try:
                 self._container = _open(camera, source, known, open_s=open_s, device=device)

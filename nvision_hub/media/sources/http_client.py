@@ -72,8 +72,10 @@ class HttpCameraClient:
         try:
             response = self._send(target)
             if response.status == _UNAUTHORIZED and self.auth.has_credentials:
+                deadline.on_answered()
                 self.auth.on_challenge(response.headers.get_all("WWW-Authenticate") or [])
                 response = self._send(target)
+            deadline.on_answered()
         except TimeoutError as error:
             raise errors.stalled(address, deadline.timeout_s) from error
         except OSError as error:  # also `RemoteDisconnected`, which is an `HTTPException`, too

@@ -112,11 +112,13 @@ class RtspClient:
         try:
             self.socket.settimeout(self._deadline.left_s())
             self.socket.sendall(request)
-            return self._read_response()
+            response = self._read_response()
         except TimeoutError as error:
             raise errors.stalled(self.address, self._deadline.timeout_s) from error
         except OSError as error:
             raise errors.hung_up(self.address) from error
+        self._deadline.on_answered()
+        return response
 
     def _read_response(self) -> RtspMessage:
         while True:
