@@ -225,7 +225,7 @@ class Mqtt(Section):
     prefix: Annotated[str, Field(pattern=TOPIC_PATTERN, examples=["nvision"])] = "nvision"
     """Prefix of all topics."""
     discovery: Annotated[Literal["homeassistant"] | None, NoneIfEmpty] = None
-    """System to which the hub announces the cameras; null disables announcements."""
+    """System to which the hub announces the cameras: `homeassistant` (2024.11 or later); null for none."""
 
 
 class Config(Section):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
     from collections.abc import Callable
 
+    from uvicorn._types import ASGISendEvent
     from uvicorn.config import Config
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
     from websockets.frames import Frame
@@ -236,6 +237,12 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
             await super().run_asgi()
         finally:  # the client may delay the closing handshake
             self._server_state.ended(self.transport, self.loop.time())
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:
+            # After a response in place of the handshake, uvicorn would log that the handshake is missing.
+            self.handshake_complete = True
 
     def handle_cont(self, event: Frame) -> None:
         if self._has_room(len(self.frames)):

@@ -90,6 +90,42 @@ def test_errors_are_problem_documents(start_gateway: Callable[..., SupervisedGat
     assert one.requests == []
 
 
+def test_head_is_answered_like_get_without_a_body(start_gateway: Callable[..., SupervisedGateway]) -> None:
+    one = start_gateway()
+    one.camera("lobby")
+    with one.client() as client:
+        for path in ("/healthz", "/readyz", "/metrics", "/api/v1/cameras", "/api/openapi.json", "/", "/unknown"):
+            read, checked = client.get(path), client.head(path)
+            assert checked.status_code == read.status_code
+            assert checked.headers["content-type"] == read.headers["content-type"]
+            assert checked.content == b""
+            assert client.get("/healthz").status_code == 200, "the connection is usable after a response to HEAD"
+    wget = needs.program("wget", "wget")
+    subprocess.run([wget, "--spider", "--tries=1", "--no-proxy", f"{one.url}/healthz"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/healthz", "GET, HEAD"),
+        ("/metrics", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/api/v1/cameras", "GET, HEAD, POST"),
+        ("/api/v1/cameras/lobby", "GET, HEAD, PATCH, DELETE"),
+        ("/api/v1/cameras/lobby/pause", "POST"),
+    ],
+)
+def test_a_wrong_method_gets_the_supported_ones(
+    start_gateway: Callable[..., SupervisedGateway], path: str, allowed: str
+) -> None:
+    with start_gateway().client() as client:
+        answer = client.put(path)
+        problem(answer, 405)
+        assert answer.headers["allow"] == allowed
+        if "GET" not in allowed:
+            assert client.head(path).status_code == 405
+
+
 @pytest.mark.long
 def test_requests_reach_the_supervisor_and_return_its_reply(start_gateway: Callable[..., SupervisedGateway]) -> None:
     def answer(request: Request) -> str | None:
@@ -217,6 +253,16 @@ def test_the_openapi_document_is_self_contained(start_gateway: Callable[..., Sup
             problem(client.get(path), 404)
     described = answer.json()
     assert described["openapi"].startswith("3.1")
+    assert described["servers"][0]["url"] == "/"
+    bodies = [
+        content
+        for item in described["paths"].values()
+        for operation in item.values()
+        for response in operation["responses"].values()
+        for content in response.get("content", {}).values()
+    ]
+    assert bodies
+    assert all(content.get("schema") for content in bodies), "generated clients leave a body without a schema out"
     assert re.findall(r"https?://", answer.text) == []
     assert set(described["paths"]) >= {
         "/healthz",

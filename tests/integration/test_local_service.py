@@ -227,6 +227,8 @@ async def test_a_wrong_or_missing_key_is_rejected_at_the_handshake(
             pass
     assert refused.value.response.status_code == 401
     assert service.counted("service_refused_total", reason="key") == 1
+    assert service.stop() == 0
+    assert "handshake" not in service.log_text()
 
 
 async def test_rest_rejects_a_wrong_key(local_service: Callable[..., LocalService]) -> None:

@@ -10,6 +10,7 @@ from nvision_hub import __version__
 from workers.gateway.api import problem_details
 from workers.gateway.api.auth import AuthMiddleware
 from workers.gateway.api.body_limit import BodyLimitMiddleware
+from workers.gateway.api.http_methods import HeadMiddleware
 from workers.gateway.api.problem_details import ProblemDetails, documented
 from workers.gateway.auth.route_roles import LIVE, route_access
 
@@ -64,6 +65,7 @@ def application(routers: Iterable[APIRouter], files: Iterable[Route], live: Live
         version=__version__,
         summary="Monitor and control one nvision-hub. Errors are problem documents (RFC 9457).",
         openapi_url=OPENAPI,
+        servers=[{"url": "/", "description": "The gateway that serves this document"}],
         docs_url=None,  # FastAPI's documentation pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
@@ -74,7 +76,7 @@ def application(routers: Iterable[APIRouter], files: Iterable[Route], live: Live
     app.add_api_websocket_route(LIVE, live.serve)
     app.router.routes.extend(files)
     problem_details.install(app)
-    return AuthMiddleware(BodyLimitMiddleware(app), policy)
+    return AuthMiddleware(HeadMiddleware(BodyLimitMiddleware(app)), policy)
 
 
 def health_application(router: APIRouter) -> ASGIApp:
@@ -82,4 +84,4 @@ def health_application(router: APIRouter) -> ASGIApp:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(router)
     problem_details.install(app)
-    return app
+    return HeadMiddleware(app)

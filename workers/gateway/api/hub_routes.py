@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -90,7 +90,9 @@ def hub_routes(fleet: FleetState, broker: BrokerHealth, site: str, summary: Call
     router = APIRouter()
     metrics = FleetMetrics(fleet, site=site)
 
-    @router.get("/metrics", tags=["health"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @router.get("/metrics", tags=["health"], response_class=Response, responses=text)
     async def expose() -> Response:
         """Return all metrics in the Prometheus text format."""
         return Response(metrics.text(broker_up=broker.up), headers={"content-type": MEDIA_TYPE})

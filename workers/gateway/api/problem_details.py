@@ -11,6 +11,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from workers.gateway.api.http_methods import allowed_methods
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -97,13 +99,16 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _on_error)
 
 
-async def _on_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
     match error:
         case ProblemError():
             problem = error
         case HTTPException():
             code, detail = _ROUTING.get(error.status_code, ("http_error", str(error.detail)))
-            problem = ProblemError(error.status_code, code, detail, headers=error.headers)
+            headers = dict(error.headers or {})
+            if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                headers["Allow"] = allowed_methods(request.app.routes, request.scope)
+            problem = ProblemError(error.status_code, code, detail, headers=headers)
         case RequestValidationError():
             problem = _invalid_request(error)
         case RedisError():
