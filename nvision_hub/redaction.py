@@ -1,8 +1,8 @@
 """Redaction of text that leaves the program: secrets in addresses, and every secret value that the program knows.
 
 `redact` runs where log records are written and where an error of a library or a peer becomes a sentence. The
-configuration registers its secrets when it is loaded, before any value is validated. A worker inherits the registered
-values through the fork.
+configuration registers its secrets when it is loaded, before any value is validated. A worker registers the secrets of
+its own settings.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class KnownSecrets:
         kept = {value: None for value in self._values if value not in new} | new
         self._values = dict.fromkeys(itertools.islice(kept, max(0, len(kept) - MAX_VALUES), None))
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
     def scrub(self, text: str) -> str:
         """Return `text` with `***` in place of each value, including its escaped forms."""
         values, (compiled_values, pattern) = self._values, self._compiled
@@ -66,6 +69,11 @@ class KnownSecrets:
 
 
 _KNOWN: Final = KnownSecrets()
+
+
+def known_secrets() -> tuple[str, ...]:
+    """Return the secrets that this process hides."""
+    return tuple(_KNOWN)
 
 
 def register_secrets(values: Iterable[str]) -> None:
@@ -88,7 +96,7 @@ def _is_hidden(value: str) -> bool:
     return len(value) >= MIN_CHARACTERS and value.lower() not in ORDINARY_WORDS and value.strip("*") != ""
 
 
-def _forms(value: str) -> Iterator[str]:
+def escaped_forms(value: str) -> Iterator[str]:
     """Yield the value as written, as escaped in an address, and as escaped in a Python or JSON string."""
     yield value
     yield quote(value, safe="", errors="surrogateescape")
@@ -101,7 +109,7 @@ def _pattern(values: Iterable[str]) -> re.Pattern[str] | None:
     """Return one pattern that finds every form of every value; None if there is no value."""
     long, short = set[str](), set[str]()
     for value in values:
-        (long if len(value) >= WHOLE_WORD_CHARACTERS else short).update(_forms(value))
+        (long if len(value) >= WHOLE_WORD_CHARACTERS else short).update(escaped_forms(value))
     parts = []
     if long:
         parts.append(_alternation(long))

@@ -173,12 +173,26 @@ class PortClaim:
     network namespace has its own.
     """
 
-    def __init__(self, port: int, descriptor: int) -> None:
+    def __init__(self, port: int, descriptor: int | None) -> None:
         self.port = port
-        self._descriptor = descriptor  # a socket object would warn if it were garbage-collected before this object
+        # A socket object would warn if it were garbage-collected before this object. None: another process holds it.
+        self._descriptor = descriptor
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds the claim."""
+        return self._descriptor is not None
+
+    def fileno(self) -> int:
+        assert self._descriptor is not None  # noqa: S101 - callers ask `is_held`
+        return self._descriptor
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return PortClaim, (self.port, None)
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
 
 def claim_port(wanted: int) -> PortClaim:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PROGRAM: Final = "nvision-hub"
 COMPLETE_VARIABLE: Final = "_NVISION_HUB_COMPLETE"  # the shell sets this variable to request completions
 
+# click would look these names up only in the first context of a command, which in a test may have no parent.
+HELP_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+
 # Each command is in the module of the same name unless `_MODULES` names another module.
 COMMANDS: Final = {
     "start": "Run the hub with the cameras in cameras.yaml.",
@@ -80,7 +83,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     commands=[click.Command(name) for name in COMMANDS],  # names for completion and for suggestions
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_SETTINGS,
     epilog="Start with `nvision-hub init`, then `nvision-hub start`. Run `nvision-hub COMMAND --help` for details.",
 )
 @click.option(
@@ -97,7 +100,7 @@ def root(invocation: SimpleNamespace, *, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `arguments` default to `sys.argv[1:]`."""
-    invocation = SimpleNamespace(debug=False)
+    invocation = SimpleNamespace(debug=False, is_program=arguments is None)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack some characters
     try:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from nvision_hub.cli import HELP_SETTINGS
 from nvision_hub.config.load import as_written, load, state_dir
 from nvision_hub.config.server_addresses import RedisAddress
 from nvision_hub.config.value_types import Secret
@@ -37,7 +38,7 @@ def examples(*lines: str) -> str:
 
 def command(*example_lines: str, **options: Any) -> Callable[[Callable[..., Any]], click.Command]:
     """Return a decorator for a command with these examples at the end of its help. Passes `options` to click."""
-    return click.command(epilog=examples(*example_lines), **options)
+    return click.command(epilog=examples(*example_lines), context_settings=HELP_SETTINGS, **options)
 
 
 def _combined(*decorators: Callable[[F], F]) -> Callable[[F], F]:

@@ -54,6 +54,11 @@ def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str
     return REFERENCE.sub(value, text)
 
 
+def referenced_variables(text: str) -> set[str]:
+    """Return the names of the environment variables that `text` refers to."""
+    return {found["name"] for found in REFERENCE.finditer(text) if found["name"]}
+
+
 def _content(path: Path, written: str) -> str:
     try:
         with path.open("rb") as file:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Config
     from nvision_hub.config.server_addresses import ListenAddress
     from nvision_hub.hub.composition import HubPlan
+    from nvision_hub.hub.public_plan import PublicPlan
 
 # Optional libraries: process that needs the library, module to import, error message.
 _LIBRARIES: Final = (
@@ -51,7 +52,7 @@ def _check_port(listen: ListenAddress, fix: str) -> None:
         ) from error
 
 
-def check_libraries(plan: HubPlan) -> None:
+def check_libraries(plan: HubPlan | PublicPlan) -> None:
     """Load the libraries that the planned processes need. Raises `UnavailableError`."""
     names = {child.name for child in plan.children}
     needs_opencv = bool(names & {"service", "demo"}) or plan.has_usb

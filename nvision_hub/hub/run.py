@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nvision_hub import __version__
 from nvision_hub.errors import UnavailableError
-from nvision_hub.hub.preflight import check_preflight
+from nvision_hub.hub.preflight import check_libraries, check_preflight
 from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.sd_notify import SdNotifier, SdNotifyReporter
 from nvision_hub.hub.state_dir import published_endpoints, sole_use
@@ -26,11 +26,10 @@ from nvision_hub.runtime.status import Status
 from nvision_hub.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
-    from nvision_hub.config.models import Config
-    from nvision_hub.hub.composition import HubPlan
-    from nvision_hub.hub.runtime_overrides import Overrides
+    from nvision_hub.hub.public_plan import PublicPlan
+    from nvision_hub.hub.resolver import Resolver
     from nvision_hub.runtime.process import ProcessSpec
     from nvision_hub.supervisor.process_state import ProcessState
 
@@ -38,30 +37,29 @@ log = logging.getLogger("nvision_hub.hub")
 
 
 def start(
-    config: Config,
-    plan: HubPlan,
+    resolver: Resolver,
+    plan: PublicPlan,
     *,
-    only: Collection[str] = (),
-    overrides: Overrides | None = None,
     on_tick: Callable[[Sequence[ProcessState]], None] = lambda _processes: None,
 ) -> signal.Signals:
-    """Run `plan` until SIGTERM or SIGINT. Returns the signal after all processes have ended.
+    """Run `plan`, the first one of `resolver`, until SIGTERM or SIGINT. Returns the signal after all processes ended.
 
-    The hub reloads the configuration file when it changes, and carries out operators' requests. `only` and `overrides`
-    are the arguments with which `plan` was made. `on_tick` receives all processes twice a second.
+    The hub reloads the configuration file when it changes, and carries out operators' requests. `on_tick` receives all
+    processes twice a second.
 
     Raises `UnavailableError` if another hub uses the state_dir, or if a dependency of the hub is missing.
     """
     multiprocessing.set_start_method("fork", force=True)
-    with sole_use(config.state_dir), log_files(config.state_dir / "logs"):
-        check_preflight(config, plan)
+    with sole_use(plan.state_dir), log_files(plan.state_dir / "logs"):
+        check_libraries(plan)  # also loads them, so that all processes share their memory
+        resolver.inspect(lambda active: check_preflight(active.config, active.plan))
         _prepare_sandbox()
-        with published_endpoints(config.state_dir, plan.endpoints):
+        with published_endpoints(plan.state_dir, plan.endpoints):
             # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each
             # visit would copy memory pages that the processes share.
             gc.collect()
             gc.freeze()
-            return Supervisor(plan.children, observer=_HubObserver(config, plan, only, overrides, on_tick)).run()
+            return Supervisor(plan.children, observer=_HubObserver(resolver, plan, on_tick)).run()
 
 
 def _prepare_sandbox() -> None:
@@ -78,13 +76,11 @@ class _HubObserver(ConfigReloader):
 
     def __init__(
         self,
-        config: Config,
-        plan: HubPlan,
-        only: Collection[str],
-        overrides: Overrides | None,
+        resolver: Resolver,
+        plan: PublicPlan,
         on_tick: Callable[[Sequence[ProcessState]], None],
     ) -> None:
-        super().__init__(config, plan, only=only, overrides=overrides)
+        super().__init__(resolver, plan)
         self._sd_notify = SdNotifyReporter(notify=SdNotifier.from_environ(os.environ))
         self._on_tick = on_tick
         self._had_terminal = _has_terminal()
@@ -105,7 +101,7 @@ class _HubObserver(ConfigReloader):
     def hub_status(self) -> tuple[ProcessInfo, Status]:
         for outcome, count in self.outcomes.items():
             self._meter.set_counter(catalogue.CONFIG_RELOADS_TOTAL, count, outcome=outcome)
-        self._meter.set_counter(catalogue.OVERRIDES_REJECTED_TOTAL, self._overrides.rejected)
+        self._meter.set_counter(catalogue.OVERRIDES_REJECTED_TOTAL, self.plan.rejected_overrides)
         self._stats.update()
         facts = HubFacts(
             site=self.plan.endpoints.site,

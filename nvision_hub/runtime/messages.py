@@ -6,7 +6,8 @@ A message is a frozen dataclass. On a pipe, a message is one record: the class n
                                ConnectSlotGranted, ReconnectTurnGranted
     worker -> supervisor       Status, RequestConnectSlot, ReleaseConnectSlot, RequestReconnectTurn
     supervisor -> subscriber   ProcessChanged, StatusReported, ProcessRemoved, Reply
-    subscriber -> supervisor   Forward, RestartProcess, PauseCamera, ResumeCamera, SetCamera, AddCamera, RemoveCamera
+    subscriber -> supervisor   Forward, RestartProcess, PauseCamera, ResumeCamera, SetCamera, RemoveCamera,
+                               RequestInFile (with an AddCamera)
 
 A subscriber, such as the gateway, is a worker that follows all other processes. For a slow subscriber, a newer status
 of a process replaces an older one.
@@ -24,9 +25,11 @@ from pydantic_core import PydanticSerializationError
 
 from nvision_hub.errors import Diagnostic  # noqa: TC001 - pydantic reads the annotation
 from nvision_hub.metrics.snapshot import MetricSnapshot, StrictData
+from nvision_hub.runtime.memory_file import MemoryFile  # noqa: TC001 - likewise
 from nvision_hub.runtime.status import Status
 
 MAX_RECORD_BYTES: Final = 128 * 1024  # a packet larger than Linux's default socket buffer cannot be sent
+MAX_FILE_BYTES: Final = 2 * 1024 * 1024  # of a request in a file; the API accepts bodies of 1 MiB
 
 # Longest wait for a turn to reconnect. A camera without a turn, or without a reply from the supervisor, reconnects at a
 # random moment within this time.
@@ -190,6 +193,11 @@ class AddCamera(RequestData):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RequestInFile(RequestData):
+    """Carry out the request with the same id in the memory file that is sent along, because it contains secrets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RemoveCamera(RequestData):
     camera: str
 
@@ -226,7 +234,17 @@ TurnRequest = RequestConnectSlot | ReleaseConnectSlot | RequestReconnectTurn
 Event = ProcessChanged | StatusReported | ProcessRemoved | Reply
 CameraRequest = PauseCamera | ResumeCamera | SetCamera | AddCamera | RemoveCamera
 Request = Forward | RestartProcess | CameraRequest
-Message = Status | Drain | CameraMessage | TurnRequest | ConnectSlotGranted | ReconnectTurnGranted | Event | Request
+Message = (
+    Status
+    | Drain
+    | CameraMessage
+    | TurnRequest
+    | ConnectSlotGranted
+    | ReconnectTurnGranted
+    | Event
+    | Request
+    | RequestInFile
+)
 
 _ADAPTERS: Final[dict[bytes, TypeAdapter[Message]]] = {
     kind.__name__.encode(): TypeAdapter(kind) for kind in get_args(Message)
@@ -254,6 +272,24 @@ def decode(record: bytes) -> Message:
         return adapter.validate_json(fields)
     except ValidationError:  # pydantic's error quotes the fields, which may contain secrets
         raise MessageError(f"not a message: malformed {name.decode()}") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedRequest:
+    """A request that arrived as `RequestInFile`. The supervisor keeps its descriptor and does not read it."""
+
+    request_id: str
+    file: MemoryFile
+
+    def read(self) -> CameraRequest:
+        """Return the request. Raises `MessageError` if the file contains none."""
+        try:
+            request = decode(self.file.read(MAX_FILE_BYTES))
+        except ValueError as error:  # includes `MessageError`
+            raise MessageError(f"no request in the file: {error}") from None
+        if not isinstance(request, CameraRequest) or request.request_id != self.request_id:
+            raise MessageError("no request in the file: another message")
+        return request
 
 
 def is_status(record: bytes) -> bool:

@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import multiprocessing.process
 import os
-import signal
 import socket
 import stat
 import sys
@@ -22,8 +21,20 @@ from setproctitle import setproctitle
 from nvision_hub.errors import EXIT_FAILED, HubError
 from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.stray_errors import log_stray_errors
-from nvision_hub.runtime.messages import MAX_RECORD_BYTES, MessageError, Request, TurnRequest, decode, encode, is_status
-from nvision_hub.runtime.parent_death import die_with_parent
+from nvision_hub.runtime.forked_child import enter_child
+from nvision_hub.runtime.memory_file import MemoryFile
+from nvision_hub.runtime.messages import (
+    MAX_RECORD_BYTES,
+    MessageError,
+    Request,
+    RequestInFile,
+    SealedRequest,
+    TurnRequest,
+    decode,
+    encode,
+    is_status,
+)
+from nvision_hub.runtime.sealed_settings import SealedSettings
 from nvision_hub.runtime.status import Status
 from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 
@@ -46,6 +57,10 @@ _MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuous
 Descriptors = dict[int, tuple[int, int]]  # descriptor number -> device and inode of the open file
 
 
+def _restart(_old: object, _new: object) -> None:
+    """Return that a child must restart after every change of its settings."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
     """Child process to run. Stages start in ascending order and stop in descending order."""
@@ -53,10 +68,10 @@ class ProcessSpec:
     name: str  # unique: "broker", "camera:lobby"
     stage: int
     entry: Callable[[Any, SupervisorPipe], int | None]
-    settings: Any
+    settings: Any  # for `entry`; the child replaces `SealedSettings` with the settings in them
     # Function of the old and the new settings. It returns the message that applies the new settings to a running child;
     # None if the child must restart.
-    reconfigure: Callable[[Any, Any], CameraMessage | None] = lambda _old, _new: None
+    reconfigure: Callable[[Any, Any], CameraMessage | None] = _restart
     awaited: bool = True  # whether later stages wait until this child is ready
     subscriber: bool = False  # whether the child follows all other processes and may send requests
     facts: ProcessFacts | None = field(default=None, compare=False)  # for subscribers; without secrets
@@ -66,7 +81,7 @@ class ProcessSpec:
 class ChildOutput:
     status: Status | None = None  # the newest status; None if no status has arrived
     record: bytes = b""  # the record of `status` as it arrived
-    requests: tuple[Request | TurnRequest, ...] = ()
+    requests: tuple[Request | SealedRequest | TurnRequest, ...] = ()
 
 
 class ChildProcess:
@@ -87,6 +102,8 @@ class ChildProcess:
                 undo.callback(self._log.forked)
                 before = _open_descriptors()
                 kept = {0, 1, 2, theirs.fileno(), *self._log.descriptors}
+                if isinstance(spec.settings, SealedSettings):
+                    kept.add(spec.settings.file.fileno())
                 unwanted = {number: known for number, known in before.items() if number not in kept}
                 self._process = _FORK.Process(
                     target=_live, args=(spec, theirs, self._log, unwanted, os.getpid()), name=spec.name, daemon=False
@@ -115,33 +132,38 @@ class ChildProcess:
 
     def receive(self) -> ChildOutput:
         """Return the messages since the last call. Raises `EOFError` if none is left and the child closed its end."""
-        records: list[bytes] = []
+        records: list[tuple[bytes, MemoryFile | None]] = []
         with contextlib.suppress(BlockingIOError):
-            while len(records) < _MAX_RECORDS and (record := self._receive_record()):
-                records.append(record)
+            while len(records) < _MAX_RECORDS and (received := self._receive_record())[0]:
+                records.append(received)
             if not records:
                 raise EOFError
-        newest = next(filter(is_status, reversed(records)), b"")
-        status = self._decode(newest) if newest else None
-        requests = [self._decode(record) for record in records if not is_status(record)]
+        newest = next((record for record, _ in reversed(records) if is_status(record)), b"")
+        status = self._decode(newest, None) if newest else None
+        requests = [self._decode(record, file) for record, file in records if not is_status(record)]
         return ChildOutput(
             status=status if isinstance(status, Status) else None,
             record=newest,
-            requests=tuple(each for each in requests if isinstance(each, Request | TurnRequest)),
+            requests=tuple(each for each in requests if isinstance(each, Request | SealedRequest | TurnRequest)),
         )
 
-    def _decode(self, record: bytes) -> Message | None:
+    def _decode(self, record: bytes, file: MemoryFile | None) -> Message | SealedRequest | None:
         try:
-            return decode(record)
+            message = decode(record)
         except MessageError as error:
             log.warning("record from %s ignored: %s", self.spec.name, error, extra={"event": "message_malformed"})
             return None
+        if isinstance(message, RequestInFile):
+            return None if file is None else SealedRequest(request_id=message.request_id, file=file)
+        return message
 
-    def _receive_record(self) -> bytes:
+    def _receive_record(self) -> tuple[bytes, MemoryFile | None]:
+        """Return a record and the memory file that came with it, if any."""
         try:
-            return self.pipe.recv(MAX_RECORD_BYTES)
+            record, descriptors, _, _ = socket.recv_fds(self.pipe, MAX_RECORD_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
-            return b""
+            return b"", None
+        return record, MemoryFile(descriptors[0]) if descriptors else None
 
     def send(self, message: Message | bytes) -> bool:
         """Send a message or an encoded record. Returns False if the pipe is full or closed."""
@@ -205,15 +227,7 @@ def _close_pipes_made_since(before: Descriptors) -> None:
 
 def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted: Descriptors, supervisor: int) -> None:
     """Release the supervisor's resources, then run the worker. Runs in the child."""
-    die_with_parent(supervisor)
-    # Ctrl-C reaches the whole process group. The child ignores it, because the supervisor stops its children in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    # Open new streams, because a thread of the supervisor may have held a lock of the old streams at the fork. Output
-    # of libraries goes to stderr, because stdout is reserved for the supervisor's data.
-    sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: SIM115
+    enter_child(supervisor)
     # The fork copied the supervisor's stack frames, so the objects that own these descriptors stay alive. Therefore, no
     # finalizer closes a descriptor number again after the kernel has reused the number.
     for descriptor, known in unwanted.items():
@@ -228,7 +242,8 @@ def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted:
     for option, value in _MALLOC_OPTIONS.values():
         libc.mallopt(option, value)
     try:
-        code = spec.entry(spec.settings, SupervisorPipe(pipe)) or 0
+        settings = spec.settings.reveal() if isinstance(spec.settings, SealedSettings) else spec.settings
+        code = spec.entry(settings, SupervisorPipe(pipe)) or 0
     except HubError as error:
         log.error("%s", error, extra={"event": "worker_failed"})  # noqa: TRY400 - a traceback would not help the user
         code = error.exit_code

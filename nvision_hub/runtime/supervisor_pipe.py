@@ -10,14 +10,23 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.metrics.snapshot import MetricSnapshot
-from nvision_hub.runtime.messages import MAX_RECORD_BYTES, Drain, MessageError, decode, encode
+from nvision_hub.runtime.memory_file import MemoryFile
+from nvision_hub.runtime.messages import (
+    MAX_RECORD_BYTES,
+    AddCamera,
+    Drain,
+    MessageError,
+    RequestInFile,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from nvision_hub.runtime.messages import Message, Request, TurnRequest
@@ -51,11 +60,19 @@ class SupervisorPipe:
             self._pipe.send(record)
 
     def request(self, request: Request | TurnRequest) -> bool:
-        """Send a request. Any thread may do this. Returns False if the pipe cannot send. Raises `MessageError`."""
+        """Send a request. Any thread may do this. Returns False if the pipe cannot send. Raises `MessageError`.
+
+        The supervisor must not read a request with secrets, so this request is sent as a memory file.
+        """
         if self._pipe is None:
             return False
+        record = encode(request)
         try:
-            self._pipe.send(encode(request))
+            if isinstance(request, AddCamera):
+                file = MemoryFile.create(record)
+                socket.send_fds(self._pipe, [encode(RequestInFile(request_id=request.request_id))], [file.fileno()])
+            else:
+                self._pipe.send(record)
         except OSError:
             return False
         return True

@@ -9,7 +9,7 @@ from nvision_hub.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nvision_hub.runtime.messages import CameraRequest, ProcessInfo
+    from nvision_hub.runtime.messages import CameraRequest, ProcessInfo, SealedRequest
     from nvision_hub.runtime.process import ProcessSpec
     from nvision_hub.runtime.status import Status
     from nvision_hub.supervisor.process_state import ProcessState
@@ -31,7 +31,7 @@ class SupervisorObserver:
         """
         return None
 
-    def on_camera_request(self, request: CameraRequest) -> None:
+    def on_camera_request(self, request: CameraRequest | SealedRequest) -> None:
         """Carry out a subscriber's request. The loop then calls `reload`. Raises `HubError` if the request fails."""
         raise UnavailableError(f"this hub cannot handle {type(request).__name__}")
 

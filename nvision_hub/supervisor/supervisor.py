@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.errors import HubError, UnavailableError
-from nvision_hub.runtime.messages import ConnectSlotGranted, Drain, Forward, Request, RestartProcess, encode
+from nvision_hub.runtime.messages import ConnectSlotGranted, Drain, Forward, RestartProcess, TurnRequest, encode
 from nvision_hub.runtime.process import ChildProcess, ProcessSpec
 from nvision_hub.supervisor.connection_turns import ConnectionTurns
 from nvision_hub.supervisor.observer import SupervisorObserver
@@ -23,7 +23,7 @@ from nvision_hub.supervisor.subscriber import Subscriber, VersionedInfo
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nvision_hub.runtime.messages import ProcessInfo
+    from nvision_hub.runtime.messages import ProcessInfo, Request, SealedRequest
 
 log = logging.getLogger("nvision_hub.supervisor")
 
@@ -271,7 +271,7 @@ class Supervisor:
             for each in self._subscribers.values():
                 each.add_status(name, output.record)
         for request in output.requests:
-            if not isinstance(request, Request):
+            if isinstance(request, TurnRequest):
                 if (reply := self._turns.add(name, request, time.monotonic())) is not None:
                     child.send(reply)
                 self._grant_slots()
@@ -282,7 +282,7 @@ class Supervisor:
         for name in self._turns.grant(time.monotonic()):
             self._children[name].send(ConnectSlotGranted())
 
-    def _handle_request(self, request: Request) -> HubError | None:
+    def _handle_request(self, request: Request | SealedRequest) -> HubError | None:
         """Carry out a subscriber's request. Returns the error; None if the request succeeds."""
         try:
             self._carry_out_request(request)
@@ -293,7 +293,7 @@ class Supervisor:
             return HubError("the hub failed to carry out the request; see its log for the cause")
         return None
 
-    def _carry_out_request(self, request: Request) -> None:
+    def _carry_out_request(self, request: Request | SealedRequest) -> None:
         if self._stopping is not None:
             raise UnavailableError("the hub is stopping")
         match request:

@@ -27,6 +27,7 @@ from nvision_hub.runtime.messages import (
     ProcessRemoved,
     Reply,
     Request,
+    SealedRequest,
     encode,
     status_reported,
 )
@@ -126,7 +127,8 @@ class SupervisedGateway:
             with self._updated:
                 if output.status is not None:
                     self.statuses.append(output.status)
-                requests = [request for request in output.requests if isinstance(request, Request)]
+                opened = [each.read() if isinstance(each, SealedRequest) else each for each in output.requests]
+                requests = [request for request in opened if isinstance(request, Request)]
                 self.requests.extend(requests)
                 self._updated.notify_all()
             for request in () if self.is_silent else requests:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvision_hub.broker.embedded_users import BrokerUser
-from nvision_hub.config.load import load
 from nvision_hub.errors import HubError
-from nvision_hub.hub.composition import plan
+from nvision_hub.hub.resolver import Resolver
 from nvision_hub.hub.run import start
 from nvision_hub.logs.setup import set_up
 from nvision_hub.runtime.messages import encode
@@ -27,7 +26,7 @@ from nvision_hub.supervisor import connection_turns, process_state, supervisor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nvision_hub.hub.composition import HubPlan
+    from nvision_hub.hub.active_config import ActiveConfig
     from nvision_hub.supervisor.process_state import ProcessState
 
 
@@ -45,9 +44,9 @@ def show(members: Sequence[ProcessState]) -> None:
     print(json.dumps({"members": reported}), flush=True)
 
 
-def _broker_urls(chosen: HubPlan) -> dict[str, str]:
+def _broker_urls(active: ActiveConfig) -> dict[str, str]:
     """Return the address of the embedded broker for each of its users, including the passwords."""
-    brokers = [each.settings for each in chosen.children if each.name == "broker"]
+    brokers = [each.settings for each in active.plan.children if each.name == "broker"]
     return {user: own.url if user is BrokerUser.HUB else own.user_url(user) for own in brokers for user in BrokerUser}
 
 
@@ -58,10 +57,10 @@ def main() -> None:
         limits = partial(process_state.SupervisorLimits, restart_first_s=timeout_s, restart_max_s=timeout_s)
         vars(supervisor).update(SupervisorLimits=limits)
     try:
-        config = load(Path(sys.argv[1]))
-        chosen = plan(config)
-        print(json.dumps({"addresses": asdict(chosen.endpoints) | _broker_urls(chosen)}), flush=True)
-        start(config, chosen, on_tick=show)
+        resolver = Resolver(Path(sys.argv[1]))
+        chosen = resolver.start()
+        print(json.dumps({"addresses": asdict(chosen.endpoints) | resolver.inspect(_broker_urls)}), flush=True)
+        start(resolver, chosen, on_tick=show)
     except HubError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

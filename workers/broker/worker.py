@@ -22,7 +22,7 @@ from nvision_hub.broker.client import open_client, trim_keys
 from nvision_hub.broker.scripts import load_script
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.metrics.meter import Meter
-from nvision_hub.runtime.parent_death import die_with_parent
+from nvision_hub.runtime.forked_child import die_with_parent
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import BrokerInfo, Deadline, Status
 from nvision_hub.runtime.worker import DrainStep, run_worker

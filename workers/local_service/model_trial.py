@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nvision_hub.errors import UnavailableError
-from nvision_hub.runtime.parent_death import die_with_parent
+from nvision_hub.runtime.forked_child import die_with_parent
 from workers.local_service.faces import YunetFaces
 from workers.local_service.yolo import YoloModel
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nvision_hub import __version__
-from nvision_hub.cli.live_table import NAME_WIDTH, LiveTable, TerminalLog, head_lines
+from nvision_hub.cli.live_table import LiveTable, TerminalLog, head_lines
 from nvision_hub.cli.options import (
     command,
     config_argument,
@@ -23,19 +23,20 @@ from nvision_hub.cli.options import (
 )
 from nvision_hub.cli.terminal import console, plural
 from nvision_hub.cluster.identity import HubIdentity
-from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK, UnavailableError
-from nvision_hub.hub import composition, override_store, run
-from nvision_hub.hub.resources import HubResources
+from nvision_hub.errors import EXIT_INTERRUPTED, EXIT_OK, HubError, UnavailableError
+from nvision_hub.hub import run
+from nvision_hub.hub.resolver import Resolver
+from nvision_hub.hub.secret_variables import secret_variables
 from nvision_hub.logs.setup import set_up
 from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
 
-    from nvision_hub.hub.composition import HubPlan
+    from nvision_hub.hub.active_config import ActiveConfig
+    from nvision_hub.hub.public_plan import PublicPlan
     from nvision_hub.logs.formatters import LogFormat
 
 log = logging.getLogger("nvision_hub.cli")
@@ -83,23 +84,25 @@ def start(
         return _on_cluster(config_path, address, insecure=insecure_cluster, drain=drain)
     if address is not None or insecure_cluster or drain:
         raise click.UsageError("--address, --insecure-cluster and --drain require --engine ray")
-    config, changes = override_store.read(config_path)
-    select_cameras(config, {*only} - {*changes.removed})
-    resources = HubResources(identity=HubIdentity.from_environ(os.environ))
-    plan = composition.plan(config, only=only, resources=resources, overrides=changes)
-    run_hub = partial(run.start, config, plan, only=only, overrides=changes)
+    # Only the program may replace itself, and not a test that calls this function.
+    variables = secret_variables(config_path) if click.get_current_context().obj.is_program else None
+    resolver = Resolver(config_path, only=only, identity=HubIdentity.from_environ(os.environ), variables=variables)
+    plan = resolver.start(partial(_check_only, only), passed_errors=(HubError, click.UsageError))
     screen = console()
     if screen.is_terminal and not screen.is_dumb_terminal:
-        ended_by = _with_table(screen, plan, run_hub, log_level, log_format)
+        ended_by = _with_table(screen, resolver, plan, log_level, log_format)
     else:
         set_up(log_level, form=log_format)
         _warn(plan)
-        for name, text in _endpoints(plan):
+        for name, text in _endpoints(plan, resolver.inspect(_shown_subscribe_command)):
             if text is not None:
-                # Without a terminal, the lines go to a file. `status` shows the reader's password.
-                log.info("%s: %s", name, redact(text), extra={"event": "hub_endpoint"})
-        ended_by = run_hub()
+                log.info("%s: %s", name, text, extra={"event": "hub_endpoint"})
+        ended_by = run.start(resolver, plan)
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
+
+
+def _check_only(only: tuple[str, ...], active: ActiveConfig) -> None:
+    select_cameras(active.config, {*only} - {*active.overrides.removed})
 
 
 def _on_cluster(config_path: Path, address: str | None, *, insecure: bool, drain: bool) -> int:
@@ -113,35 +116,51 @@ def _on_cluster(config_path: Path, address: str | None, *, insecure: bool, drain
 
 
 def _with_table(
-    screen: Console, plan: HubPlan, run: Callable[..., signal.Signals], log_level: int, log_format: LogFormat
+    screen: Console,
+    resolver: Resolver,
+    plan: PublicPlan,
+    log_level: int,
+    log_format: LogFormat,
 ) -> signal.Signals:
     terminal_log = TerminalLog()
     # If the user redirects stderr (`2>> hub.log`), the log lines belong in that file.
     set_up(log_level, terminal_log if sys.stderr.isatty() else None, form=log_format)
     _warn(plan)
-    endpoints = dict(_endpoints(plan))
-    if len(subscribe := endpoints["read"] or "") + NAME_WIDTH > screen.width:
-        # The table would cut this line, and a line that the terminal wraps can be copied.
-        screen.print(subscribe, soft_wrap=True, highlight=False, markup=False)
-        endpoints["read"] = "the command above, or the one that nvision-hub status shows"
-    head = head_lines(f"{__version__}  {plan.endpoints.site}  press Ctrl-C to stop", endpoints.items())
+    resolver.inspect(_print_subscribe_command)
+    endpoints = _endpoints(plan, "the command above, or the one that nvision-hub status shows")
+    head = head_lines(f"{__version__}  {plan.endpoints.site}  press Ctrl-C to stop", endpoints)
     with LiveTable(screen, terminal_log, head) as table:
-        ended_by = run(on_tick=table.show)
+        ended_by = run.start(resolver, plan, on_tick=table.show)
     sent = sum(row.info.sent or 0 for row in table.rows)
     screen.print(f"Stopped. {plural(len(table.rows), 'camera')}, {sent:,.0f} frames sent.")
     return ended_by
 
 
-def _warn(plan: HubPlan) -> None:
+def _warn(plan: PublicPlan) -> None:
     for sentence in plan.warnings:
         log.warning("%s", sentence, extra={"event": "configuration_warning"})
 
 
-def _endpoints(plan: HubPlan) -> list[tuple[str, str | None]]:
+def _endpoints(plan: PublicPlan, read: str) -> list[tuple[str, str | None]]:
     endpoints = plan.endpoints
     return [
         ("results", endpoints.redis),
-        ("read", subscribe_command(plan.reader_url, endpoints.prefix)),
+        ("read", read),
         ("service", endpoints.service),
         ("page", endpoints.gateway),
     ]
+
+
+def _print_subscribe_command(active: ActiveConfig) -> None:
+    """Print the command with the reader's password. Only a short-lived process may know the password."""
+    with open(1, "w", closefd=False, encoding="utf-8") as stdout:
+        stdout.write(f"{_subscribe_command(active)}\n")
+
+
+def _shown_subscribe_command(active: ActiveConfig) -> str:
+    """Return the command without the password, because log lines may go to a file. `status` shows the password."""
+    return redact(_subscribe_command(active))
+
+
+def _subscribe_command(active: ActiveConfig) -> str:
+    return subscribe_command(active.plan.reader_url, active.plan.endpoints.prefix)

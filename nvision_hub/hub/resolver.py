@@ -1,0 +1,164 @@
+"""Reader of the configuration for the supervisor: short-lived processes turn cameras.yaml into sealed settings.
+
+All workers are forks of the supervisor and inherit a copy of its memory, so the supervisor's memory must contain no
+secret. The active configuration is in a memory file, and so are the settings of each process. The supervisor only keeps
+the descriptors. A short-lived process reads the active configuration, and returns new settings and a `PublicPlan`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from nvision_hub.broker.embedded_config import PortClaim
+from nvision_hub.errors import HubError
+from nvision_hub.hub.active_config import ActiveConfig
+from nvision_hub.hub.public_plan import PublicPlan
+from nvision_hub.redaction import known_secrets
+from nvision_hub.runtime.forked_call import call_in_child
+from nvision_hub.runtime.memory_file import MemoryFile
+from nvision_hub.runtime.messages import MessageError, SealedRequest
+from nvision_hub.runtime.sealed_settings import SealedSettings, change_of_settings, sealed, secrets_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.runtime.forked_call import HasDescriptor
+    from nvision_hub.runtime.messages import CameraMessage, CameraRequest
+
+T = TypeVar("T")
+
+START_TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 5.0  # while the hub runs, because the supervisor's loop waits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _NewSettings:
+    """Settings in the next received memory file, with the message that applies them to a running child."""
+
+    change: CameraMessage | None
+
+
+class Resolver:
+    """Short-lived processes that read the configuration of one hub.
+
+    `variables` is a memory file with environment variables as JSON, from `secret_variables`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        only: Collection[str] = (),
+        identity: HubIdentity | None = None,
+        variables: MemoryFile | None = None,
+    ) -> None:
+        self._variables = variables
+        self._first = partial(ActiveConfig.first, path, only=only, identity=identity)
+        self._active: SealedSettings | None = None  # an `ActiveConfig`; None before `start`
+        self._settings: dict[str, SealedSettings] = {}  # by the name of their process
+        self._revisions = itertools.count()
+        self._claims: list[PortClaim] = []
+
+    def start(
+        self,
+        check: Callable[[ActiveConfig], object] = lambda _active: None,
+        *,
+        passed_errors: tuple[type[Exception], ...] = (HubError,),
+    ) -> PublicPlan:
+        """Read the configuration for the first time, pass it to `check`, and return its plan.
+
+        Raises `HubError`, and those errors of `check` that are `passed_errors`.
+        """
+
+        def first(_active: ActiveConfig | None) -> ActiveConfig:
+            active = self._first()
+            check(active)
+            return active
+
+        return self._replace(first, START_TIMEOUT_S, passed_errors)
+
+    def reload(self) -> PublicPlan:
+        """Read the file again, and return the new plan. Raises `HubError`, and then changes nothing."""
+        return self._replace(ActiveConfig.reloaded, TIMEOUT_S)
+
+    def apply(self, request: CameraRequest | SealedRequest) -> PublicPlan:
+        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing."""
+
+        def requested(active: ActiveConfig) -> ActiveConfig:
+            try:
+                return active.with_request(request.read() if isinstance(request, SealedRequest) else request)
+            except MessageError as error:
+                raise HubError(f"the request cannot be read: {error}") from error
+
+        return self._replace(requested, TIMEOUT_S)
+
+    def inspect(self, function: Callable[[ActiveConfig], T]) -> T:
+        """Return `function` of the active configuration. The result must contain no secret. Raises `HubError`."""
+        result: T
+
+        def call() -> tuple[T, tuple[()]]:
+            active = self._current()
+            assert active is not None  # noqa: S101 - `start` comes first
+            return function(active), ()
+
+        result, _ = call_in_child(call, timeout_s=START_TIMEOUT_S)
+        return result
+
+    def _replace(
+        self,
+        function: Callable[[Any], ActiveConfig],
+        timeout_s: float,
+        passed_errors: tuple[type[Exception], ...] = (HubError,),
+    ) -> PublicPlan:
+        plan: PublicPlan
+        (plan, ports), descriptors = call_in_child(
+            lambda: self._resolved(function), timeout_s=timeout_s, passed_errors=passed_errors
+        )
+        received = iter(descriptors)
+        self._active = self._sealed(next(received))
+        before, self._settings = self._settings, {}
+        children = []
+        for spec in plan.children:
+            settings = before.get(spec.name)
+            if isinstance(spec.settings, _NewSettings):
+                replaces = None if settings is None else settings.revision
+                settings = self._sealed(next(received), replaces=replaces, change=spec.settings.change)
+            assert settings is not None  # noqa: S101 - `_resolved` omits only settings that are in `before`
+            self._settings[spec.name] = settings
+            children.append(replace(spec, settings=settings))
+        self._claims += [PortClaim(port, next(received)) for port in ports]
+        endpoints = replace(plan.endpoints, pid=os.getpid())
+        return replace(plan, children=tuple(children), endpoints=endpoints)
+
+    def _sealed(self, descriptor: int, **more: Any) -> SealedSettings:
+        return SealedSettings(file=MemoryFile(descriptor), revision=next(self._revisions), **more)
+
+    def _current(self) -> ActiveConfig | None:
+        """Return the active configuration; None before the first. Runs in a short-lived process."""
+        if self._variables is not None:
+            os.environ.update(json.loads(self._variables.read()))
+        return None if self._active is None else self._active.reveal()
+
+    def _resolved(self, function: Callable[[Any], ActiveConfig]) -> tuple[object, Sequence[HasDescriptor]]:
+        """Return the public plan and the claimed ports, and descriptors. Runs in a short-lived process."""
+        before = self._current()
+        after = function(before)
+        old_specs = {} if before is None else {spec.name: spec for spec in before.plan.children}
+        files: list[HasDescriptor] = [sealed(after, known_secrets())]
+        children = []
+        for spec in after.plan.children:
+            old, new = old_specs.get(spec.name), None
+            if old != spec:
+                files.append(sealed(spec.settings, secrets_in(spec.settings, known_secrets())))
+                new = _NewSettings(change=None if old is None else old.reconfigure(old.settings, spec.settings))
+            children.append(replace(spec, settings=new, reconfigure=change_of_settings))
+        claims = [claim for claim in after.plan.resources.ports.values() if claim.is_held]
+        plan = PublicPlan.of(after, tuple(children))
+        return (plan, [claim.port for claim in claims]), [*files, *claims]

@@ -1,0 +1,49 @@
+"""Memory files: values that one process passes to another through a third, which keeps only a descriptor.
+
+A forked process inherits a copy of its parent's memory. The supervisor therefore keeps no secret in its memory. It
+keeps the descriptors of memory files, and closes them in each child that must not read them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import Final, Self
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+_CHANGES: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+class MemoryFile:
+    """Owner of the descriptor of a file in memory (memfd_create(2)) that nobody can change."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, content: bytes) -> Self:
+        """Return a new memory file. Raises `OSError` if no memory or descriptor is available."""
+        created = cls(os.memfd_create("nvision-hub", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[os.write(created.fileno(), remaining) :]
+        fcntl.fcntl(created.fileno(), fcntl.F_ADD_SEALS, _CHANGES)
+        return created
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self, max_bytes: int = MAX_BYTES) -> bytes:
+        """Return the content. Raises `ValueError` if it is longer than `max_bytes`, or if a read could block."""
+        known = os.fstat(self._descriptor)
+        if not stat.S_ISREG(known.st_mode) or known.st_size > max_bytes:
+            raise ValueError("not a memory file of a permitted size")
+        content = b""
+        while chunk := os.pread(self._descriptor, max_bytes, len(content)):
+            content += chunk
+        return content
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
