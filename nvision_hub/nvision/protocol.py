@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,11 @@ def response_json(result: NvisionRequest, service: ServiceName) -> dict[str, Any
     for detection in (*response["detected_objects"], *response.get("detected_faces", ())):
         detection.setdefault("cropped_image", "")
     return response
+
+
+def is_representable(result: NvisionRequest) -> bool:
+    """Return whether JSON can represent a result. JSON has no NaN or infinity."""
+    return all(math.isfinite(each.confidence) for each in (*result.detected_objects, *result.detected_faces))
 
 
 def result_json(result: NvisionRequest) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from nvision_hub.backoff import Backoff
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision.connection import ClientTimeouts, ServiceEndpoint, close_connection, open_connection
 from nvision_hub.nvision.errors import classify, unusable_result
-from nvision_hub.nvision.protocol import ProtocolError, decode, encode_request
+from nvision_hub.nvision.protocol import ProtocolError, decode, encode_request, is_representable
 from nvision_hub.nvision.result_events import SentFrame, new_id
 from nvision_hub.timestamps import iso_utc
 from workers.camera.in_flight import InFlightFrames
@@ -189,9 +189,8 @@ class Uplink:
             self._has_result, self._is_called_back = True, False
             self._update_flow()
             backoff.healthy(now)
-            detections = (*result.detected_objects, *result.detected_faces)
-            if not all(math.isfinite(detection.confidence) for detection in detections):
-                self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason="unreadable")  # JSON has no NaN or infinity
+            if not is_representable(result):
+                self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason="unreadable")
                 continue
             self.meter.observe(catalogue.ROUND_TRIP_SECONDS, now - sent.sent_mono)
             self.on_result(result, sent)
