@@ -63,6 +63,19 @@ class HubPlan:
     warnings: tuple[str, ...]  # about settings without effect on one machine, and about active overrides
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublicPlan:
+    """Plan without secrets, for the supervisor and the live table: a `HubPlan` whose children have `SealedSettings`."""
+
+    path: Path  # of cameras.yaml
+    state_dir: Path
+    children: tuple[ProcessSpec, ...]
+    endpoints: Endpoints
+    has_usb: bool
+    warnings: tuple[str, ...]
+    rejected_overrides: int  # number of stored run-time changes that are set aside
+
+
 def plan(
     config: Config,
     *,

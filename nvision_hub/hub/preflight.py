@@ -15,8 +15,7 @@ from nvision_hub.media import cv2_loader
 if TYPE_CHECKING:
     from nvision_hub.config.models import Config
     from nvision_hub.config.server_addresses import ListenAddress
-    from nvision_hub.hub.composition import HubPlan
-    from nvision_hub.hub.public_plan import PublicPlan
+    from nvision_hub.hub.composition import HubPlan, PublicPlan
 
 # Optional libraries: process that needs the library, module to import, error message.
 _LIBRARIES: Final = (

@@ -20,7 +20,7 @@ from nvision_hub.supervisor.observer import SupervisorObserver
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nvision_hub.hub.public_plan import PublicPlan
+    from nvision_hub.hub.composition import PublicPlan
     from nvision_hub.hub.resolver import Resolver
     from nvision_hub.runtime.messages import CameraRequest, SealedRequest
     from nvision_hub.runtime.process import ProcessSpec

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nvision_hub.broker.embedded_config import PortClaim
 from nvision_hub.errors import HubError
 from nvision_hub.hub.active_config import ActiveConfig
-from nvision_hub.hub.public_plan import PublicPlan
+from nvision_hub.hub.composition import PublicPlan
 from nvision_hub.redaction import known_secrets
 from nvision_hub.runtime.forked_call import call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
@@ -160,5 +160,13 @@ class Resolver:
                 new = _NewSettings(change=None if old is None else old.reconfigure(old.settings, spec.settings))
             children.append(replace(spec, settings=new, reconfigure=change_of_settings))
         claims = [claim for claim in after.plan.resources.ports.values() if claim.is_held]
-        plan = PublicPlan.of(after, tuple(children))
+        plan = PublicPlan(
+            path=after.config.path,
+            state_dir=after.config.state_dir,
+            children=tuple(children),
+            endpoints=after.plan.endpoints,
+            has_usb=after.plan.has_usb,
+            warnings=after.plan.warnings,
+            rejected_overrides=after.overrides.rejected,
+        )
         return (plan, [claim.port for claim in claims]), [*files, *claims]

@@ -28,7 +28,7 @@ from nvision_hub.supervisor.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nvision_hub.hub.public_plan import PublicPlan
+    from nvision_hub.hub.composition import PublicPlan
     from nvision_hub.hub.resolver import Resolver
     from nvision_hub.runtime.process import ProcessSpec
     from nvision_hub.supervisor.process_state import ProcessState

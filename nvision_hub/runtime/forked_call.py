@@ -36,7 +36,7 @@ class ForkedCallError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Reply:
+class _CallOutcome:
     result: Any = None
     error: Exception | None = None
     traceback: str | None = None
@@ -120,7 +120,7 @@ def _answer(
         error = caught
     except Exception:  # noqa: BLE001 - the parent raises it
         text = redact(traceback.format_exc())
-    reply = pickle.dumps(_Reply(result=result, error=error, traceback=text, records=tuple(recorder.records)))
+    reply = pickle.dumps(_CallOutcome(result=result, error=error, traceback=text, records=tuple(recorder.records)))
     descriptors = [file.fileno() for file in files]
     channel.sendall(_HEADER.pack(len(descriptors), len(reply)))
     for first in range(0, len(descriptors), _FILES_PER_MESSAGE):
@@ -128,7 +128,7 @@ def _answer(
     channel.sendall(reply)
 
 
-def _receive(channel: socket.socket, deadline: float) -> tuple[_Reply, list[int]]:
+def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, list[int]]:
     """Raises `TimeoutError` after the deadline, and `EOFError` if the child has ended."""
     count, size = _HEADER.unpack(_receive_exactly(channel, _HEADER.size, deadline))
     files: list[int] = []

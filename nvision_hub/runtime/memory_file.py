@@ -17,7 +17,7 @@ _CHANGES: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK |
 
 
 class MemoryFile:
-    """Owner of the descriptor of a file in memory (memfd_create(2)) that nobody can change."""
+    """Owner of the descriptor of a file in memory (memfd_create(2)) that no process can change."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

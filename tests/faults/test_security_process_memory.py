@@ -101,8 +101,9 @@ def test_a_worker_knows_only_its_own_secrets(
         file.write_text(json.dumps(json.loads(file.read_text()) | {"cameras": [lobby | {"fps": 3}, gate]}))
         running.process.send_signal(signal.SIGHUP)
         running.wait_for(lambda: "cameras.yaml reloaded" in running.err)
-        for camera in PASSWORDS:
-            running.wait_for(lambda camera=camera: client.get(f"/api/v1/cameras/{camera}").json()["rate_in"] > 0)
+        running.wait_for(
+            lambda: all(client.get(f"/api/v1/cameras/{camera}").json()["rate_in"] > 0 for camera in PASSWORDS)
+        )
     broker_users = json.loads((tmp_path / "state" / "broker" / "passwords.json").read_text())
     secrets = ALL | {broker_users["reader"], broker_users["consumer"]}
     found = {name: known(pid, secrets) for name, pid in processes(running).items()}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nvision_hub.hub.active_config import ActiveConfig
-    from nvision_hub.hub.public_plan import PublicPlan
+    from nvision_hub.hub.composition import PublicPlan
     from nvision_hub.logs.formatters import LogFormat
 
 log = logging.getLogger("nvision_hub.cli")

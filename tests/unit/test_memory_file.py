@@ -1,0 +1,83 @@
+"""Memory files and sealed settings: content that cannot change, limits, and the secrets that belong to settings."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from nvision_hub.config.value_types import Secret
+from nvision_hub.runtime.memory_file import MemoryFile
+from nvision_hub.runtime.messages import AddCamera, Configure, Drain, MessageError, SealedRequest, encode
+from nvision_hub.runtime.sealed_settings import SealedSettings, change_of_settings, sealed, secrets_in
+
+
+@dataclass(frozen=True)
+class Settings:
+    username: str
+    password: Secret
+
+
+def test_a_memory_file_cannot_be_changed() -> None:
+    file = MemoryFile.create(b"content")
+    with pytest.raises(PermissionError):
+        os.pwrite(file.fileno(), b"other", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(file.fileno(), 0)
+    assert file.read() == b"content"
+    assert file.read() == b"content", "a second read starts at the beginning"
+
+
+def test_a_file_that_is_too_large_or_could_block_is_not_read() -> None:
+    with pytest.raises(ValueError, match="permitted size"):
+        MemoryFile.create(b"content").read(max_bytes=6)
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(ValueError, match="permitted size"):
+        MemoryFile(reading).read()
+
+
+def test_settings_keep_their_values() -> None:
+    settings = Settings("viewer", Secret("pa ss/ü:@#%&"))
+    assert SealedSettings(file=sealed(settings, ()), revision=0).reveal() == settings
+
+
+def test_only_the_secrets_of_the_settings_belong_to_them() -> None:
+    password = 'pa ss/ü:@"#%&'
+    login = base64.b64encode(f"viewer:{password}".encode()).decode().rstrip("=")
+    others = ["other-password", base64.b64encode(b"viewer:other-password").decode().rstrip("="), "not/base64!"]
+    settings = Settings("viewer", Secret(password))
+    assert secrets_in(settings, [password, login, *others]) == [password, login]
+
+
+def test_a_change_applies_only_to_the_settings_that_were_replaced() -> None:
+    change = Configure(fps=1.0, jpeg_quality=80, max_width=None, confidence_threshold=0.1, paused=False)
+    first, other = (SealedSettings(file=sealed(None, ()), revision=revision) for revision in (1, 2))
+    new = SealedSettings(file=sealed(None, ()), revision=3, replaces=1, change=change)
+    assert change_of_settings(first, new) is change
+    assert change_of_settings(other, new) is None
+    assert change_of_settings(first, other) is None
+
+
+def test_a_request_in_a_file_is_read_by_its_id() -> None:
+    request = AddCamera(request_id="n1", entry={"id": "yard", "password": "canary"})
+    sent = SealedRequest(request_id="n1", file=MemoryFile.create(encode(request)))
+    assert sent.read() == request
+    assert "canary" not in repr(sent)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x05.",
+        encode(AddCamera(request_id="n2", entry={})),
+        encode(Drain()),
+    ],
+    ids=["empty", "pickle", "other request", "other message"],
+)
+def test_a_file_without_the_request_is_rejected(content: bytes) -> None:
+    with pytest.raises(MessageError, match="no request in the file"):
+        SealedRequest(request_id="n1", file=MemoryFile.create(content)).read()
