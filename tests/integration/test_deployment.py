@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import redis
 from compose_spec import PyCompose
 from ruamel.yaml import YAML
 
 from nvision_hub.config.load import load
 from tests.support import command, hub, needs
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,6 +197,13 @@ def test_the_rendered_compose_file_is_valid(tmp_path: Path) -> None:
     assert "127.0.0.1 is not reachable from outside the container" in refused.stderr
 
 
+def create_secrets(compose_file: str, folder: Path) -> Path:
+    """Run the commands at the beginning of the shipped Compose file that create the secrets. Return their folder."""
+    commands = re.findall(r"^#   (\(umask.*|openssl.*|echo.*)$", compose_file, re.MULTILINE)
+    run_program("sh", "-e", "-c", f"cd {folder}\n" + "\n".join(commands))
+    return folder / "compose" / "secrets"
+
+
 def networks_of(service: dict[str, Any]) -> set[str]:
     return set(service.get("networks", ["default"]))
 
@@ -210,20 +219,41 @@ def test_the_shipped_compose_file_is_consistent(tmp_path: Path) -> None:
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
             assert not source.startswith(".") or (DEPLOY / source).exists(), source
-    for name in ("hub_token", "metrics_token"):
-        (tmp_path / name).write_text(f"{secrets.token_hex(32)}\n")
+    folder = create_secrets(text, tmp_path)
     others = [networks_of(service) for name, service in services.items() if name not in {"hub", "redis"}]
     assert networks_of(services["redis"]) <= networks_of(services["hub"])
     assert not any(networks_of(services["redis"]) & networks for networks in others), "only the hub reaches Redis"
     cameras = (DEPLOY / "compose" / "hub" / "cameras.yaml").read_text(encoding="utf-8")
-    config = load(write_config(tmp_path, cameras.replace("/run/secrets/", f"{tmp_path}/")), environ={})
+    config = load(write_config(tmp_path, cameras.replace("/run/secrets/", f"{folder}/")), environ={})
     assert config.gateway.tokens["prometheus"].role == "metrics"
-    assert config.redis.url.shown == "redis://redis:6379"
+    assert config.redis.url.shown == "redis://***@redis:6379"
     assert not config.gateway.listen.loopback
     health = f"http://{config.gateway.health_listen.shown}/healthz"
     assert services["hub"]["environment"]["NVISION_HUB_HEALTH"] == health
     scrape = YAML(typ="safe").load(DEPLOY / "compose" / "prometheus.yml")["scrape_configs"][0]
     assert scrape["static_configs"] == [{"targets": [f"hub:{config.gateway.listen.port}"]}]
+
+
+def test_the_redis_of_the_shipped_compose_file_requires_the_password(tmp_path: Path) -> None:
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    folder = create_secrets(text, tmp_path)
+    words = YAML(typ="safe").load(text)["services"]["redis"]["command"]
+    program = needs.program("redis-server", "redis-server")
+    local = [word.replace("/run/secrets", str(folder)).replace("/data", str(tmp_path)) for word in words[1:]]
+    socket = tmp_path / "redis.sock"
+    with subprocess.Popen([program, *local, "--port", "0", "--unixsocket", str(socket)]) as server:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not socket.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            with redis.Redis(unix_socket_path=str(socket)) as stranger, pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+            password = (folder / "redis_password").read_text().strip()
+            with redis.Redis(unix_socket_path=str(socket), password=password) as client:
+                assert client.ping()
+        finally:
+            server.terminate()
 
 
 def test_prometheus_accepts_the_shipped_configuration() -> None:
