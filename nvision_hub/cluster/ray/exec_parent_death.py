@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from nvision_hub.runtime.parent_death import die_with_parent
+from nvision_hub.runtime.forked_child import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
