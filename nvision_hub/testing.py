@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from nvision_hub.broker.client import publish_commands
 from nvision_hub.broker.send_buffer import OutgoingEvent
-from nvision_hub.config.models import Redis
+from nvision_hub.config.redis_section import Redis
 from nvision_hub.nvision.nvision_pb2 import NvisionRequest
 from nvision_hub.nvision.result_events import EventOrigin, SentFrame, encode, new_id, result_event
 

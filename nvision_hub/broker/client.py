@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -19,10 +18,11 @@ import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from nvision_hub.broker.discovery import parse_discovery
+from nvision_hub.broker.node_finder import SEED_TIMEOUT_S, FindingConnection, FindingConnectionSync, NodeFinder
 from nvision_hub.broker.scripts import load_script
-from nvision_hub.errors import UnavailableError
 from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from nvision_hub.broker.send_buffer import OutgoingEvent
-    from nvision_hub.config.server_addresses import RedisAddress
 
 log = logging.getLogger("nvision_hub.broker")
 
@@ -47,7 +46,7 @@ _SMALL: Final[dict[str, Any]] = {"driver_info": None, "protocol": 2}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisSettings:
-    url: str
+    url: str  # complete, as `config.redis_section` makes it
     prefix: str
     max_entries: int  # the result stream is trimmed to about this length
     max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
@@ -56,34 +55,63 @@ class RedisSettings:
         return f"RedisSettings({redact(self.url)}, prefix={self.prefix})"
 
 
-def connect(url: str, *, timeout_s: float | None = COMMAND_TIMEOUT_S, **options: Any) -> redis.asyncio.Redis:
+def connect(
+    url: str,
+    *,
+    timeout_s: float | None = COMMAND_TIMEOUT_S,
+    connect_timeout_s: float = COMMAND_TIMEOUT_S,
+    **options: Any,
+) -> redis.asyncio.Redis:
     """Return an asyncio client with a time limit per command. For blocking reads, `timeout_s=None` removes the limit.
 
-    The client connects at its first command. `options` go to redis-py's `from_url`.
+    The client connects at its first command: to the server in `url`, or to the master that a Sentinel or a node of a
+    Cluster names. `options` go to redis-py's `from_url`. Raises `ValueError` for an incomplete address.
     """
+    discovery = parse_discovery(url)
     client = redis.asyncio.Redis.from_url(
-        url,
+        url if discovery is None else discovery.url,
         socket_timeout=timeout_s,
-        socket_connect_timeout=COMMAND_TIMEOUT_S,
+        socket_connect_timeout=connect_timeout_s,
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
         **_SMALL,
         **options,
     )
     pool = client.connection_pool
-    pool.connection_class = type("RedisConnection", (_Cancellable, pool.connection_class), {})
+    bases: tuple[type, ...] = (_Cancellable, pool.connection_class)
+    members: dict[str, Any] = {}
+    if discovery is not None:
+        bases = (_Cancellable, FindingConnection, pool.connection_class)
+        members = {"finder": NodeFinder(discovery), "open_seed": staticmethod(_open_seed)}
+    pool.connection_class = type("RedisConnection", bases, members)
     return client
 
 
 def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: Any) -> redis.Redis:
-    """Return a blocking client with a time limit per command. The client connects at its first command."""
-    return redis.Redis.from_url(
-        url,
+    """Return a blocking client with a time limit per command. The client connects at its first command, as above."""
+    discovery = parse_discovery(url)
+    client = redis.Redis.from_url(
+        url if discovery is None else discovery.url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=redis.retry.Retry(NoBackoff(), 0),
         **_SMALL,
         **options,
     )
+    pool = client.connection_pool
+    if issubclass(pool.connection_class, redis.SSLConnection):
+        pool.connection_class = type("RedisConnection", (_TicketReader, pool.connection_class), {})
+    if discovery is not None:
+        members = {"finder": NodeFinder(discovery), "open_seed": staticmethod(_open_seed_sync)}
+        pool.connection_class = type("RedisConnection", (FindingConnectionSync, pool.connection_class), members)
+    return client
+
+
+def _open_seed(url: str) -> redis.asyncio.Redis:
+    return connect(url, timeout_s=SEED_TIMEOUT_S, connect_timeout_s=SEED_TIMEOUT_S)
+
+
+def _open_seed_sync(url: str) -> redis.Redis:
+    return connect_sync(url, timeout_s=SEED_TIMEOUT_S)
 
 
 @contextlib.asynccontextmanager
@@ -114,27 +142,18 @@ async def follow_channel(url: str, channel: str) -> AsyncIterator[bytes]:
             await asyncio.sleep(RETRY_INTERVAL_S)
 
 
-def check_redis(address: RedisAddress) -> float | None:
-    """Return how many seconds the clock of Redis is ahead of the local clock; None if Redis does not report its time.
+class _TicketReader:
+    """Mix-in for a blocking TLS connection that reads one reply after connecting.
 
-    Raises `UnavailableError` if Redis does not answer or refuses the password.
+    With hiredis, redis-py takes the session tickets of TLS 1.3 for an unread reply, and rejects every new connection
+    (redis-py 8.1, `ConnectionPool.get_connection`). Reading a reply also reads the tickets.
     """
-    where = address.shown
-    with contextlib.closing(connect_sync(address.dial())) as client:
-        try:
-            client.ping()
-        except AuthenticationError as error:
-            raise UnavailableError(f"Redis at {where} refused the password; correct redis.url") from error
-        except (RedisError, OSError) as error:
-            raise UnavailableError(
-                f"no Redis answers at {where}; start Redis, correct redis.url, or use redis.url: embedded"
-            ) from error
-        before = time.time()
-        try:
-            seconds, microseconds = client.time()
-        except (RedisError, OSError):  # an ACL may forbid the TIME command
-            return None
-        return float(seconds) + float(microseconds) / 1e6 - (before + time.time()) / 2
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
+        super().on_connect_check_health(check_health)  # type: ignore[misc]  # the other base class has it
+        self.send_command("PING", check_health=False)  # type: ignore[attr-defined]  # likewise
+        with contextlib.suppress(ResponseError):  # an ACL forbids PING
+            self.read_response()  # type: ignore[attr-defined]  # likewise
 
 
 class _Cancellable:

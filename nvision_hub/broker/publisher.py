@@ -19,11 +19,11 @@ from redis.exceptions import RedisError
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.broker.client import RedisConnection, RedisSettings
+from nvision_hub.broker.failures import failure_reason
 from nvision_hub.broker.send_buffer import OutgoingEvent, RecentEvents, SendBuffer
 from nvision_hub.broker.spool_writer import SpoolWriter
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision import result_events
-from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -229,7 +229,7 @@ class Publisher:
         """Keep all events and wait before the next attempt."""
         self._results.release_reserved()
         self._hub_events.release_reserved()
-        reason = redact(str(error)) or type(error).__name__
+        reason = failure_reason(error)
         sentence = f"Redis cannot be used ({reason}); the hub keeps the results until Redis is available"
         if self._redis_error is None:
             log.warning("%s", sentence, extra={"event": "redis_unavailable"})

@@ -19,6 +19,7 @@ from nvision_hub.access.tokens import ROLES
 from nvision_hub.broker.client import connect_sync
 from nvision_hub.broker.embedded_config import PASSWORDS_NAME, socket_url, user_url
 from nvision_hub.broker.embedded_users import BrokerPasswords, BrokerUser, load_passwords
+from nvision_hub.broker.redis_check import failure
 from nvision_hub.cli.options import unknown_name
 from nvision_hub.cluster.fleet_key import read_fleet_key
 from nvision_hub.cluster.fleet_registry import MAX_ADDRESS_BYTES, RegistryKeys, parse_address
@@ -63,7 +64,7 @@ def _cluster_endpoints(config: Config) -> Endpoints | None:
     """
     if config.redis.url.embedded:
         return None
-    with connect_sync(config.redis.url.dial(), timeout_s=_REDIS_TIMEOUT_S) as client:
+    with connect_sync(config.redis.dial(), timeout_s=_REDIS_TIMEOUT_S) as client:
         try:
             key = RegistryKeys(prefix=config.redis.prefix).gateway
             sealed = client.getrange(key, 0, MAX_HEADER_BYTES + MAX_ADDRESS_BYTES)
@@ -107,7 +108,7 @@ def redis_url(config: Config) -> str:
     Raises `UnavailableError` if the broker is embedded and no hub is running, or if its passwords cannot be read.
     """
     if not config.redis.url.embedded:
-        return config.redis.url.dial()
+        return config.redis.dial()
     socket = find_hub(config).redis_socket
     if socket is None:
         raise UnavailableError("the running hub uses another broker than cameras.yaml; restart the hub")
@@ -139,11 +140,13 @@ def redis_unavailable(config: Config, error: Exception) -> UnavailableError:
     if isinstance(error, UnavailableError):
         return error
     url = config.redis.url
-    if isinstance(error, AuthenticationError):
-        return UnavailableError(f"Redis at {url.shown} refused the password; correct redis.url")
     if url.embedded:
+        if isinstance(error, AuthenticationError):
+            return UnavailableError(f"Redis at {url.shown} refused the password; correct redis.url")
         return UnavailableError("the embedded broker does not respond; see the log: nvision-hub logs hub")
-    return UnavailableError(f"no Redis answers at {url.shown}; start Redis, or correct redis.url")
+    return failure(config.redis, error) or UnavailableError(
+        f"no Redis answers at {url.shown}; start Redis, or correct redis.url"
+    )
 
 
 class ApiClient(httpx2.Client):

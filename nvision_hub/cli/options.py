@@ -15,7 +15,7 @@ import click
 
 from nvision_hub.cli import HELP_SETTINGS
 from nvision_hub.config.load import as_written, load, state_dir
-from nvision_hub.config.server_addresses import RedisAddress
+from nvision_hub.config.redis_address import RedisAddress
 from nvision_hub.config.value_types import Secret
 from nvision_hub.errors import ConfigError, did_you_mean
 
@@ -85,8 +85,13 @@ def subscribe_command(url: str, prefix: str) -> str:
     The password is in the environment, because every user of the machine can read the arguments of a process. If the
     address hides its password, redis-cli asks for it. `-u` would accept neither unix:// nor an IPv6 address.
     """
-    found = urlsplit(url)
+    if "+sentinel://" in url:  # redis-cli does not ask Sentinels for the master
+        return "nvision-hub tail"
     words = []
+    if "+cluster://" in url:  # redis-cli needs one node
+        url = url.replace("+cluster://", "://", 1).partition(",")[0]
+        words.append("-c")
+    found = urlsplit(url)
     if found.scheme == "unix":
         words += ["-s", unquote(found.path)]
     else:

@@ -2,8 +2,9 @@
 
 A hub that loses its connection to Redis stops streaming before another hub may start. The holder's term starts before
 the request is sent, and Redis' term starts when the request arrives, so the holder's term ends first. Each new holder
-gets a higher epoch. If Redis loses its data, a new holder waits for a term, because the earlier one may still stream.
-The same applies after another program has written a lease that no hub writes: the hub replaces the lease and counts it.
+gets a higher epoch. If Redis loses its data, or a replica takes over, a new holder waits for a term, because the
+earlier one may still stream. The same applies after another program has written a lease that no hub writes: the hub
+replaces the lease and counts it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from redis.exceptions import RedisError
 
 from nvision_hub.broker.client import connect
+from nvision_hub.broker.discovery import parse_discovery
 from nvision_hub.broker.scripts import load_script
 from nvision_hub.cluster.sealed_messages import RejectedEntryError, RejectionReason
 from nvision_hub.control_characters import printable
@@ -77,6 +79,7 @@ class Lease:
         self._settings = settings
         self._camera = camera
         self._epoch = 0
+        self._has_replicas = int(parse_discovery(settings.url) is not None)  # one of them may take over
         self._from = self._until = float("-inf")  # the lease is held between these monotonic times, in seconds
         self.error: str | None = "waiting for Redis: another hub may stream this camera"  # None while held
 
@@ -112,7 +115,8 @@ class Lease:
         requested_at = time.monotonic()
         reply = LeaseReply.parse(
             await client.register_script(load_script("lease_acquire"))(
-                keys=self._keys(), args=[settings.holder, int(settings.term_s * 1000), self._epoch or ""]
+                keys=self._keys(),
+                args=[settings.holder, int(settings.term_s * 1000), self._epoch or "", self._has_replicas],
             )
         )
         if reply.repaired:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nvision_hub.config.camera_address import CameraAddress
 from nvision_hub.config.gateway_checks import gateway_checks
+from nvision_hub.config.redis_checks import redis_checks
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress
 from nvision_hub.errors import Diagnostic, KeyPath, did_you_mean
 
@@ -35,6 +36,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     yield from _known_cameras(written)
     yield from _streaming_keys(effective, written)
     yield from gateway_checks(written, has_stored_tokens=has_stored_tokens)
+    yield from redis_checks(written)
     for index, camera in _entries(written, "cameras"):
         address = _parsed(CameraAddress, camera.child("url"))
         yield from _credentials(camera, ("cameras", index), address)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import base64
+import os.path
 import re
+from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from nvision_hub.access.tokens import weakness
 from nvision_hub.config.value_types import Secret
@@ -14,7 +25,11 @@ from nvision_hub.control_characters import without_control_characters
 from nvision_hub.errors import InvalidValueError
 
 ID_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
-PREFIX_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
+# With or without a hash tag in braces, which keeps all keys on one node of a Redis Cluster.
+PREFIX_PATTERN: Final = (
+    r"^([A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+    r"|([A-Za-z0-9][A-Za-z0-9_.:-]{0,30})?\{[A-Za-z0-9_.:-]{1,31}\}[A-Za-z0-9_.:-]{0,31})$"
+)
 HOST_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 TOPIC_PATTERN: Final = "^[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,7}$"
 # The service reads the key from the WebSocket subprotocol, which is a token of RFC 9110, section 5.6.2.
@@ -51,6 +66,11 @@ def _fleet_key(key: Secret) -> Secret:
     return key
 
 
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """Return the absolute path. A relative path starts at the folder of cameras.yaml."""
+    return path if info.context is None else Path(os.path.normpath(info.context["path"].parent / path))
+
+
 Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$", examples=["lobby"])]
 HostName = Annotated[str, Field(pattern=HOST_PATTERN, examples=["hub.example.com"])]
 Line = Annotated[str, AfterValidator(without_control_characters)]
@@ -63,6 +83,9 @@ Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
 Key = Annotated[Secret, AfterValidator(_streaming_key), Field(examples=["${NVISION_STREAMING_KEY}"])]
 WebhookSecret = Annotated[Secret, AfterValidator(_webhook_secret), Field(examples=["${ALARM_SECRET}"])]
 FleetKey = Annotated[Secret, AfterValidator(_fleet_key), Field(examples=["${FLEET_KEY}"])]
+FilePath = Annotated[
+    Path, AfterValidator(_beside_the_file), WithJsonSchema({"type": "string", "examples": ["/etc/hub/cert.pem"]})
+]
 WebhookSecrets = Annotated[tuple[WebhookSecret, ...], Field(min_length=1, max_length=2)]
 # An empty `${VAR:-}` counts as a missing value. A list counts as empty if all its items are commented out.
 NoneIfEmpty = BeforeValidator(lambda value: None if value == "" else value)

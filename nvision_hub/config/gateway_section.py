@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os.path
-from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from nvision_hub.access.tokens import ROLES, RoleName, weakness
 from nvision_hub.config.added_cameras import CameraHost  # noqa: TC001 - pydantic reads it at run time
-from nvision_hub.config.field_types import EmptyIfNull, HostName, Id, Line, NoneIfEmpty, Section
+from nvision_hub.config.field_types import EmptyIfNull, FilePath, HostName, Id, Line, NoneIfEmpty, Section
 from nvision_hub.config.server_addresses import ListenAddress, NetworkAddress
 from nvision_hub.config.value_types import Secret
 from nvision_hub.errors import InvalidValueError
@@ -41,16 +39,8 @@ def _given(token: Secret) -> Secret:
     return token
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path. A relative path starts at the folder of cameras.yaml."""
-    return path if info.context is None else Path(os.path.normpath(info.context["path"].parent / path))
-
-
 SafeToken = Annotated[Secret, AfterValidator(_safe_token), Field(examples=["${file:hub_token}"])]
 HeaderName = Annotated[str, Field(pattern=HEADER_PATTERN, examples=["X-Forwarded-User"])]
-FilePath = Annotated[
-    Path, AfterValidator(_beside_the_file), WithJsonSchema({"type": "string", "examples": ["/etc/hub/cert.pem"]})
-]
 
 
 class GatewayToken(Section):

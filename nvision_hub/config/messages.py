@@ -25,7 +25,8 @@ _PATTERNS: Final = {  # pattern of a string -> the pattern's meaning in words
     f"^{ID_PATTERN}$": (
         "must be 1 to 63 lower-case letters, digits, - and _, and not begin with - or _, such as lobby-2"
     ),
-    PREFIX_PATTERN: "must be 1 to 64 letters, digits, _ . : and -, beginning with a letter or digit",
+    PREFIX_PATTERN: "must be 1 to 64 letters, digits, _ . : and -, beginning with a letter or digit; "
+    'or the same with a hash tag of up to 31 characters in braces, such as "{nvision}"',
     HOST_PATTERN: "must be a host name in lower-case letters, digits, - and ., such as hub.example.com",
     HEADER_PATTERN: "must be the name of an HTTP header, such as X-Forwarded-User",
     TOPIC_PATTERN: "must be letters, digits, _ and -, with / between the levels, such as home/nvision",

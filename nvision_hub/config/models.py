@@ -15,11 +15,9 @@ from pydantic import Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_v
 
 from nvision_hub.config.camera_address import CameraAddress  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.field_types import (
-    PREFIX_PATTERN,
     TOPIC_PATTERN,
     AsList,
     EmptyIfNull,
-    FleetKey,
     Fraction,
     Id,
     Key,
@@ -33,7 +31,8 @@ from nvision_hub.config.field_types import (
     WebhookSecrets,
 )
 from nvision_hub.config.gateway_section import Gateway
-from nvision_hub.config.server_addresses import MqttAddress, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.redis_section import Redis
+from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
 from nvision_hub.errors import InvalidValueError
@@ -169,29 +168,6 @@ class Camera(CameraOptions):
     @classmethod
     def _beside_the_file(cls, url: CameraAddress, info: ValidationInfo) -> CameraAddress:
         return url if info.context is None else url.beside(info.context["path"].parent)
-
-
-class Redis(Section):
-    """The Redis server on which the hub publishes results."""
-
-    url: RedisAddress = RedisAddress("embedded")
-    """`embedded` for the broker that the hub starts itself, or a redis://, rediss:// or unix:// address."""
-    embedded_port: Annotated[int, Field(ge=0, le=65535)] = 6379
-    """Loopback port of the embedded broker; if this port is in use, the next free port. 0 selects any free port."""
-    embedded_open: bool = False
-    """Let all users of this machine use the embedded broker without a password: read, forge and delete results."""
-    prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, examples=["nvision"])] = "nvision"
-    """Prefix of all channel and stream names."""
-    stream_max_entries: Annotated[int, Field(ge=1, le=100_000_000)] = 100_000
-    """Approximate maximum number of events in the result stream; older events are removed."""
-    stream_max_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 256 * 2**20
-    """Approximate maximum size of the events in the result stream, in bytes; older events are removed."""
-    spool_max_bytes: Annotated[int, Field(ge=2**20, le=2**40)] = 64 * 2**20
-    """Maximum bytes of results on disk per camera while Redis is unavailable; the oldest are discarded first."""
-    spool_max_age: Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] = 86_400.0
-    """Maximum age, in seconds, of a result that waits for Redis; older results are discarded."""
-    fleet_key: Annotated[FleetKey | None, NoneIfEmpty] = None
-    """Secret that all hubs on several machines share; it authenticates their commands and states in Redis."""
 
 
 class Webhook(Section):

@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 _SECRET_KEY: Final = re.compile("pass?w|pwd|secret|token|key|credential", re.IGNORECASE)
 _SHOWN_KEYS: Final = frozenset(
-    {"id", "name", "username", "site", "prefix", "cameras", "classes", "elsewhere", "hosts", "camera_hosts", "role"}
+    {
+        "id",
+        "name",
+        "username",
+        "sentinel_username",
+        "site",
+        "prefix",
+        "cameras",
+        "classes",
+        "elsewhere",
+        "hosts",
+        "camera_hosts",
+        "role",
+    }
 )
 _SHOWN_SECTIONS: Final = frozenset({"labels", "placement", "tls", "proxy"})  # `tls.key` is the path of a file
 _WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret

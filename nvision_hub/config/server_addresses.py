@@ -1,4 +1,4 @@
-"""Addresses in cameras.yaml, except those of cameras: Nvision service, Redis, webhooks, MQTT and gateway."""
+"""Addresses in cameras.yaml, except those of cameras and Redis: Nvision service, webhooks, MQTT and gateway."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nvision_hub.config.url import MAX_PORT, Address, check_characters, is_ip, unescape
-from nvision_hub.config.value_types import ConfigString, Secret, ServiceName
+from nvision_hub.config.url import MAX_PORT, Address, is_ip
+from nvision_hub.config.value_types import ConfigString, ServiceName
 from nvision_hub.errors import InvalidValueError
 from nvision_hub.redaction import HIDDEN
 
@@ -41,36 +41,6 @@ class ServiceAddress(Address):
         if re.search(r"/v1(/|$)|[?#]", address.path):
             raise InvalidValueError(f"must be the base address, which ends before /v1, such as {cls.example}")
         return address
-
-
-class RedisAddress(Address):
-    """Address of a Redis server or unix socket, or `embedded` for the broker that the hub starts."""
-
-    __slots__ = ()
-
-    example: ClassVar = "redis://10.0.0.2:6379/0"
-    pattern: ClassVar = "^embedded$|^rediss?://|^unix://"
-    schemes: ClassVar = {"redis": 6379, "rediss": 6379, "unix": 0}
-    word: ClassVar = "embedded"
-
-    @property
-    def embedded(self) -> bool:
-        return self.scheme == "embedded"
-
-    def _shown_path(self) -> str:
-        return self.path.partition("?")[0] if self.scheme == "unix" else super()._shown_path()
-
-    @classmethod
-    def parse(cls, text: str) -> RedisAddress:
-        check_characters(text)
-        if not text.strip().lower().startswith("unix:"):
-            return super().parse(text)
-        match = re.fullmatch(r"unix://(?:(?P<user>[^/:]*)(?::(?P<password>[^/]*))?@)?(?P<path>/.+)", text.strip())
-        if match is None:
-            raise InvalidValueError("must be an absolute path after unix://, such as unix:///run/redis/redis.sock")
-        username = None if match["user"] is None else unescape(match["user"])
-        password = Secret(unescape(match["password"])) if match["password"] else None
-        return cls("unix", username, password, path=match["path"]).checked()
 
 
 class WebhookAddress(Address):

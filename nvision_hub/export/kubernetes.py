@@ -79,7 +79,7 @@ def render(
         egress=egress_rules,
     )
     documents = {group.name: _objects(source, group, configs[group.name], keys, options) for group in groups}
-    notes = [*_secrets(source, configs.values(), keys, options), *egress_notes, *_placements(groups)]
+    notes = [*_secrets(source, configs.values(), keys, options), *egress_notes, *_files(source), *_placements(groups)]
     return {SHARED: shared, **documents}, notes
 
 
@@ -213,6 +213,14 @@ def _secrets(
     if needed.files:
         arguments = " ".join(f"--from-file={keys[file]}={file}" for file in needed.files)
         yield f"kubectl create secret generic {_FILES_SECRET}{namespace} {arguments}"
+
+
+def _files(source: SourceConfig) -> Iterator[str]:
+    """Yield a note if pods need files that no Secret of the rendered files contains."""
+    tls = source.tree.at(("redis", "tls"))
+    paths = [] if tls is None else [scalar.text for _, scalar in tls.scalars() if scalar.text]
+    if paths:
+        yield f"mount the files of redis.tls into every pod, at these absolute paths: {', '.join(paths)}"
 
 
 def _placements(groups: Sequence[CameraGroup]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.config.camera_address import CameraAddress
-from nvision_hub.config.server_addresses import MqttAddress, RedisAddress, ServiceAddress
+from nvision_hub.config.redis_address import RedisAddress
+from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress
 from nvision_hub.config.url import Address
 from nvision_hub.config.variables import REFERENCE
 from nvision_hub.errors import format_key_path
@@ -49,9 +50,10 @@ def egress(source: SourceConfig) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _port(text: str) -> int | None:
-    """Return the port of an address as written; None if the scheme or the port depends on a variable."""
+    """Return the port of an address as written; None if it depends on a variable, or if there may be further ports."""
     scheme = text.partition("://")[0].lower()
-    if not _PORTS.get(scheme):
+    # Sentinels and the nodes of a Cluster name further servers with any port.
+    if not _PORTS.get(scheme) or scheme.endswith(("+sentinel", "+cluster")):
         return None
     try:
         # User names and passwords may be variables. A variable in place of the port raises ValueError.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.config.load import as_written, configuration
-from nvision_hub.config.url import Address
+from nvision_hub.config.redis_address import RedisAddress
 from nvision_hub.config.variables import REFERENCE, VariableError, substitute
 from nvision_hub.errors import Diagnostic, format_key_path
 from nvision_hub.export.variable_refs import first_free, references
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     Change = Callable[[KeyPath, YamlNode], str | None]  # maps a location and its scalar to the new string
 
 _SECRET_KEYS: Final = frozenset(
-    {"streaming_key", "username", "password", "token", "callback_token", "secret", "fleet_key"}
-)
-_PUBLIC_KEYS: Final = frozenset({"username"})  # the rendered files may show these values
+    {
+        "streaming_key", "username", "password", "sentinel_username", "sentinel_password", "token", "callback_token",
+        "secret", "fleet_key",
+    }
+)  # fmt: skip
+_PUBLIC_KEYS: Final = frozenset({"username", "sentinel_username"})  # the rendered files may show these values
 _STATE_VARIABLE: Final = "STATE_DIRECTORY"  # set by systemd and by the container image
 _WEBHOOK_SECRET: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, not a secret
 _STAND_IN_HOST: Final = "stand-in.invalid"
@@ -82,10 +85,9 @@ class SourceConfig:
 
     @property
     def redis_host(self) -> str | None:
-        """Host in `redis.url`, with each reference replaced by `x`; None if the address has no host."""
-        text = self.text("redis", "url")
+        """First host in `redis.url`, with each reference replaced by `x`; None if the address has no host."""
         try:
-            return Address.parse(REFERENCE.sub("x", text)).host if "://" in text else None
+            return RedisAddress.parse(REFERENCE.sub("x", self.text("redis", "url"))).host or None
         except ValueError:
             return None
 
@@ -176,7 +178,8 @@ def _stand_in_url(loc: KeyPath, text: str) -> str:
     """Return a stand-in address with the scheme that the string or its section suggests."""
     scheme, slashes, _ = text.partition("://")
     section = "nvision" if "nvision" in loc else str(loc[0])
-    return f"{scheme if slashes and '${' not in scheme else _SCHEMES.get(section, 'https')}://{_STAND_IN_HOST}"
+    scheme = scheme.lower() if slashes and "${" not in scheme else _SCHEMES.get(section, "https")
+    return f"{scheme}://{_STAND_IN_HOST}{'/mymaster' if scheme.endswith('+sentinel') else ''}"
 
 
 def _key(loc: KeyPath) -> str:

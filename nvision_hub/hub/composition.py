@@ -104,7 +104,7 @@ def plan(
         reader_url = own.user_url(BrokerUser.READER)
     else:
         own_broker = []
-        redis_url, redis_shown, redis_socket = config.redis.url.dial(), config.redis.url.shown, None
+        redis_url, redis_shown, redis_socket = config.redis.dial(), config.redis.url.shown, None
         reader_url = redis_shown
     stream = RedisSettings(
         url=redis_url,

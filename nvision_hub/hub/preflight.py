@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.broker import embedded_config as embedded_broker
-from nvision_hub.broker.client import check_redis
+from nvision_hub.broker.redis_check import check_redis
 from nvision_hub.errors import UnavailableError
 from nvision_hub.media import cv2_loader
 
@@ -30,7 +30,7 @@ def check_preflight(config: Config, plan: HubPlan) -> None:
     if config.redis.url.embedded:
         embedded_broker.program()
     else:
-        check_redis(config.redis.url)
+        check_redis(config.redis)
     gateway = config.gateway
     if not gateway.listen.off:
         if "listen" in gateway.model_fields_set:

@@ -16,6 +16,7 @@ from tests.support.onvif_camera import onvif_network
 from tests.support.receiver import receiver
 from tests.support.recorder import recorder
 from tests.support.redis_server import debian_redis, kept_valkey
+from tests.support.redis_topologies import redis_cluster, sentinel_set
 from tests.support.rtsp import gst_camera
 from tests.support.scripted_camera import scripted_camera
 from tests.support.tls_front import tls_front
@@ -34,7 +35,9 @@ __all__ = [
     "onvif_network",
     "receiver",
     "recorder",
+    "redis_cluster",
     "scripted_camera",
+    "sentinel_set",
     "start_command",
     "start_fleet",
     "start_gateway",

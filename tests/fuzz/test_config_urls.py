@@ -7,14 +7,17 @@ from urllib.parse import urlsplit
 
 from hypothesis import strategies as st
 
+from nvision_hub.broker.discovery import parse_discovery
 from nvision_hub.config.camera_address import CameraAddress
+from nvision_hub.config.redis_address import RedisAddress
+from nvision_hub.config.redis_section import Redis
 from nvision_hub.config.server_addresses import (
     ListenAddress,
     MqttAddress,
-    RedisAddress,
     ServiceAddress,
     WebhookAddress,
 )
+from nvision_hub.config.url import unescape
 from nvision_hub.control_characters import without_control_characters
 from nvision_hub.errors import InvalidValueError
 
@@ -34,6 +37,8 @@ SAMPLES: Final = (
     b"wss://nvision.nipa.cloud/api",
     b"unix://user:canary@/run/redis.sock?db=1",
     b"rediss://:canary@redis:6379/0",
+    b"redis+sentinel://u:canary@10.0.0.2:26379,[::1]/mymaster/0",
+    b"rediss+cluster://:canary@10.0.0.2,redis-2:7000",
     b"mqtts://broker:8883",
     b"127.0.0.1:8080",
     b"[::1]:65535",
@@ -43,13 +48,32 @@ TOKENS: Final = (b"@", b"@10.0.0.9", b"://", b"[", b"]", b"%00", b"%0d%0a", b"%E
 KINDS: Final = (CameraAddress, ServiceAddress, RedisAddress, WebhookAddress, MqttAddress)
 PARTS: Final = st.lists(
     st.sampled_from(
-        ["user", SECRET, ":", "@", "/", "10.0.0.5", "[::1]", "example.com", ":554", "?", "#", "%40", "\\", "é"]
+        [
+            "user",
+            SECRET,
+            ":",
+            "@",
+            "/",
+            "10.0.0.5",
+            "[::1]",
+            "example.com",
+            ":554",
+            ",",
+            "/mymaster/1",
+            "?",
+            "#",
+            "%40",
+            "\\",
+            "é",
+        ]
     ),
     max_size=10,
 ).map("".join)
 BUILT: Final = st.builds(
     "{}{}{}".format,
-    st.sampled_from([*CameraAddress.schemes, "ws", "redis", "unix", "mqtt", "RTSP", ""]),
+    st.sampled_from(
+        [*CameraAddress.schemes, "ws", "redis", "redis+sentinel", "rediss+cluster", "unix", "mqtt", "RTSP", ""]
+    ),
     st.sampled_from(["://", ":", "//", ":///"]),
     PARTS,
 ).map(str.encode)
@@ -76,6 +100,9 @@ def check_accepted(address: Address) -> None:
     if not address.host or address.scheme == address.word:
         return
     # Clients must connect to the host that the hub has read and checked, and send the credentials to no other host.
+    if isinstance(address, RedisAddress) and address.topology != "server":
+        check_nodes(address)
+        return
     dialed = urlsplit(address.dial())
     assert (dialed.hostname or "").lower() == address.host.lower()
     assert dialed.port == address.port
@@ -83,6 +110,22 @@ def check_accepted(address: Address) -> None:
     if address.password is not None and address.password.reveal() == SECRET:
         rest = (address.scheme, address.username or "", address.host, address.path)
         assert SECRET not in address.shown or any(SECRET in part for part in rest)
+
+
+def check_nodes(address: RedisAddress) -> None:
+    """Check the address of Sentinels or of a Cluster, whose clients ask each of its nodes."""
+    section = Redis(url=address, prefix="{nvision}")
+    discovery = parse_discovery(section.dial())
+    assert discovery is not None
+    assert discovery.nodes == address.nodes
+    for url in (discovery.url, *map(discovery.seed_url, discovery.nodes)):
+        dialed = urlsplit(url)
+        assert (dialed.hostname, dialed.port) in [(host.lower(), port) for host, port in address.nodes]
+    user, _, password = discovery.login.removesuffix("@").partition(":")
+    assert (unescape(user), unescape(password)) == (
+        address.username or "",
+        "" if address.password is None else address.password.reveal(),
+    )
 
 
 def test_addresses(fuzz: Fuzz) -> None:

@@ -20,6 +20,7 @@ from tests.support.ray_cluster import ray_cluster
 from tests.support.receiver import receiver
 from tests.support.recorder import recorder
 from tests.support.redis_server import debian_redis, kept_valkey, redis_server
+from tests.support.redis_topologies import redis_cluster, sentinel_set
 from tests.support.rtsp import demo_server, gst_camera
 from tests.support.scripted_camera import scripted_camera
 from tests.support.slow_link import slow_link
@@ -45,8 +46,10 @@ __all__ = [
     "ray_cluster",
     "receiver",
     "recorder",
+    "redis_cluster",
     "redis_server",
     "scripted_camera",
+    "sentinel_set",
     "slow_link",
     "start_command",
     "start_example",

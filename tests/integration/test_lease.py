@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis.asyncio
 
+from nvision_hub.broker.client import connect
+from nvision_hub.broker.scripts import load_script
 from nvision_hub.cluster.camera_lease import Lease, LeaseSettings
 from nvision_hub.cluster.rejected_entries import RejectedEntries
 from nvision_hub.metrics import catalogue
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tests.support.redis_server import Server
+    from tests.support.redis_topologies import SentinelSet
 
 TERM_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
@@ -227,3 +230,46 @@ async def test_a_name_in_a_lease_cannot_control_a_terminal(holders: Holders) -> 
         assert str(lease.error).isprintable()
         assert len(str(lease.error)) < 500
         await holders.wait_for_holders("a")
+
+
+async def test_a_new_holder_on_a_server_that_has_taken_over_waits_for_a_term(redis_server: Server) -> None:
+    """A replica may lack the newest lease, so the lease of an active holder is missing from the new master."""
+
+    async def acquire(holder: str, *, has_replicas: bool) -> int:
+        """Return the age of the record of epochs, in milliseconds."""
+        async with connect(redis_server.url) as client:
+            script = client.register_script(load_script("lease_acquire"))
+            reply = await script(keys=[LEASE_KEY, f"{LEASE_KEY}:epochs"], args=[holder, 60_000, "", int(has_replicas)])
+        assert reply[0] > 0
+        return int(reply[2])
+
+    async def lose_the_lease() -> None:
+        async with connect(redis_server.url) as client:
+            assert await client.delete(LEASE_KEY)
+
+    await acquire("a", has_replicas=True)
+    await asyncio.sleep(0.3)
+    await lose_the_lease()
+    assert await acquire("b", has_replicas=True) >= 300, "the same server has all epochs"
+    await asyncio.to_thread(redis_server.kill)
+    await asyncio.to_thread(redis_server.start)  # with its data, and another run id
+    await lose_the_lease()
+    assert await acquire("c", has_replicas=False) >= 300, "without replicas, the data are those of the same server"
+    await lose_the_lease()
+    assert await acquire("d", has_replicas=True) < 300
+    await asyncio.sleep(0.3)
+    assert await acquire("d", has_replicas=True) >= 300
+
+
+@pytest.mark.slow
+async def test_a_failover_never_leads_to_two_holders(sentinel_set: Callable[..., SentinelSet]) -> None:
+    servers = sentinel_set()
+    hubs = Holders(servers.url)
+    hubs.start("a")
+    await hubs.wait_for_holders("a")
+    hubs.start("b")
+    failing_over = asyncio.create_task(asyncio.to_thread(servers.fail_over))
+    await hubs.wait_for(failing_over.done)
+    await hubs.wait_for(lambda: bool(hubs.holding()))
+    for name in hubs.tasks:
+        await hubs.end(name, orderly=False)

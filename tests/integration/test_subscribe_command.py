@@ -11,7 +11,7 @@ import pytest
 
 from nvision_hub.broker.embedded_config import claim_port
 from nvision_hub.cli.options import subscribe_command
-from nvision_hub.config.server_addresses import RedisAddress
+from nvision_hub.config.redis_address import RedisAddress
 from tests.support import needs
 from tests.support.redis_server import answering
 

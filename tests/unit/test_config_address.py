@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nvision_hub.config.camera_address import DEMO_SCENES, CameraAddress
-from nvision_hub.config.server_addresses import ListenAddress, RedisAddress, ServiceAddress, WebhookAddress
+from nvision_hub.config.redis_address import RedisAddress
+from nvision_hub.config.server_addresses import ListenAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.value_types import Secret
 from workers.demo.worker import SCENES
 
@@ -228,6 +229,21 @@ def test_a_service_is_local_or_a_websocket_base() -> None:
         ),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock"),
         ("unix://u:canary@/run/redis.sock", "unix://u:canary@/run/redis.sock", "unix://***@/run/redis.sock"),
+        (
+            "redis+sentinel://u:can/a@ry@10.0.0.2:26379,s2.example,[::1]:7/mymaster/3",
+            "redis+sentinel://u:can%2Fa%40ry@10.0.0.2:26379,s2.example:26379,[::1]:7/mymaster/3",
+            "redis+sentinel://***@10.0.0.2:26379,s2.example:26379,[::1]:7/mymaster/3",
+        ),
+        (
+            "REDISS+SENTINEL://10.0.0.2/my-master",
+            "rediss+sentinel://10.0.0.2:26379/my-master/0",
+            "rediss+sentinel://10.0.0.2:26379/my-master/0",
+        ),
+        (
+            "rediss+cluster://:canary@10.0.0.2,10.0.0.3:7001/",
+            "rediss+cluster://:canary@10.0.0.2:6379,10.0.0.3:7001",
+            "rediss+cluster://***@10.0.0.2:6379,10.0.0.3:7001",
+        ),
     ],
 )
 def test_redis_addresses_are_parsed_and_shown_without_secrets(text: str, dialled: str, shown: str) -> None:
@@ -241,6 +257,28 @@ def test_redis_is_embedded_or_an_address() -> None:
     for text in ("redis:10.0.0.2", "memcached://10.0.0.2", "unix://redis.sock", "embeded"):
         with pytest.raises(ValueError, match=r"must|is no"):
             RedisAddress.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("redis+sentinel://10.0.0.2:26379", "must name the master"),
+        ("redis+sentinel://10.0.0.2:26379/", "must name the master"),
+        ("redis+sentinel://10.0.0.2/mymaster/one", "must name the master"),
+        ("redis+sentinel://10.0.0.2/mymaster?password=canary", "must name the master"),
+        ("redis+sentinel://10.0.0.2,/mymaster", "has no readable host"),
+        ("redis+sentinel://10.0.0.2,10.0.0.300/mymaster", "has no readable host"),
+        ("redis+sentinel://10.0.0.2,u:canary@10.0.0.3/mymaster", "only once, before the first host"),
+        ("redis+cluster://10.0.0.2/1", "a Cluster has only database 0"),
+        ("redis+cluster://10.0.0.2:70000", "has no readable host"),
+        ("redis+clustr://10.0.0.2", "did you mean `redis+cluster://`"),
+    ],
+)
+def test_an_incomplete_address_of_sentinels_or_of_a_cluster_is_rejected(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        RedisAddress.parse(text)
+    assert problem in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_webhook_shows_its_host_only() -> None:

@@ -164,6 +164,28 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
         (GOOD + "version: 2\n", "cameras.yaml:4:10: version: must be 1"),
         (GOOD + "site: ''\n", "site: must be text of 1 to 63 characters"),
         (GOOD + "redis: {prefix: 'a*'}\n", "redis.prefix: must be 1 to 64 letters"),
+        (GOOD + "redis: {prefix: '{}'}\n", "redis.prefix: must be 1 to 64 letters"),
+        (GOOD + "redis: {prefix: 'a{b}{c}'}\n", "redis.prefix: must be 1 to 64 letters"),
+        (
+            GOOD + "redis: {url: 'redis+cluster://10.0.0.2'}\n",
+            'on one node of the Cluster; write `prefix: "{nvision}"`, and use this prefix in the programs that read',
+        ),
+        (
+            GOOD + "redis: {url: 'redis+cluster://10.0.0.2', prefix: nv}\n",
+            "cameras.yaml:4:50: redis.prefix: needs a hash tag",
+        ),
+        (
+            GOOD + "redis: {url: 'redis://10.0.0.2', sentinel_password: word}\n",
+            "redis.sentinel_password: applies only to the address of Sentinels; remove it, or write redis.url: redis+",
+        ),
+        (
+            GOOD + "redis: {url: 'redis://10.0.0.2', tls: {ca_file: ca.pem}}\n",
+            "redis.tls.ca_file: applies only to an encrypted connection; remove it, or write rediss://",
+        ),
+        (
+            GOOD + "redis: {url: 'rediss://10.0.0.2', tls: {cert: hub.pem}}\n",
+            "redis.tls.cert: needs `key` beside it; set `redis.tls.key`, or remove `redis.tls.cert`",
+        ),
         (GOOD + "redis: {url: 'http://10.0.0.2'}\n", "redis.url: must be `embedded` or begin with redis://"),
         (
             GOOD + "nvision: {url: 'https://nvision.nipa.cloud/api'}\n",

@@ -190,6 +190,22 @@ def test_shared_objects_select_the_pods_of_all_groups(write: Callable[[str], Pat
     assert policy["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
+def test_sentinels_and_files_of_tls_are_rendered_with_notes(write: Callable[[str], Path]) -> None:
+    text = CLEAN.replace("${DARK_URL:-rtsp://10.1.0.6/1}", "rtsp://10.1.0.6/1").replace(
+        "${ALARM_URL}", "https://a.example/"
+    )
+    secrets = 'sentinel_username: watch, sentinel_password: "${SENTINELS}", tls: {ca_file: /etc/redis/ca.pem}'
+    for url in ("rediss+sentinel://:${WORD}@s1:26379,s2:26379/mymaster", "rediss+sentinel://s1/mymaster"):
+        file = write(text.replace('redis: {url: "redis://redis:6379"}', f'redis: {{url: "{url}", {secrets}}}'))
+        source, result, notes = rendered(file)
+        assert source.redis_host == "s1"
+        assert "SENTINELS" in source.variables
+        # The Sentinels name servers with any port.
+        assert objects(result, "NetworkPolicy")[0]["spec"]["egress"] == [{}]
+        assert any("redis.url" in note and "all egress" in note for note in notes)
+        assert "mount the files of redis.tls into every pod, at these absolute paths: /etc/redis/ca.pem" in notes
+
+
 def test_a_port_in_a_variable_allows_all_egress_and_adds_a_note(
     write: Callable[[str], Path],
 ) -> None:

@@ -20,10 +20,10 @@ from redis.exceptions import RedisError
 from nvision_hub.backoff import Backoff
 from nvision_hub.broker.client import connect
 from nvision_hub.broker.consumer_group import ConsumerGroup
+from nvision_hub.broker.failures import failure_reason
 from nvision_hub.config.field_types import ID_PATTERN
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision.received_events import ReceivedResult
-from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -182,7 +182,7 @@ class ResultForwarder:
         try:
             await step()
         except (RedisError, OSError) as error:
-            reason = redact(str(error)) or type(error).__name__
+            reason = failure_reason(error)
             sentence = f"Redis cannot be read ({reason}); retrying"
             if self.error is None:
                 log.warning("%s", sentence, extra={"event": "mqtt_redis_unavailable"})

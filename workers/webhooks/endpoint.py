@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import RedisError
 
 from nvision_hub.backoff import Backoff
+from nvision_hub.broker.failures import failure_reason
 from nvision_hub.broker.webhook_filter import WebhookFilter
 from nvision_hub.broker.webhook_queue import WebhookKeys
-from nvision_hub.redaction import redact
 from workers.webhooks.consumer import DeliveryConsumer
 from workers.webhooks.outcome_writer import AckWriter
 from workers.webhooks.sender import DeliverySender
@@ -158,7 +158,7 @@ class Endpoint:
 
     def _on_redis_error(self, error: Exception) -> None:
         if self.error is None:
-            reason = redact(str(error)) or type(error).__name__
+            reason = failure_reason(error)
             self.error = f"Redis cannot be used ({reason}); deliveries wait until Redis is available"
             webhook = self._stats.webhook.id
             log.warning("webhook %s: %s", webhook, self.error, extra={"event": "webhook_redis_unavailable"})

@@ -1,17 +1,20 @@
 -- Acquire a lease if it is free, or renew the lease if this holder has it.
 --
 -- KEYS[1]  the lease: a hash of `holder` and `epoch` that expires with the term
--- KEYS[2]  the epochs: a hash of `last` (the highest epoch so far) and `since` (ms), which does not expire
+-- KEYS[2]  the epochs: a hash of `last` (the highest epoch so far), `since` (ms) and, with replicas, `server` (run id).
+--          It does not expire
 -- ARGV[1]  the holder
 -- ARGV[2]  the term in milliseconds
 -- ARGV[3]  the epoch that the holder has; an empty string if it has none
+-- ARGV[4]  1 if a replica may take over from this server, otherwise 0
 --
 -- Returns {epoch, '', age in ms of the epochs record, repaired} if the lease is held now,
 -- or {0, name of the other holder, remaining ms of its term, repaired}.
 -- `repaired` is 1 if this script has replaced an entry that no hub writes.
 --
 -- An epochs record younger than one term may have replaced a record that Redis lost. In that case, an earlier holder
--- may still be active. A replaced entry therefore starts a new record as well.
+-- may still be active. A replaced entry therefore starts a new record as well. A replica that has taken over may lack
+-- the newest lease, so a change of the server starts a new record, too.
 
 local function is_hash(key)
   local kind = redis.call('TYPE', key).ok
@@ -36,6 +39,14 @@ end
 if not epochs or not lease then
   repaired = 1
   redis.call('DEL', KEYS[1], KEYS[2])
+end
+
+if ARGV[4] == '1' then
+  local info = redis.pcall('INFO', 'server')  -- a table if an ACL forbids INFO
+  local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+  if redis.call('HGET', KEYS[2], 'server') ~= server then
+    redis.call('HSET', KEYS[2], 'server', server, 'since', string.format('%.0f', now))
+  end
 end
 
 local holder = redis.call('HGET', KEYS[1], 'holder')

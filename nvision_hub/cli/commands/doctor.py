@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.text import Text
 
-from nvision_hub.broker.client import check_redis
+from nvision_hub.broker.redis_check import check_redis
 from nvision_hub.cli.camera_probe import BASIC_WARNING, known_certificates, probe_cameras
 from nvision_hub.cli.checks import (
     CheckResult,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nvision_hub.cli.camera_probe import ProbeResult
-    from nvision_hub.config.server_addresses import RedisAddress
+    from nvision_hub.config.redis_section import Redis
 
 _STYLES: Final = {CheckStatus.PASSED: "green", CheckStatus.WARNING: "yellow", CheckStatus.FAILED: "red"}
 _CONFIG: Final = "cameras.yaml"
@@ -107,7 +107,7 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
             message = next(each for each in plan.warnings if "redis.embedded_open" in each)
             yield warning("broker's access", message)
     else:
-        yield run_check("Redis", lambda: _check_redis(config.redis.url, ahead_s))
+        yield run_check("Redis", lambda: _check_redis(config.redis, ahead_s))
         yield machine.check_fleet_key(config, is_in_fleet=HubIdentity.from_environ(os.environ) is not None)
     yield from service_and_clocks.check_services(cameras)
     for address in {camera.nvision.url for camera in cameras}:
@@ -121,11 +121,11 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
         yield from map(_camera_result, probe_cameras(cameras, running, known_certificates(config.state_dir)))
 
 
-def _check_redis(address: RedisAddress, ahead_s: dict[str, float]) -> str:
+def _check_redis(redis: Redis, ahead_s: dict[str, float]) -> str:
     """Connect to Redis, and add the offset of its clock to `ahead_s`. Raises `UnavailableError`."""
-    if (offset_s := check_redis(address)) is not None:
-        ahead_s[f"Redis at {address.shown}"] = offset_s
-    return f"{address.shown} responds"
+    if (offset_s := check_redis(redis)) is not None:
+        ahead_s[f"Redis at {redis.url.shown}"] = offset_s
+    return f"{redis.url.shown} responds"
 
 
 def _camera_result(probe: ProbeResult) -> CheckResult:

@@ -16,7 +16,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from redis.exceptions import RedisError
 
-from nvision_hub.broker.client import check_redis, connect_sync
+from nvision_hub.broker.client import connect_sync
+from nvision_hub.broker.redis_check import check_redis
 from nvision_hub.cluster.camera_lease import lease_key
 from nvision_hub.cluster.fleet_key import create_fleet_key, read_fleet_key
 from nvision_hub.cluster.group_config import node_labels
@@ -67,7 +68,7 @@ class RayDriver:
         self._path = path
         self._site = config.site
         self._prefix = config.redis.prefix
-        self._redis_url = config.redis.url.dial()
+        self._redis_url = config.redis.dial()
         self._client = connect_sync(self._redis_url)
         self._split: SplitResult | None = None
         self._warned: set[str] = set()
@@ -79,7 +80,7 @@ class RayDriver:
             split = split_config(self._path, previous, self._default_key)
             check(split.config)
             redis = split.config.redis
-            if (split.config.site, redis.prefix, redis.url.dial()) != (self._site, self._prefix, self._redis_url):
+            if (split.config.site, redis.prefix, redis.dial()) != (self._site, self._prefix, self._redis_url):
                 message = "site, redis.url and redis.prefix cannot change while groups run"
                 fix = "drain the groups first"
                 raise ConfigError([Diagnostic(code="restart_required", message=message, fix=fix, file=self._path.name)])
@@ -267,7 +268,7 @@ def drain(path: Path, address: str | None, *, insecure: bool) -> None:
 def _connected_driver(path: Path, address: str | None, *, insecure: bool) -> RayDriver:
     config = load(path)
     check(config)
-    check_redis(config.redis.url)
+    check_redis(config.redis)
     connect(address, insecure=insecure)
     return RayDriver(path, config)
 

@@ -63,6 +63,8 @@ def split_config(
     data: dict[str, Any] = resolved(path).plain()
     if config.redis.fleet_key is None and default_key is not None:
         data["redis"] = {**(data.get("redis") or {}), "fleet_key": default_key(config).reveal()}
+    if config.redis.tls is not None:  # as absolute paths, because a group has a folder of its own
+        data["redis"] = {**data["redis"], "tls": config.redis.tls.model_dump(mode="json", exclude_none=True)}
     groups = group_cameras(config.cameras, previous=previous)
     specs = [
         GroupSpec(

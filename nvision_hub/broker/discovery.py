@@ -1,0 +1,152 @@
+"""Which server of a Sentinel set or of a Cluster a client has to use: addresses, questions and replies.
+
+This module opens no connection. `node_finder` asks the servers, and `client` connects to the server that it finds.
+
+All keys of a hub share a hash tag, so in a Cluster the master of one slot has them all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import parse_qs, quote, urlencode
+
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MasterDownError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+Node = tuple[str, int]
+
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?:(?P<login>.*)@)?(?P<nodes>[^@/?]+)"
+    r"(?:/(?P<path>[^?]*))?(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
+_NODE: Final = re.compile(r"\[?(?P<host>[^\[\]]+?)\]?:(?P<port>[0-9]+)")
+# Replies of a server that is not, or no longer, the master of the keys. (MovedError is an AskError.)
+_ELSEWHERE: Final = (AskError, ReadOnlyError, ClusterDownError, MasterDownError)
+
+
+class NodeNotFoundError(RedisConnectionError):
+    """No Sentinel or node of the Cluster knows a master for the hub's keys."""
+
+
+class NotMasterError(RedisConnectionError):
+    """The connected server is not the master. The next connection looks for the master again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Discovery:
+    """A Sentinel set or a Cluster, as its address describes it."""
+
+    kind: Literal["sentinel", "cluster"]
+    nodes: tuple[Node, ...]  # the Sentinels, or some nodes of the Cluster
+    master: str = ""  # name of the master that the Sentinels watch
+    slot: int = 0  # slot of the Cluster that has the hub's keys
+    scheme: str
+    login: str = field(repr=False)  # escaped, with @; empty for none
+    sentinel_login: str = field(repr=False)  # likewise, for the Sentinels
+    options: str  # options of redis-py as a query, such as the paths of TLS files
+    database: int = 0
+
+    def seed_url(self, node: Node) -> str:
+        """Return the address of a server to ask: a Sentinel, or a node of the Cluster."""
+        login = self.sentinel_login if self.kind == "sentinel" else self.login
+        return f"{self.scheme}://{login}{shown(node)}?{self.options}"
+
+    @property
+    def url(self) -> str:
+        """The address of a server with the hub's keys. Its host is a placeholder for the one that a finder returns."""
+        return f"{self.scheme}://{self.login}{shown(self.nodes[0])}/{self.database}?{self.options}"
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """The command that a seed answers with the address of the master."""
+        if self.kind == "sentinel":
+            return "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master
+        return "CLUSTER", "SLOTS"
+
+    def answer(self, reply: Any, asked: Node) -> Node:
+        """Return the master in a seed's reply to `question`. Raises `NodeNotFoundError`."""
+        try:
+            return self._sentinel_answer(reply) if self.kind == "sentinel" else self._cluster_answer(reply, asked)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            raise NodeNotFoundError(f"{shown(asked)} sent a reply that is not from a {self.kind}") from None
+
+    def _sentinel_answer(self, reply: Any) -> Node:
+        if reply is None:
+            raise NodeNotFoundError(
+                f"the Sentinels watch no master called {self.master}; correct the name in redis.url"
+            )
+        host, port = reply
+        return _text(host), int(port)
+
+    def _cluster_answer(self, reply: Any, asked: Node) -> Node:
+        for first, last, master, *_ in reply:
+            if first <= self.slot <= last:
+                host = _text(master[0] or "")
+                # An empty host stands for the host that was asked (CLUSTER SLOTS, "?" in Redis 7).
+                return (asked[0] if host in ("", "?") else host), int(master[1])
+        raise NodeNotFoundError(f"no node of the Cluster has slot {self.slot}; check it with redis-cli --cluster check")
+
+    def all_nodes(self, reply: Any) -> list[Node]:
+        """Return every node in a Cluster's reply; empty for a Sentinel's reply or another one."""
+        if self.kind == "sentinel":
+            return []
+        try:
+            return [(_text(node[0]), int(node[1])) for _, _, *nodes in reply for node in nodes if _text(node[0] or "")]
+        except (TypeError, ValueError, LookupError, AttributeError):
+            return []
+
+
+def parse_discovery(url: str) -> Discovery | None:
+    """Return the Sentinel set or the Cluster in an address that `config.redis_section` made; None for one server.
+
+    Raises `ValueError` for an incomplete address.
+    """
+    found = _ADDRESS.fullmatch(url)
+    if found is None:
+        return None
+    nodes = tuple(_node(text) for text in found["nodes"].split(","))
+    options = {name: values[-1] for name, values in parse_qs(found["query"] or "", errors="surrogateescape").items()}
+    user, password = options.pop("sentinel_username", ""), options.pop("sentinel_password", "")
+    sentinel_login = ":".join(quote(text, safe="", errors="surrogateescape") for text in (user, password)) + "@"
+    key = options.pop("key", "")
+    master, _, database = (found["path"] or "").partition("/")
+    is_sentinel = found["kind"] == "sentinel"
+    return Discovery(
+        kind="sentinel" if is_sentinel else "cluster",
+        nodes=nodes,
+        master=master if is_sentinel else "",
+        slot=0 if is_sentinel else key_slot(key.encode()),
+        scheme=found["scheme"],
+        login=f"{found['login']}@" if found["login"] else "",
+        sentinel_login=sentinel_login if user or password else "",
+        options=urlencode(options, quote_via=quote, safe="/", errors="surrogateescape"),
+        database=int(database or 0) if is_sentinel else 0,
+    )
+
+
+def is_elsewhere(error: Exception) -> bool:
+    """Return whether an error reply means that another server is the master of the keys."""
+    # Redis 6 hides the reason of a script's error in the text.
+    return isinstance(error, _ELSEWHERE) or (isinstance(error, ResponseError) and "-READONLY " in str(error))
+
+
+def shown(node: Node) -> str:
+    host, port = node
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _node(text: str) -> Node:
+    found = _NODE.fullmatch(text)
+    if found is None:
+        raise ValueError("an address of Sentinels or of a Cluster needs host:port for each server")
+    return found["host"], int(found["port"])
+
+
+def _text(value: bytes | str) -> str:
+    if not isinstance(value, bytes | str):
+        raise TypeError("not a text")
+    return value.decode() if isinstance(value, bytes) else value

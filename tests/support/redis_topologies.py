@@ -1,0 +1,277 @@
+"""Sets of real redis-server processes on loopback: a master with replicas and Sentinels, and a Cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pytest
+import redis
+from redis.exceptions import RedisError
+
+from nvision_hub.broker.embedded_config import PortClaim, claim_port
+from tests.support import needs
+from tests.support.patience import PATIENCE_S
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+HOST: Final = "127.0.0.1"
+MASTER: Final = "mymaster"
+# A node of a Cluster also listens on its port + 10,000. Neither is a port that the kernel chooses for connections.
+_CLUSTER_PORTS_FROM: Final = 17_000
+
+
+@dataclass(kw_only=True)
+class Process:
+    """One redis-server process with its own folder. `options` are lines of its configuration."""
+
+    folder: Path
+    options: Mapping[str, object] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()  # lines whose directives may repeat
+    sentinel: bool = False
+    certificate: Path | None = None  # PEM file with certificate and key: the server then accepts only TLS
+    authority: Path | None = None
+    client_certificates: str = "no"  # `yes` if the server requires a certificate from each client
+    password: str = ""
+    claim: PortClaim = field(default_factory=lambda: claim_port(0))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        return self.claim.port
+
+    @property
+    def url(self) -> str:
+        address = f"{login(self.password)}{HOST}:{self.port}"
+        if self.certificate is None:
+            return f"redis://{address}"
+        return f"rediss://{address}?ssl_cert_reqs=none&ssl_certfile={self.certificate}"
+
+    def client(self) -> Any:
+        """Return a client that decodes replies. (redis-py does not annotate `execute_command`.)"""
+        return redis.Redis.from_url(self.url, decode_responses=True, protocol=2)
+
+    def start(self) -> None:
+        """Start the process, or start it again with its data, and wait until it replies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "redis.conf"
+        if not file.exists():  # Sentinels and masters rewrite their file
+            values: dict[str, object] = {
+                "port": self.port,
+                "bind": HOST,
+                "dir": self.folder,
+                "logfile": self.folder / "log",
+            }
+            if self.password:
+                values["requirepass"] = self.password
+            if self.certificate is not None:
+                files = {"tls-cert-file": self.certificate, "tls-key-file": self.certificate}
+                files["tls-ca-cert-file"] = self.authority or self.certificate
+                values |= {"port": 0, "tls-port": self.port, "tls-auth-clients": self.client_certificates, **files}
+            lines = [f"{name} {value}" for name, value in {**values, **self.options}.items()]
+            file.write_text("\n".join([*lines, *self.lines, ""]))
+        program = needs.program("redis-server", "redis-server")
+        arguments = [program, str(file), *(["--sentinel"] if self.sentinel else [])]
+        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: bool(self.client().ping()))
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            self.process.wait()
+
+
+def login(password: str) -> str:
+    """Return a password as it appears in an address; empty for none."""
+    return f":{quote(password, safe='')}@" if password else ""
+
+
+def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    """Wait until a condition holds. An error of Redis counts as no."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(RedisError, OSError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.02)
+
+
+@dataclass(kw_only=True)
+class SentinelSet:
+    """A master, two replicas and three Sentinels."""
+
+    servers: list[Process]
+    sentinels: list[Process]
+    password: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{login(self.password)}{self.hosts}/{MASTER}/0"
+
+    @property
+    def hosts(self) -> str:
+        return ",".join(f"{HOST}:{each.port}" for each in self.sentinels)
+
+    def master(self) -> Process:
+        """Return the master that the first Sentinel names."""
+        found: Any = self.sentinels[-1].client().execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return next(each for each in self.servers if each.port == int(found[1]))
+
+    def all(self) -> list[Process]:
+        return [*self.sentinels, *self.servers]
+
+    def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
+        """End the master with `cause`, and return the new master."""
+        old = self.master()
+        cause(old)
+        until(lambda: self.master() is not old and self.master().client().role()[0] == "master")
+        return self.master()
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """Three masters, and one replica of the master that has the slot of `tag`."""
+
+    nodes: list[Process]
+    tag: str = "{nvision}"
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(f'{HOST}:{each.port}' for each in self.nodes)}/0?key={self.tag}"
+
+    @property
+    def address(self) -> str:
+        """The address as written in cameras.yaml."""
+        return self.url.partition("/0?")[0]
+
+    def owner(self, *, not_from: Process | None = None) -> Process:
+        """Return the node that has the slot, as another node than `not_from` reports it."""
+        asked = next(node for node in self.nodes if node is not not_from)
+        with asked.client() as client:
+            slot: Any = client.execute_command("CLUSTER", "KEYSLOT", self.tag)
+            for first, last, master, *_ in client.execute_command("CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    return next(node for node in self.nodes if node.port == master[1])
+        raise AssertionError("no node has the slot")
+
+    def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
+        """End the node that has the slot with `cause`, and return the node that takes over."""
+        old = self.owner()
+        cause(old)
+        until(lambda: self.owner(not_from=old) is not old)
+        return self.owner(not_from=old)
+
+
+def _sentinel(folder: Path, master: Process, number: int, *, own_password: str, down_after_ms: int) -> Process:
+    lines = [
+        f"sentinel monitor {MASTER} {HOST} {master.port} 2",
+        f"sentinel down-after-milliseconds {MASTER} {down_after_ms}",
+        f"sentinel failover-timeout {MASTER} 5000",
+    ]
+    if master.password:
+        lines.append(f"sentinel auth-pass {MASTER} {master.password}")
+    if own_password:
+        lines.append(f"sentinel sentinel-pass {own_password}")
+    return Process(folder=folder / f"sentinel{number}", sentinel=True, lines=tuple(lines), password=own_password)
+
+
+@pytest.fixture
+def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
+    """Start a set: `sentinel_set()`, `sentinel_set(password="...", sentinel_password="...")`."""
+    made: list[Process] = []
+
+    def start(*, password: str = "", sentinel_password: str = "", down_after_ms: int = 1000) -> SentinelSet:
+        folder = tmp_path / "redis"
+        options: dict[str, object] = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": 0}
+        if password:
+            options["masterauth"] = password
+        master = Process(folder=folder / "server0", options=options, password=password)
+        replicas = [
+            Process(
+                folder=folder / f"server{number}",
+                options=options | {"replicaof": f"{HOST} {master.port}"},
+                password=password,
+            )
+            for number in (1, 2)
+        ]
+        sentinels = [
+            _sentinel(folder, master, number, own_password=sentinel_password, down_after_ms=down_after_ms)
+            for number in range(3)
+        ]
+        made.extend([master, *replicas, *sentinels])
+        for process in (master, *replicas):
+            process.start()
+        until(lambda: master.client().info("replication")["connected_slaves"] == 2)
+        for process in sentinels:
+            process.start()
+
+        def is_complete(sentinel: Process) -> bool:
+            state: Any = sentinel.client().sentinel_master(MASTER)
+            return (state["num-slaves"], state["num-other-sentinels"]) == (2, 2)
+
+        until(lambda: all(is_complete(each) for each in sentinels))
+        return SentinelSet(servers=[master, *replicas], sentinels=sentinels, password=password)
+
+    yield start
+    for process in made:
+        process.kill()
+
+
+@pytest.fixture
+def redis_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """Start a Cluster: `redis_cluster()`."""
+    made: list[Process] = []
+
+    def start(*, node_timeout_ms: int = 1500, tag: str = "{nvision}") -> Cluster:
+        options: dict[str, object] = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": node_timeout_ms,
+            "appendonly": "yes",
+            "save": '""',
+            "repl-diskless-sync-delay": 0,
+        }
+        for number in range(4):
+            made.append(
+                Process(folder=tmp_path / f"node{number}", options=options, claim=claim_port(_CLUSTER_PORTS_FROM))
+            )
+            made[-1].start()
+        masters, replica = made[:3], made[3]
+        program = needs.program("redis-cli", "redis-tools")
+        addresses = [f"{HOST}:{each.port}" for each in masters]
+        subprocess.run([program, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        until(lambda: all(each.client().cluster("info")["cluster_state"] == "ok" for each in masters))
+        cluster = Cluster(nodes=masters, tag=tag)
+        owner = cluster.owner()
+        name: Any = owner.client().execute_command("CLUSTER", "MYID")
+        subprocess.run(
+            [program, "--cluster", "add-node", f"{HOST}:{replica.port}", addresses[0], "--cluster-slave",
+             "--cluster-master-id", name],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        until(lambda: owner.client().info("replication")["connected_slaves"] == 1)
+        until(lambda: replica.client().info("replication")["master_link_status"] == "up")
+        # All masters must know the replica, because they vote for it.
+        until(lambda: all(_knows_replica(each, replica) for each in masters))
+        return Cluster(nodes=[*masters, replica], tag=tag)
+
+    yield start
+    for process in made:
+        process.kill()
+
+
+def _knows_replica(node: Process, replica: Process) -> bool:
+    nodes: Any = node.client().execute_command("CLUSTER", "NODES")
+    return any(f":{replica.port}@" in line and "slave" in line for line in nodes.splitlines())
