@@ -11,9 +11,8 @@ import json
 import resource
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import httpx2
 import psutil
@@ -26,9 +25,11 @@ from nvision_hub.hub import composition
 from tests.support import clips, command
 from tests.support import hub as hub_support
 from tests.support.reliability import measured
+from tests.support.secret_search import USER, SecretSearch, forms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.command import Running
     from tests.support.http_camera import HttpCamera
@@ -41,59 +42,13 @@ pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 LARGE: Final = clips.ClipSpec(codec="h264", width=3840, height=2160, kbit_s=8000, gop_s=1.0, seconds=1)
-USER: Final = "viewer"
 # Each password has two parts around characters with a meaning in URLs, because a leak may contain only one part.
 PASSWORDS: Final = {name: f"{name}Kx81vQ@/:#?{name}Zw47mT" for name in ("inUrl", "inKeys", "wrong", "away", "redis")}
 TOKENS: Final = {
     name: f"{name}Rf52pL{name}Gh63nB5f0c8e2b7d94413a" for name in ("key", "refusedKey", "gateway", "callback")
 }
 WEBHOOK: Final = "whsec_" + base64.b64encode(b"webhookSecretOfThirtyTwoBytes!!!").decode()
-
-
-def forms() -> dict[str, str]:
-    """Return every form of each secret to search for (plain, encoded, reversed), with the name of the secret."""
-    found: dict[str, str] = {}
-    for name, secret in {**PASSWORDS, **TOKENS, "webhook": WEBHOOK.removeprefix("whsec_")}.items():
-        parts = {part for part in secret.split("@/:#?") if part} | {secret}
-        complete = {secret, f"{USER}:{secret}", f":{secret}"}
-        spelled = {*parts, *(part[::-1] for part in parts), quote(secret, safe=""), quote_plus(secret)}
-        spelled |= {base64.b64encode(each.encode()).decode().rstrip("=") for each in (*parts, *complete)}
-        spelled |= {base64.urlsafe_b64encode(each.encode()).decode().rstrip("=") for each in (*parts, *complete)}
-        spelled |= {each.encode().hex() for each in parts}
-        found |= dict.fromkeys(spelled, name)
-    return found
-
-
-@dataclass(kw_only=True)
-class Search:
-    """Search for canaries: the places searched so far, and the canaries found there."""
-
-    places: int = 0
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        self.found: list[str] = []
-        self._forms = {form.encode(): name for form, name in forms().items()}
-
-    def search(self, place: str, content: str | bytes) -> None:
-        data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-        self.places += 1
-        self.size += len(data)
-        for form, name in self._forms.items():
-            if (at := data.find(form)) >= 0:
-                self.found.append(f"{name} in {place}: {data[max(0, at - 60) : at + 60]!r}")
-
-    def search_directory(self, folder: Path) -> None:
-        for path in folder.rglob("*"):
-            self.search(f"the name of {path}", str(path))
-            if path.is_file():
-                self.search(str(path), path.read_bytes())
-
-    def search_processes(self, processes: Iterable[psutil.Process]) -> None:
-        for process in processes:
-            for name in ("cmdline", "comm", "status"):
-                with contextlib.suppress(OSError):  # the process has ended
-                    self.search(f"{name} of {process.pid}", Path(f"/proc/{process.pid}/{name}").read_bytes())
+SECRETS: Final = {**PASSWORDS, **TOKENS, "webhook": WEBHOOK.removeprefix("whsec_")}
 
 
 @dataclass(kw_only=True)
@@ -163,7 +118,7 @@ def worker(running: Running, camera: str) -> psutil.Process:
 
 
 def test_the_search_finds_every_canary(site: Site) -> None:
-    search = Search()
+    search = SecretSearch(secrets=SECRETS)
     hub_support.write(site.folder, site.cameras, None, **site.more)
     search.search_directory(site.folder)
     encoded = base64.b64encode(f"{USER}:{PASSWORDS['redis']}".encode()).decode()
@@ -175,7 +130,7 @@ def test_the_search_finds_every_canary(site: Site) -> None:
 def test_the_command_line_exposes_no_secret(
     site: Site, start_command: Callable[..., Running], debian_redis: Callable[..., DebianRedis]
 ) -> None:
-    search = Search()
+    search = SecretSearch(secrets=SECRETS)
     folder, broker = site.folder, debian_redis(password=PASSWORDS["redis"].replace("@/:#?", "-"))
     hub_support.write(folder, site.cameras, None, **site.more, redis={"url": broker.url})
     seen: list[str] = []
@@ -236,8 +191,8 @@ def test_the_command_line_exposes_no_secret(
     measured(
         51,
         "secrets in the output, arguments and files of the commands",
-        injected=f"{len(forms())} spellings of {len(PASSWORDS) + len(TOKENS) + 1} canaries; cameras that stream, are "
-        "rejected and are unreachable; one worker out of memory, one killed; debug level; Redis with a password",
+        injected=f"{len(forms(SECRETS))} spellings of {len(SECRETS)} canaries; cameras that stream, are rejected and "
+        "are unreachable; one worker out of memory, one killed; debug level; Redis with a password",
         target="none found",
         measured=f"none in {search.places} places, {search.size / 1e6:.1f} MB: output, logs with tracebacks, argv, "
         "MONITOR, append-only file, state_dir, temporary files",
@@ -245,7 +200,7 @@ def test_the_command_line_exposes_no_secret(
 
 
 def test_statuses_and_the_embedded_broker_contain_no_secret(site: Site, start_hub: Callable[..., Hub]) -> None:
-    search = Search()
+    search = SecretSearch(secrets=SECRETS)
     (site.folder / "hub0").mkdir()
     (site.folder / "hub0" / "webhook-secret").write_text(WEBHOOK)
     hub = start_hub(site.cameras, None, env=site.env, **site.more)
@@ -276,7 +231,7 @@ def test_statuses_and_the_embedded_broker_contain_no_secret(site: Site, start_hu
 
 
 def test_the_gateway_exposes_no_secret(site: Site, start_hub: Callable[..., Hub]) -> None:
-    search = Search()
+    search = SecretSearch(secrets=SECRETS)
     (site.folder / "hub0").mkdir()
     (site.folder / "hub0" / "webhook-secret").write_text(WEBHOOK)
     hub = start_hub(site.cameras, None, env=site.env, **site.more)
@@ -328,7 +283,7 @@ def test_the_gateway_exposes_no_secret(site: Site, start_hub: Callable[..., Hub]
 def test_settings_and_their_diagnostics_show_no_secret(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in site.env.items():
         monkeypatch.setenv(name, value)
-    search = Search()
+    search = SecretSearch(secrets=SECRETS)
     url = f"redis://:{quote(PASSWORDS['redis'], safe='')}@127.0.0.1:6379"
     hub_support.write(site.folder, site.cameras, None, **site.more, redis={"url": url})
     config = load(site.folder / "cameras.yaml")
