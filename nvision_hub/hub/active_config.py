@@ -14,7 +14,7 @@ from nvision_hub.hub.resources import HubResources
 from nvision_hub.hub.state_dir import unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from nvision_hub.cluster.identity import HubIdentity
@@ -36,9 +36,17 @@ class ActiveConfig:
     plan: HubPlan
 
     @classmethod
-    def first(cls, path: Path, *, only: Collection[str] = (), identity: HubIdentity | None = None) -> ActiveConfig:
-        """Return the configuration with which a hub starts. Raises `HubError`."""
+    def first(
+        cls,
+        path: Path,
+        *,
+        only: Collection[str] = (),
+        identity: HubIdentity | None = None,
+        check: Callable[[Config, Overrides], object] = lambda _config, _overrides: None,
+    ) -> ActiveConfig:
+        """Return the configuration with which a hub starts, after `check` of its parts. Raises `HubError`."""
         config, overrides = read(path)
+        check(config, overrides)
         resources = HubResources(identity=identity)
         plan = composition.plan(config, only=only, resources=resources, overrides=overrides)
         return cls(config=config, overrides=overrides, only=only, plan=plan)

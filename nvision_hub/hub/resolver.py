@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.models import Config
+    from nvision_hub.hub.runtime_overrides import Overrides
     from nvision_hub.runtime.forked_call import HasDescriptor
     from nvision_hub.runtime.messages import CameraMessage, CameraRequest
 
 T = TypeVar("T")
 
 START_TIMEOUT_S: Final = 60.0
-TIMEOUT_S: Final = 5.0  # while the hub runs, because the supervisor's loop waits
+TIMEOUT_S: Final = 10.0  # while the hub runs; the supervisor's loop waits, and a worker may be silent for 15 s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,28 +70,25 @@ class Resolver:
 
     def start(
         self,
-        check: Callable[[ActiveConfig], object] = lambda _active: None,
+        check: Callable[[Config, Overrides], object] = lambda _config, _overrides: None,
         *,
         passed_errors: tuple[type[Exception], ...] = (HubError,),
     ) -> PublicPlan:
-        """Read the configuration for the first time, pass it to `check`, and return its plan.
+        """Read the configuration for the first time, pass it and the stored overrides to `check`, and return its plan.
 
         Raises `HubError`, and those errors of `check` that are `passed_errors`.
         """
-
-        def first(_active: ActiveConfig | None) -> ActiveConfig:
-            active = self._first()
-            check(active)
-            return active
-
-        return self._replace(first, START_TIMEOUT_S, passed_errors)
+        return self._replace(lambda _none: self._first(check=check), START_TIMEOUT_S, passed_errors)
 
     def reload(self) -> PublicPlan:
         """Read the file again, and return the new plan. Raises `HubError`, and then changes nothing."""
         return self._replace(ActiveConfig.reloaded, TIMEOUT_S)
 
     def apply(self, request: CameraRequest | SealedRequest) -> PublicPlan:
-        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing."""
+        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing.
+
+        A request that takes too long may still come into effect when the hub starts again.
+        """
 
         def requested(active: ActiveConfig) -> ActiveConfig:
             try:

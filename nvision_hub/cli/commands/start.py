@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from nvision_hub.config.models import Config
     from nvision_hub.hub.active_config import ActiveConfig
     from nvision_hub.hub.composition import PublicPlan
+    from nvision_hub.hub.runtime_overrides import Overrides
     from nvision_hub.logs.formatters import LogFormat
 
 log = logging.getLogger("nvision_hub.cli")
@@ -101,8 +103,8 @@ def start(
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
 
 
-def _check_only(only: tuple[str, ...], active: ActiveConfig) -> None:
-    select_cameras(active.config, {*only} - {*active.overrides.removed})
+def _check_only(only: tuple[str, ...], config: Config, overrides: Overrides) -> None:
+    select_cameras(config, {*only} - {*overrides.removed})
 
 
 def _on_cluster(config_path: Path, address: str | None, *, insecure: bool, drain: bool) -> int:
