@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.browser import browser, demo_hub, open_page
+from tests.support.camera_programs import camera_programs
 from tests.support.camera_worker import start_worker
 from tests.support.command import broken_opencv, start_command
 from tests.support.dispatching import dispatch
@@ -30,6 +31,7 @@ from tests.support.watching import watch
 __all__ = [
     "broken_opencv",
     "browser",
+    "camera_programs",
     "debian_redis",
     "demo_hub",
     "demo_server",

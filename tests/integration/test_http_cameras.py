@@ -80,6 +80,7 @@ def test_the_error_names_what_the_url_contains(
     ("status", "error"),
     [
         (b"204 No Content", ("not_found", "responds without content (204); correct the path")),
+        (b"403 Forbidden", ("auth_failed", "refuses access (403); if the camera needs a login, set `username`")),
         (b"400 Bad Request", ("not_found", "rejects the request (400); correct the path")),
         (b"503 Busy", ("unreachable", "refused the stream (503); the camera may have reached its limit of viewers")),
     ],

@@ -45,6 +45,11 @@ _unreadable = _kind(
 _credentials_missing = _kind(
     CameraState.AUTH_FAILED, "{} asks for a user name and password; set `username` and `password` of this camera"
 )
+_forbidden = _kind(
+    CameraState.AUTH_FAILED,
+    "{} refuses access (403); if the camera needs a login, set `username` and `password` of this camera; otherwise "
+    "allow this machine in the camera's settings, or correct the path in this camera's `url`",
+)
 _credentials_wrong = _kind(
     CameraState.AUTH_FAILED,
     "{} refused the user name or password; correct `username` and `password` of this camera "
@@ -132,6 +137,8 @@ def refused(address: CameraAddress, status: int | None = None) -> SourceError:
     Other statuses than those listed usually mean that the camera has reached its limit of viewers.
     """
     match status:
+        case 403 if address.username is None:
+            return _forbidden(address)
         case 401 | 403:
             return _credentials_missing(address) if address.username is None else _credentials_wrong(address)
         case 404 | 410:

@@ -1,0 +1,86 @@
+"""Cameras that are programs of others, from Debian and npm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support import clips
+from tests.support.certificates import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.camera_programs import CameraPrograms
+    from tests.support.http_camera import HttpCamera
+    from tests.support.watching import Watching
+
+pytestmark = pytest.mark.long
+
+CLIP: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+JPEGS: Final = clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=4)
+LOGIN: Final = {"username": "viewer", "password": "right"}
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}/0/stream", "snapshot+http://127.0.0.1:{}/0/current"])
+def test_motion_with_digest(
+    camera_programs: CameraPrograms,
+    http_camera: Callable[..., HttpCamera],
+    watch: Callable[..., Watching],
+    address: str,
+) -> None:
+    """Motion 4.5 writes `algorithm=md5` in lower case."""
+    port = camera_programs.motion(http_camera().url())
+    watching = watch(address.format(port), **LOGIN, fps=2, stall_timeout=10)
+    watching.wait_for(3)
+    assert watching.frames[-1].frame.width == 640
+
+
+def test_motion_with_a_wrong_password(
+    camera_programs: CameraPrograms, http_camera: Callable[..., HttpCamera], watch: Callable[..., Watching]
+) -> None:
+    port = camera_programs.motion(http_camera().url())
+    watching = watch(f"http://127.0.0.1:{port}/0/stream", username="viewer", password="wrong")
+    _, sentence = watching.wait_for_state("auth_failed")
+    assert "refused the user name or password" in sentence
+
+
+def test_vlc_sends_only_udp(camera_programs: CameraPrograms, watch: Callable[..., Watching]) -> None:
+    watching = watch(f"rtsp://127.0.0.1:{camera_programs.vlc(CLIP)}/cam", stall_timeout=10)
+    watching.wait_for(5)
+    assert watching.capture.trust.transport == "udp"
+
+
+def test_rtsp_streaming_server_sends_only_udp(camera_programs: CameraPrograms, watch: Callable[..., Watching]) -> None:
+    port = camera_programs.rtsp_streaming_server(CLIP)
+    watching = watch(f"rtsp://127.0.0.1:{port}/cam", **LOGIN, stall_timeout=10)
+    watching.wait_for(5)
+    assert watching.capture.trust.transport == "udp"
+    _, sentence = watch(f"rtsp://127.0.0.1:{port}/cam", **LOGIN, transport="tcp").wait_for_state("unsupported")
+    assert "set `transport: udp` of this camera, or `transport: auto`" in sentence
+
+
+def test_nginx_with_a_self_signed_certificate(
+    camera_programs: CameraPrograms, watch: Callable[..., Watching], tmp_path: Path
+) -> None:
+    certificate = Authority(folder=tmp_path).certify("127.0.0.1", self_signed=True)
+    port = camera_programs.nginx(clips.access_units(JPEGS)[0], certificate)
+    url = f"snapshot+https://127.0.0.1:{port}/still.jpg"
+    watch(url).wait_for(1)  # trust on first use
+    watch(url, tls=f"fingerprint:{certificate.fingerprint}").wait_for(1)
+    _, sentence = watch(url, tls="verify").wait_for_state("auth_failed")
+    assert f"set `tls: fingerprint:{certificate.fingerprint}` of this camera" in sentence
+
+
+def test_nginx_with_a_certificate_of_a_known_authority(
+    camera_programs: CameraPrograms,
+    watch: Callable[..., Watching],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority = Authority(folder=tmp_path)
+    port = camera_programs.nginx(clips.access_units(JPEGS)[0], authority.certify("127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    watch(f"snapshot+https://127.0.0.1:{port}/still.jpg", tls="verify").wait_for(1)
