@@ -196,6 +196,8 @@ def _other_percent(found: StreamReport, fps: float) -> float:
 def _notes(found: StreamReport) -> Iterator[str]:
     if found.decode_ms is None:
         yield "No frame could be decoded. Set the camera to H.264, H.265 or MJPEG, or try --transport tcp."
+    if found.interlaced:
+        yield "The camera sends interlaced video. The hub uses every second line, so set the camera to progressive."
     if found.sends_plain_password:
         yield BASIC_WARNING
     if found.keyframe_interval_s is not None and found.keyframe_interval_s > LONG_GOP_S:

@@ -19,6 +19,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from nvision_hub.errors import HubError
 from nvision_hub.media import cv2_loader
+from nvision_hub.media.encode.deinterlace import is_interlaced, top_field
 from nvision_hub.media.encode.privacy_masks import Masks
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
@@ -113,6 +114,8 @@ class JpegEncoder:
 
     def _encode(self, frame: av.VideoFrame, settings: JpegSettings) -> JpegFrame:
         width, height = settings.scaled(frame.width, frame.height)
+        if is_interlaced(frame):
+            frame = top_field(frame)
         luma, blue, red = planes = self._planes(frame, width, height)
         if self._masks:
             self._masks.blank(planes)
