@@ -89,7 +89,13 @@ def test_a_field_has_the_even_lines_of_every_plane() -> None:
 
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_probe_reports_interlaced_video(tmp_path: Path, *, interlaced: bool) -> None:
-    file = tmp_path / "clip.h264"
-    file.write_bytes(b"".join(bytes(packet) for packet in encoded(interlaced=interlaced)))
+    raw, file = tmp_path / "raw.h264", tmp_path / "clip.mkv"
+    raw.write_bytes(b"".join(bytes(packet) for packet in encoded(interlaced=interlaced)))
+    with av.open(str(raw)) as source, av.open(str(file), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 25), stream
+            target.mux(packet)
     camera = Camera.model_validate({"id": "cam", "url": f"file:{file}"})
     assert measure(camera, 0.2, KnownCertificates()).interlaced is interlaced
