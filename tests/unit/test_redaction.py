@@ -122,7 +122,7 @@ def _classes(annotation: Any) -> Iterator[Any]:
 
 def test_every_secret_key_of_the_models_counts_as_a_secret() -> None:
     names = set(_secret_fields(Config))
-    assert names == {"password", "streaming_key", "token", "callback_token", "fleet_key", "secret"}
+    assert names == {"password", "sentinel_password", "streaming_key", "token", "callback_token", "fleet_key", "secret"}
     for name in names:
         assert "S3cret-value" in secrets_in({"section": {name: "S3cret-value"}}), name
 
