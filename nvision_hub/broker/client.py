@@ -131,8 +131,12 @@ async def follow_channel(url: str, channel: str) -> AsyncIterator[bytes]:
         try:
             async with open_client(url) as client, client.pubsub() as pubsub:
                 await pubsub.subscribe(channel)
+                is_pinged = False
                 while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=PING_INTERVAL_S)
+                    message = await pubsub.get_message(timeout=PING_INTERVAL_S)
+                    if message is None and is_pinged:
+                        raise TimeoutError("Redis does not reply")
+                    is_pinged = message is None
                     if message is None:
                         await pubsub.ping()
                     elif message["type"] == "message":

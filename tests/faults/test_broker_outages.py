@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from nvision_hub.broker.client import RedisConnection, RedisSettings
 from nvision_hub.broker.send_buffer import OutgoingEvent
 from tests.support import clips
-from tests.support.ledger import Ledger
+from tests.support.hub_ledger import ledger, silence
 from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.reliability import measured
 
@@ -40,30 +40,11 @@ NAMES: Final = ("a", "b", "c", "d", "e", "f", "g", "h")
 KILLS: Final = 3
 
 
-def ledger(hub: Hub, names: tuple[str, ...]) -> Ledger:
-    """Return the sum of these cameras' accounts. Each account must balance."""
-    accounts = [Ledger.of(hub.status(name).get("metrics", {})) for name in names]
-    assert all(each.balanced for each in accounts), accounts
-    return sum(accounts, Ledger())
-
-
 def entries(url: str) -> list[dict[str, Any]]:
     """Return every event in the stream, including duplicates."""
     with redis.Redis.from_url(url) as client:
         found: Any = client.xrange("nvision:results")
     return [json.loads(fields[b"event"]) for _, fields in found]
-
-
-def silence(hub: Hub, service: Recorder, names: tuple[str, ...]) -> Ledger:
-    """Stop the service's results, wait until the existing results are published, and return the account."""
-    service.set_behavior(answer="none")
-    hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)
-    # After two more reports from each camera, no report is older than the change.
-    for _ in range(2):
-        seen = {name: hub.status(name)["at"] for name in names}
-        hub.wait_until(lambda seen=seen: all(hub.status(name)["at"] > seen[name] for name in names))  # type: ignore[misc]
-    hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)
-    return ledger(hub, names)
 
 
 def streams_again_s(url: str, since: float) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,24 +12,26 @@ import pytest
 from redis.exceptions import RedisError
 
 from nvision_hub.broker.client import RedisConnection, RedisSettings, connect, connect_sync, follow_channel
-from nvision_hub.broker.consumer_group import ConsumerGroup
 from nvision_hub.broker.discovery import NotMasterError
 from nvision_hub.broker.publisher import Publisher
 from nvision_hub.broker.send_buffer import OutgoingEvent
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
-from nvision_hub.nvision.result_events import new_id
+from tests.support.dispatching import event
 from tests.support.patience import PATIENCE_S
-from tests.support.redis_topologies import until
+from tests.support.redis_topologies import Process, freeze, until
+from workers.gateway.live.pubsub import PubSubClient
+from workers.mqtt.result_forwarder import ResultForwarder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from tests.support.redis_topologies import Cluster, SentinelSet
 
 pytestmark = pytest.mark.slow
 
 PREFIX: Final = "{nvision}"
+STREAM: Final = f"{PREFIX}:results"
 PASSWORD: Final = "of/redis@1"
 SENTINEL_PASSWORD: Final = "of:the%sentinels"
 
@@ -42,64 +46,85 @@ def topology(
 
 
 class Clients:
-    """A publisher, a subscriber and a consumer of one Redis. The publisher has a new result every few milliseconds."""
+    """Clients of one Redis, as the hub's processes use them. The publisher has a new result every few milliseconds."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.meter = Meter()
-        self.publisher = Publisher(RedisSettings(url=url, prefix=PREFIX, max_entries=100_000), self.meter)
+        settings = RedisSettings(url=url, prefix=PREFIX, max_entries=100_000)
+        self.publisher = Publisher(settings, self.meter)
+        self.forwarder = ResultForwarder(settings, Meter())  # of the MQTT bridge, through a consumer group
+        self.pubsub = PubSubClient(settings, Meter())  # of the gateway
         self.published: list[str] = []
-        self.heard: list[bytes] = []
-        self.consumed: dict[bytes, bytes] = {}  # entry id -> event
+        self.forwarded: list[bytes] = []
+        self.viewed: list[bytes] = []
+        self.followed: list[bytes] = []  # as the relay follows its channel
 
     async def publish(self) -> None:
         while True:
-            self.published.append(new_id())
-            self.publisher.publish("lobby", {"hub": {"id": self.published[-1]}})
+            result = event(len(self.published))
+            self.published.append(result["hub"]["id"])
+            self.publisher.publish("lobby", result)
             await asyncio.sleep(0.005)
 
-    async def subscribe(self) -> None:
-        async for message in follow_channel(self.url, f"{PREFIX}:results:lobby"):
-            self.heard.append(message)
+    async def forward(self) -> None:
+        async def publish(_camera: str, payload: bytes) -> None:
+            self.forwarded.append(payload)
 
-    async def consume(self) -> None:
-        client = connect(self.url)
-        group = ConsumerGroup(client, stream=f"{PREFIX}:results", name="archive", consumer="one")
-        joined = False
-        while True:
-            try:
-                if not joined:
-                    await group.create(from_start=True)
-                    batches = [await group.resume()]
-                    joined = True
-                else:
-                    batches = [await group.read(100)]
-                for batch in batches:
-                    self.consumed |= {entry: fields[b"event"] for entry, fields in batch.entries}
-                    await group.acknowledge(*(entry for entry, _ in batch.entries))
-                if not batches[0].entries:
-                    await group.wait(1.0)
-            except (RedisError, OSError):
-                joined = False
-                await asyncio.sleep(0.1)
+        await self.forwarder.join()
+        await self.forwarder.run(publish)
 
-    def in_stream(self) -> list[bytes]:
+    async def follow(self) -> None:
+        async for message in follow_channel(self.url, f"{STREAM}:lobby"):
+            self.followed.append(message)
+
+    async def view(self) -> None:
+        self.pubsub.subscribe(lambda _channel, message: self.viewed.append(message), [f"{STREAM}:lobby"])
+        await self.pubsub.run()
+
+    async def receive(self) -> None:
+        """Wait until every client has received 50 more results."""
+        lists = (self.forwarded, self.viewed, self.followed)
+        before = [len(each) for each in lists]
+        await becomes(lambda: all(len(each) > old + 50 for each, old in zip(lists, before, strict=True)))
+
+    async def receive_all(self) -> None:
+        """Wait until all results so far are in the stream and forwarded. Fails if the stream lacks one."""
+        last = len(self.published)
+        await becomes(lambda: len(self.published) > last + 100 and self.publisher.results_waiting == 0)
+        expected = set(self.published[:last])
+        assert expected <= ids(await asyncio.to_thread(self._in_stream)), "every result is in the stream"
+        await becomes(lambda: expected <= ids(self.forwarded))
+        assert self.meter.value(catalogue.RESULTS_LOST_TOTAL, reason="redis_away") == 0
+
+    def _in_stream(self) -> list[bytes]:
         with connect_sync(self.url) as client:
-            found: Any = client.xrange(f"{PREFIX}:results")
+            found: Any = client.xrange(STREAM)
         return [fields[b"event"] for _, fields in found]
+
+
+@contextlib.asynccontextmanager
+async def running(url: str) -> AsyncIterator[Clients]:
+    clients = Clients(url)
+    tasks = [
+        asyncio.create_task(each)
+        for each in (clients.publisher.run(), clients.publish(), clients.forward(), clients.view(), clients.follow())
+    ]
+    yield clients
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await clients.forwarder.close()
 
 
 @pytest.fixture
 async def clients(topology: SentinelSet | Cluster) -> AsyncIterator[Clients]:
-    running = Clients(topology.url)
-    tasks = [
-        asyncio.create_task(each)
-        for each in (running.publisher.run(), running.publish(), running.subscribe(), running.consume())
-    ]
-    yield running
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with running(topology.url) as clients:
+        yield clients
+
+
+def ids(events: Iterable[bytes]) -> set[str]:
+    return {json.loads(event)["hub"]["id"] for event in events}
 
 
 async def becomes(condition: Callable[[], bool]) -> None:
@@ -108,24 +133,39 @@ async def becomes(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_publisher_subscriber_and_consumer_follow_the_master(
-    topology: SentinelSet | Cluster, clients: Clients
+@pytest.mark.parametrize("cause", [Process.kill, pytest.param(freeze, marks=pytest.mark.long)])
+async def test_all_clients_follow_the_master(
+    topology: SentinelSet | Cluster, clients: Clients, cause: Callable[[Process], None]
 ) -> None:
-    await becomes(lambda: bool(clients.heard) and len(clients.consumed) > 50)
-    await asyncio.to_thread(topology.fail_over)
-    published, heard, consumed = len(clients.published), len(clients.heard), len(clients.consumed)
-    await becomes(lambda: len(clients.heard) > heard + 50 and len(clients.consumed) > consumed + 50)
-    last = published + 100
-    await becomes(lambda: len(clients.published) > last and clients.publisher.results_waiting == 0)
-    expected = set(clients.published[:last])
-
-    def ids(events: list[bytes]) -> set[str]:
-        return {event.decode().partition('"id":"')[2].partition('"')[0] for event in events}
-
-    assert expected <= ids(await asyncio.to_thread(clients.in_stream))
-    await becomes(lambda: expected <= ids(list(clients.consumed.values())))
+    await clients.receive()
+    await asyncio.to_thread(topology.fail_over, cause)
+    await clients.receive()
+    await clients.receive_all()
     assert clients.meter.value(catalogue.RESULTS_RESENT_TOTAL) > 0, "the new master may lack the newest results"
-    assert clients.meter.value(catalogue.RESULTS_LOST_TOTAL, reason="redis_away") == 0
+
+
+async def test_results_that_no_replica_has_are_published_again(sentinel_set: Callable[..., SentinelSet]) -> None:
+    servers = sentinel_set(password=PASSWORD)
+    master = servers.master()
+    replicas = [each for each in servers.servers if each is not master]
+    async with running(servers.url) as clients:
+        await clients.receive()
+        for replica in replicas:  # none of them can follow the master any longer
+            replica.client().config_set("masterauth", "another")
+            replica.client().execute_command("CLIENT", "KILL", "TYPE", "master")
+        await clients.receive()
+
+        def fail(old: Process) -> None:
+            lacking = [old.client().xlen(STREAM) - each.client().xlen(STREAM) for each in replicas]
+            assert min(lacking) > 50, "the replicas lack results that the master has confirmed"
+            old.kill()
+            for replica in replicas:
+                replica.client().config_set("masterauth", PASSWORD)
+
+        await asyncio.to_thread(servers.fail_over, fail)
+        await clients.receive()
+        await clients.receive_all()
+        assert clients.meter.value(catalogue.RESULTS_RESENT_TOTAL) > 50
 
 
 async def test_scripts_and_transactions_of_the_hub_work(topology: SentinelSet | Cluster) -> None:
@@ -137,7 +177,7 @@ async def test_scripts_and_transactions_of_the_hub_work(topology: SentinelSet | 
         await connection.send(events)
     await connection.close()
     async with connect(topology.url) as client, client.pipeline(transaction=True) as pipe:
-        pipe.xlen(f"{PREFIX}:results")
+        pipe.xlen(STREAM)
         pipe.xlen(f"{PREFIX}:results:sizes")
         pipe.set(f"{PREFIX}:webhooks:a:state", "1")
         entries, sizes, _ = await pipe.execute()

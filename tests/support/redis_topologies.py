@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from tests.support import needs
 from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -93,6 +93,11 @@ class Process:
             self.process.wait()
 
 
+def freeze(process: Process) -> None:
+    """Freeze a server: it accepts connections but sends no replies."""
+    process.signal(signal.SIGSTOP)
+
+
 def login(password: str) -> str:
     """Return a password as it appears in an address; empty for none."""
     return f":{quote(password, safe='')}@" if password else ""
@@ -120,6 +125,11 @@ class SentinelSet:
     @property
     def url(self) -> str:
         return f"redis+sentinel://{login(self.password)}{self.hosts}/{MASTER}/0"
+
+    @property
+    def address(self) -> str:
+        """The address as written in cameras.yaml."""
+        return self.url
 
     @property
     def hosts(self) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Config
 
 RESPONSE_TIMEOUT_S: Final = 5.0
-HEALTH_CHECK_INTERVAL_S: Final = 10  # detects a half-open connection
+SILENCE_TIMEOUT_S: Final = 10.0  # after this time without a message or a reply to a ping, the connection counts as lost
 
 
 @command("nvision-hub tail", "nvision-hub tail lobby", "nvision-hub tail --json | jq -r '.detected_objects[].name'")
@@ -86,12 +86,19 @@ def _events(config: Config, pattern: str) -> Iterator[bytes]:
 def _subscribe(url: str, pattern: str) -> Iterator[bytes | None]:
     """Yield each payload. Yields None when Redis confirms the subscription, and regularly while no payload arrives."""
     with (
-        connect_sync(url, timeout_s=RESPONSE_TIMEOUT_S, health_check_interval=HEALTH_CHECK_INTERVAL_S) as client,
+        connect_sync(url, timeout_s=RESPONSE_TIMEOUT_S) as client,
         contextlib.closing(client.pubsub()) as subscription,
     ):
         subscription.psubscribe(pattern)
+        last = time.monotonic()
         while True:
             message = subscription.get_message(timeout=RESPONSE_TIMEOUT_S / 2)
+            if message is not None:
+                last = time.monotonic()
+            elif time.monotonic() - last > SILENCE_TIMEOUT_S:
+                raise TimeoutError("Redis does not reply")
+            else:
+                subscription.ping()
             if message is None or message["type"] == "psubscribe":
                 yield None
             elif message["type"] == "pmessage":
