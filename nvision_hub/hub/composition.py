@@ -21,7 +21,7 @@ from nvision_hub.hub.gateway_access import access_tokens, check_certificate
 from nvision_hub.hub.plan_warnings import plan_warnings
 from nvision_hub.hub.resources import HubResources
 from nvision_hub.hub.runtime_overrides import Overrides
-from nvision_hub.hub.state_dir import CERTIFICATES, Endpoints
+from nvision_hub.hub.state_dir import CERTIFICATES, SPOOL_FILE, SPOOLS, Endpoints
 from nvision_hub.nvision.connection import ServiceEndpoint
 from nvision_hub.nvision.protocol import RequestOptions
 from nvision_hub.runtime.messages import WebhooksFacts
@@ -179,7 +179,7 @@ def _selected_cameras(config: Config, only: Collection[str], overrides: Override
 def _spool(config: Config, name: str) -> SpoolSettings:
     """Return the settings of a spool. `name` is a camera's id, or a name that no camera can have (`@callback`)."""
     return SpoolSettings(
-        path=config.state_dir / "spool" / f"{name}.sqlite3",
+        path=config.state_dir / SPOOLS / name / SPOOL_FILE,
         max_bytes=config.redis.spool_max_bytes,
         max_age_s=config.redis.spool_max_age,
     )

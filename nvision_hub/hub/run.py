@@ -15,7 +15,7 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.preflight import check_libraries, check_preflight
 from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.sd_notify import SdNotifier, SdNotifyReporter
-from nvision_hub.hub.state_dir import published_endpoints, sole_use
+from nvision_hub.hub.state_dir import move_old_spools, published_endpoints, sole_use
 from nvision_hub.logs.setup import log_files
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
@@ -53,6 +53,7 @@ def start(
     with sole_use(plan.state_dir), log_files(plan.state_dir / "logs"):
         check_libraries(plan)  # also loads them, so that all processes share their memory
         resolver.inspect(lambda active: check_preflight(active.config, active.plan))
+        move_old_spools(plan.state_dir)
         _prepare_sandbox()
         with published_endpoints(plan.state_dir, plan.endpoints):
             # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.hub")
 
 CERTIFICATES: Final = "camera-certificates"  # directory with the known fingerprints of cameras
+SPOOLS: Final = "spool"  # directory with one directory per process, which no other camera worker can read
+SPOOL_FILE: Final = "results.sqlite3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,17 @@ class Endpoints:
     demo: str | None
     gateway: str | None = None  # base address of the page and the API; None if the hub runs no gateway
     redis_socket: str | None = None  # path of the embedded broker's unix socket; None if the broker is not embedded
+
+
+def move_old_spools(state_dir: Path) -> None:
+    """Move spools of earlier versions, `spool/lobby.sqlite3`, to the directories of their processes."""
+    for file in (state_dir / SPOOLS).glob("*.sqlite3*"):
+        name, _, ending = file.name.partition(".sqlite3")
+        try:
+            file.with_name(name).mkdir(mode=0o700, exist_ok=True)
+            file.rename(file.with_name(name) / f"{SPOOL_FILE}{ending}")
+        except OSError as error:
+            log.warning("spool %s stays unread: %s", file, error.strerror or error, extra={"event": "spool_not_moved"})
 
 
 @contextlib.contextmanager

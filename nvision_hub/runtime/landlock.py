@@ -1,26 +1,48 @@
-"""Landlock domain for worker processes: a separation from other processes of the same user, enforced by the kernel.
+"""Landlock domain for worker processes: separation from other processes and from files, enforced by the kernel.
 
-The kernel denies a process in a domain everything that tracing allows on processes outside the domain. This includes
-files such as /proc/PID/mem, which a system call filter cannot distinguish from other files. Since
-version 6 of the interface (Linux 6.12), it also denies signals and abstract Unix sockets. In addition, the rules deny
-executing programs and creating device files anywhere.
+The kernel denies a process in a domain everything that tracing allows on processes outside the domain, such as access
+to /proc/PID/mem. Since version 6 of the interface (Linux 6.12), it also denies signals and abstract Unix sockets. Files
+can be opened only as far as `FileAccess` allows. Files that are already open stay open.
 
 The numbers are from linux/landlock.h. The C library has no functions for these system calls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-from typing import Final
+import stat
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 # The same on all architectures.
 _CREATE_RULESET: Final = 444
+_ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
 _CREATE_RULESET_VERSION: Final = 1
-_EXECUTE: Final = 1 << 0
-_MAKE_CHAR: Final = 1 << 6
-_MAKE_BLOCK: Final = 1 << 11
+_RULE_PATH_BENEATH: Final = 1
+
+_WRITE_FILE: Final = 1 << 1
+_READ_FILE: Final = 1 << 2
+_READ_DIR: Final = 1 << 3
+_REMOVE_FILE: Final = 1 << 5
+_MAKE_REG: Final = 1 << 8
+_TRUNCATE: Final = 1 << 14
+_IOCTL_DEV: Final = 1 << 15
+_ON_FILES: Final = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # the other rights exist for directories only
+# Number of rights by version of the interface. A right is denied unless a rule grants it.
+_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
+
+_READ: Final = _READ_FILE | _READ_DIR
+_USE_DEVICES: Final = _READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
+_WRITE: Final = _READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE
+
 _SCOPE_ABSTRACT_UNIX_SOCKET: Final = 1 << 0
 _SCOPE_SIGNAL: Final = 1 << 1
 _SCOPES_SINCE: Final = 6
@@ -38,26 +60,53 @@ class _RulesetAttributes(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileAccess:
+    """Files and directories that a domain may open. A directory includes all files below it, also future ones."""
+
+    readable: Iterable[Path]
+    writable: Iterable[Path] = ()  # also to create and remove files in
+    devices: Iterable[Path] = ()  # to read, write and control existing devices in
+
+
 def version() -> int:
     """Return the version of the kernel's interface; 0 if the kernel has no Landlock or does not use it."""
-    return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)))
+    return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)))
 
 
-def enter_domain() -> None:
+def enter_domain(files: FileAccess) -> None:
     """Move this thread, and the threads and processes that it starts later, into a new domain for good.
 
-    Call this function before any other thread starts, and after `PR_SET_NO_NEW_PRIVS`. Raises `OSError`.
+    Call this function before any other thread starts, and after `PR_SET_NO_NEW_PRIVS`. Paths that do not exist are
+    ignored. Raises `OSError`.
     """
-    attributes = _RulesetAttributes(handled_access_fs=_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK)
+    found = version()
+    handled = (1 << _RIGHTS[min(found, max(_RIGHTS))]) - 1 if found else 0
+    attributes = _RulesetAttributes(handled_access_fs=handled)
     size = ctypes.sizeof(ctypes.c_uint64)  # all that version 1 knows
-    if version() >= _SCOPES_SINCE:
+    if found >= _SCOPES_SINCE:
         attributes.scoped = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL
         size = ctypes.sizeof(attributes)
     rules = _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), 0)
     try:
+        for paths, rights in ((files.readable, _READ), (files.writable, _WRITE), (files.devices, _USE_DEVICES)):
+            for path in paths:
+                _add_rule(rules, path, rights & handled)
         _call(_RESTRICT_SELF, rules, 0)
     finally:
         os.close(rules)
+
+
+def _add_rule(rules: int, path: Path, rights: int) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                rights &= _ON_FILES
+            rule = struct.pack("=Qi", rights, descriptor)  # struct landlock_path_beneath_attr
+            _call(_ADD_RULE, rules, _RULE_PATH_BENEATH, rule, 0)
+        finally:
+            os.close(descriptor)
 
 
 def _call(number: int, *arguments: object) -> int:

@@ -18,10 +18,17 @@ import errno
 import importlib
 import logging
 import os
-from typing import Any, Final
+import ssl
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import nvision_hub
 from nvision_hub.errors import UnavailableError
 from nvision_hub.runtime import landlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 log = logging.getLogger("nvision_hub.runtime")
 
@@ -94,6 +101,25 @@ _KERNEL: Final = (
     "vhangup",
 )
 DENIED: Final = (*_OTHER_PROCESSES, *_PROGRAMS, *_NAMESPACES_AND_MOUNTS, *_KERNEL)
+_SYSTEM_PATHS: Final = (
+    "/bin",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix",
+    "/opt/amdgpu",
+    "/opt/intel",
+    "/opt/rocm",
+    # A rule for /proc/self would end when the kernel drops its directory from the cache. The domain protects the
+    # files of other processes.
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr",
+)
+ALSO_WRITABLE: list[Path] = []  # directories that tests need, for example to measure coverage
+
 _SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")  # their first argument is a pid
 _TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: ioctls that type into a shell's terminal
 _NEW_NAMESPACES: Final = (  # flags of clone(2)
@@ -116,16 +142,17 @@ def prepare() -> None:
         raise UnavailableError("this kernel has no system call filters (CONFIG_SECCOMP_FILTER)")
 
 
-def restrict() -> None:
+def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> None:
     """Restrict this process for good, as far as the kernel and the libraries of this machine allow.
+
+    The process can open the files of the system and of Python, devices, and the files and directories `readable`. It
+    can write only into the directories `writable`, which this function creates if necessary.
 
     Call this function before any other thread starts, because the domain contains only the threads that start later.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    try:
-        landlock.enter_domain()
-    except OSError as error:  # older kernels, and kernels that were built or started without Landlock
-        log.debug("no Landlock domain: %s", error)
+    if landlock.version():
+        _restrict_files(readable, (*writable, *ALSO_WRITABLE))
     try:
         prepare()
     except UnavailableError as error:  # `prepare` raised the same error in the supervisor, which has logged a warning
@@ -135,6 +162,30 @@ def restrict() -> None:
         _filter(_library()).load()
     except OSError as error:
         log.warning("no system call filter: %s", error, extra={"event": "sandbox_failed"})
+
+
+def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
+    for directory in writable:
+        with contextlib.suppress(OSError):  # its user reports the error
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        landlock.enter_domain(
+            landlock.FileAccess(readable=(*_system_paths(), *readable), writable=writable, devices=[Path("/dev")])
+        )
+    except OSError as error:
+        log.warning("no Landlock domain: %s", error, extra={"event": "sandbox_failed"})
+
+
+def _system_paths() -> Iterator[Path]:
+    """Yield what libraries may read at any time: programs' data, Python's modules, name service and certificates."""
+    yield from map(Path, _SYSTEM_PATHS)
+    yield from map(Path, {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix})
+    yield from (Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))
+    yield Path(nvision_hub.__file__).parent  # a checkout is not below the prefixes
+    yield Path("/etc/resolv.conf").resolve().parent  # often below /run
+    trusted = ssl.get_default_verify_paths()
+    yield from (Path(path) for path in (trusted.cafile, trusted.capath) if path)
+    yield from (Path(entry) for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry)
 
 
 def _library() -> Any:

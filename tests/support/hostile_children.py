@@ -139,8 +139,18 @@ def floods_its_log(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
 
 def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> None:
     """Attempt what the sandbox denies, and log the name of the error of each attempt, or null, as JSON."""
+    own, others = Path("own").resolve(), Path("others").resolve()
+    own.mkdir()
+    others.mkdir()
+    (others / "file").touch()
+    (others / "link").symlink_to("/etc/hostname")
     if settings["restricted"]:
-        sandbox.restrict()
+        sandbox.restrict(writable=[own])
+        (own / "file").write_text("text", encoding="ascii")
+        (own / "file").rename(own / "renamed")
+        os.link(own / "renamed", own / "link")
+        (own / "link").unlink()
+        Path("/dev/null").write_bytes((others / "link").read_bytes())
     supervisor = os.getppid()
     attempts: dict[str, Callable[[], object]] = {
         "read the memory of the supervisor": lambda: _read_memory(supervisor),
@@ -148,6 +158,11 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
         "limit the supervisor": lambda: resource.prlimit(supervisor, resource.RLIMIT_NOFILE),
         "open the memory file of the supervisor": lambda: _open(f"/proc/{supervisor}/mem"),
         "open a file through the supervisor": lambda: _open(f"/proc/{supervisor}/fd/0"),
+        "open a file": lambda: _open(str(others / "file")),
+        "open a directory": lambda: list(others.iterdir()),
+        "open a file outside through a link": lambda: (own / "outside").symlink_to(others / "file"),
+        "open a new file": (others / "new").touch,
+        "open a directory to remove a file": (others / "link").unlink,
         "execute a program": lambda: _in_a_child(lambda: os.execv("/bin/true", ["true"])),  # noqa: S606
         "start a program": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
         "create a network namespace": lambda: _in_a_child(lambda: _call("unshare", 0x4000_0000)),

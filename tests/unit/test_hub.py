@@ -21,7 +21,7 @@ from nvision_hub.errors import ConfigError, UnavailableError
 from nvision_hub.hub.composition import STAGE_BROKER, STAGE_CAMERAS, STAGE_PEERS, HubPlan, plan
 from nvision_hub.hub.preflight import check_preflight
 from nvision_hub.hub.resources import HubResources
-from nvision_hub.hub.state_dir import read_endpoints, sole_use
+from nvision_hub.hub.state_dir import move_old_spools, read_endpoints, sole_use
 from nvision_hub.media import cv2_loader
 from workers.demo import worker as demo
 
@@ -318,3 +318,33 @@ def test_an_impossible_state_dir_is_reported(tmp_path: Path) -> None:
 def refuse(state_dir: Path) -> None:
     with sole_use(state_dir):
         pytest.fail("the state_dir was not rejected")
+
+
+# Spools
+
+
+def test_spools_of_earlier_versions_are_found(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    names = ("lobby.sqlite3", "lobby.sqlite3-wal", "lobby.sqlite3.set-aside", "@callback.sqlite3", "other")
+    for name in names:
+        (spools / name).write_text(name)
+    move_old_spools(tmp_path)
+    assert {str(file.relative_to(spools)): file.read_text() for file in spools.rglob("*") if file.is_file()} == {
+        "lobby/results.sqlite3": "lobby.sqlite3",
+        "lobby/results.sqlite3-wal": "lobby.sqlite3-wal",
+        "lobby/results.sqlite3.set-aside": "lobby.sqlite3.set-aside",
+        "@callback/results.sqlite3": "@callback.sqlite3",
+        "other": "other",
+    }
+    assert stat.S_IMODE((spools / "lobby").stat().st_mode) == 0o700
+    move_old_spools(tmp_path)
+    assert (spools / "lobby" / "results.sqlite3").exists()
+
+
+def test_a_spool_that_cannot_be_moved_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "lobby.sqlite3").touch()
+    (tmp_path / "spool" / "lobby").touch()
+    move_old_spools(tmp_path)
+    assert "lobby.sqlite3 stays unread: File exists" in caplog.text

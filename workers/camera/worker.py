@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker.publisher import Publisher
@@ -59,8 +60,20 @@ NAMES_COUNTED: Final = 200  # more names than COCO has; limited, because a statu
 def run(settings: CameraWorkerSettings, pipe: SupervisorPipe) -> None:
     reserve = MemoryReserve()
     cap_memory()
-    sandbox.restrict()
+    _restrict(settings)
     asyncio.run(_Worker(settings, pipe, reserve).run())
+
+
+def _restrict(settings: CameraWorkerSettings) -> None:
+    """Give up all rights that the worker does not need, before it connects to the camera."""
+    address = settings.camera.address
+    readable = [Path(__file__).parents[1]]  # modules that are not loaded yet
+    if address.kind == "file":
+        readable.append(Path(address.path).parent)  # another file may replace this one
+    writable = [] if settings.spool is None else [settings.spool.path.parent]
+    if settings.certificates is not None:
+        writable.append(settings.certificates)
+    sandbox.restrict(readable=readable, writable=writable)
 
 
 class _Worker:
