@@ -64,6 +64,22 @@ def test_without_the_sandbox_the_attempts_succeed(start_fleet: Callable[..., Fle
         assert possible >= {"read the memory of the supervisor", "open the memory file of the supervisor"}
 
 
+@pytest.mark.skipif(not landlock.version(), reason="this kernel does not use Landlock")
+def test_a_camera_worker_opens_only_its_own_files_of_the_hub(start_fleet: Callable[..., Fleet]) -> None:
+    fleet = start_fleet({"a": "opens_files_of_a_hub"})
+    errors = attempted(fleet)
+    assert errors.pop("own spool") is None
+    assert set(errors.values()) == {"EACCES"}, errors
+    fleet.stop_with()
+    measured(
+        78,
+        "camera worker under an attacker's control opens files",
+        injected=f"a restricted worker opens {', '.join(errors)}",
+        target="only the worker's own spool and the known certificates",
+        measured=f"{len(errors)} of {len(errors)} denied; the worker used its spool and recorded a certificate",
+    )
+
+
 def test_only_camera_workers_are_restricted(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub([DEMO], None)
     hub.wait_for_results("street", 2)

@@ -21,10 +21,20 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pyseccomp
 
+from nvision_hub.broker.client import RedisSettings
+from nvision_hub.broker.send_buffer import OutgoingEvent
+from nvision_hub.broker.spool import Spool, SpoolSettings
+from nvision_hub.config.camera_address import CameraAddress
+from nvision_hub.config.models import Camera
 from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.record_codec import MAX_LINE_BYTES, MAX_MESSAGE_CHARACTERS
+from nvision_hub.media.sources import KnownCertificates
+from nvision_hub.nvision.connection import ServiceEndpoint
+from nvision_hub.nvision.protocol import RequestOptions
 from nvision_hub.runtime import sandbox
 from tests.support.children import steady
+from workers.camera.settings import CameraWorkerSettings
+from workers.camera.worker import restrict as restrict_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +190,35 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
     steady(None, pipe)
 
 
+def opens_files_of_a_hub(_settings: None, pipe: SupervisorPipe) -> None:
+    """Restrict itself like the worker of the camera `own`, use the worker's files, and attempt to use other files."""
+    folder = Path.cwd()
+    names = ("cameras.yaml", "state/tokens.json", "state/run-time.json", "state/spool/other/results.sqlite3")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    own, certificates = folder / "state/spool/own/results.sqlite3", folder / "state/camera-certificates"
+    restrict_worker(
+        CameraWorkerSettings(
+            camera=Camera.model_validate({"id": "own", "url": "rtsps://127.0.0.1:9/"}),
+            site="test",
+            service=ServiceEndpoint(url="ws://127.0.0.1:9/", key="key", options=RequestOptions(), direct=True),
+            stream=RedisSettings(url="redis://127.0.0.1:9", prefix="nvision", max_entries=1),
+            spool=SpoolSettings(path=own),
+            certificates=certificates,
+        )
+    )
+    spool = Spool(SpoolSettings(path=own))
+    spool.put([OutgoingEvent(id="1", camera="own", received_at=time.time(), payload=b"{}")])
+    assert spool.count == 1
+    KnownCertificates(certificates).check(CameraAddress.parse("rtsps://127.0.0.1:9/"), "ab" * 32)
+    errors = {name: _error_of(partial(_open, str(folder / name))) for name in names}
+    errors |= {f"{name}.new": _error_of((folder / f"{name}.new").touch) for name in names}
+    errors["own spool"] = _error_of(partial(_open, str(own)))
+    log.info("attempted %s", json.dumps(errors))
+    steady(None, pipe)
+
+
 def _error_of(attempt: Callable[[], object]) -> str | None:
     try:
         attempt()
@@ -226,5 +265,5 @@ def _in_a_child(attempt: Callable[[], object]) -> None:
 
 
 ENTRIES: Final[dict[str, Callable[[Any, SupervisorPipe], int | None]]] = {
-    entry.__name__: entry for entry in (forges_log_records, floods_its_log, attempts_system_calls)
+    entry.__name__: entry for entry in (forges_log_records, floods_its_log, attempts_system_calls, opens_files_of_a_hub)
 }

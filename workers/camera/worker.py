@@ -60,11 +60,11 @@ NAMES_COUNTED: Final = 200  # more names than COCO has; limited, because a statu
 def run(settings: CameraWorkerSettings, pipe: SupervisorPipe) -> None:
     reserve = MemoryReserve()
     cap_memory()
-    _restrict(settings)
+    restrict(settings)
     asyncio.run(_Worker(settings, pipe, reserve).run())
 
 
-def _restrict(settings: CameraWorkerSettings) -> None:
+def restrict(settings: CameraWorkerSettings) -> None:
     """Give up all rights that the worker does not need, before it connects to the camera."""
     address = settings.camera.address
     readable = [Path(__file__).parents[1]]  # modules that are not loaded yet
