@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -16,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.redaction import redact
+from nvision_hub.runtime.descriptors import close_pipes_made_since, open_descriptors
 from nvision_hub.runtime.forked_child import enter_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.context import ForkProcess
     from typing import Protocol
 
     class HasDescriptor(Protocol):
@@ -32,7 +36,7 @@ _FILES_PER_MESSAGE: Final = 200  # the kernel accepts 253 (SCM_MAX_FD in include
 
 
 class ForkedCallError(RuntimeError):
-    """The function raised an unexpected error. The message contains its traceback."""
+    """The function raised an unexpected error. The message consists of the error and its traceback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,36 +74,58 @@ def call_in_child(
     if the child cannot start, ends early or takes longer than `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    process = _FORK.Process(target=_answer, args=(function, theirs, passed_errors, os.getpid()))
-    with ours:
-        with theirs, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-            try:
-                process.start()
-            except OSError as error:
-                raise UnavailableError(
-                    f"no process can be started to read the configuration: {error.strerror}"
-                ) from error
-        try:
-            reply, files = _receive(ours, deadline)
-        except (OSError, EOFError) as error:
-            reason = (
-                f"it took longer than {timeout_s:.0f} s" if isinstance(error, TimeoutError) else "its process ended"
-            )
-            raise UnavailableError(f"the configuration could not be read: {reason}; try again") from error
-        finally:
-            process.kill()
-            process.join()
-            process.close()
+    process, channel = _started(function, passed_errors)
+    try:
+        with channel:
+            reply, files = _receive(channel, deadline)
+    except (OSError, EOFError) as error:
+        if isinstance(error, TimeoutError):
+            reason = f"it took longer than {timeout_s:.0f} s; try again"
+        elif isinstance(error, OSError) and error.errno == errno.EMFILE:
+            reason = f"{error.strerror}; raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the service)"
+        else:
+            reason = "its process ended; try again"
+        raise UnavailableError(f"the configuration could not be read: {reason}") from error
+    finally:
+        process.kill()
+        process.join()
+        process.close()
     for record in reply.records:
         if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
             logger.handle(record)
     if reply.error is not None:
-        raise reply.error
+        try:
+            raise reply.error
+        finally:
+            del reply  # otherwise the error and this frame refer to each other, and keep the arguments alive
     if reply.traceback is not None:
         raise ForkedCallError(reply.traceback)
     return reply.result, files
+
+
+def _started(
+    function: Callable[[], tuple[Any, Sequence[HasDescriptor]]], passed_errors: tuple[type[Exception], ...]
+) -> tuple[ForkProcess, socket.socket]:
+    """Start the child. Returns it and the socket for its reply. Raises `UnavailableError`, and then leaves nothing."""
+    with contextlib.ExitStack() as undo:
+        try:
+            before = open_descriptors()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            undo.enter_context(ours)
+            with theirs:
+                process = _FORK.Process(target=_answer, args=(function, theirs, passed_errors, os.getpid()))
+                try:
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
+                        process.start()
+                except OSError:
+                    theirs.close()  # now, because the next line needs a free descriptor
+                    close_pipes_made_since(before)
+                    raise
+        except OSError as error:
+            raise UnavailableError(f"no process can be started to read the configuration: {error.strerror}") from error
+        undo.pop_all()
+    return process, ours
 
 
 def _answer(
@@ -112,15 +138,7 @@ def _answer(
     enter_child(parent)
     recorder = _Recorder()
     logging.getLogger().handlers = [recorder]
-    files: Sequence[HasDescriptor] = ()
-    result, error, text = None, None, None
-    try:
-        result, files = function()
-    except passed_errors as caught:
-        error = caught
-    except Exception:  # noqa: BLE001 - the parent raises it
-        text = redact(traceback.format_exc())
-    reply = pickle.dumps(_CallOutcome(result=result, error=error, traceback=text, records=tuple(recorder.records)))
+    reply, files = _outcome(function, passed_errors, recorder)
     descriptors = [file.fileno() for file in files]
     channel.sendall(_HEADER.pack(len(descriptors), len(reply)))
     for first in range(0, len(descriptors), _FILES_PER_MESSAGE):
@@ -128,18 +146,51 @@ def _answer(
     channel.sendall(reply)
 
 
+def _outcome(
+    function: Callable[[], tuple[Any, Sequence[HasDescriptor]]],
+    passed_errors: tuple[type[Exception], ...],
+    recorder: _Recorder,
+) -> tuple[bytes, Sequence[HasDescriptor]]:
+    """Return the pickled outcome of a call, and the files to send."""
+    try:
+        try:
+            result, files = function()
+            return pickle.dumps(_CallOutcome(result=result, records=tuple(recorder.records))), files
+        except passed_errors as error:
+            return pickle.dumps(_CallOutcome(error=error, records=tuple(recorder.records))), ()
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        text = redact(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        return pickle.dumps(_CallOutcome(traceback=text, records=tuple(recorder.records))), ()
+
+
 def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, list[int]]:
-    """Raises `TimeoutError` after the deadline, and `EOFError` if the child has ended."""
+    """Return the outcome and the new descriptors.
+
+    Raises `TimeoutError` after the deadline, `OSError` if this process has no free descriptor, and `EOFError` if the
+    child has ended.
+    """
     count, size = _HEADER.unpack(_receive_exactly(channel, _HEADER.size, deadline))
     files: list[int] = []
-    while len(files) < count:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
-        _, descriptors, _, _ = socket.recv_fds(channel, 1, _FILES_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
-        if not descriptors:
-            raise EOFError
-        files += descriptors
-    # The child is this program, and it read only what operators have written.
-    return pickle.loads(_receive_exactly(channel, size, deadline)), files  # noqa: S301
+    try:
+        while len(files) < count:
+            _receive_descriptors(channel, deadline, files)
+        # The child is this program, and it read only what operators have written.
+        return pickle.loads(_receive_exactly(channel, size, deadline)), files  # noqa: S301
+    except BaseException:
+        for descriptor in files:
+            os.close(descriptor)
+        raise
+
+
+def _receive_descriptors(channel: socket.socket, deadline: float, files: list[int]) -> None:
+    """Append the descriptors of one message to `files`, even if some of them are missing. Raises like `_receive`."""
+    channel.settimeout(max(0.001, deadline - time.monotonic()))
+    data, descriptors, flags, _ = socket.recv_fds(channel, 1, _FILES_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
+    files += descriptors
+    if not data:
+        raise EOFError
+    if flags & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _receive_exactly(channel: socket.socket, size: int, deadline: float) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from typing import Final, Self
 
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -21,6 +20,7 @@ class MemoryFile:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._owner = os.getpid()
 
     @classmethod
     def create(cls, content: bytes) -> Self:
@@ -36,14 +36,25 @@ class MemoryFile:
         return self._descriptor
 
     def read(self, max_bytes: int = MAX_BYTES) -> bytes:
-        """Return the content. Raises `ValueError` if it is longer than `max_bytes`, or if a read could block."""
+        """Return the content. Raises `ValueError` if it is longer than `max_bytes`, or if a process can change it."""
         known = os.fstat(self._descriptor)
-        if not stat.S_ISREG(known.st_mode) or known.st_size > max_bytes:
+        if not _is_sealed(self._descriptor) or known.st_size > max_bytes:
             raise ValueError("not a memory file of a permitted size")
         content = b""
-        while chunk := os.pread(self._descriptor, max_bytes, len(content)):
+        while chunk := os.pread(self._descriptor, known.st_size, len(content)):
             content += chunk
         return content
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        # A forked child has a copy of this object, and closes descriptors by their numbers. The number may therefore
+        # belong to another file of the child.
+        if os.getpid() == self._owner:
+            os.close(self._descriptor)
+
+
+def _is_sealed(descriptor: int) -> bool:
+    """Return whether a descriptor belongs to a sealed memory file. Reads of all other files could block."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _CHANGES == _CHANGES
+    except OSError:
+        return False

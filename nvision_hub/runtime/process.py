@@ -9,11 +9,9 @@ import multiprocessing
 import multiprocessing.process
 import os
 import socket
-import stat
 import sys
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from setproctitle import setproctitle
@@ -21,6 +19,7 @@ from setproctitle import setproctitle
 from nvision_hub.errors import EXIT_FAILED, HubError
 from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.stray_errors import log_stray_errors
+from nvision_hub.runtime.descriptors import close_pipes_made_since, identity, open_descriptors
 from nvision_hub.runtime.forked_child import enter_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from nvision_hub.runtime.messages import (
@@ -41,6 +40,7 @@ from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nvision_hub.runtime.descriptors import Descriptors
     from nvision_hub.runtime.messages import CameraMessage, Message, ProcessFacts
 
 log = logging.getLogger("nvision_hub.child")
@@ -53,8 +53,6 @@ _FORK: Final = multiprocessing.get_context("fork")
 # the kernel (2.5 MB per worker, measured).
 _MALLOC_OPTIONS: Final = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 128 * 1024), "M_TRIM_THRESHOLD": (-1, 2**18)}
 _MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuously does not keep the supervisor busy
-
-Descriptors = dict[int, tuple[int, int]]  # descriptor number -> device and inode of the open file
 
 
 def _restart(_old: object, _new: object) -> None:
@@ -100,7 +98,7 @@ class ChildProcess:
                 self._log = ChildLog(spec.name)
                 undo.callback(self._log.close)
                 undo.callback(self._log.forked)
-                before = _open_descriptors()
+                before = open_descriptors()
                 kept = {0, 1, 2, theirs.fileno(), *self._log.descriptors}
                 if isinstance(spec.settings, SealedSettings):
                     kept.add(spec.settings.file.fileno())
@@ -115,7 +113,7 @@ class ChildProcess:
                         self._process.start()
                 except OSError:
                     undo.close()  # undo now, because the next line needs a free descriptor
-                    _close_pipes_made_since(before)
+                    close_pipes_made_since(before)
                     raise
             undo.pop_all()
         self._log.forked(self.pid)
@@ -205,26 +203,6 @@ class ChildProcess:
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
-    known = os.fstat(descriptor)
-    return known.st_dev, known.st_ino
-
-
-def _open_descriptors() -> Descriptors:
-    found = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the descriptor of this listing or of an ended log thread is closed by now
-            found[int(entry.name)] = _identity(int(entry.name))
-    return found
-
-
-def _close_pipes_made_since(before: Descriptors) -> None:
-    """Close the pipes of a failed fork, because multiprocessing does not close them."""
-    for descriptor, known in _open_descriptors().items():
-        if before.get(descriptor) != known and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-
-
 def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted: Descriptors, supervisor: int) -> None:
     """Release the supervisor's resources, then run the worker. Runs in the child."""
     enter_child(supervisor)
@@ -233,7 +211,7 @@ def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted:
     for descriptor, known in unwanted.items():
         with contextlib.suppress(OSError):
             # A thread may have closed the descriptor before the fork. The child's sentinel may now have this number.
-            if _identity(descriptor) == known:
+            if identity(descriptor) == known:
                 os.close(descriptor)
     child_log.enter_child()
     log_stray_errors()

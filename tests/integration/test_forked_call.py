@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -13,12 +15,27 @@ import pytest
 
 from nvision_hub.errors import ConfigError, Diagnostic, HubError, UnavailableError
 from nvision_hub.redaction import known_secrets, register_secrets
+from nvision_hub.runtime.descriptors import open_descriptors
 from nvision_hub.runtime.forked_call import ForkedCallError, call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def _descriptors_limited() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def _without_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def failing(error: Exception) -> Callable[[], tuple[None, tuple[()]]]:
@@ -71,6 +88,53 @@ def test_an_unexpected_error_shows_its_traceback_without_secrets() -> None:
 
     with pytest.raises(ForkedCallError, match=r"(?s)in fail.*ValueError: rejected: \*\*\*"):
         call_in_child(fail, timeout_s=PATIENCE_S)
+
+
+def test_a_result_that_cannot_be_sent_shows_its_traceback() -> None:
+    with pytest.raises(ForkedCallError, match=r"(?s)^\w+: .*pickle.*Traceback"):
+        call_in_child(lambda: (lambda: None, ()), timeout_s=PATIENCE_S)
+
+
+@pytest.mark.usefixtures("_without_garbage_collector")
+def test_an_error_does_not_keep_the_arguments_alive() -> None:
+    file = MemoryFile.create(b"content")
+    descriptor = file.fileno()
+
+    def call(argument: MemoryFile) -> None:
+        def fail() -> tuple[None, tuple[()]]:
+            raise HubError(f"rejected: {argument!r}")
+
+        call_in_child(fail, timeout_s=PATIENCE_S)
+
+    with pytest.raises(HubError) as caught:
+        call(file)
+    del file, caught
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+@pytest.mark.usefixtures("_descriptors_limited")
+def test_a_call_without_descriptors_leaks_none() -> None:
+    files = [MemoryFile.create(b"content") for _ in range(3)]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(open_descriptors())
+    rejected = 0
+    while True:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1 + rejected, most))
+        try:
+            _, received = call_in_child(lambda: (None, files), timeout_s=PATIENCE_S)
+        except UnavailableError as error:
+            assert "Too many open files" in str(error)  # noqa: PT017 - the loop continues with more descriptors
+            rejected += 1
+        else:
+            break
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        assert len(open_descriptors()) == used, f"after rejection {rejected}"
+    assert rejected > 3, "the call needs more descriptors than this"
+    for descriptor in received:
+        os.close(descriptor)
+    assert len(open_descriptors()) == used
 
 
 def test_log_records_are_handled_by_the_parent(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,6 +39,26 @@ def test_a_file_that_is_too_large_or_could_block_is_not_read() -> None:
         MemoryFile(reading).read()
 
 
+def test_a_file_that_a_process_can_change_is_not_read() -> None:
+    descriptor = os.memfd_create("content", os.MFD_ALLOW_SEALING)
+    os.write(descriptor, b"content")
+    with pytest.raises(ValueError, match="permitted size"):
+        MemoryFile(descriptor).read()
+
+
+def test_a_forked_child_closes_no_descriptor_of_its_parent() -> None:
+    files = [MemoryFile.create(b"content")]
+    descriptor = files[0].fileno()
+    if (child := os.fork()) == 0:
+        files.clear()
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_settings_keep_their_values() -> None:
     settings = Settings("viewer", Secret("pa ss/ü:@#%&"))
     assert SealedSettings(file=sealed(settings, ()), revision=0).reveal() == settings
