@@ -163,9 +163,10 @@ class Supervisor:
             self._reap(name)
 
     def _handle_signals(self) -> None:
+        is_reload_requested = False
         while (number := self._signals.pop()) is not None:
             if number is signal.SIGHUP:
-                self._reload(requested=True)
+                is_reload_requested = True  # one reload for all, because a reload takes long and the loop waits for it
             elif self._stopping is None:
                 log.info(
                     "stopping (%s); press Ctrl-C again to stop immediately", number.name, extra={"event": "stopping"}
@@ -174,6 +175,8 @@ class Supervisor:
                 self._stopping = Stopping(time.monotonic())
             else:
                 self._stopping = Stopping(self._stopping.since, hurry=True)
+        if is_reload_requested:
+            self._reload(requested=True)
 
     def _reload(self, *, requested: bool) -> None:
         if self._stopping is not None:

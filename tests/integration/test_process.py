@@ -154,6 +154,26 @@ def test_an_observer_that_fails_cannot_end_the_processes(caplog: pytest.LogCaptu
     assert events.count("hub_status_failed") > 0
 
 
+class RepeatedReloads(SupervisorObserver):
+    """Observer that receives many SIGHUP during its first reload, and requests a stop some reloads later."""
+
+    def __init__(self) -> None:
+        self.reloads: list[bool] = []  # whether each was requested
+
+    def reload(self, *, requested: bool) -> None:
+        self.reloads.append(requested)
+        for _ in range(20 if len(self.reloads) == 1 else 0):
+            signal.raise_signal(signal.SIGHUP)
+        if len(self.reloads) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_many_requests_for_a_reload_cause_one() -> None:
+    observer = RepeatedReloads()
+    assert Supervisor([SPEC], observer=observer).run() is signal.SIGTERM
+    assert observer.reloads.count(True) == 1
+
+
 def test_an_unkillable_process_does_not_keep_the_supervisor_running(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
