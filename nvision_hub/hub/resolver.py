@@ -22,7 +22,7 @@ from nvision_hub.redaction import known_secrets
 from nvision_hub.runtime.forked_call import call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from nvision_hub.runtime.messages import MessageError, SealedRequest
-from nvision_hub.runtime.sealed_settings import SealedSettings, change_of_settings, sealed, secrets_in
+from nvision_hub.runtime.sealed_settings import SealedSettings, SecretFinder, change_of_settings, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -151,11 +151,12 @@ class Resolver:
         after = function(before)
         old_specs = {} if before is None else {spec.name: spec for spec in before.plan.children}
         files: list[HasDescriptor] = [sealed(after, known_secrets())]
+        finder = SecretFinder(known_secrets())
         children = []
         for spec in after.plan.children:
             old, new = old_specs.get(spec.name), None
             if old != spec:
-                files.append(sealed(spec.settings, secrets_in(spec.settings, known_secrets())))
+                files.append(sealed(spec.settings, finder.secrets_in(spec.settings)))
                 new = _NewSettings(change=None if old is None else old.reconfigure(old.settings, spec.settings))
             children.append(replace(spec, settings=new, reconfigure=change_of_settings))
         claims = [claim for claim in after.plan.resources.ports.values() if claim.is_held]

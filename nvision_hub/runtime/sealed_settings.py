@@ -6,7 +6,7 @@ import base64
 import binascii
 import pickle
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.redaction import escaped_forms, register_secrets
 from nvision_hub.runtime.memory_file import MemoryFile
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nvision_hub.runtime.messages import CameraMessage
+
+_BEGINNING: Final = 4  # bytes by which `SecretFinder` looks up forms
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,10 +42,29 @@ def sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
     return MemoryFile.create(pickle.dumps((settings, tuple(secrets))))
 
 
-def secrets_in(settings: object, secrets: Iterable[str]) -> list[str]:
-    """Return those of `secrets` that `settings` contain."""
-    plain = pickle.dumps(settings)
-    return [secret for secret in secrets if _is_in(plain, secret)]
+class SecretFinder:
+    """Finds those of `secrets` that settings contain. The time per search hardly grows with the number of secrets."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secrets)
+        self._by_beginning: dict[bytes, list[tuple[bytes, str]]] = {}
+        self._short: list[tuple[bytes, str]] = []
+        for secret in self._secrets:
+            for form in _forms(secret):
+                if len(form) < _BEGINNING:
+                    self._short.append((form, secret))
+                else:
+                    self._by_beginning.setdefault(form[:_BEGINNING], []).append((form, secret))
+
+    def secrets_in(self, settings: object) -> list[str]:
+        """Return the secrets that `settings` contain."""
+        plain = pickle.dumps(settings)
+        found = {secret for form, secret in self._short if form in plain}
+        for start in range(len(plain)):
+            for form, secret in self._by_beginning.get(plain[start : start + _BEGINNING], ()):
+                if plain.startswith(form, start):
+                    found.add(secret)
+        return [secret for secret in self._secrets if secret in found]
 
 
 def change_of_settings(old: SealedSettings, new: SealedSettings) -> CameraMessage | None:
@@ -51,11 +72,12 @@ def change_of_settings(old: SealedSettings, new: SealedSettings) -> CameraMessag
     return new.change if new.replaces == old.revision else None
 
 
-def _is_in(plain: bytes, secret: str) -> bool:
-    texts = [*escaped_forms(secret)]
+def _forms(secret: str) -> set[bytes]:
+    """Return the forms in which settings contain a secret."""
+    texts = {*escaped_forms(secret)}
     try:  # a login as HTTP clients send it, which contains a password that the settings contain
         login = base64.b64decode(secret + "=" * (-len(secret) % 4), validate=True)
-        texts.append(login.partition(b":")[2].decode())
+        texts.add(login.partition(b":")[2].decode())
     except (binascii.Error, ValueError):
         pass
-    return any(text and text.encode(errors="surrogatepass") in plain for text in texts)
+    return {text.encode(errors="surrogatepass") for text in texts if text}
