@@ -123,7 +123,7 @@ def test_cameras_start_once_descriptors_suffice(
     prlimit = needs.program("prlimit", "util-linux")
     names = [f"camera{number}" for number in range(24)]
     cameras = [{"id": name, "url": camera.url(), "fps": 1} for name in names]
-    hub = start_hub(cameras, service, prefix=[prlimit, "--nofile=64:"])
+    hub = start_hub(cameras, service, prefix=[prlimit, "--nofile=100:"])
     short = re.compile(r"camera:(\w+) could not start: Too many open files; raise .*ulimit -n.*LimitNOFILE")
     hub.wait_until(lambda: len(set(short.findall(hub.log()))) > 0)
     hub.wait_until(lambda: sum(hub.camera(name).state == "streaming" for name in names) >= 5)
@@ -146,7 +146,7 @@ def test_cameras_start_once_descriptors_suffice(
     measured(
         12,
         "out of file descriptors",
-        injected=f"ulimit -n 64 for a hub of 24 cameras, then {remedy}",
+        injected=f"ulimit -n 100 for a hub of 24 cameras, then {remedy}",
         target="clear error; all streaming within 10 s",
         measured=f"{len(running)} of 24 ran, the others reported the reason; {len(wanted)} streaming after "
         f"{took_s:.1f} s, no running worker restarted",

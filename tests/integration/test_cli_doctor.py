@@ -360,5 +360,5 @@ def test_a_large_clock_difference_is_a_warning(ahead_s: dict[str, float], status
 
 
 def test_the_limit_of_open_files_must_suffice() -> None:
-    assert check_open_files(10, 80).status is CheckStatus.PASSED
-    assert check_open_files(11, 80).status is CheckStatus.FAILED
+    assert check_open_files(10, 100).status is CheckStatus.PASSED
+    assert check_open_files(11, 100).status is CheckStatus.FAILED

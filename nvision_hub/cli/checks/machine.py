@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from nvision_hub.hub.state_dir import Endpoints
 
 HUB_OPEN_FILES: Final = 40  # open files of the supervisor, with a margin
-CHILD_OPEN_FILES: Final = 4  # pipe, log and sentinel of one child process (measured: 4)
+# Pipe, log, sentinel and settings of one child process, and its new settings during a reload (measured: 5 + 1).
+CHILD_OPEN_FILES: Final = 6
 TEST_FILE_BYTES: Final = 2**20
 MIN_FREE_BYTES: Final = 256 * 2**20  # for 100,000 results in the embedded broker, a rewrite of its log, and a spool
 _TCP_LISTEN: Final = "0A"  # the LISTEN state in /proc/net/tcp
