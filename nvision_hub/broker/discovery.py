@@ -24,6 +24,7 @@ _ADDRESS: Final = re.compile(
     re.DOTALL,
 )
 _NODE: Final = re.compile(r"\[?(?P<host>[^\[\]]+?)\]?:(?P<port>[0-9]+)")
+_MAX_PORT: Final = 65535
 # Replies of a server that is not, or no longer, the master of the keys. (MovedError is an AskError.)
 _ELSEWHERE: Final = (AskError, ReadOnlyError, ClusterDownError, MasterDownError)
 
@@ -80,14 +81,14 @@ class Discovery:
                 f"the Sentinels watch no master called {self.master}; correct the name in redis.url"
             )
         host, port = reply
-        return _text(host), int(port)
+        return _text(host), _port(port)
 
     def _cluster_answer(self, reply: Any, asked: Node) -> Node:
         for first, last, master, *_ in reply:
             if first <= self.slot <= last:
                 host = _text(master[0] or "")
                 # An empty host stands for the host that was asked (CLUSTER SLOTS, "?" in Redis 7).
-                return (asked[0] if host in ("", "?") else host), int(master[1])
+                return (asked[0] if host in ("", "?") else host), _port(master[1])
         raise NodeNotFoundError(f"no node of the Cluster has slot {self.slot}; check it with redis-cli --cluster check")
 
     def all_nodes(self, reply: Any) -> list[Node]:
@@ -95,7 +96,9 @@ class Discovery:
         if self.kind == "sentinel":
             return []
         try:
-            return [(_text(node[0]), int(node[1])) for _, _, *nodes in reply for node in nodes if _text(node[0] or "")]
+            return [
+                (_text(node[0]), _port(node[1])) for _, _, *nodes in reply for node in nodes if _text(node[0] or "")
+            ]
         except (TypeError, ValueError, LookupError, AttributeError):
             return []
 
@@ -144,6 +147,13 @@ def _node(text: str) -> Node:
     if found is None:
         raise ValueError("an address of Sentinels or of a Cluster needs host:port for each server")
     return found["host"], int(found["port"])
+
+
+def _port(value: bytes | str | int) -> int:
+    port = int(value)
+    if not 0 < port <= _MAX_PORT:
+        raise ValueError("not a port")
+    return port
 
 
 def _text(value: bytes | str) -> str:

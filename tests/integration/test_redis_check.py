@@ -158,6 +158,22 @@ def test_tls_and_plain_text_are_told_apart(
     assert silent == f"no Redis answers at redis://{HOST}:1; start Redis, correct redis.url, or use redis.url: embedded"
 
 
+@pytest.mark.slow
+async def test_sentinels_and_clusters_use_the_files_of_tls(
+    authority: Authority, sentinel_set: Callable[..., SentinelSet], redis_cluster: Callable[..., Cluster]
+) -> None:
+    files = {"certificate": authority.certify(HOST).file, "authority": authority.file}
+    servers, cluster = sentinel_set(password="word", **files), redis_cluster(**files)
+    for url in (servers.address, cluster.address):
+        assert url.startswith("rediss+")
+        given: dict[str, Any] = {"url": url, "prefix": "{nvision}"}
+        section = Redis.model_validate({**given, "tls": {"ca_file": str(authority.file)}})
+        assert check_redis(section) is not None
+        async with connect(section.dial()) as client:
+            assert await client.set("{nvision}:a", "1")
+        assert "set redis.tls.ca_file" in problem(url, prefix="{nvision}")
+
+
 def test_an_unusable_file_of_tls_is_named(tmp_path: Path) -> None:
     missing = problem("rediss://127.0.0.1:1", tls={"ca_file": str(tmp_path / "nowhere.pem")})
     assert missing == (

@@ -75,6 +75,7 @@ class Process:
                 files = {"tls-cert-file": self.certificate, "tls-key-file": self.certificate}
                 files["tls-ca-cert-file"] = self.authority or self.certificate
                 values |= {"port": 0, "tls-port": self.port, "tls-auth-clients": self.client_certificates, **files}
+                values |= {"tls-replication": "yes", "tls-cluster": "yes"}  # servers use TLS among themselves
             lines = [f"{name} {value}" for name, value in {**values, **self.options}.items()]
             file.write_text("\n".join([*lines, *self.lines, ""]))
         program = needs.program("redis-server", "redis-server")
@@ -96,6 +97,10 @@ class Process:
 def freeze(process: Process) -> None:
     """Freeze a server: it accepts connections but sends no replies."""
     process.signal(signal.SIGSTOP)
+
+
+def scheme(process: Process) -> str:
+    return "redis" if process.certificate is None else "rediss"
 
 
 def login(password: str) -> str:
@@ -124,7 +129,7 @@ class SentinelSet:
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://{login(self.password)}{self.hosts}/{MASTER}/0"
+        return f"{scheme(self.servers[0])}+sentinel://{login(self.password)}{self.hosts}/{MASTER}/0"
 
     @property
     def address(self) -> str:
@@ -139,9 +144,6 @@ class SentinelSet:
         """Return the master that the first Sentinel names."""
         found: Any = self.sentinels[-1].client().execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return next(each for each in self.servers if each.port == int(found[1]))
-
-    def all(self) -> list[Process]:
-        return [*self.sentinels, *self.servers]
 
     def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
         """End the master with `cause`, and return the new master."""
@@ -160,12 +162,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(f'{HOST}:{each.port}' for each in self.nodes)}/0?key={self.tag}"
+        return f"{self.address}/0?key={self.tag}"
 
     @property
     def address(self) -> str:
         """The address as written in cameras.yaml."""
-        return self.url.partition("/0?")[0]
+        return f"{scheme(self.nodes[0])}+cluster://{','.join(f'{HOST}:{each.port}' for each in self.nodes)}"
 
     def owner(self, *, not_from: Process | None = None) -> Process:
         """Return the node that has the slot, as another node than `not_from` reports it."""
@@ -185,42 +187,39 @@ class Cluster:
         return self.owner(not_from=old)
 
 
-def _sentinel(folder: Path, master: Process, number: int, *, own_password: str, down_after_ms: int) -> Process:
+def _sentinel(folder: Path, master: Process, own_password: str, tls: Mapping[str, Any]) -> Process:
     lines = [
         f"sentinel monitor {MASTER} {HOST} {master.port} 2",
-        f"sentinel down-after-milliseconds {MASTER} {down_after_ms}",
+        f"sentinel down-after-milliseconds {MASTER} 1000",
         f"sentinel failover-timeout {MASTER} 5000",
     ]
     if master.password:
         lines.append(f"sentinel auth-pass {MASTER} {master.password}")
     if own_password:
         lines.append(f"sentinel sentinel-pass {own_password}")
-    return Process(folder=folder / f"sentinel{number}", sentinel=True, lines=tuple(lines), password=own_password)
+    return Process(folder=folder, sentinel=True, lines=tuple(lines), password=own_password, **tls)
 
 
 @pytest.fixture
 def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
-    """Start a set: `sentinel_set()`, `sentinel_set(password="...", sentinel_password="...")`."""
+    """Start a set: `sentinel_set()`, `sentinel_set(password="...", sentinel_password="...")`.
+
+    Other keywords are the files of `Process` for TLS.
+    """
     made: list[Process] = []
 
-    def start(*, password: str = "", sentinel_password: str = "", down_after_ms: int = 1000) -> SentinelSet:
+    def start(*, password: str = "", sentinel_password: str = "", **tls: Any) -> SentinelSet:
         folder = tmp_path / "redis"
         options: dict[str, object] = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": 0}
         if password:
             options["masterauth"] = password
-        master = Process(folder=folder / "server0", options=options, password=password)
+        master = Process(folder=folder / "server0", options={**options}, password=password, **tls)
+        options["replicaof"] = f"{HOST} {master.port}"
         replicas = [
-            Process(
-                folder=folder / f"server{number}",
-                options=options | {"replicaof": f"{HOST} {master.port}"},
-                password=password,
-            )
+            Process(folder=folder / f"server{number}", options={**options}, password=password, **tls)
             for number in (1, 2)
         ]
-        sentinels = [
-            _sentinel(folder, master, number, own_password=sentinel_password, down_after_ms=down_after_ms)
-            for number in range(3)
-        ]
+        sentinels = [_sentinel(folder / f"sentinel{number}", master, sentinel_password, tls) for number in range(3)]
         made.extend([master, *replicas, *sentinels])
         for process in (master, *replicas):
             process.start()
@@ -242,40 +241,38 @@ def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
 
 @pytest.fixture
 def redis_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Start a Cluster: `redis_cluster()`."""
+    """Start a Cluster: `redis_cluster()`. The keywords are the files of `Process` for TLS."""
     made: list[Process] = []
 
-    def start(*, node_timeout_ms: int = 1500, tag: str = "{nvision}") -> Cluster:
+    def start(**tls: Any) -> Cluster:
         options: dict[str, object] = {
             "cluster-enabled": "yes",
-            "cluster-node-timeout": node_timeout_ms,
+            "cluster-node-timeout": 1500,
             "appendonly": "yes",
             "save": '""',
             "repl-diskless-sync-delay": 0,
         }
         for number in range(4):
-            made.append(
-                Process(folder=tmp_path / f"node{number}", options=options, claim=claim_port(_CLUSTER_PORTS_FROM))
-            )
+            claim = claim_port(_CLUSTER_PORTS_FROM)
+            made.append(Process(folder=tmp_path / f"node{number}", options=options, claim=claim, **tls))
             made[-1].start()
         masters, replica = made[:3], made[3]
-        program = needs.program("redis-cli", "redis-tools")
+        program = [needs.program("redis-cli", "redis-tools"), *(["--tls", "--insecure"] if tls else []), "--cluster"]
         addresses = [f"{HOST}:{each.port}" for each in masters]
-        subprocess.run([program, "--cluster", "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
+        subprocess.run([*program, "create", *addresses, "--cluster-yes"], check=True, capture_output=True)
         until(lambda: all(each.client().cluster("info")["cluster_state"] == "ok" for each in masters))
-        cluster = Cluster(nodes=masters, tag=tag)
-        owner = cluster.owner()
+        owner = Cluster(nodes=masters).owner()
         name: Any = owner.client().execute_command("CLUSTER", "MYID")
         subprocess.run(
-            [program, "--cluster", "add-node", f"{HOST}:{replica.port}", addresses[0], "--cluster-slave",
-             "--cluster-master-id", name],
+            [*program, "add-node", f"{HOST}:{replica.port}", addresses[0],
+             "--cluster-slave", "--cluster-master-id", name],
             check=True, capture_output=True,
         )  # fmt: skip
         until(lambda: owner.client().info("replication")["connected_slaves"] == 1)
         until(lambda: replica.client().info("replication")["master_link_status"] == "up")
         # All masters must know the replica, because they vote for it.
         until(lambda: all(_knows_replica(each, replica) for each in masters))
-        return Cluster(nodes=[*masters, replica], tag=tag)
+        return Cluster(nodes=[*masters, replica])
 
     yield start
     for process in made:

@@ -86,7 +86,9 @@ def test_the_owner_of_the_slot_is_read_from_the_reply_of_a_node() -> None:
         found.answer(SLOTS[:1], asked)
 
 
-@pytest.mark.parametrize("reply", [b"OK", 1, [], [[]], [b"x"], [[b"a", b"b", b"c"]], [[0, 16383, None]], {}, None])
+@pytest.mark.parametrize(
+    "reply", [b"OK", 1, [], [[]], [b"x"], [[b"a", b"b", b"c"]], [[0, 16383, None]], {}, None, [b"h", b"65536"]]
+)
 def test_other_replies_name_no_node(reply: Any) -> None:
     for found in (discovery("redis+sentinel://h/m"), discovery("redis+cluster://h", prefix="{a}")):
         with pytest.raises(NodeNotFoundError):
