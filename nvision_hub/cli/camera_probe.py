@@ -28,7 +28,6 @@ from nvision_hub.errors import HubError
 from nvision_hub.hub.composition import resolve_demo_camera
 from nvision_hub.hub.state_dir import CERTIFICATES
 from nvision_hub.media.decode.pipeline import DecodePipeline
-from nvision_hub.media.encode.deinterlace import is_interlaced
 from nvision_hub.media.sources import (
     CameraTrust,
     KnownCertificates,
@@ -197,7 +196,7 @@ def _inspect(frame: Any, report: StreamReport) -> None:
         report.width, report.height, report.pixel_format = frame.width, frame.height, frame.format.name
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         limited = frame.color_range == ColorRange.MPEG
-        report.interlaced = report.interlaced or is_interlaced(frame)
+        report.interlaced = report.interlaced or bool(frame.interlaced_frame)
         report.colour_range = "full" if full else "limited" if limited else "unspecified"
 
 

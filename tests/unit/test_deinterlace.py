@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange
 
 from nvision_hub.cli.camera_probe import measure
 from nvision_hub.config.models import Camera
-from nvision_hub.media.encode.deinterlace import is_interlaced, top_field
+from nvision_hub.media.encode.deinterlace import top_field
 from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
 from nvision_hub.media.sources import KnownCertificates
 
@@ -66,7 +66,7 @@ def test_an_interlaced_frame_is_sent_without_combs(pixel_format: str) -> None:
     frames = list(decoded(interlaced=True, pixel_format=pixel_format))
     assert len(frames) == FRAMES
     for number, frame in enumerate(frames):
-        assert is_interlaced(frame)
+        assert frame.interlaced_frame
         assert combing(frame.to_ndarray(format="rgb24")) > 1
         jpeg = JpegEncoder(quality=95, max_width=None).encode(frame)
         assert (jpeg.width, jpeg.height) == (WIDTH, HEIGHT)
@@ -77,7 +77,7 @@ def test_an_interlaced_frame_is_sent_without_combs(pixel_format: str) -> None:
 
 def test_a_progressive_frame_keeps_all_lines() -> None:
     for frame in decoded(interlaced=False):
-        assert not is_interlaced(frame)
+        assert not frame.interlaced_frame
 
 
 def test_a_field_has_the_even_lines_of_every_plane() -> None:

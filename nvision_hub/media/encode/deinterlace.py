@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from av.video.plane import VideoPlane
 
 
-def is_interlaced(frame: av.VideoFrame) -> bool:
-    """Return whether the decoder has marked the frame as interlaced."""
-    return bool(frame.interlaced_frame)
-
-
 def top_field(frame: av.VideoFrame) -> av.VideoFrame:
     """Return the even lines of a frame as a frame of half the height, with the same colors.
 

@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from nvision_hub.errors import HubError
 from nvision_hub.media import cv2_loader
-from nvision_hub.media.encode.deinterlace import is_interlaced, top_field
+from nvision_hub.media.encode.deinterlace import top_field
 from nvision_hub.media.encode.privacy_masks import Masks
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
@@ -114,7 +114,7 @@ class JpegEncoder:
 
     def _encode(self, frame: av.VideoFrame, settings: JpegSettings) -> JpegFrame:
         width, height = settings.scaled(frame.width, frame.height)
-        if is_interlaced(frame):
+        if frame.interlaced_frame:
             frame = top_field(frame)
         luma, blue, red = planes = self._planes(frame, width, height)
         if self._masks:
