@@ -14,8 +14,7 @@ from av.video.reformatter import ColorRange
 
 from nvision_hub.cli.camera_probe import measure
 from nvision_hub.config.models import Camera
-from nvision_hub.media.encode.deinterlace import top_field
-from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
+from nvision_hub.media.encode.jpeg_encoder import JpegEncoder, top_field
 from nvision_hub.media.sources import KnownCertificates
 
 if TYPE_CHECKING:
