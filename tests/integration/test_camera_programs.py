@@ -47,6 +47,29 @@ def test_motion_with_a_wrong_password(
     assert "refused the user name or password" in sentence
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}/stream", "snapshot+http://127.0.0.1:{}/snapshot"])
+def test_ustreamer(camera_programs: CameraPrograms, watch: Callable[..., Watching], address: str) -> None:
+    watching = watch(address.format(camera_programs.ustreamer()), **LOGIN, stall_timeout=10)
+    watching.wait_for(1)
+
+
+@pytest.mark.parametrize(
+    ("address", "state", "words"),
+    [
+        ("http://127.0.0.1:{}/", "not_found", "sends a web page or text instead of video; correct the path"),
+        ("http://127.0.0.1:{}/snapshot", "unsupported", "write snapshot+http:// in place of http://"),
+        ("snapshot+http://127.0.0.1:{}/stream", "unsupported", "write http:// in place of snapshot+http://"),
+        ("http://127.0.0.1:{}/none", "not_found", "does not exist; correct the path"),
+    ],
+)
+def test_wrong_paths_of_ustreamer(
+    camera_programs: CameraPrograms, watch: Callable[..., Watching], address: str, state: str, words: str
+) -> None:
+    watching = watch(address.format(camera_programs.ustreamer()), **LOGIN)
+    _, sentence = watching.wait_for_state(state)
+    assert words in sentence
+
+
 def test_vlc_sends_only_udp(camera_programs: CameraPrograms, watch: Callable[..., Watching]) -> None:
     watching = watch(f"rtsp://127.0.0.1:{camera_programs.vlc(CLIP)}/cam", stall_timeout=10)
     watching.wait_for(5)

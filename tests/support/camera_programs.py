@@ -1,4 +1,4 @@
-"""Programs that act as cameras: Motion, VLC, nginx, and npm's rtsp-streaming-server.
+"""Programs that act as cameras: Motion, uStreamer, VLC, nginx, and npm's rtsp-streaming-server.
 
 Each program runs in a folder of its own, with free ports. It ends with the test.
 """
@@ -59,6 +59,14 @@ class CameraPrograms:
         }
         config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         self._run([needs.program("motion", "motion"), "-n", "-c", str(config)], port)
+        return port
+
+    def ustreamer(self) -> int:
+        """Start uStreamer, which shows its NO SIGNAL frame to `viewer`, with Basic. Return its port."""
+        port = free_port()
+        login = ("--user", "viewer", "--passwd", "right")
+        program = needs.program("ustreamer", "ustreamer")
+        self._run([program, "--device", str(self._folder / "none"), "--port", str(port), *login], port)
         return port
 
     def vlc(self, spec: clips.ClipSpec) -> int:
