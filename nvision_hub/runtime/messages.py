@@ -279,10 +279,12 @@ class SealedRequest:
     """A request that arrived as `RequestInFile`. The supervisor keeps its descriptor and does not read it."""
 
     request_id: str
-    file: MemoryFile
+    file: MemoryFile | None  # None if the file did not arrive: it was not sent, or no descriptor was free
 
     def read(self) -> CameraRequest:
-        """Return the request. Raises `MessageError` if the file contains none."""
+        """Return the request. Raises `MessageError` if there is none in the file, or no file."""
+        if self.file is None:
+            raise MessageError("its file did not arrive")
         try:
             request = decode(self.file.read(MAX_FILE_BYTES))
         except ValueError as error:  # includes `MessageError`

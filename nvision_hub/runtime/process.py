@@ -152,7 +152,7 @@ class ChildProcess:
             log.warning("record from %s ignored: %s", self.spec.name, error, extra={"event": "message_malformed"})
             return None
         if isinstance(message, RequestInFile):
-            return None if file is None else SealedRequest(request_id=message.request_id, file=file)
+            return SealedRequest(request_id=message.request_id, file=file)
         return message
 
     def _receive_record(self) -> tuple[bytes, MemoryFile | None]:

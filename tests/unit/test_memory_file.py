@@ -98,6 +98,11 @@ def test_a_request_in_a_file_is_read_by_its_id() -> None:
     assert "canary" not in repr(sent)
 
 
+def test_a_request_without_its_file_is_rejected() -> None:
+    with pytest.raises(MessageError, match="did not arrive"):
+        SealedRequest(request_id="n1", file=None).read()
+
+
 @pytest.mark.parametrize(
     "content",
     [
