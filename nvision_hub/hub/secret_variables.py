@@ -1,7 +1,7 @@
 """Environment variables that cameras.yaml refers to, kept from the hub's processes.
 
 A process shows its environment in /proc, and its children inherit it. Before the hub starts, the program therefore
-replaces itself by a new run of the same command, whose environment lacks these variables. They are in a memory file.
+replaces itself with a new run of the same command. A memory file passes these variables to the new run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from nvision_hub.cluster.identity import VARIABLE as GROUP_VARIABLE
 from nvision_hub.config.load import as_written
 from nvision_hub.config.variables import referenced_variables
+from nvision_hub.errors import ConfigError, Diagnostic, HubError
 from nvision_hub.runtime.forked_call import call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 DESCRIPTOR_VARIABLE: Final = "NVISION_HUB_SECRET_VARIABLES"
 
+# Variables that the hub's processes and their libraries read. `state_dir` may refer to some of them.
+_NOT_SECRET: Final = frozenset(
+    {"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", GROUP_VARIABLE}
+)
 _TIMEOUT_S: Final = 60.0
 
 
@@ -33,13 +39,24 @@ def secret_variables(path: Path) -> MemoryFile | None:
     """
     descriptor = os.environ.pop(DESCRIPTOR_VARIABLE, None)
     if descriptor is not None:
-        os.set_inheritable(int(descriptor), False)  # noqa: FBT003 - the name says what it means
-        return MemoryFile(int(descriptor))
+        return _received(descriptor)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        message, fix = "is not a regular file, and `start` reads it several times", "copy its content into a file"
+        raise ConfigError([Diagnostic(code="file_unreadable", message=message, fix=fix, file=str(path))])
     names, _ = call_in_child(partial(_referenced, path), timeout_s=_TIMEOUT_S)
-    values = {name: os.environ[name] for name in names if name in os.environ}
+    values = {name: os.environ[name] for name in names - _NOT_SECRET if name in os.environ}
     if values:
         _run_again_without(values)
     return None
+
+
+def _received(descriptor: str) -> MemoryFile:
+    try:
+        os.set_inheritable(int(descriptor), False)  # noqa: FBT003 - the name says what it means
+        file = MemoryFile(int(descriptor))
+    except (ValueError, OSError) as error:
+        raise HubError(f"the environment variable {DESCRIPTOR_VARIABLE} is for the hub's own use; unset it") from error
+    return file
 
 
 def _run_again_without(values: Mapping[str, str]) -> NoReturn:
