@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import redis
@@ -50,6 +52,14 @@ class RedisSettings:
     prefix: str
     max_entries: int  # the result stream is trimmed to about this length
     max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
+
+    @property
+    def tls_files(self) -> list[Path]:
+        """The files of certificates and keys that a connection reads."""
+        options = parse_qs(urlsplit(self.url).query)
+        return [
+            Path(text) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") for text in options.get(name, ())
+        ]
 
     def __repr__(self) -> str:
         return f"RedisSettings({redact(self.url)}, prefix={self.prefix})"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
     from tests.support.redis_server import DebianRedis
     from tests.support.redis_topologies import Cluster, SentinelSet
 
@@ -117,6 +119,19 @@ async def test_the_files_of_tls_are_used(authority: Authority, tls_redis: Callab
     assert "Redis requires a client certificate; set redis.tls.cert and redis.tls.key" in problem(
         f"rediss://{HOST}:{server.port}", tls=files
     )
+
+
+def test_the_workers_of_a_hub_can_open_the_files_of_tls(
+    authority: Authority,
+    tls_redis: Callable[..., Process],
+    start_hub: Callable[..., Hub],
+    recorder: Callable[..., Recorder],
+) -> None:
+    server = tls_redis(authority.certify(HOST), client_certificates="yes")
+    own = authority.certify("hub")
+    files = {"ca_file": str(authority.file), "cert": str(own.file), "key": str(own.file)}
+    running = start_hub([DEMO], recorder(), redis={"url": f"rediss://{HOST}:{server.port}", "tls": files})
+    running.wait_for_results("street", 1)
 
 
 def test_an_untrusted_certificate_names_the_setting(

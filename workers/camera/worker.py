@@ -70,6 +70,8 @@ def restrict(settings: CameraWorkerSettings) -> None:
     readable = [Path(__file__).parents[1]]  # modules that are not loaded yet
     if address.kind == "file":
         readable.append(Path(address.path).parent)  # another file may replace this one
+    # Their directories, because a renewed certificate is a new file.
+    readable += [file.parent for file in settings.stream.tls_files]
     writable = [] if settings.spool is None else [settings.spool.path.parent]
     if settings.certificates is not None:
         writable.append(settings.certificates)
