@@ -91,13 +91,16 @@ def subscribe_command(url: str, prefix: str) -> str:
     if "+cluster://" in url:  # redis-cli needs one node
         url = url.replace("+cluster://", "://", 1).partition(",")[0]
         words.append("-c")
-    found = urlsplit(url)
+    try:
+        found, port = urlsplit(url), urlsplit(url).port
+    except ValueError:  # no address, in a damaged hub.json
+        return "nvision-hub tail"
     if found.scheme == "unix":
         words += ["-s", unquote(found.path)]
     else:
         is_default = found.hostname in {None, "127.0.0.1"}
         words += [] if is_default else ["-h", str(found.hostname)]
-        words += ["-p", str(found.port or RedisAddress.schemes["redis"])]
+        words += ["-p", str(port or RedisAddress.schemes["redis"])]
         words += ["--tls"] if found.scheme == "rediss" else []
         database = found.path.strip("/")
         words += ["-n", database] if database.isdecimal() and database != "0" else []
