@@ -129,11 +129,16 @@ class ChildProcess:
         return self._process.sentinel
 
     def receive(self) -> ChildOutput:
-        """Return the messages since the last call. Raises `EOFError` if none is left and the child closed its end."""
+        """Return the messages since the last call, of a subscriber at most one request.
+
+        Raises `EOFError` if none is left and the child closed its end.
+        """
         records: list[tuple[bytes, MemoryFile | None]] = []
         with contextlib.suppress(BlockingIOError):
             while len(records) < _MAX_RECORDS and (received := self._receive_record())[0]:
                 records.append(received)
+                if self.spec.subscriber and not is_status(received[0]):
+                    break  # a request may take a second, and the supervisor must handle its other children in between
             if not records:
                 raise EOFError
         newest = next((record for record, _ in reversed(records) if is_status(record)), b"")

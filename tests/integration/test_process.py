@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nvision_hub.runtime.messages import Drain
+from nvision_hub.runtime.messages import Drain, RestartProcess
 from nvision_hub.runtime.process import ChildProcess, ProcessSpec
 from nvision_hub.supervisor.observer import SupervisorObserver
 from nvision_hub.supervisor.process_state import ProcessState, SupervisorLimits
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.runtime.messages import ProcessInfo
     from nvision_hub.runtime.status import Status
+    from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 
 SPEC = ProcessSpec(name="a", stage=0, entry=steady, settings=None)
 
@@ -152,6 +153,19 @@ def test_an_observer_that_fails_cannot_end_the_processes(caplog: pytest.LogCaptu
     assert events.count("observer_failed") == 1
     assert events.count("reload_failed") == 3
     assert events.count("hub_status_failed") > 0
+
+
+def ask(_: object, pipe: SupervisorPipe) -> None:
+    for target in ("b", "c"):
+        pipe.request(RestartProcess(target=target))
+
+
+def test_a_subscriber_is_served_one_request_at_a_time() -> None:
+    child = ChildProcess(dataclasses.replace(SPEC, entry=ask, subscriber=True))
+    assert child.ended_within(PATIENCE_S)
+    targets = [[request.target for request in child.receive().requests] for _ in range(2)]  # type: ignore[union-attr]
+    child.close()
+    assert targets == [["b"], ["c"]]
 
 
 class RepeatedReloads(SupervisorObserver):
