@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nvision_hub.config.load import file_fingerprint
 from nvision_hub.errors import HubError
 from nvision_hub.hub.preflight import check_libraries
+from nvision_hub.runtime.messages import SealedRequest
 from nvision_hub.supervisor.observer import SupervisorObserver
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.hub.composition import PublicPlan
     from nvision_hub.hub.resolver import Resolver
-    from nvision_hub.runtime.messages import CameraRequest, SealedRequest
+    from nvision_hub.runtime.messages import CameraRequest
     from nvision_hub.runtime.process import ProcessSpec
 
 log = logging.getLogger("nvision_hub.config")
@@ -80,4 +81,5 @@ class ConfigReloader(SupervisorObserver):
         plan = self._resolver.apply(request)
         check_libraries(plan)
         self.plan, self._has_request = plan, True
-        log.info("%s carried out", type(request).__name__, extra={"event": "override_applied"})
+        kind = "AddCamera" if isinstance(request, SealedRequest) else type(request).__name__
+        log.info("%s carried out", kind, extra={"event": "override_applied"})

@@ -194,7 +194,7 @@ class AddCamera(RequestData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestInFile(RequestData):
-    """Carry out the request with the same id in the memory file that is sent along, because it contains secrets."""
+    """Carry out the `AddCamera` with the same id, which is in the memory file of this record because of its secrets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,12 +276,12 @@ def decode(record: bytes) -> Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedRequest:
-    """A request that arrived as `RequestInFile`. The supervisor keeps its descriptor and does not read it."""
+    """An `AddCamera` that arrived as `RequestInFile`. The supervisor keeps its descriptor and does not read it."""
 
     request_id: str
     file: MemoryFile | None  # None if the file did not arrive: it was not sent, or no descriptor was free
 
-    def read(self) -> CameraRequest:
+    def read(self) -> AddCamera:
         """Return the request. Raises `MessageError` if there is none in the file, or no file."""
         if self.file is None:
             raise MessageError("its file did not arrive")
@@ -289,7 +289,7 @@ class SealedRequest:
             request = decode(self.file.read(MAX_FILE_BYTES))
         except ValueError as error:  # includes `MessageError`
             raise MessageError(f"no request in the file: {error}") from None
-        if not isinstance(request, CameraRequest) or request.request_id != self.request_id:
+        if not isinstance(request, AddCamera) or request.request_id != self.request_id:
             raise MessageError("no request in the file: another message")
         return request
 

@@ -11,7 +11,7 @@ import pytest
 
 from nvision_hub.config.value_types import Secret
 from nvision_hub.runtime.memory_file import MemoryFile
-from nvision_hub.runtime.messages import AddCamera, Configure, Drain, MessageError, SealedRequest, encode
+from nvision_hub.runtime.messages import AddCamera, Configure, MessageError, PauseCamera, SealedRequest, encode
 from nvision_hub.runtime.sealed_settings import SealedSettings, SecretFinder, change_of_settings, sealed
 
 
@@ -109,9 +109,9 @@ def test_a_request_without_its_file_is_rejected() -> None:
         b"",
         b"\x80\x05.",
         encode(AddCamera(request_id="n2", entry={})),
-        encode(Drain()),
+        encode(PauseCamera(request_id="n1", camera="yard")),
     ],
-    ids=["empty", "pickle", "other request", "other message"],
+    ids=["empty", "pickle", "other id", "other message"],
 )
 def test_a_file_without_the_request_is_rejected(content: bytes) -> None:
     with pytest.raises(MessageError, match="no request in the file"):
