@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -56,6 +57,7 @@ def _received(descriptor: str) -> MemoryFile:
         file = MemoryFile(int(descriptor))
     except (ValueError, OSError) as error:
         raise HubError(f"the environment variable {DESCRIPTOR_VARIABLE} is for the hub's own use; unset it") from error
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `_run_again_without` blocked it
     return file
 
 
@@ -64,6 +66,8 @@ def _run_again_without(values: Mapping[str, str]) -> NoReturn:
     os.set_inheritable(file.fileno(), True)  # noqa: FBT003 - likewise
     environ = {name: value for name, value in os.environ.items() if name not in values}
     environ[DESCRIPTOR_VARIABLE] = str(file.fileno())
+    # Otherwise, Ctrl-C while the new run imports its modules would print a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)  # noqa: S606 - this program itself
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -10,6 +12,7 @@ import pytest
 
 from nvision_hub.hub.secret_variables import DESCRIPTOR_VARIABLE
 from tests.support import command, hub
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,21 @@ def test_only_secret_variables_leave_the_environment(tmp_path: Path, start_comma
     environ = psutil.Process(running.process.pid).environ()  # the children's is overwritten with their process titles
     assert environ["XDG_RUNTIME_DIR"] == str(tmp_path)
     assert "SITE" not in environ
+
+
+def test_ctrl_c_during_the_second_import_prints_no_traceback(
+    tmp_path: Path, start_command: Callable[..., Running]
+) -> None:
+    hub.write(tmp_path, [DEMO], None, site="${SITE}")
+    running = start_command("start", cwd=tmp_path, env={"SITE": "here"})
+    process = psutil.Process(running.process.pid)
+    deadline = time.monotonic() + PATIENCE_S
+    while DESCRIPTOR_VARIABLE not in process.environ():
+        assert time.monotonic() < deadline, "the program does not run itself again"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    assert running.wait() == 130
+    assert running.err == ""
 
 
 def test_a_pipe_is_rejected(tmp_path: Path) -> None:
