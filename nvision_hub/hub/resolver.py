@@ -15,17 +15,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nvision_hub.broker.embedded_config import PortClaim
-from nvision_hub.errors import HubError
+from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.hub.active_config import ActiveConfig
 from nvision_hub.hub.composition import PublicPlan
 from nvision_hub.redaction import known_secrets
 from nvision_hub.runtime.forked_call import call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from nvision_hub.runtime.messages import MessageError, SealedRequest
+from nvision_hub.runtime.process_resources import cause_and_fix
 from nvision_hub.runtime.sealed_settings import SealedSettings, SecretFinder, change_of_settings, sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from nvision_hub.cluster.identity import HubIdentity
@@ -150,13 +151,13 @@ class Resolver:
         before = self._current()
         after = function(before)
         old_specs = {} if before is None else {spec.name: spec for spec in before.plan.children}
-        files: list[HasDescriptor] = [sealed(after, known_secrets())]
+        files: list[HasDescriptor] = [_sealed(after, known_secrets())]
         finder = SecretFinder(known_secrets())
         children = []
         for spec in after.plan.children:
             old, new = old_specs.get(spec.name), None
             if old != spec:
-                files.append(sealed(spec.settings, finder.secrets_in(spec.settings)))
+                files.append(_sealed(spec.settings, finder.secrets_in(spec.settings)))
                 new = _NewSettings(change=None if old is None else old.reconfigure(old.settings, spec.settings))
             children.append(replace(spec, settings=new, reconfigure=change_of_settings))
         claims = [claim for claim in after.plan.resources.ports.values() if claim.is_held]
@@ -170,3 +171,11 @@ class Resolver:
             rejected_overrides=after.overrides.rejected,
         )
         return (plan, [claim.port for claim in claims]), [*files, *claims]
+
+
+def _sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
+    """Return `sealed`. Raises `UnavailableError` if a limit is reached."""
+    try:
+        return sealed(settings, secrets)
+    except OSError as error:
+        raise UnavailableError(f"the settings of the processes cannot be stored: {cause_and_fix(error)}") from error

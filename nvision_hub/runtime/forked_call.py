@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.redaction import redact
-from nvision_hub.runtime.descriptors import close_pipes_made_since, open_descriptors
 from nvision_hub.runtime.forked_child import enter_child
+from nvision_hub.runtime.process_resources import cause_and_fix, close_pipes_made_since, open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ def call_in_child(
         if isinstance(error, TimeoutError):
             reason = f"it took longer than {timeout_s:.0f} s; try again"
         elif isinstance(error, OSError) and error.errno == errno.EMFILE:
-            reason = f"{error.strerror}; raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the service)"
+            reason = cause_and_fix(error)
         else:
             reason = "its process ended; try again"
         raise UnavailableError(f"the configuration could not be read: {reason}") from error
@@ -123,7 +123,9 @@ def _started(
                     close_pipes_made_since(before)
                     raise
         except OSError as error:
-            raise UnavailableError(f"no process can be started to read the configuration: {error.strerror}") from error
+            raise UnavailableError(
+                f"no process can be started to read the configuration: {cause_and_fix(error)}"
+            ) from error
         undo.pop_all()
     return process, ours
 

@@ -19,7 +19,6 @@ from setproctitle import setproctitle
 from nvision_hub.errors import EXIT_FAILED, HubError
 from nvision_hub.logs.pipe import ChildLog
 from nvision_hub.logs.stray_errors import log_stray_errors
-from nvision_hub.runtime.descriptors import close_pipes_made_since, identity, open_descriptors
 from nvision_hub.runtime.forked_child import enter_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from nvision_hub.runtime.messages import (
@@ -33,6 +32,7 @@ from nvision_hub.runtime.messages import (
     encode,
     is_status,
 )
+from nvision_hub.runtime.process_resources import close_pipes_made_since, identity, open_descriptors
 from nvision_hub.runtime.sealed_settings import SealedSettings
 from nvision_hub.runtime.status import Status
 from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
@@ -40,8 +40,8 @@ from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nvision_hub.runtime.descriptors import Descriptors
     from nvision_hub.runtime.messages import CameraMessage, Message, ProcessFacts
+    from nvision_hub.runtime.process_resources import Descriptors
 
 log = logging.getLogger("nvision_hub.child")
 

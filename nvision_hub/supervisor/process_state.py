@@ -5,33 +5,25 @@ The caller passes all times, in monotonic seconds, so that tests can replay hist
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.errors import EXIT_CONFIG
 from nvision_hub.metrics.snapshot import MetricSnapshot
 from nvision_hub.runtime.messages import ProcessInfo
+from nvision_hub.runtime.process_resources import FIXES
 
 if TYPE_CHECKING:
     from nvision_hub.runtime.process import ProcessSpec
     from nvision_hub.runtime.status import Status
 
 log = logging.getLogger("nvision_hub.supervisor")
-
-# How to fix each error that can prevent the start of a process.
-_FIXES: Final = {
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the hub's service)",
-    errno.ENFILE: "raise the machine's limit of open files (`sysctl fs.file-max`)",
-    errno.EAGAIN: "raise the limit of processes (`ulimit -u`, or TasksMax= of the hub's service)",
-    errno.ENOMEM: "give the machine more memory, or run fewer cameras",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +126,7 @@ class ProcessState:
             "%s could not start: %s; %s; retrying in %.1f s",
             self.spec.name,
             os.strerror(number),
-            _FIXES.get(number, "fix this error, or run fewer cameras"),
+            FIXES.get(number, "fix this error, or run fewer cameras"),
             delay,
             extra={"fault": f"no room: {number}", "event": "process_start_failed"},
         )

@@ -15,9 +15,9 @@ import pytest
 
 from nvision_hub.errors import ConfigError, Diagnostic, HubError, UnavailableError
 from nvision_hub.redaction import known_secrets, register_secrets
-from nvision_hub.runtime.descriptors import open_descriptors
 from nvision_hub.runtime.forked_call import ForkedCallError, call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
+from nvision_hub.runtime.process_resources import open_descriptors
 from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:

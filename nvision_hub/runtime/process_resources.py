@@ -1,11 +1,21 @@
-"""Open descriptors of this process, and the descriptors that a failed fork leaves open."""
+"""Resources of this process: its open descriptors, and the errors of a process that reaches a limit."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import Final
+
+# How to fix each error that can prevent the start of a process.
+FIXES: Final = {
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the hub's service)",
+    errno.ENFILE: "raise the machine's limit of open files (`sysctl fs.file-max`)",
+    errno.EAGAIN: "raise the limit of processes (`ulimit -u`, or TasksMax= of the hub's service)",
+    errno.ENOMEM: "give the machine more memory, or run fewer cameras",
+}
 
 Descriptors = dict[int, tuple[int, int]]  # descriptor number -> device and inode of the open file
 
@@ -30,3 +40,9 @@ def close_pipes_made_since(before: Descriptors) -> None:
     for descriptor, known in open_descriptors().items():
         if before.get(descriptor) != known and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
+
+
+def cause_and_fix(error: OSError) -> str:
+    """Return the cause and, if it is known, the fix: `Too many open files; raise the limit of open files (...)`."""
+    fix = FIXES.get(error.errno or 0)
+    return f"{error.strerror}; {fix}" if fix else f"{error.strerror}"
