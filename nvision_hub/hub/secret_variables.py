@@ -28,7 +28,19 @@ DESCRIPTOR_VARIABLE: Final = "NVISION_HUB_SECRET_VARIABLES"
 
 # Variables that the hub's processes and their libraries read. `state_dir` may refer to some of them.
 _NOT_SECRET: Final = frozenset(
-    {"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", GROUP_VARIABLE}
+    {
+        "HOME",
+        "LANG",
+        "LOGNAME",
+        "PATH",
+        "STATE_DIRECTORY",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
+        GROUP_VARIABLE,
+    }
 )
 _TIMEOUT_S: Final = 60.0
 
