@@ -294,7 +294,8 @@ def clock(tmp_path: Path) -> Clock:
     library = next(iter(Path("/usr/lib").glob(f"*/{FAKETIME}")), None)
     if library is None:
         needs.missing("libfaketime is not installed; `apt-get install faketime` brings it")
-    file = tmp_path / "clock"
+    file = tmp_path / "clock" / "offset"
+    file.parent.mkdir()
 
     def set_to(offset: str) -> None:
         new = file.with_suffix(".new")
@@ -309,6 +310,7 @@ def clock(tmp_path: Path) -> Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",
+            "ALSO_WRITABLE": str(file.parent),
         },
         set_to,
     )
@@ -330,6 +332,9 @@ def test_a_clock_jump_of_an_hour_kills_and_delays_nothing(
     for name in names:
         hub.wait_for_results(name, 10)
     before = {name: hub.camera(name).pid for name in names}
+    # libfaketime has a lock. A process that is forked while another thread holds it hangs, and the supervisor replaces
+    # it. The clock jumps after that.
+    restarts, logged = hub.restarts(), hub.log()
     began = time.monotonic()
     set_clock(offset)
     watch(hub, 20.0)  # longer than every timeout of the supervisor
@@ -345,16 +350,16 @@ def test_a_clock_jump_of_an_hour_kills_and_delays_nothing(
     odd = [each for each in shifts if min(abs(each - shift), abs(each)) >= 60]
     assert odd == []
     assert is_on_time(max(stalls.values()), 2.0)
-    assert hub.restarts() == dict.fromkeys(hub.members(), 0), hub.log()
+    assert hub.restarts() == restarts, hub.log()
     assert {name: hub.camera(name).pid for name in names} == before
-    assert "the supervisor was suspended" not in hub.log()
+    assert "the supervisor was suspended" not in hub.log().removeprefix(logged)
     events = hub.events()
     assert len({event["hub"]["id"] for event in events}) == len(events)
     for name in names:
         sequences = [event["hub"]["sequence"] for event in hub.events(name)]
         assert sequences == sorted(sequences), "stream order does not depend on the clock"
     assert hub.stop() == 0
-    assert "killing " not in hub.log()
+    assert "killing " not in hub.log().removeprefix(logged)
     measured(
         14,
         f"clock jumps one hour {direction}, and back",

@@ -2,7 +2,7 @@
 
 Unlike the command line, this program prints complete statuses for other programs. The environment variable
 SLOT_TIMEOUT_S sets three limits, in seconds: for holding a connect slot, for waiting for a slot, and for the delay
-before a child restarts.
+before a child restarts. ALSO_WRITABLE names a directory whose files restricted workers may open.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nvision_hub.errors import HubError
 from nvision_hub.hub.resolver import Resolver
 from nvision_hub.hub.run import start
 from nvision_hub.logs.setup import set_up
+from nvision_hub.runtime import sandbox
 from nvision_hub.runtime.messages import encode
 from nvision_hub.supervisor import connection_turns, process_state, supervisor
 
@@ -52,6 +53,8 @@ def _broker_urls(active: ActiveConfig) -> dict[str, str]:
 
 def main() -> None:
     set_up()
+    if directory := os.environ.get("ALSO_WRITABLE"):
+        sandbox.ALSO_WRITABLE.append(Path(directory))
     if timeout_s := float(os.environ.get("SLOT_TIMEOUT_S", "0")):
         vars(connection_turns).update(MAX_HELD_S=timeout_s, MAX_WAIT_S=timeout_s)
         limits = partial(process_state.SupervisorLimits, restart_first_s=timeout_s, restart_max_s=timeout_s)
