@@ -1,4 +1,4 @@
-"""Plugin of coverage.py: lets restricted workers write what they measured into the working directory at their end."""
+"""Plugin of coverage.py: lets restricted workers write their measurements into the working directory when they end."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def coverage_init(_plugins: Plugins, _options: dict[str, str]) -> None:
-    """Runs in every measured process, before the measurement begins."""
+    """Run in every measured process before the measurement begins."""
     sandbox.ALSO_WRITABLE.append(Path.cwd())

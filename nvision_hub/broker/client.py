@@ -48,7 +48,7 @@ _SMALL: Final[dict[str, Any]] = {"driver_info": None, "protocol": 2}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisSettings:
-    url: str  # complete, as `config.redis_section` makes it
+    url: str  # complete, as `Redis.dial` returns it
     prefix: str
     max_entries: int  # the result stream is trimmed to about this length
     max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
@@ -159,12 +159,12 @@ async def follow_channel(url: str, channel: str) -> AsyncIterator[bytes]:
 class _TicketReader:
     """Mix-in for a blocking TLS connection that reads one reply after connecting.
 
-    With hiredis, redis-py takes the session tickets of TLS 1.3 for an unread reply, and rejects every new connection
+    With hiredis, redis-py mistakes the session tickets of TLS 1.3 for an unread reply, and rejects every new connection
     (redis-py 8.1, `ConnectionPool.get_connection`). Reading a reply also reads the tickets.
     """
 
     def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
-        super().on_connect_check_health(check_health)  # type: ignore[misc]  # the other base class has it
+        super().on_connect_check_health(check_health)  # type: ignore[misc]  # the other base class defines it
         self.send_command("PING", check_health=False)  # type: ignore[attr-defined]  # likewise
         with contextlib.suppress(ResponseError):  # an ACL forbids PING
             self.read_response()  # type: ignore[attr-defined]  # likewise
@@ -180,7 +180,7 @@ class _Cancellable:
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
         task = asyncio.current_task()
         before = 0 if task is None else task.cancelling()
-        await super().send_packed_command(command, check_health)  # type: ignore[misc]  # the other base class has it
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]  # the other base class defines it
         if task is not None and task.cancelling() > before:
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # no task would read the reply
             raise asyncio.CancelledError

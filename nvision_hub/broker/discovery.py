@@ -1,8 +1,8 @@
-"""Which server of a Sentinel set or of a Cluster a client has to use: addresses, questions and replies.
+"""Discovery of the master in a Sentinel set or a Cluster: addresses, commands and replies.
 
 This module opens no connection. `node_finder` asks the servers, and `client` connects to the server that it finds.
 
-All keys of a hub share a hash tag, so in a Cluster the master of one slot has them all.
+All keys of a hub share a hash tag, so in a Cluster the master of one slot stores them all.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _ADDRESS: Final = re.compile(
 )
 _NODE: Final = re.compile(r"\[?(?P<host>[^\[\]]+?)\]?:(?P<port>[0-9]+)")
 _MAX_PORT: Final = 65535
-# Replies of a server that is not, or no longer, the master of the keys. (MovedError is an AskError.)
-_ELSEWHERE: Final = (AskError, ReadOnlyError, ClusterDownError, MasterDownError)
+# Errors of a server that is not the master of the keys. (MovedError is an AskError.)
+_NOT_MASTER_ERRORS: Final = (AskError, ReadOnlyError, ClusterDownError, MasterDownError)
 
 
 class NodeNotFoundError(RedisConnectionError):
-    """No Sentinel or node of the Cluster knows a master for the hub's keys."""
+    """No Sentinel or node of the Cluster names a master for the hub's keys."""
 
 
 class NotMasterError(RedisConnectionError):
@@ -46,7 +46,7 @@ class Discovery:
     master: str = ""  # name of the master that the Sentinels watch
     slot: int = 0  # slot of the Cluster that has the hub's keys
     scheme: str
-    login: str = field(repr=False)  # escaped, with @; empty for none
+    login: str = field(repr=False)  # escaped, with @; empty without a login
     sentinel_login: str = field(repr=False)  # likewise, for the Sentinels
     options: str  # options of redis-py as a query, such as the paths of TLS files
     database: int = 0
@@ -58,24 +58,24 @@ class Discovery:
 
     @property
     def url(self) -> str:
-        """The address of a server with the hub's keys. Its host is a placeholder for the one that a finder returns."""
+        """The address of the master. Its host is a placeholder for the host that `NodeFinder` returns."""
         return f"{self.scheme}://{self.login}{shown(self.nodes[0])}/{self.database}?{self.options}"
 
     @property
-    def question(self) -> tuple[str, ...]:
-        """The command that a seed answers with the address of the master."""
+    def seed_command(self) -> tuple[str, ...]:
+        """The command that asks a seed for the address of the master."""
         if self.kind == "sentinel":
             return "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master
         return "CLUSTER", "SLOTS"
 
-    def answer(self, reply: Any, asked: Node) -> Node:
-        """Return the master in a seed's reply to `question`. Raises `NodeNotFoundError`."""
+    def parse_reply(self, reply: Any, asked: Node) -> Node:
+        """Return the master in a seed's reply to `seed_command`. Raises `NodeNotFoundError`."""
         try:
-            return self._sentinel_answer(reply) if self.kind == "sentinel" else self._cluster_answer(reply, asked)
+            return self._from_sentinel(reply) if self.kind == "sentinel" else self._from_cluster(reply, asked)
         except (TypeError, ValueError, LookupError, AttributeError):
             raise NodeNotFoundError(f"{shown(asked)} sent a reply that is not from a {self.kind}") from None
 
-    def _sentinel_answer(self, reply: Any) -> Node:
+    def _from_sentinel(self, reply: Any) -> Node:
         if reply is None:
             raise NodeNotFoundError(
                 f"the Sentinels watch no master called {self.master}; correct the name in redis.url"
@@ -83,7 +83,7 @@ class Discovery:
         host, port = reply
         return _text(host), _port(port)
 
-    def _cluster_answer(self, reply: Any, asked: Node) -> Node:
+    def _from_cluster(self, reply: Any, asked: Node) -> Node:
         for first, last, master, *_ in reply:
             if first <= self.slot <= last:
                 host = _text(master[0] or "")
@@ -92,7 +92,7 @@ class Discovery:
         raise NodeNotFoundError(f"no node of the Cluster has slot {self.slot}; check it with redis-cli --cluster check")
 
     def all_nodes(self, reply: Any) -> list[Node]:
-        """Return every node in a Cluster's reply; empty for a Sentinel's reply or another one."""
+        """Return every node in a Cluster's reply; empty for any other reply."""
         if self.kind == "sentinel":
             return []
         try:
@@ -104,7 +104,7 @@ class Discovery:
 
 
 def parse_discovery(url: str) -> Discovery | None:
-    """Return the Sentinel set or the Cluster in an address that `config.redis_section` made; None for one server.
+    """Return the Sentinel set or the Cluster in an address from `Redis.dial`; None for one server.
 
     Raises `ValueError` for an incomplete address.
     """
@@ -131,10 +131,10 @@ def parse_discovery(url: str) -> Discovery | None:
     )
 
 
-def is_elsewhere(error: Exception) -> bool:
+def is_not_master_error(error: Exception) -> bool:
     """Return whether an error reply means that another server is the master of the keys."""
-    # Redis 6 hides the reason of a script's error in the text.
-    return isinstance(error, _ELSEWHERE) or (isinstance(error, ResponseError) and "-READONLY " in str(error))
+    # Redis 6 shows the reason for a script's error only in the text.
+    return isinstance(error, _NOT_MASTER_ERRORS) or (isinstance(error, ResponseError) and "-READONLY " in str(error))
 
 
 def shown(node: Node) -> str:

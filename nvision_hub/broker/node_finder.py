@@ -1,7 +1,7 @@
 """Connections to the master of a Sentinel set, or to the node of a Cluster that has the hub's keys.
 
-A connection asks for the master each time it connects. If the server is not or no longer the master, the connection
-closes and raises `NotMasterError`, so the caller's usual retry reaches the new master. No command is repeated here.
+A connection asks for the master each time it connects. If the server is not the master, the connection closes and
+raises `NotMasterError`, so the caller's usual retry reaches the new master. This module repeats no command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
-from nvision_hub.broker.discovery import Discovery, Node, NodeNotFoundError, NotMasterError, is_elsewhere
+from nvision_hub.broker.discovery import Discovery, Node, NodeNotFoundError, NotMasterError, is_not_master_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class NodeFinder:
         for seed in list(self._seeds):
             with contextlib.closing(open_client(self.discovery.seed_url(seed))) as client:
                 try:
-                    reply = client.execute_command(*self.discovery.question)  # type: ignore[no-untyped-call]
+                    reply = client.execute_command(*self.discovery.seed_command)  # type: ignore[no-untyped-call]
                     return self._on_reply(reply, seed)
                 except (RedisError, OSError) as error:
                     self._on_failure(seed)
@@ -49,7 +49,7 @@ class NodeFinder:
         for seed in list(self._seeds):
             async with contextlib.aclosing(open_client(self.discovery.seed_url(seed))) as client:
                 try:
-                    reply = await client.execute_command(*self.discovery.question)  # type: ignore[no-untyped-call]
+                    reply = await client.execute_command(*self.discovery.seed_command)  # type: ignore[no-untyped-call]
                     return self._on_reply(reply, seed)
                 except (RedisError, OSError) as error:
                     self._on_failure(seed)
@@ -57,7 +57,7 @@ class NodeFinder:
         raise self._not_found(last) from last
 
     def _on_reply(self, reply: Any, seed: Node) -> Node:
-        node = self.discovery.answer(reply, seed)
+        node = self.discovery.parse_reply(reply, seed)
         known = dict.fromkeys([seed, *self._seeds, *self.discovery.all_nodes(reply)])
         self._seeds = list(known)[:MAX_SEEDS]
         return node
@@ -81,7 +81,7 @@ class FindingConnection:
 
     async def _connect(self) -> None:
         self.host, self.port = await self.finder.find_async(type(self).open_seed)
-        await super()._connect()  # type: ignore[misc]  # the other base class has it
+        await super()._connect()  # type: ignore[misc]  # the other base class defines it
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
         await super().on_connect_check_health(check_health)  # type: ignore[misc]  # likewise
@@ -96,10 +96,10 @@ class FindingConnection:
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]  # likewise
         except ResponseError as error:
-            if not is_elsewhere(error):
+            if not is_not_master_error(error):
                 raise
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]  # likewise
-            raise NotMasterError(_elsewhere(error)) from error
+            raise NotMasterError(_not_master_text(error)) from error
 
 
 class FindingConnectionSync:
@@ -110,7 +110,7 @@ class FindingConnectionSync:
 
     def _connect(self) -> Any:
         self.host, self.port = self.finder.find(type(self).open_seed)
-        return super()._connect()  # type: ignore[misc]  # the other base class has it
+        return super()._connect()  # type: ignore[misc]  # the other base class defines it
 
     def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
         super().on_connect_check_health(check_health)  # type: ignore[misc]  # likewise
@@ -125,17 +125,17 @@ class FindingConnectionSync:
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]  # likewise
         except ResponseError as error:
-            if not is_elsewhere(error):
+            if not is_not_master_error(error):
                 raise
             self.disconnect()  # type: ignore[attr-defined]  # likewise
-            raise NotMasterError(_elsewhere(error)) from error
+            raise NotMasterError(_not_master_text(error)) from error
 
 
 def _check_role(reply: Any) -> None:
     """Raise `NotMasterError` unless the reply to ROLE is that of a master."""
     if isinstance(reply, list) and reply and reply[0] not in (b"master", "master"):
-        raise NotMasterError("the server is not the master yet, or no longer")
+        raise NotMasterError("the server is not the master")
 
 
-def _elsewhere(error: Exception) -> str:
+def _not_master_text(error: Exception) -> str:
     return f"another server is the master of the hub's keys now ({error})"

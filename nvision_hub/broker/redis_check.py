@@ -43,7 +43,7 @@ def check_redis(redis: Redis) -> float | None:
 
 
 def failure(redis: Redis, error: Exception) -> UnavailableError | None:
-    """Return the error to show after the configured Redis failed with `error`; None if nothing but that is known."""
+    """Return the error to show after the configured Redis failed with `error`; None if the cause is unknown."""
     where = redis.url.shown
     cause = known_cause(error)
     if cause is None and isinstance(error, AuthenticationError):

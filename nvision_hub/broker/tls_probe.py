@@ -1,4 +1,4 @@
-"""Probe of a Redis that closed a connection without a reason: whether the address and the server disagree about TLS."""
+"""Probe of a Redis that closed a connection without a reason, for example because only one side uses TLS."""
 
 from __future__ import annotations
 

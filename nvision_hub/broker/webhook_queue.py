@@ -92,7 +92,7 @@ class Delivery:
         if not PLAIN_ID.fullmatch(delivery_id):
             raise ValueError("not a webhook-id")
         stored = _StoredDelivery.model_validate_json(head)
-        ReceivedResult.parse(body)  # the hub signs the body, so it must not be the text of another program
+        ReceivedResult.parse(body)  # the hub signs the body, so it must be an event
         return cls(id=delivery_id, body=body, attempts=stored.attempts, once=stored.once)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "nvision-hub"
 COMPLETE_VARIABLE: Final = "_NVISION_HUB_COMPLETE"  # the shell sets this variable to request completions
 
-# click would look these names up only in the first context of a command, which in a test may have no parent.
+# Each command needs these names, because a test may call it without a parent context to inherit them from.
 HELP_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
 # Each command is in the module of the same name unless `_MODULES` names another module.

@@ -93,7 +93,7 @@ def subscribe_command(url: str, prefix: str) -> str:
         words.append("-c")
     try:
         found, port = urlsplit(url), urlsplit(url).port
-    except ValueError:  # no address, in a damaged hub.json
+    except ValueError:  # a damaged hub.json may contain no address
         return "nvision-hub tail"
     if found.scheme == "unix":
         words += ["-s", unquote(found.path)]

@@ -79,7 +79,7 @@ class Lease:
         self._settings = settings
         self._camera = camera
         self._epoch = 0
-        self._has_replicas = int(parse_discovery(settings.url) is not None)  # one of them may take over
+        self._has_replicas = int(parse_discovery(settings.url) is not None)  # a replica may take over
         self._from = self._until = float("-inf")  # the lease is held between these monotonic times, in seconds
         self.error: str | None = "waiting for Redis: another hub may stream this camera"  # None while held
 

@@ -66,7 +66,7 @@ def _fleet_key(key: Secret) -> Secret:
     return key
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
     """Return the absolute path. A relative path starts at the folder of cameras.yaml."""
     return path if info.context is None else Path(os.path.normpath(info.context["path"].parent / path))
 
@@ -84,7 +84,7 @@ Key = Annotated[Secret, AfterValidator(_streaming_key), Field(examples=["${NVISI
 WebhookSecret = Annotated[Secret, AfterValidator(_webhook_secret), Field(examples=["${ALARM_SECRET}"])]
 FleetKey = Annotated[Secret, AfterValidator(_fleet_key), Field(examples=["${FLEET_KEY}"])]
 FilePath = Annotated[
-    Path, AfterValidator(_beside_the_file), WithJsonSchema({"type": "string", "examples": ["/etc/hub/cert.pem"]})
+    Path, AfterValidator(_relative_to_file), WithJsonSchema({"type": "string", "examples": ["/etc/hub/cert.pem"]})
 ]
 WebhookSecrets = Annotated[tuple[WebhookSecret, ...], Field(min_length=1, max_length=2)]
 # An empty `${VAR:-}` counts as a missing value. A list counts as empty if all its items are commented out.

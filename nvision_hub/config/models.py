@@ -81,7 +81,7 @@ class CameraOptions(Section):
     max_width: Annotated[Annotated[int, Field(ge=16, le=16384)] | None, NoneIfEmpty] = None
     """Maximum width of the frames sent, in pixels; null for no limit. Wider frames are scaled down proportionally."""
     transport: Literal["auto", "tcp", "udp"] = "auto"
-    """Transport of RTSP media: `tcp`, `udp`, or `auto` for UDP only if the camera refuses TCP."""
+    """Transport of RTSP media: `tcp`, `udp`, or `auto`: TCP first, and UDP if the camera refuses TCP."""
     when: Literal["always", "motion"] = "always"
     """When to send at the full rate: always, or only during motion."""
     stall_timeout: Seconds = 10.0
@@ -166,7 +166,7 @@ class Camera(CameraOptions):
 
     @field_validator("url")
     @classmethod
-    def _beside_the_file(cls, url: CameraAddress, info: ValidationInfo) -> CameraAddress:
+    def _relative_to_file(cls, url: CameraAddress, info: ValidationInfo) -> CameraAddress:
         return url if info.context is None else url.beside(info.context["path"].parent)
 
 
@@ -248,7 +248,7 @@ class Config(Section):
 
     @field_validator("state_dir")
     @classmethod
-    def _beside_the_file(cls, state_dir: Path, info: ValidationInfo) -> Path:
+    def _relative_to_file(cls, state_dir: Path, info: ValidationInfo) -> Path:
         if info.context is None:
             return state_dir
         try:

@@ -89,7 +89,7 @@ class RedisAddress(Address):
 
     @classmethod
     def _parse_many(cls, text: str) -> RedisAddress:
-        """Parse an address with several hosts. The last @ ends the user name and the password."""
+        """Parse an address with several hosts. The user name and the password end at the last @."""
         scheme, _, rest = text.partition("://")
         login, at, after = rest.rpartition("@")
         found = _HOSTS.fullmatch(after)

@@ -60,4 +60,4 @@ def _key_pair(redis: YamlNode) -> Iterator[Diagnostic]:
     if len(given) == 1:
         (key, node), missing = *given.items(), "key" if "cert" in given else "cert"
         fix = f"set `redis.tls.{missing}`, or remove `redis.tls.{key}`"
-        yield node.diagnostic("incomplete_pair", f"needs `{missing}` beside it", ("redis", "tls", key), fix=fix)
+        yield node.diagnostic("incomplete_pair", f"needs `{missing}` as well", ("redis", "tls", key), fix=fix)

@@ -75,18 +75,18 @@ class Resolver:
         *,
         passed_errors: tuple[type[Exception], ...] = (HubError,),
     ) -> PublicPlan:
-        """Read the configuration for the first time, pass it and the stored overrides to `check`, and return its plan.
+        """Read the configuration for the first time, pass it and the stored overrides to `check`, and return the plan.
 
-        Raises `HubError`, and those errors of `check` that are `passed_errors`.
+        Raises `HubError`, and the errors of `check` that are instances of `passed_errors`.
         """
         return self._replace(lambda _none: self._first(check=check), START_TIMEOUT_S, passed_errors)
 
     def reload(self) -> PublicPlan:
-        """Read the file again, and return the new plan. Raises `HubError`, and then changes nothing."""
+        """Read the file again, and return the new plan. If it raises `HubError`, nothing changes."""
         return self._replace(ActiveConfig.reloaded, TIMEOUT_S)
 
     def apply(self, request: CameraRequest | SealedRequest) -> PublicPlan:
-        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing.
+        """Carry out an operator's request, and return the new plan. If it raises `HubError`, nothing changes.
 
         A request that takes too long may still come into effect when the hub starts again.
         """
@@ -100,7 +100,10 @@ class Resolver:
         return self._replace(requested, TIMEOUT_S)
 
     def inspect(self, function: Callable[[ActiveConfig], T]) -> T:
-        """Return `function` of the active configuration. The result must contain no secret. Raises `HubError`."""
+        """Call `function` with the active configuration. Return its result, which must contain no secret.
+
+        Raises `HubError`.
+        """
         result: T
 
         def call() -> tuple[T, tuple[()]]:
@@ -174,7 +177,7 @@ class Resolver:
 
 
 def _sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
-    """Return `sealed`. Raises `UnavailableError` if a limit is reached."""
+    """Return the memory file of `sealed`. Raises `UnavailableError` if a limit is reached."""
     try:
         return sealed(settings, secrets)
     except OSError as error:

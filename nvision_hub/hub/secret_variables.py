@@ -1,4 +1,4 @@
-"""Environment variables that cameras.yaml refers to, kept from the hub's processes.
+"""Environment variables that cameras.yaml refers to, kept out of the environment of the hub's processes.
 
 A process shows its environment in /proc, and its children inherit it. Before the hub starts, the program therefore
 replaces itself with a new run of the same command. A memory file passes these variables to the new run.

@@ -46,7 +46,12 @@ def move_old_spools(state_dir: Path) -> None:
             file.with_name(name).mkdir(mode=0o700, exist_ok=True)
             file.rename(file.with_name(name) / f"{SPOOL_FILE}{ending}")
         except OSError as error:
-            log.warning("spool %s stays unread: %s", file, error.strerror or error, extra={"event": "spool_not_moved"})
+            log.warning(
+                "spool %s cannot be moved: %s; the hub does not read it",
+                file,
+                error.strerror or error,
+                extra={"event": "spool_not_moved"},
+            )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Codec for the log records that a child sends to the supervisor: one line of JSON per record.
 
-The supervisor never unpickles what a child sends, because a pickle can run any code. The child sends redacted text and
-nothing else. The name and the pid of the process come from the supervisor, so a child cannot log as another process.
+The supervisor never unpickles data from a child, because a pickle can run any code. The child sends only
+redacted text. The name and the pid of the process come from the supervisor, so a child cannot log as another process.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def call_in_child(
 def _started(
     function: Callable[[], tuple[Any, Sequence[HasDescriptor]]], passed_errors: tuple[type[Exception], ...]
 ) -> tuple[ForkProcess, socket.socket]:
-    """Start the child. Returns it and the socket for its reply. Raises `UnavailableError`, and then leaves nothing."""
+    """Start the child. Returns it and the socket for its reply. Raises `UnavailableError` if it cannot start."""
     with contextlib.ExitStack() as undo:
         try:
             before = open_descriptors()

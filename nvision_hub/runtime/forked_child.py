@@ -1,4 +1,4 @@
-"""First steps of a forked child: its end with its parent, its signals, and its output streams."""
+"""First steps of a forked child: parent-death signal, signal handlers and output streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def enter_child(parent: int) -> None:
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to kill this process when its parent ends, even if the parent is killed.
 
-    More precisely, the end of the thread that forked this process counts. Exits if the parent has already ended,
+    The kernel acts when the thread that forked this process ends. This function exits if the parent has already ended,
     because the kernel does not act on the request then. Call this function right after the fork. The request survives
     an exec.
     """

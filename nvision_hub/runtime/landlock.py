@@ -1,8 +1,8 @@
 """Landlock domain for worker processes: separation from other processes and from files, enforced by the kernel.
 
-The kernel denies a process in a domain everything that tracing allows on processes outside the domain, such as access
-to /proc/PID/mem. Since version 6 of the interface (Linux 6.12), it also denies signals and abstract Unix sockets. Files
-can be opened only as far as `FileAccess` allows. Files that are already open stay open.
+A process in a domain cannot trace processes outside the domain, or do anything else that requires the right to trace
+them, such as opening /proc/PID/mem. Since version 6 of the interface (Linux 6.12), the kernel also denies signals and
+abstract Unix sockets. The process can open only files that `FileAccess` lists. Files that are already open stay open.
 
 The numbers are from linux/landlock.h. The C library has no functions for these system calls.
 """
@@ -65,8 +65,8 @@ class FileAccess:
     """Files and directories that a domain may open. A directory includes all files below it, also future ones."""
 
     readable: Iterable[Path]
-    writable: Iterable[Path] = ()  # also to create and remove files in
-    devices: Iterable[Path] = ()  # to read, write and control existing devices in
+    writable: Iterable[Path] = ()  # directories in which files may also be created and removed
+    devices: Iterable[Path] = ()  # directories whose existing devices may be read, written and controlled
 
 
 def version() -> int:
@@ -75,7 +75,7 @@ def version() -> int:
 
 
 def enter_domain(files: FileAccess) -> None:
-    """Move this thread, and the threads and processes that it starts later, into a new domain for good.
+    """Move this thread, and the threads and processes that it starts later, into a new domain permanently.
 
     Call this function before any other thread starts, and after `PR_SET_NO_NEW_PRIVS`. Paths that do not exist are
     ignored. Raises `OSError`.
@@ -83,7 +83,7 @@ def enter_domain(files: FileAccess) -> None:
     found = version()
     handled = (1 << _RIGHTS[min(found, max(_RIGHTS))]) - 1 if found else 0
     attributes = _RulesetAttributes(handled_access_fs=handled)
-    size = ctypes.sizeof(ctypes.c_uint64)  # all that version 1 knows
+    size = ctypes.sizeof(ctypes.c_uint64)  # the only field in version 1
     if found >= _SCOPES_SINCE:
         attributes.scoped = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL
         size = ctypes.sizeof(attributes)

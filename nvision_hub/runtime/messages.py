@@ -282,7 +282,7 @@ class SealedRequest:
     file: MemoryFile | None  # None if the file did not arrive: it was not sent, or no descriptor was free
 
     def read(self) -> AddCamera:
-        """Return the request. Raises `MessageError` if there is none in the file, or no file."""
+        """Return the request. Raises `MessageError` if the file is missing or contains no such request."""
         if self.file is None:
             raise MessageError("its file did not arrive")
         try:

@@ -56,7 +56,7 @@ _MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuous
 
 
 def _restart(_old: object, _new: object) -> None:
-    """Return that a child must restart after every change of its settings."""
+    """Return None: the child must restart after every change of its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class ChildProcess:
         return self._process.sentinel
 
     def receive(self) -> ChildOutput:
-        """Return the messages since the last call, of a subscriber at most one request.
+        """Return the messages since the last call, with at most one request of a subscriber.
 
         Raises `EOFError` if none is left and the child closed its end.
         """

@@ -1,7 +1,8 @@
 """Sandbox for worker processes that parse data from outside, such as camera workers.
 
 The sandbox consists of `no_new_privs`, a Landlock domain (`landlock.py`) and a system call filter. It keeps an attacker
-who controls the worker from the other processes of the same user, and from kernel interfaces that no decoder needs.
+who controls the worker away from the other processes of the same user, and from kernel interfaces that no decoder
+needs.
 
 The filter is a list of denied calls, so that a new version of FFmpeg, OpenCV or a graphics driver continues to work. A
 denied call fails with EPERM.
@@ -35,7 +36,7 @@ log = logging.getLogger("nvision_hub.runtime")
 _PR_GET_SECCOMP: Final = 21  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
-# Not in these lists: kcmp, with which Mesa's drivers compare the descriptors of a graphics card.
+# These lists omit kcmp, because Mesa's drivers use it to compare the descriptors of a graphics card.
 _OTHER_PROCESSES: Final = (
     "pidfd_getfd",
     "pidfd_open",
@@ -143,7 +144,7 @@ def prepare() -> None:
 
 
 def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> None:
-    """Restrict this process for good, as far as the kernel and the libraries of this machine allow.
+    """Restrict this process permanently, as far as the kernel and the libraries of this machine allow.
 
     The process can open the files of the system and of Python, devices, and the files and directories `readable`. It
     can write only into the directories `writable`, which this function creates if necessary.
@@ -166,7 +167,7 @@ def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) ->
 
 def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
     for directory in writable:
-        with contextlib.suppress(OSError):  # its user reports the error
+        with contextlib.suppress(OSError):  # the code that uses the directory reports the error
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         landlock.enter_domain(

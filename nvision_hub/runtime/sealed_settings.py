@@ -43,7 +43,7 @@ def sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
 
 
 class SecretFinder:
-    """Finds those of `secrets` that settings contain. The time per search hardly grows with the number of secrets."""
+    """Search for the secrets that settings contain. The time per search hardly grows with the number of secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
@@ -75,7 +75,7 @@ def change_of_settings(old: SealedSettings, new: SealedSettings) -> CameraMessag
 def _forms(secret: str) -> set[bytes]:
     """Return the forms in which settings contain a secret."""
     texts = {*escaped_forms(secret)}
-    try:  # a login as HTTP clients send it, which contains a password that the settings contain
+    try:  # the secret may be a login in Base64, while the settings contain only its password
         login = base64.b64decode(secret + "=" * (-len(secret) % 4), validate=True)
         texts.add(login.partition(b":")[2].decode())
     except (binascii.Error, ValueError):

@@ -166,7 +166,7 @@ class Supervisor:
         is_reload_requested = False
         while (number := self._signals.pop()) is not None:
             if number is signal.SIGHUP:
-                is_reload_requested = True  # one reload for all, because a reload takes long and the loop waits for it
+                is_reload_requested = True  # one reload for several signals, because the loop waits for it
             elif self._stopping is None:
                 log.info(
                     "stopping (%s); press Ctrl-C again to stop immediately", number.name, extra={"event": "stopping"}

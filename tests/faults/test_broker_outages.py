@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from nvision_hub.broker.client import RedisConnection, RedisSettings
 from nvision_hub.broker.send_buffer import OutgoingEvent
 from tests.support import clips
-from tests.support.hub_ledger import ledger, silence
+from tests.support.hub_ledger import ledger, stop_results
 from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.reliability import measured
 
@@ -83,7 +83,7 @@ def test_results_survive_kills_of_the_broker_under_load(
         reached = ledger(hub, NAMES).published
         hub.wait_until(lambda reached=reached: ledger(hub, NAMES).published > reached + 800, PATIENCE_S)  # type: ignore[misc]
     rate = (ledger(hub, NAMES).received - before) / (time.monotonic() - began)
-    account = silence(hub, service, NAMES)
+    account = stop_results(hub, service, NAMES)
     events = entries(url)
     unique = {event["hub"]["id"]: event for event in events}
     assert len(unique) == account.received, "every received result is in the stream"
@@ -125,7 +125,7 @@ def test_results_of_the_last_seconds_survive_a_broker_that_returns_empty(
             pass
         assert json.loads(message["data"])["hub"]["camera"] in names
         subscriber_s = time.time() - frozen
-    account = silence(hub, service, names)
+    account = stop_results(hub, service, names)
     kept = {event["hub"]["id"] for event in entries(url)}
     made = {each.frame_id: each.created for each in service.received()}
     last_seconds = {name for name, created in made.items() if frozen - 2.0 < created < frozen - 0.2}
@@ -180,7 +180,7 @@ def test_a_half_open_redis_is_detected_and_loses_no_result(
     plugged = time.monotonic()
     hub.wait_until(lambda: hub.camera("busy").error is None and ledger(hub, busy).waiting < 20, PATIENCE_S)
     back_s = time.monotonic() - plugged
-    account = silence(hub, service, busy)
+    account = stop_results(hub, service, busy)
     unique = {event["hub"]["id"] for event in entries(far_redis.url) if event["hub"]["camera"] == "busy"}
     assert len(unique) == account.received
     assert not account.lost
@@ -218,7 +218,7 @@ def test_a_stop_during_a_half_open_redis_keeps_results_on_disk(
     cable.plug_in()
     second = start_hub(cameras, service, redis={"url": far_redis.url}, state_dir=str(first.folder / "state"))
     second.wait_until(lambda: ledger(second, ("a",)).recovered > 0)
-    after = silence(second, service, ("a",))
+    after = stop_results(second, service, ("a",))
     assert after.recovered == account.waiting
     unique = {event["hub"]["id"] for event in entries(far_redis.url)}
     assert len(unique) == account.received + after.received

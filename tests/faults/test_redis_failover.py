@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from nvision_hub.broker.client import connect_sync
 from tests.support import clips
-from tests.support.hub_ledger import ledger, silence
+from tests.support.hub_ledger import ledger, stop_results
 from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.receiver import SECRET
 from tests.support.redis_topologies import Process, freeze, until
@@ -129,7 +129,7 @@ def test_results_survive_the_loss_of_a_master_under_load(  # noqa: PLR0917 - eac
         until(lambda: is_ready(hub))
         bring_back(failed[0], cause)
     rate = (ledger(hub, NAMES).received - before) / (time.monotonic() - began)
-    account = silence(hub, service, NAMES)
+    account = stop_results(hub, service, NAMES)
     events = entries(topology.url)
     unique = {event["hub"]["id"]: event for event in events}
     assert len(unique) == account.received, "every received result is in the stream"

@@ -63,7 +63,7 @@ FOREIGN: Final[tuple[dict[str, str], ...]] = (
     {"origin": "http://evil.example"},
     {"origin": "null"},
 )
-# Tries to use the ports of the hub, without a token and without a key.
+# A program that tries to use the ports of the hub without a token or key.
 VISITOR: Final = """
 import json, socket, sys
 for port, path in json.loads(sys.argv[1]):
@@ -180,7 +180,7 @@ def forge(writer: redis.Redis) -> None:
 
 
 def visit(site: AttackedSite) -> None:
-    """Send the gateway requests of other sites, without a token, with wrong ones, and too large ones."""
+    """Send the gateway cross-site requests, requests with a wrong token or none, and oversized requests."""
     right = {"authorization": f"Bearer {SECRETS['gateway']}"}
     host, port = address_of(site.url)
     with ConnectionFlood(address=(host, port), count=300) as idle:

@@ -72,7 +72,7 @@ def test_a_worker_knows_only_its_own_secrets(
         camera: http_camera(user="viewer", password=password, auth="basic").url(credentials=False)
         for camera, password in PASSWORDS.items()
     }
-    # Frames go to a service that is not there, so that the keys need not be valid.
+    # Frames go to a service that does not exist, so the keys need not be valid.
     lobby, gate, yard = (
         {"id": camera, "url": url, "username": "viewer", "password": PASSWORDS[camera], "fps": 2}
         for camera, url in urls.items()

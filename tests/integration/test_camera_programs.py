@@ -1,4 +1,4 @@
-"""Cameras that are programs of others, from Debian and npm."""
+"""Third-party programs that act as cameras, from Debian and npm."""
 
 from __future__ import annotations
 

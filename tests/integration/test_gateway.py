@@ -262,7 +262,7 @@ def test_the_openapi_document_is_self_contained(start_gateway: Callable[..., Sup
         for content in response.get("content", {}).values()
     ]
     assert bodies
-    assert all(content.get("schema") for content in bodies), "generated clients leave a body without a schema out"
+    assert all(content.get("schema") for content in bodies), "generated clients omit a body without a schema"
     assert re.findall(r"https?://", answer.text) == []
     assert set(described["paths"]) >= {
         "/healthz",

@@ -1,4 +1,4 @@
-"""What `doctor` and `start` say about a Redis that the address or the TLS files do not fit, with real servers."""
+"""Errors of `doctor` and `start` if the address or the TLS files do not match the Redis, with real servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problem(url: str, **settings: Any) -> str:
 
 
 @pytest.mark.slow
-def test_a_sentinel_is_not_taken_for_a_redis(
+def test_a_sentinel_is_not_mistaken_for_a_redis(
     sentinel_set: Callable[..., SentinelSet], debian_redis: Callable[..., DebianRedis]
 ) -> None:
     servers = sentinel_set(password="canary-of-redis", sentinel_password="canary-of-sentinels")
@@ -60,7 +60,7 @@ def test_a_sentinel_is_not_taken_for_a_redis(
 
 
 @pytest.mark.slow
-def test_a_node_of_a_cluster_is_not_taken_for_a_redis(
+def test_a_node_of_a_cluster_is_not_mistaken_for_a_redis(
     tmp_path: Path, redis_cluster: Callable[..., Cluster], debian_redis: Callable[..., DebianRedis]
 ) -> None:
     cluster = redis_cluster()
@@ -107,7 +107,7 @@ def tls_redis(tmp_path: Path, authority: Authority) -> Iterator[Callable[..., Pr
         process.kill()
 
 
-async def test_the_files_of_tls_are_used(authority: Authority, tls_redis: Callable[..., Process]) -> None:
+async def test_the_tls_files_are_used(authority: Authority, tls_redis: Callable[..., Process]) -> None:
     server = tls_redis(authority.certify(HOST), client_certificates="yes")
     own = authority.certify("hub")
     files = {"ca_file": str(authority.file), "cert": str(own.file), "key": str(own.file)}
@@ -121,7 +121,7 @@ async def test_the_files_of_tls_are_used(authority: Authority, tls_redis: Callab
     )
 
 
-def test_the_workers_of_a_hub_can_open_the_files_of_tls(
+def test_the_workers_of_a_hub_can_open_the_tls_files(
     authority: Authority,
     tls_redis: Callable[..., Process],
     start_hub: Callable[..., Hub],
@@ -156,7 +156,7 @@ def test_an_untrusted_certificate_names_the_setting(
     assert f"Redis: {url} responds" in done.stdout, done.stdout
 
 
-def test_tls_and_plain_text_are_told_apart(
+def test_the_error_says_which_side_uses_tls(
     authority: Authority, tls_redis: Callable[..., Process], debian_redis: Callable[..., DebianRedis]
 ) -> None:
     server = tls_redis(authority.certify(HOST))
@@ -174,7 +174,7 @@ def test_tls_and_plain_text_are_told_apart(
 
 
 @pytest.mark.slow
-async def test_sentinels_and_clusters_use_the_files_of_tls(
+async def test_sentinels_and_clusters_use_the_tls_files(
     authority: Authority, sentinel_set: Callable[..., SentinelSet], redis_cluster: Callable[..., Cluster]
 ) -> None:
     files = {"certificate": authority.certify(HOST).file, "authority": authority.file}
@@ -189,7 +189,7 @@ async def test_sentinels_and_clusters_use_the_files_of_tls(
         assert "set redis.tls.ca_file" in problem(url, prefix="{nvision}")
 
 
-def test_an_unusable_file_of_tls_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_unusable_tls_file(tmp_path: Path) -> None:
     missing = problem("rediss://127.0.0.1:1", tls={"ca_file": str(tmp_path / "nowhere.pem")})
     assert missing == (
         f"a file of redis.tls cannot be used (No such file or directory): {tmp_path}/nowhere.pem; correct redis.tls"

@@ -86,15 +86,15 @@ class Clients:
         """Wait until every client has received 50 more results."""
         lists = (self.forwarded, self.viewed, self.followed)
         before = [len(each) for each in lists]
-        await becomes(lambda: all(len(each) > old + 50 for each, old in zip(lists, before, strict=True)))
+        await wait_until(lambda: all(len(each) > old + 50 for each, old in zip(lists, before, strict=True)))
 
     async def receive_all(self) -> None:
         """Wait until all results so far are in the stream and forwarded. Fails if the stream lacks one."""
         last = len(self.published)
-        await becomes(lambda: len(self.published) > last + 100 and self.publisher.results_waiting == 0)
+        await wait_until(lambda: len(self.published) > last + 100 and self.publisher.results_waiting == 0)
         expected = set(self.published[:last])
         assert expected <= ids(await asyncio.to_thread(self._in_stream)), "every result is in the stream"
-        await becomes(lambda: expected <= ids(self.forwarded))
+        await wait_until(lambda: expected <= ids(self.forwarded))
         assert self.meter.value(catalogue.RESULTS_LOST_TOTAL, reason="redis_away") == 0
 
     def _in_stream(self) -> list[bytes]:
@@ -127,7 +127,7 @@ def ids(events: Iterable[bytes]) -> set[str]:
     return {json.loads(event)["hub"]["id"] for event in events}
 
 
-async def becomes(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.01)

@@ -78,7 +78,7 @@ def test_the_error_names_the_refused_transport(
 
 
 @pytest.mark.slow
-def test_a_firewall_against_udp_is_named(
+def test_the_error_names_a_firewall_that_blocks_udp(
     gst_camera: Callable[..., GstCamera], recorded: Callable[[GstCamera], Line], watch: Callable[..., Watching]
 ) -> None:
     line = recorded(gst_camera(CAMERA, accepts="UDP"))

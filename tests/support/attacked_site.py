@@ -1,4 +1,4 @@
-"""One hub with healthy peers, the measurement of how they fare under attacks, and the search for the hub's secrets."""
+"""One hub with healthy peers, the measurement of their rates under attacks, and the search for the hub's secrets."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class AttackedSite:
                 return
 
     def during(self, name: str, attack: Callable[[], None], *, done: Callable[[], object] = lambda: True) -> None:
-        """Attack once, then wait until `done`. Assert that the healthy peers fared as before the attacks.
+        """Attack once, then wait until `done`. Assert that the healthy peers kept their rates.
 
         The measurement takes at least `MIN_WINDOW_S`, because some attacks go on after the call.
         """

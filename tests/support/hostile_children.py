@@ -148,7 +148,7 @@ def floods_its_log(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
 
 
 def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> None:
-    """Attempt what the sandbox denies, and log the name of the error of each attempt, or null, as JSON."""
+    """Attempt what the sandbox denies, and log the error name of each attempt (null if it succeeded) as JSON."""
     own, others = Path("own").resolve(), Path("others").resolve()
     own.mkdir()
     others.mkdir()
@@ -191,7 +191,7 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
 
 
 def opens_files_of_a_hub(_settings: None, pipe: SupervisorPipe) -> None:
-    """Restrict itself like the worker of the camera `own`, use the worker's files, and attempt to use other files."""
+    """Restrict this process like the worker of camera `own`, use the worker's files, and attempt to use other files."""
     folder = Path.cwd()
     names = ("cameras.yaml", "state/tokens.json", "state/run-time.json", "state/spool/other/results.sqlite3")
     for name in names:

@@ -46,7 +46,7 @@ class HostileEndpoint(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self, victim: str) -> None:
-        """`victim` is the URL that redirects name."""
+        """`victim` is the URL to which the endpoint redirects."""
         self.requests: list[bytes] = []
         self.kind = "accepts"
         unavailable = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: %b\r\n\r\n"

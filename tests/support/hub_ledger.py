@@ -21,7 +21,7 @@ def ledger(hub: Hub, names: Sequence[str]) -> Ledger:
     return sum(accounts, Ledger())
 
 
-def silence(hub: Hub, service: Recorder, names: Sequence[str]) -> Ledger:
+def stop_results(hub: Hub, service: Recorder, names: Sequence[str]) -> Ledger:
     """Stop the service's results, wait until the existing results are published, and return the account."""
     service.set_behavior(answer="none")
     hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)

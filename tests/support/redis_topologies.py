@@ -109,7 +109,7 @@ def login(password: str) -> str:
 
 
 def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Wait until a condition holds. An error of Redis counts as no."""
+    """Wait until a condition holds. An error of Redis counts as False."""
     deadline = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(RedisError, OSError):
@@ -146,7 +146,7 @@ class SentinelSet:
         return next(each for each in self.servers if each.port == int(found[1]))
 
     def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
-        """End the master with `cause`, and return the new master."""
+        """Stop the master with `cause`, and return the new master."""
         old = self.master()
         cause(old)
         until(lambda: self.master() is not old and self.master().client().role()[0] == "master")
@@ -180,7 +180,7 @@ class Cluster:
         raise AssertionError("no node has the slot")
 
     def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
-        """End the node that has the slot with `cause`, and return the node that takes over."""
+        """Stop the node that has the slot with `cause`, and return the node that takes over."""
         old = self.owner()
         cause(old)
         until(lambda: self.owner(not_from=old) is not old)

@@ -184,7 +184,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
         ),
         (
             GOOD + "redis: {url: 'rediss://10.0.0.2', tls: {cert: hub.pem}}\n",
-            "redis.tls.cert: needs `key` beside it; set `redis.tls.key`, or remove `redis.tls.cert`",
+            "redis.tls.cert: needs `key` as well; set `redis.tls.key`, or remove `redis.tls.cert`",
         ),
         (GOOD + "redis: {url: 'http://10.0.0.2'}\n", "redis.url: must be `embedded` or begin with redis://"),
         (

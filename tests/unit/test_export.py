@@ -190,7 +190,7 @@ def test_shared_objects_select_the_pods_of_all_groups(write: Callable[[str], Pat
     assert policy["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
-def test_sentinels_and_files_of_tls_are_rendered_with_notes(write: Callable[[str], Path]) -> None:
+def test_sentinels_and_tls_files_are_rendered_with_notes(write: Callable[[str], Path]) -> None:
     text = CLEAN.replace("${DARK_URL:-rtsp://10.1.0.6/1}", "rtsp://10.1.0.6/1").replace(
         "${ALARM_URL}", "https://a.example/"
     )

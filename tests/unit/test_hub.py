@@ -347,4 +347,4 @@ def test_a_spool_that_cannot_be_moved_is_reported(tmp_path: Path, caplog: pytest
     (tmp_path / "spool" / "lobby.sqlite3").touch()
     (tmp_path / "spool" / "lobby").touch()
     move_old_spools(tmp_path)
-    assert "lobby.sqlite3 stays unread: File exists" in caplog.text
+    assert "lobby.sqlite3 cannot be moved: File exists" in caplog.text

@@ -55,7 +55,7 @@ def decoded(*, interlaced: bool, pixel_format: str = "yuv420p") -> Iterator[av.V
 
 
 def combing(image: np.ndarray[Any, Any]) -> float:
-    """Return how much more adjacent lines differ than lines of the same field. Positive for a comb."""
+    """Return how much more adjacent lines differ than lines of the same field. A positive value means combing."""
     luma = image.astype(np.int32).mean(axis=2)
     return float(np.abs(luma[:-2] - luma[1:-1]).mean() - np.abs(luma[:-2] - luma[2:]).mean())
 

@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import AuthenticationError, MovedError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from nvision_hub.broker.discovery import Discovery, NodeNotFoundError, is_elsewhere, parse_discovery
+from nvision_hub.broker.discovery import Discovery, NodeNotFoundError, is_not_master_error, parse_discovery
 from nvision_hub.broker.failures import failure_reason, known_cause
 from nvision_hub.cli.options import subscribe_command
 from nvision_hub.config.redis_section import Redis, RedisTls
@@ -34,7 +34,7 @@ def test_sentinels_have_their_own_login() -> None:
     assert found.seed_url(found.nodes[0]) == "redis://watch:a%40b%2Fc@10.0.0.2:26379?"
     assert found.seed_url(found.nodes[1]) == "redis://watch:a%40b%2Fc@[::1]:7?"
     assert found.url == "redis://hub:s3@10.0.0.2:26379/2?"
-    assert found.question == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+    assert found.seed_command == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
     assert "a%40b" not in repr(found)
     assert "s3" not in repr(found)
 
@@ -51,7 +51,7 @@ def test_nodes_of_a_cluster_have_the_login_of_redis_and_the_slot_of_the_prefix()
     assert found.slot == discovery("redis+cluster://10.0.0.2", prefix="{nvision}").slot == 12896
 
 
-def test_the_files_of_tls_apply_to_sentinels_and_servers() -> None:
+def test_the_tls_files_apply_to_sentinels_and_servers() -> None:
     files = RedisTls(ca_file=Path("/etc/ca s.pem"), cert=Path("/etc/hub.pem"), key=Path("/etc/hub.key"))
     found = discovery("rediss+sentinel://10.0.0.2/mymaster", tls=files)
     options = "ssl_ca_certs=/etc/ca%20s.pem&ssl_certfile=/etc/hub.pem&ssl_keyfile=/etc/hub.key"
@@ -63,9 +63,9 @@ def test_the_files_of_tls_apply_to_sentinels_and_servers() -> None:
 
 def test_the_replies_of_sentinels_are_read() -> None:
     found = discovery("redis+sentinel://10.0.0.2/mymaster")
-    assert found.answer([b"10.0.0.9", b"6380"], ("10.0.0.2", 26379)) == ("10.0.0.9", 6380)
+    assert found.parse_reply([b"10.0.0.9", b"6380"], ("10.0.0.2", 26379)) == ("10.0.0.9", 6380)
     with pytest.raises(NodeNotFoundError, match="watch no master called mymaster"):
-        found.answer(None, ("10.0.0.2", 26379))
+        found.parse_reply(None, ("10.0.0.2", 26379))
 
 
 SLOTS: list[Any] = [
@@ -77,13 +77,13 @@ SLOTS: list[Any] = [
 def test_the_owner_of_the_slot_is_read_from_the_reply_of_a_node() -> None:
     found = discovery("redis+cluster://10.0.0.2", prefix="{nvision}")
     asked = ("10.0.0.2", 6379)
-    assert found.answer(SLOTS, asked) == ("10.0.0.8", 7002)
+    assert found.parse_reply(SLOTS, asked) == ("10.0.0.8", 7002)
     assert found.all_nodes(SLOTS) == [("10.0.0.7", 7001), ("10.0.0.8", 7002), ("10.0.0.9", 7003)]
     # A node that does not know its own address leaves it out.
     for unknown in (b"", None, b"?"):
-        assert found.answer([[0, 16383, [unknown, 7002, b"id"]]], asked) == ("10.0.0.2", 7002)
+        assert found.parse_reply([[0, 16383, [unknown, 7002, b"id"]]], asked) == ("10.0.0.2", 7002)
     with pytest.raises(NodeNotFoundError, match="no node of the Cluster has slot 12896"):
-        found.answer(SLOTS[:1], asked)
+        found.parse_reply(SLOTS[:1], asked)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_owner_of_the_slot_is_read_from_the_reply_of_a_node() -> None:
 def test_other_replies_name_no_node(reply: Any) -> None:
     for found in (discovery("redis+sentinel://h/m"), discovery("redis+cluster://h", prefix="{a}")):
         with pytest.raises(NodeNotFoundError):
-            found.answer(reply, ("h", 1))
+            found.parse_reply(reply, ("h", 1))
         assert found.all_nodes(reply) == []
 
 
@@ -104,9 +104,9 @@ def test_other_replies_name_no_node(reply: Any) -> None:
         ResponseError("Error running script: -READONLY You can't write against a read only replica."),
     ],
 )
-def test_replies_of_another_server_than_the_master_are_recognized(error: Exception) -> None:
-    assert is_elsewhere(error)
-    assert not is_elsewhere(ResponseError("NOGROUP No such consumer group"))
+def test_errors_of_a_server_that_is_not_the_master_are_recognized(error: Exception) -> None:
+    assert is_not_master_error(error)
+    assert not is_not_master_error(ResponseError("NOGROUP No such consumer group"))
 
 
 def with_cause(error: Exception, cause: BaseException) -> Exception:
@@ -155,7 +155,7 @@ def test_the_command_for_the_user_to_copy_fits_the_address() -> None:
     assert subscribe_command(sentinels, "nvision") == "nvision-hub tail"
 
 
-def test_an_unknown_cause_stays_as_it_is() -> None:
+def test_an_unknown_cause_keeps_the_text_of_the_error() -> None:
     assert known_cause(RedisConnectionError("Error 111 connecting to 10.0.0.2:6379")) is None
     assert failure_reason(RedisConnectionError("Error 111 connecting")) == "Error 111 connecting"
     assert failure_reason(TimeoutError()) == "TimeoutError"

@@ -59,6 +59,6 @@ def test_the_error_names_the_setting(settings: dict[str, str], description: byte
     assert words in str(refused(camera(**settings), description))
 
 
-def test_missing_packets_are_a_matter_of_the_firewall() -> None:
+def test_the_error_for_missing_packets_names_the_firewall() -> None:
     assert str(no_media_over_udp(camera(), 10.0)).endswith("let UDP packets of the camera pass all firewalls")
     assert "or set `transport: auto`" in str(no_media_over_udp(camera(transport="udp"), 10.0))

@@ -65,12 +65,12 @@ def run(settings: CameraWorkerSettings, pipe: SupervisorPipe) -> None:
 
 
 def restrict(settings: CameraWorkerSettings) -> None:
-    """Give up all rights that the worker does not need, before it connects to the camera."""
+    """Enter the sandbox. Call this function before the worker connects to the camera."""
     address = settings.camera.address
     readable = [Path(__file__).parents[1]]  # modules that are not loaded yet
     if address.kind == "file":
         readable.append(Path(address.path).parent)  # another file may replace this one
-    # Their directories, because a renewed certificate is a new file.
+    # The directories of the TLS files, because a renewed certificate is a new file.
     readable += [file.parent for file in settings.stream.tls_files]
     writable = [] if settings.spool is None else [settings.spool.path.parent]
     if settings.certificates is not None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nvision_hub.hub.state_dir import Endpoints
 
 HUB_OPEN_FILES: Final = 40  # open files of the supervisor, with a margin
-# Pipe, log, sentinel and settings of one child process, and its new settings during a reload (measured: 5 + 1).
+# Per child process: its pipe, log, sentinel and settings, and its new settings during a reload (measured: 5 + 1).
 CHILD_OPEN_FILES: Final = 6
 TEST_FILE_BYTES: Final = 2**20
 MIN_FREE_BYTES: Final = 256 * 2**20  # for 100,000 results in the embedded broker, a rewrite of its log, and a spool

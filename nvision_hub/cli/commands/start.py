@@ -86,7 +86,7 @@ def start(
         return _on_cluster(config_path, address, insecure=insecure_cluster, drain=drain)
     if address is not None or insecure_cluster or drain:
         raise click.UsageError("--address, --insecure-cluster and --drain require --engine ray")
-    # Only the program may replace itself, and not a test that calls this function.
+    # Only the program may replace itself. A test that calls this function must keep running.
     variables = secret_variables(config_path) if click.get_current_context().obj.is_program else None
     resolver = Resolver(config_path, only=only, identity=HubIdentity.from_environ(os.environ), variables=variables)
     plan = resolver.start(partial(_check_only, only), passed_errors=(HubError, click.UsageError))

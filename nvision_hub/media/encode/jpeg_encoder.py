@@ -6,8 +6,8 @@ expands the range in half the time of swscale. If a frame also needs other conve
 Frames of even size that need neither conversion nor masks are not copied.
 
 A camera captures the two fields of an interlaced frame at different times. The edges of moving objects would therefore
-look like combs, which no model for detection knows. The encoder keeps one field and scales it to the full height. This
-halves the vertical detail, but needs no earlier or later frame, as a better filter would.
+look like combs, which detection models are not trained on. The encoder keeps one field and scales it to the full
+height. This halves the vertical detail. A better filter would also need earlier or later frames.
 """
 
 from __future__ import annotations

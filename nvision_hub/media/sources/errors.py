@@ -134,7 +134,7 @@ def stalled(address: CameraAddress, waited_s: float) -> SourceError:
 def refused(address: CameraAddress, status: int | None = None) -> SourceError:
     """Return the error for a camera that refused the stream with this HTTP or RTSP status, if known.
 
-    Other statuses than those listed usually mean that the camera has reached its limit of viewers.
+    Statuses other than those listed usually mean that the camera has reached its limit of viewers.
     """
     match status:
         case 403 if address.username is None:

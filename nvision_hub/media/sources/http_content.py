@@ -1,7 +1,7 @@
 """Content of HTTP responses: recognizes wrong URLs. Performs no I/O.
 
-A wrong path of a camera often has content: a web page, one JPEG, or a playlist. The bytes decide which one it is. The
-Content-Type decides only if the bytes do not, because many cameras send a wrong type.
+A wrong path on a camera often returns content: a web page, one JPEG, or a playlist. The bytes decide which one it is.
+The Content-Type decides only if the bytes do not, because many cameras send a wrong type.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ def media_type(content_type: str | None) -> str:
     return found[0] if found else ""
 
 
-def content_kind(kind: str, beginning: bytes) -> ContentKind:
-    """Return what a response contains. `kind` is its media type, and `beginning` its first bytes."""
+def content_kind(declared: str, beginning: bytes) -> ContentKind:
+    """Return what a response contains. `declared` is its media type, and `beginning` its first bytes."""
     begin = beginning.lstrip()
     if beginning.startswith(_JPEG_START):
         return "jpeg"
-    if begin.startswith(_BOUNDARY_START) or kind.startswith("multipart/"):
+    if begin.startswith(_BOUNDARY_START) or declared.startswith("multipart/"):
         return "stream"
     if not begin:
         return "nothing"
-    if begin.startswith((b"#EXTM3U", b"<MPD", b"<SmoothStreamingMedia")) or _PLAYLIST.search(kind):
+    if begin.startswith((b"#EXTM3U", b"<MPD", b"<SmoothStreamingMedia")) or _PLAYLIST.search(declared):
         return "playlist"
-    if begin.startswith((b"<", b"{")) or _TEXT.match(kind):
+    if begin.startswith((b"<", b"{")) or _TEXT.match(declared):
         return "page"
     return "other"
 
 
-def check_stream(address: CameraAddress, kind: str, beginning: bytes) -> None:
+def check_stream(address: CameraAddress, declared: str, beginning: bytes) -> None:
     """Raise `SourceError` unless a response to an MJPEG camera's URL is a stream of JPEGs."""
-    match content_kind(kind, beginning):
+    match content_kind(declared, beginning):
         case "stream":
             return
         case "jpeg":
@@ -60,12 +60,12 @@ def check_stream(address: CameraAddress, kind: str, beginning: bytes) -> None:
                 f"in place of {address.scheme}:// in this camera's `url`",
             )
         case wrong:
-            raise _wrong(address, wrong, kind, expected="MJPEG")
+            raise _wrong(address, wrong, declared, expected="MJPEG")
 
 
-def check_snapshot(address: CameraAddress, kind: str, beginning: bytes) -> None:
+def check_snapshot(address: CameraAddress, declared: str, beginning: bytes) -> None:
     """Raise `SourceError` unless a response to a snapshot camera's URL is a JPEG."""
-    match content_kind(kind, beginning):
+    match content_kind(declared, beginning):
         case "jpeg":
             return
         case "stream":
@@ -76,10 +76,10 @@ def check_snapshot(address: CameraAddress, kind: str, beginning: bytes) -> None:
                 f"{address.scheme}:// in this camera's `url`",
             )
         case wrong:
-            raise _wrong(address, wrong, kind, expected="JPEG")
+            raise _wrong(address, wrong, declared, expected="JPEG")
 
 
-def _wrong(address: CameraAddress, wrong: ContentKind, kind: str, *, expected: str) -> SourceError:
+def _wrong(address: CameraAddress, wrong: ContentKind, declared: str, *, expected: str) -> SourceError:
     match wrong:
         case "nothing":
             return SourceError(
@@ -99,7 +99,7 @@ def _wrong(address: CameraAddress, wrong: ContentKind, kind: str, *, expected: s
                 f"{address.shown} sends a web page or text instead of video; correct the path in this camera's `url`",
             )
         case _:
-            named = f" ({kind})" if kind else ""
+            named = f" ({declared})" if declared else ""
             return SourceError(
                 CameraState.UNSUPPORTED,
                 f"{address.shown} sends something that is not {expected}{named}; correct the path in this camera's "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CameraId = Annotated[str, Path(description="The camera's id, as in cameras.yaml", examples=["lobby"])]
 CONTROL_PROBLEMS: Final = documented(404, 409, 503)
 _EXAMPLE: Final[dict[str, Any]] = {"id": "lobby", "url": "rtsp://10.0.0.5/stream1", "username": "viewer", "fps": 2}
-# Without a schema, generated clients would leave the body out.
+# Without a schema, generated clients would omit the body.
 _JPEG: Final[dict[str, Any]] = {
     "description": "A JPEG",
     "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
