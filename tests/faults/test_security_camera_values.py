@@ -53,6 +53,7 @@ def entries(host: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+@pytest.mark.long
 def test_the_api_refuses_control_characters_and_files(
     http_camera: Callable[..., HttpCamera], start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:

@@ -55,7 +55,7 @@ def test_forged_log_records_run_no_code_and_are_discarded(start_fleet: Callable[
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_flood_of_log_records_does_not_occupy_the_supervisor(start_fleet: Callable[..., Fleet]) -> None:
     fleet = start_fleet({"other": "logs_numbers", "flood": "floods_its_log"}, heartbeat_timeout_s=600.0)
     fleet.ready_pid("other")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.messages import Request
     from tests.support.gateway import SupervisedGateway
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 INPUT: Final = (1, 3, 64, 64)
 JPEG: Final = simplejpeg.encode_jpeg(np.zeros((48, 64, 3), np.uint8))

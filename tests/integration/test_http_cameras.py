@@ -134,6 +134,7 @@ def test_a_redirect_to_https_is_reported(
     assert "accepts only encrypted connections; write https:// in place of http:// in this camera's `url`" in sentence
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/snapshot.jpg", "/stream.mjpg"])
 def test_truncated_jpegs_are_counted_and_not_sent(
     http_camera: Callable[..., HttpCamera], watch: Callable[..., Watching], path: str

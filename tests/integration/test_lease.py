@@ -172,6 +172,7 @@ async def test_a_holder_that_loses_redis_stops_before_another_starts(holders: Ho
         await holders.end("a", orderly=False)
 
 
+@pytest.mark.long
 async def test_lost_redis_data_never_leads_to_two_holders(holders: Holders) -> None:
     holders.start("a")
     await holders.wait_for_holders("a")
@@ -200,6 +201,7 @@ FORGED: Final[dict[str, list[tuple[Any, ...]]]] = {
 }
 
 
+@pytest.mark.long
 async def test_a_forged_lease_is_replaced_and_counted(holders: Holders) -> None:
     def rejected() -> float:
         return holders.meter.value(catalogue.FLEET_ENTRIES_REJECTED_TOTAL, kind="lease", reason="malformed")
@@ -261,7 +263,7 @@ async def test_a_new_holder_on_a_server_that_has_taken_over_waits_for_a_term(red
     assert await acquire("d", has_replicas=True) >= 300
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_failover_never_leads_to_two_holders(sentinel_set: Callable[..., SentinelSet]) -> None:
     servers = sentinel_set()
     hubs = Holders(servers.url)

@@ -138,6 +138,7 @@ def monitored_hub(
     return hub
 
 
+@pytest.mark.long
 def test_a_real_prometheus_finds_every_series(monitored_hub: Hub, prometheus: Callable[[str], Prometheus]) -> None:
     base = monitored_hub.gateway()
     server = prometheus(base.removeprefix("http://"))

@@ -33,7 +33,7 @@ def problem(url: str, **settings: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sentinel_is_not_mistaken_for_a_redis(
     sentinel_set: Callable[..., SentinelSet], debian_redis: Callable[..., DebianRedis]
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_sentinel_is_not_mistaken_for_a_redis(
     assert master.port != sentinel.port
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_of_a_cluster_is_not_mistaken_for_a_redis(
     tmp_path: Path, redis_cluster: Callable[..., Cluster], debian_redis: Callable[..., DebianRedis]
 ) -> None:
@@ -173,7 +173,7 @@ def test_the_error_says_which_side_uses_tls(
     assert silent == f"no Redis answers at redis://{HOST}:1; start Redis, correct redis.url, or use redis.url: embedded"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_sentinels_and_clusters_use_the_tls_files(
     authority: Authority, sentinel_set: Callable[..., SentinelSet], redis_cluster: Callable[..., Cluster]
 ) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.redis_topologies import Cluster, SentinelSet
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PREFIX: Final = "{nvision}"
 STREAM: Final = f"{PREFIX}:results"

@@ -77,7 +77,7 @@ def test_the_error_names_the_refused_transport(
     assert words in sentence
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_error_names_a_firewall_that_blocks_udp(
     gst_camera: Callable[..., GstCamera], recorded: Callable[[GstCamera], Line], watch: Callable[..., Watching]
 ) -> None:

@@ -258,6 +258,7 @@ def test_tail_shows_results_and_reconnects_to_the_broker(tmp_path: Path, start_c
     assert people.err.split("\n") == ["Disconnected from the broker. Retrying...", "Reconnected to the broker.", ""]
 
 
+@pytest.mark.long
 def test_probe_knows_the_demo_cameras_of_a_running_hub(tmp_path: Path, start_command: Callable[..., Running]) -> None:
     write(tmp_path, DEMO)
     alone = command.run("probe", "street", cwd=tmp_path)

@@ -103,6 +103,7 @@ def wait_for_sent(subscriber: SubscriberChild, frames: int) -> None:
     subscriber.fleet.wait_until(lambda: subscriber.sent("a") == frames)
 
 
+@pytest.mark.long
 def test_counts_survive_kills_and_a_late_subscriber_gets_them_all(
     subscribed: Callable[..., SubscriberChild],
 ) -> None:

@@ -54,7 +54,7 @@ def test_webhooks_start_a_dispatcher_and_no_camera_waits_for_it(
     assert SECRET not in repr(child.settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault
 def test_results_arrive_despite_dispatcher_kills_and_a_changed_file(
     start_hub: Callable[..., Hub],
