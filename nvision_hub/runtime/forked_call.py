@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.errors import HubError, UnavailableError
+from nvision_hub.logs import record_codec
 from nvision_hub.redaction import redact
 from nvision_hub.runtime.forked_child import enter_child
 from nvision_hub.runtime.process_resources import cause_and_fix, close_pipes_made_since, open_descriptors
@@ -44,20 +45,18 @@ class _CallOutcome:
     result: Any = None
     error: Exception | None = None
     traceback: str | None = None
-    records: tuple[logging.LogRecord, ...] = ()
+    records: tuple[bytes, ...] = ()  # as `record_codec` encodes them
 
 
 class _Recorder(logging.Handler):
-    """Handler that keeps records as redacted text, so that the parent can log them."""
+    """Handler that encodes records, so that the parent can log them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.records: list[logging.LogRecord] = []
+        self.records: list[bytes] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        facts = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
-        event = {"event": record.event} if hasattr(record, "event") else {}
-        self.records.append(logging.makeLogRecord(facts | event | {"msg": redact(record.getMessage())}))
+        self.records.append(record_codec.encode(record))
 
 
 def call_in_child(
@@ -90,7 +89,8 @@ def call_in_child(
         process.kill()
         process.join()
         process.close()
-    for record in reply.records:
+    for line in reply.records:
+        record = record_codec.decode(line, process=multiprocessing.current_process().name, pid=os.getpid())
         if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
             logger.handle(record)
     if reply.error is not None:
