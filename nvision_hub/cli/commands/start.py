@@ -89,13 +89,15 @@ def start(
     # Only the program may replace itself. A test that calls this function must keep running.
     variables = secret_variables(config_path) if click.get_current_context().obj.is_program else None
     resolver = Resolver(config_path, only=only, identity=HubIdentity.from_environ(os.environ), variables=variables)
-    plan = resolver.start(partial(_check_only, only), passed_errors=(HubError, click.UsageError))
     screen = console()
-    if screen.is_terminal and not screen.is_dumb_terminal:
-        ended_by = _with_table(screen, resolver, plan, log_level, log_format)
+    terminal_log = TerminalLog() if screen.is_terminal and not screen.is_dumb_terminal else None
+    # If the user redirects stderr (`2>> hub.log`), the log lines belong in that file.
+    set_up(log_level, terminal_log if sys.stderr.isatty() else None, form=log_format)
+    plan = resolver.start(partial(_check_only, only), passed_errors=(HubError, click.UsageError))
+    _warn(plan)
+    if terminal_log is not None:
+        ended_by = _with_table(screen, terminal_log, resolver, plan)
     else:
-        set_up(log_level, form=log_format)
-        _warn(plan)
         for name, text in _endpoints(plan, resolver.inspect(_shown_subscribe_command)):
             if text is not None:
                 log.info("%s: %s", name, text, extra={"event": "hub_endpoint"})
@@ -117,17 +119,7 @@ def _on_cluster(config_path: Path, address: str | None, *, insecure: bool, drain
     return EXIT_INTERRUPTED if ended_by is signal.SIGINT else EXIT_OK
 
 
-def _with_table(
-    screen: Console,
-    resolver: Resolver,
-    plan: PublicPlan,
-    log_level: int,
-    log_format: LogFormat,
-) -> signal.Signals:
-    terminal_log = TerminalLog()
-    # If the user redirects stderr (`2>> hub.log`), the log lines belong in that file.
-    set_up(log_level, terminal_log if sys.stderr.isatty() else None, form=log_format)
-    _warn(plan)
+def _with_table(screen: Console, terminal_log: TerminalLog, resolver: Resolver, plan: PublicPlan) -> signal.Signals:
     resolver.inspect(_print_subscribe_command)
     endpoints = _endpoints(plan, "the command above, or the one that nvision-hub status shows")
     head = head_lines(f"{__version__}  {plan.endpoints.site}  press Ctrl-C to stop", endpoints)
