@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { displayName } from "../api/types";
+import { FilterInput } from "../components/filter_input";
 import { entries, isPaused, type LogEntry, setPaused, skipped } from "../state/event_log";
 import { getCamera } from "../state/fleet";
 import { formatCount, formatTime } from "../ui/format";
@@ -19,17 +20,7 @@ export function EventsPage() {
     <>
       <h1>Events</h1>
       <search class="toolbar">
-        <input
-          id="filter"
-          type="search"
-          placeholder="Filter by camera or text"
-          aria-label="Filter events"
-          aria-keyshortcuts="/"
-          value={filter.value}
-          onInput={(event) => {
-            filter.value = event.currentTarget.value;
-          }}
-        />
+        <FilterInput text={filter} subject="events" placeholder="Filter by camera or text" />
         <label class="checkbox">
           <input
             type="checkbox"

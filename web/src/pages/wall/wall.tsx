@@ -1,6 +1,7 @@
 // All cameras. By default, cameras with problems come first.
 
 import type { Signal } from "@preact/signals";
+import { FilterInput } from "../../components/filter_input";
 import { cameras, updatedAt } from "../../state/fleet";
 import { may } from "../../state/session";
 import { AddCamera } from "./add_camera";
@@ -16,16 +17,10 @@ export function WallPage() {
       <h1 class="visually-hidden">Cameras</h1>
       <Summary />
       <search class="toolbar">
-        <input
-          id="filter"
-          type="search"
+        <FilterInput
+          text={filterText}
+          subject="cameras"
           placeholder="Filter by name, label, state or detected object"
-          aria-label="Filter cameras"
-          aria-keyshortcuts="/"
-          value={filterText.value}
-          onInput={(event) => {
-            filterText.value = event.currentTarget.value;
-          }}
         />
         <Choice label="Sort order" choice={sortOrder} options={SORT_LABELS} />
         <Choice label="Tile size" choice={tileSize} options={SIZE_LABELS} />
