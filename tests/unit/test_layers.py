@@ -22,7 +22,7 @@ LAYERS: Final = (
     ("workers",),
     ("nvision_hub.media", "nvision_hub.nvision", "nvision_hub.cluster", "nvision_hub.broker"),
     ("nvision_hub.runtime",),
-    ("nvision_hub.metrics", "nvision_hub.logs", "nvision_hub.config", "nvision_hub.access"),
+    ("nvision_hub.metrics", "nvision_hub.logs", "nvision_hub.config", "nvision_hub.access", "nvision_hub.budget"),
     (
         "nvision_hub.errors",
         "nvision_hub.redaction",

@@ -1,0 +1,53 @@
+"""Limit of the images in any one second, for all cameras that share an account of the service."""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import Final
+
+# Images that leave within `WINDOW_S` may arrive within one second, because their time on the network differs.
+WINDOW_S: Final = 1.05
+
+
+class AccountRate:
+    """At most `limit` images in any window of `WINDOW_S` seconds. All times are monotonic seconds.
+
+    A camera sends its image some time after the grant. Until the camera reports this time, the image counts in every
+    window, because the image may leave at any moment.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._unsent = 0
+        self._sent: list[float] = []  # times in order
+        self._due = float("-inf")  # time of the next grant while images are scarce
+
+    def wait_s(self, now: float, *, is_scarce: bool) -> float:
+        """Return the seconds until the next grant; 0 if it may be made now, infinite if a camera must report first.
+
+        If `is_scarce`, the cameras want more images than the limit. Grants are then evenly spaced. Otherwise, images
+        may follow each other immediately.
+        """
+        self._sent = [at for at in self._sent if now - at < WINDOW_S]
+        wait = 0.0
+        excess = len(self._sent) + self._unsent - self.limit
+        if excess >= 0:
+            wait = self._sent[excess] + WINDOW_S - now if excess < len(self._sent) else float("inf")
+        if is_scarce:
+            wait = max(wait, self._due - now)
+        return max(0.0, wait)
+
+    def grant(self, now: float) -> None:
+        self._unsent += 1
+        spacing_s = WINDOW_S / self.limit
+        is_late = now - self._due < spacing_s  # a late grant does not delay the following ones
+        self._due = (self._due if is_late else now) + spacing_s
+
+    def on_sent(self, at: float) -> None:
+        """Count a granted image as sent at `at`."""
+        self._unsent -= 1
+        insort(self._sent, at)
+
+    def on_returned(self) -> None:
+        """Count a granted image as never sent."""
+        self._unsent -= 1

@@ -1,0 +1,184 @@
+"""Allocation of images to cameras: which camera may send its next image, and which limit makes the others wait.
+
+Each camera asks for one image at a time, and asks again once the image has left. An image counts as used from its grant
+on. All methods take the current time, and perform no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nvision_hub.budget.account_rate import AccountRate
+from nvision_hub.budget.fair_queue import FairQueue, Priority
+from nvision_hub.budget.period_budget import Instant, PeriodBudget
+from nvision_hub.budget.periods import Period, time_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    # Images of a camera, or of all cameras (None), from one wall-clock time up to another.
+    ImageCount = Callable[[str | None, float, float], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteBudget:
+    """Limits of all cameras of a site together."""
+
+    per_second: Mapping[str, int] = field(default_factory=dict)  # by service
+    per_period: Mapping[Period, int] = field(default_factory=dict)
+    time_zone: str = "UTC"
+    is_even: bool = True  # whether the images are spread evenly over the periods
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraBudget:
+    """Limits of one camera, and its share of the site's limits."""
+
+    service: str
+    fps: float  # images per second that the camera wants to send at most
+    priority: Priority = "normal"
+    per_period: Mapping[Period, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class _Lane:
+    """One camera of the allocator."""
+
+    wanted: CameraBudget
+    budgets: dict[Period, PeriodBudget]
+    lent: int = 0  # images granted and not yet reported as sent
+
+
+class Allocator:
+    def __init__(self, site: SiteBudget, count: ImageCount, now: Instant) -> None:
+        self._site, self._count = site, count
+        self._zone = time_zone(site.time_zone)
+        self._rates = {service: AccountRate(limit) for service, limit in site.per_second.items()}
+        self._budgets = self._new_budgets(None, site.per_period, now)
+        self._queue = FairQueue()
+        self._lanes: dict[str, _Lane] = {}
+        self._demand: dict[str, float] = {}  # images per second that all cameras of a service want to send at most
+        self._limited_by: dict[str, str] = {}
+
+    def _new_budgets(
+        self, camera: str | None, limits: Mapping[Period, int], now: Instant
+    ) -> dict[Period, PeriodBudget]:
+        def count(begin: float, end: float) -> int:
+            return self._count(camera, begin, end)
+
+        return {
+            period: PeriodBudget(limit, period, self._zone, count=count, now=now, is_even=self._site.is_even)
+            for period, limit in limits.items()
+        }
+
+    def set_camera(self, camera: str, wanted: CameraBudget, now: Instant) -> None:
+        """Add a camera, or change its rate, priority or limits."""
+        lane = self._lanes.get(camera)
+        if lane is None:
+            budgets = self._new_budgets(camera, wanted.per_period, now)
+            lane = self._lanes[camera] = _Lane(wanted=wanted, budgets=budgets)
+        elif lane.wanted.per_period != wanted.per_period:
+            lane.budgets = self._new_budgets(camera, wanted.per_period, now)
+        lane.wanted = wanted
+        self._queue.set_share(camera, wanted.fps, wanted.priority)
+        self._sum_demand()
+
+    def remove_camera(self, camera: str, now: Instant) -> int:
+        """Remove a camera that is gone. Returns the number of its granted images, which it may have sent until now."""
+        lane = self._lanes.pop(camera, None)
+        self._queue.remove(camera)
+        self._limited_by.pop(camera, None)
+        if lane is None:
+            return 0
+        self._sum_demand()
+        for _ in range(lane.lent):
+            if (rate := self._rates.get(lane.wanted.service)) is not None:
+                rate.on_sent(now.mono)
+        return lane.lent
+
+    def _sum_demand(self) -> None:
+        self._demand = dict.fromkeys((lane.wanted.service for lane in self._lanes.values()), 0.0)
+        for lane in self._lanes.values():
+            self._demand[lane.wanted.service] += lane.wanted.fps
+
+    def request(self, camera: str, now: Instant) -> None:
+        """Let a camera wait for its next image."""
+        self._queue.add(camera, now.mono)
+
+    def cancel(self, camera: str) -> None:
+        """Remove a camera's request."""
+        self._queue.cancel(camera)
+        self._limited_by.pop(camera, None)
+
+    def on_sent(self, camera: str, sent_mono: float) -> None:
+        """Count a camera's granted image as sent."""
+        if (lane := self._lanes.get(camera)) is not None and lane.lent:
+            lane.lent -= 1
+            if (rate := self._rates.get(lane.wanted.service)) is not None:
+                rate.on_sent(sent_mono)
+
+    def on_returned(self, camera: str) -> None:
+        """Count a camera's granted image as never sent."""
+        if (lane := self._lanes.get(camera)) is not None and lane.lent:
+            lane.lent -= 1
+            if (rate := self._rates.get(lane.wanted.service)) is not None:
+                rate.on_returned()
+            for budget in self._all_budgets(lane):
+                budget.spend(-1)
+
+    def update(self, now: Instant) -> None:
+        """Advance all budgets to `now`."""
+        for lane in self._lanes.values():
+            for budget in lane.budgets.values():
+                budget.update(now, lane.wanted.fps)
+        for budget in self._budgets.values():
+            budget.update(now, sum(self._demand.values()))
+
+    def grant(self, now: Instant, may_grant: Callable[[str], bool] = lambda _camera: True) -> list[str]:
+        """Return the cameras that may send one image each now. A camera waits as long as `may_grant` is False."""
+        self.update(now)
+        granted = []
+        while (
+            camera := self._queue.first(now.mono, lambda name: may_grant(name) and self._wait(name, now)[0] <= 0)
+        ) is not None:
+            lane = self._lanes[camera]
+            self._queue.serve(camera, now.mono)
+            for budget in self._all_budgets(lane):
+                budget.spend()
+            if (rate := self._rates.get(lane.wanted.service)) is not None:
+                rate.grant(now.mono)
+            lane.lent += 1
+            self._limited_by.pop(camera, None)
+            granted.append(camera)
+        self._limited_by.update({name: self._wait(name, now)[1] for name in self._queue.waiting})
+        return granted
+
+    def wait_s(self, now: Instant) -> float:
+        """Return the seconds until a waiting camera may send an image; infinite if none can before a report."""
+        return min((self._wait(camera, now)[0] for camera in self._queue.waiting), default=float("inf"))
+
+    def limited_by(self, camera: str) -> str | None:
+        """Return the limit for which a camera waits, such as `the site's images_per_day`; None if it does not wait."""
+        return self._limited_by.get(camera) or None
+
+    def budgets(self) -> Iterator[tuple[str | None, PeriodBudget]]:
+        """Yield all budgets, each with its camera; None for the budgets of the site."""
+        yield from ((None, budget) for budget in self._budgets.values())
+        for camera, lane in self._lanes.items():
+            yield from ((camera, budget) for budget in lane.budgets.values())
+
+    def _all_budgets(self, lane: _Lane) -> Iterable[PeriodBudget]:
+        yield from self._budgets.values()
+        yield from lane.budgets.values()
+
+    def _wait(self, camera: str, now: Instant) -> tuple[float, str]:
+        """Return the seconds until a camera may send an image, and the limit that causes the longest wait."""
+        lane = self._lanes[camera]
+        waits = [(budget.wait_s, f"the camera's images_per_{period}") for period, budget in lane.budgets.items()]
+        waits += [(budget.wait_s, f"the site's images_per_{period}") for period, budget in self._budgets.items()]
+        service = lane.wanted.service
+        if (rate := self._rates.get(service)) is not None:
+            wait_s = rate.wait_s(now.mono, is_scarce=self._demand[service] > rate.limit)
+            waits.append((wait_s, "the site's images_per_second"))
+        return max(waits, default=(0.0, ""))

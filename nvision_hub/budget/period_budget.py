@@ -1,0 +1,119 @@
+"""Budget of images for each hour, day or month, spread evenly over what is left of the period.
+
+The caller passes all times as `Instant`, because periods follow the wall clock, and the wall clock may jump. After a
+jump, it is unknown which clock was right. Until the current period has ended by both clocks, the budget therefore
+counts all images since the period began by either clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from nvision_hub.budget.periods import Period, span_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+
+JUMP_S: Final = 2.0  # the wall clock has jumped if it deviates this much from the monotonic clock between two updates
+BURST_S: Final = 60.0  # a camera that was idle may send the images of this time at once
+_MAX_PERIOD_S: Final = 32 * 86400.0
+_BUCKETS_S: Final = {Period.HOUR: 60.0, Period.DAY: 900.0, Period.MONTH: 3600.0}
+
+
+class Instant(NamedTuple):
+    """One moment by two clocks."""
+
+    wall: float  # seconds since the epoch
+    mono: float  # monotonic seconds, which also pass while the machine is suspended
+
+
+class PeriodBudget:
+    """Budget of `limit` images per period.
+
+    `count` returns the number of images recorded from one wall-clock time up to another, both multiples of 15 minutes.
+    `is_even` spreads the images over the period; otherwise cameras may use up the budget at any time.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        period: Period,
+        zone: tzinfo,
+        *,
+        count: Callable[[float, float], int],
+        now: Instant,
+        is_even: bool = True,
+    ) -> None:
+        self.limit, self.period = limit, period
+        self._zone, self._count, self._is_even = zone, count, is_even
+        self._now = now
+        self.span = span_at(period, now.wall, zone)
+        self.used = count(*self.span)
+        self._since_mono = now.mono - (now.wall - self.span.begin)  # `used` includes all images since then
+        self._hold_until_mono = float("-inf")  # until then, `used` stays after a jump of the clock
+        self._recent = deque([(now.mono, self.used)])  # images by monotonic time of the bucket's last image
+        self._level = 0.0  # images that may be sent at once
+        self._rate = 0.0  # images per second that would use up the budget at the end of the period
+        self._is_ample = False  # whether the budget is enough for all images until the end of the period
+        self._refill(0.0, float("inf"))
+        self._level = self._burst
+
+    def update(self, now: Instant, demand_per_s: float) -> None:
+        """Advance to `now`. `demand_per_s` is the number of images per second that cameras want to send at most."""
+        before, self._now = self._now, now
+        step = now.mono - before.mono
+        if abs(now.wall - before.wall - step) > JUMP_S:
+            self._on_jump(before.wall + step)
+        elif not self.span.includes(now.wall) and now.mono >= self._hold_until_mono:
+            self.span = span_at(self.period, now.wall, self._zone)
+            self.used = self._count(*self.span)
+            self._since_mono = now.mono - (now.wall - self.span.begin)
+            self._hold_until_mono = float("-inf")
+        self._refill(step, demand_per_s)
+
+    def _on_jump(self, expected_wall: float) -> None:
+        now, before = self._now, self.span
+        self.span = span_at(self.period, now.wall, self._zone)
+        self._since_mono = min(self._since_mono, now.mono - (now.wall - self.span.begin))
+        carried = sum(images for mono, images in self._recent if mono >= self._since_mono)
+        self.used = max(self.used, carried, self._count(*self.span))
+        left_s = max(before.end - expected_wall, self.span.end - now.wall)
+        self._hold_until_mono = max(self._hold_until_mono, now.mono + left_s)
+
+    def _refill(self, step_s: float, demand_per_s: float) -> None:
+        left, left_s = max(0, self.limit - self.used), max(1.0, self.left_s)
+        self._rate = left / left_s
+        self._is_ample = demand_per_s * left_s <= left
+        self._level = self._burst if self._is_ample else min(self._burst, self._level + self._rate * step_s)
+
+    @property
+    def _burst(self) -> float:
+        return max(1.0, self._rate * BURST_S)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the budget is renewed."""
+        return max(self.span.end - self._now.wall, self._hold_until_mono - self._now.mono)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the budget allows one more image; 0 if it allows the image now."""
+        if self.used >= self.limit:
+            return max(0.0, self.left_s)
+        if self._is_ample or not self._is_even or self._level >= 1.0 - 1e-9:
+            return 0.0
+        return (1.0 - self._level) / self._rate
+
+    def spend(self, images: int = 1) -> None:
+        """Count images as used; a negative number gives back images that were never sent."""
+        self.used += images
+        self._level -= images
+        mono, bucket_s = self._now.mono, _BUCKETS_S[self.period]
+        if self._recent and self._recent[-1][0] // bucket_s == mono // bucket_s:
+            self._recent[-1] = (mono, self._recent[-1][1] + images)
+        else:
+            self._recent.append((mono, images))
+        while mono - self._recent[0][0] > _MAX_PERIOD_S:
+            self._recent.popleft()
