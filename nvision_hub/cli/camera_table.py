@@ -74,6 +74,7 @@ def process_rows(processes: Iterable[ProcessState], *, now: float) -> list[Table
 def api_camera_row(camera: Mapping[str, Any], wall: float) -> TableRow:
     """Return the row of a camera from the API. `wall` is in seconds since the epoch."""
     info = CameraInfo(
+        profile=camera["profile"],
         rate_in=camera["rate_in"],
         rate_out=camera["rate_out"],
         dropped=sum(camera["dropped"].values()),
@@ -154,8 +155,11 @@ def table_lines(cameras: Sequence[TableRow], processes: Sequence[TableRow], *, w
     footer = [line for row in processes for line in _process_block(row, width)][: max(0, height - 2)]
     room = height - 1 - len(footer)
     blocks = [(row, _camera_block(row, camera_width, width)) for row in cameras]
+    profiles = {row.name: _wrap(f"profile: {row.info.profile}", width, "dim") for row in cameras if row.info.profile}
     more = []
-    if sum(len(block) for _, block in blocks) > room:
+    if sum(len(block) for _, block in blocks) + len(profiles) <= room:
+        blocks = [(row, [*block, *profiles.get(row.name, [])]) for row, block in blocks]
+    elif sum(len(block) for _, block in blocks) > room:
         blocks.sort(key=lambda item: item[0].is_healthy)  # stable: cameras of equal health keep their order
         count = bisect(list(accumulate(len(block) for _, block in blocks)), room - 1)
         unhealthy = sum(not row.is_healthy for row, _ in blocks[count:])

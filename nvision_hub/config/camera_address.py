@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.config.value_types import Secret
 
-_ENCRYPTED: Final = frozenset({"rtsps", "https", "snapshot+https"})
+_ENCRYPTED: Final = frozenset({"rtsps", "https", "snapshot+https", "onvifs"})
 DEMO_SCENES: Final = ("street", "crossing", "parking")
 
 # Schemes of video that the hub cannot read, with their usual names.
@@ -26,7 +26,7 @@ _UNSUPPORTED: Final = {
     **dict.fromkeys(("srt", "udp", "rtp", "mms", "mmsh", "ndi"), "this protocol"),
 }
 
-CameraKind = Literal["rtsp", "mjpeg", "snapshot", "usb", "file", "demo"]
+CameraKind = Literal["rtsp", "mjpeg", "snapshot", "onvif", "usb", "file", "demo"]
 
 
 class CameraAddress(Address):
@@ -39,7 +39,7 @@ class CameraAddress(Address):
     __slots__ = ()
 
     example: ClassVar = "rtsp://10.0.0.5/stream1"
-    pattern: ClassVar = r"^(rtsps?|(snapshot\+)?https?)://|^(usb|file|demo):"
+    pattern: ClassVar = r"^(rtsps?|(snapshot\+)?https?|onvifs?)://|^(usb|file|demo):"
     schemes: ClassVar = {
         "rtsp": 554,
         "rtsps": 322,
@@ -47,6 +47,8 @@ class CameraAddress(Address):
         "https": 443,
         "snapshot+http": 80,
         "snapshot+https": 443,
+        "onvif": 80,
+        "onvifs": 443,
         "usb": 0,
         "file": 0,
         "demo": 0,
@@ -54,12 +56,12 @@ class CameraAddress(Address):
 
     @property
     def kind(self) -> CameraKind:
-        kinds = {"rtsps": "rtsp", "http": "mjpeg", "https": "mjpeg"}
+        kinds = {"rtsps": "rtsp", "http": "mjpeg", "https": "mjpeg", "onvifs": "onvif"}
         return cast("CameraKind", kinds.get(self.scheme, self.scheme.partition("+")[0]))
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the connection to the camera uses TLS."""
+        """Whether the connection to the camera uses TLS. The stream of an ONVIF camera has an address of its own."""
         return self.scheme in _ENCRYPTED
 
     @property
@@ -68,7 +70,10 @@ class CameraAddress(Address):
 
     def dial(self) -> str:
         """Return the URL for FFmpeg and HTTP clients, with escaped credentials; `path` for usb, file and demo."""
-        return super().dial().removeprefix("snapshot+") if self.host else self.path
+        if not self.host:
+            return self.path
+        scheme, rest = self.scheme, super().dial().removeprefix(self.scheme)
+        return scheme.removeprefix("snapshot+").replace("onvif", "http") + rest
 
     def with_credentials(self, username: str | None, password: Secret | None) -> CameraAddress:
         """Return the address with the credentials that its URL lacks; unchanged if the camera is not on the network."""

@@ -103,7 +103,8 @@ def _credentials(section: YamlNode, path: KeyPath, address: Address | None) -> I
 
 def _tls(camera: YamlNode, path: KeyPath, address: CameraAddress | None) -> Iterator[Diagnostic]:
     node = camera.child("tls")
-    if node is None or address is None or address.is_encrypted or not _is_given(node):
+    # The stream of an ONVIF camera may be encrypted, even if its ONVIF service is not.
+    if node is None or address is None or address.is_encrypted or address.kind == "onvif" or not _is_given(node):
         return
     message = f"does not apply to a {address.scheme} camera, whose connection is not encrypted"
     encrypted = {"rtsp": "rtsps", "http": "https", "snapshot+http": "snapshot+https"}.get(address.scheme)

@@ -100,7 +100,7 @@ class Gateway(Section):
     """Names under which a proxy on this machine serves the gateway, such as hub.example.com."""
     camera_hosts: Annotated[tuple[CameraHost, ...], EmptyIfNull] = ()
     """Hosts of cameras that may be added at run time and receive the user name and password of `defaults`: host names,
-    IP addresses, and networks such as 10.0.0.0/24."""
+    IP addresses, and networks such as 10.0.0.0/24. An ONVIF camera may also refer to these hosts for its stream."""
     callback_token: Annotated[Secret | None, NoneIfEmpty] = None
     """Token that enables POST /callback/<token>, the callback URL for the Nvision portal."""
     callback_max_bytes: Annotated[int, Field(ge=1024, le=2**28)] = 8 * 2**20

@@ -139,7 +139,7 @@ class Camera(CameraOptions):
     name: Annotated[Line | None, NoneIfEmpty] = None
     """The name to display."""
     url: CameraAddress
-    """The source of the frames: rtsp, rtsps, http, https, snapshot+http, snapshot+https, usb, file or demo."""
+    """The source of the frames: rtsp(s), http(s), snapshot+http(s), onvif(s), usb, file or demo."""
 
     @property
     def address(self) -> CameraAddress:

@@ -52,8 +52,8 @@ def egress(source: SourceConfig) -> tuple[list[dict[str, Any]], list[str]]:
 def _port(text: str) -> int | None:
     """Return the port of an address as written; None if it depends on a variable, or if there may be further ports."""
     scheme = text.partition("://")[0].lower()
-    # Sentinels and the nodes of a Cluster name further servers with any port.
-    if not _PORTS.get(scheme) or scheme.endswith(("+sentinel", "+cluster")):
+    # Sentinels and the nodes of a Cluster name further servers with any port, and ONVIF cameras name their streams.
+    if not _PORTS.get(scheme) or scheme.endswith(("+sentinel", "+cluster", "onvif", "onvifs")):
         return None
     try:
         # User names and passwords may be variables. A variable in place of the port raises ValueError.

@@ -136,6 +136,7 @@ def plan(
             stream=stream,
             spool=_spool(config, camera.id),
             certificates=config.state_dir / CERTIFICATES,
+            camera_hosts=tuple(config.gateway.camera_hosts) if camera.address.kind == "onvif" else (),
             paused=camera.id in overrides.paused,
             lease=lease,
         )

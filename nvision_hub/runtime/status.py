@@ -51,6 +51,7 @@ class CameraInfo(StrictData):
     paused: bool = False
     moving: bool | None = None  # None without motion detection
     decoder: str | None = None  # "software" or a device; None before the first connection
+    profile: str | None = None  # media profile of an ONVIF camera, as one line; None for other cameras
     rate_in: float | None = None  # packets received
     rate_out: float | None = None  # frames sent
     sent: float | None = None  # frames

@@ -16,6 +16,7 @@ from tests.support.hubs import hubs
 from tests.support.local_service import local_service
 from tests.support.mosquitto import mosquitto, subscribe
 from tests.support.onvif_camera import onvif_network
+from tests.support.onvif_device import onvif_device
 from tests.support.prometheus import prometheus
 from tests.support.ray_cluster import ray_cluster
 from tests.support.receiver import receiver
@@ -42,6 +43,7 @@ __all__ = [
     "kept_valkey",
     "local_service",
     "mosquitto",
+    "onvif_device",
     "onvif_network",
     "open_page",
     "prometheus",

@@ -108,23 +108,25 @@ def counted(status: Status, metric: str, **labels: str) -> float:
     return series_sum(status.metrics.counters, metric, labels)
 
 
+def worker_settings(camera: Camera, service: str, redis: str, *, paused: bool = False) -> CameraWorkerSettings:
+    """Return the settings of a worker that sends frames to `service`, a WebSocket URL without a path."""
+    return CameraWorkerSettings(
+        camera=camera,
+        site="test",
+        service=ServiceEndpoint(url=f"{service}/v1/object-detection", key=KEY, options=RequestOptions(), direct=True),
+        stream=RedisSettings(url=redis, prefix="nvision", max_entries=1000),
+        paused=paused,
+    )
+
+
 @pytest.fixture
 def start_worker() -> Iterator[Callable[..., CameraWorker]]:
     """Start a worker: `start_worker(url, recorder, redis, fps=5)`. The keywords are settings as in cameras.yaml."""
     started: list[CameraWorker] = []
 
     def start(url: str, recorder: Recorder, redis: Server, *, paused: bool = False, **settings: Any) -> CameraWorker:
-        worker = CameraWorker(
-            settings=CameraWorkerSettings(
-                camera=Camera.model_validate({"id": "lobby", "url": url, **settings}),
-                site="test",
-                service=ServiceEndpoint(
-                    url=f"{recorder.url}/v1/object-detection", key=KEY, options=RequestOptions(), direct=True
-                ),
-                stream=RedisSettings(url=redis.url, prefix="nvision", max_entries=1000),
-                paused=paused,
-            )
-        )
+        camera = Camera.model_validate({"id": "lobby", "url": url, **settings})
+        worker = CameraWorker(settings=worker_settings(camera, recorder.url, redis.url, paused=paused))
         started.append(worker)
         return worker
 

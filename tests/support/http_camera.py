@@ -142,16 +142,17 @@ class _Handler(BaseHTTPRequestHandler):
         parts = {name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', given)}
         if kind != "Digest" or parts.get("nonce") != camera.nonce:
             return False
-        secret = _md5(f"{camera.user}:camera:{camera.password}")
-        request = _md5(f"{self.command}:{parts.get('uri')}")
+        secret = md5(f"{camera.user}:camera:{camera.password}")
+        request = md5(f"{self.command}:{parts.get('uri')}")
         middle = ":".join(parts.get(name, "") for name in ("nonce", "nc", "cnonce", "qop"))
-        return parts.get("response") == _md5(f"{secret}:{middle}:{request}")
+        return parts.get("response") == md5(f"{secret}:{middle}:{request}")
 
     def log_message(self, *_: object) -> None:
         """Print nothing, because `HttpCamera.requests` already records each request."""
 
 
-def _md5(text: str) -> str:
+def md5(text: str) -> str:
+    """Return the hash that Digest uses by default."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -14,6 +14,7 @@ CAMERA: dict[str, Any] = {
     "id": "lobby",
     "state": "streaming",
     "error": None,
+    "profile": None,
     "rate_in": 25.0,
     "rate_out": 5.0,
     "sent": 100,

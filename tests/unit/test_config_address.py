@@ -36,6 +36,8 @@ words = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=64)
         ("https://cam.example", "mjpeg", "https://cam.example"),
         ("snapshot+http://10.0.0.5/a b.jpg", "snapshot", "http://10.0.0.5/a%20b.jpg"),
         ("snapshot+https://u:p@10.0.0.5/a.jpg", "snapshot", "https://u:p@10.0.0.5/a.jpg"),
+        ("onvif://u:p@10.0.0.5:8000", "onvif", "http://u:p@10.0.0.5:8000"),
+        ("onvifs://onvif.example/onvif/device_service", "onvif", "https://onvif.example/onvif/device_service"),
         ("usb:0", "usb", "0"),
         ("usb:/dev/video0", "usb", "/dev/video0"),
         ("file:clip.mp4", "file", "clip.mp4"),

@@ -57,7 +57,7 @@ cameras.yaml:7:17: defaults.jpeg_quality: must be a whole number from 1 to 100
 cameras.yaml:8:3: defaults.nvsion: unknown key; did you mean `nvision`?
 cameras.yaml:11:5: cameras[0].fsp: unknown key; did you mean `fps`?
 cameras.yaml:12:10: cameras[0].url: must begin with rtsp://, rtsps://, http://, https://, snapshot+http://, \
-snapshot+https://, usb:, file: or demo://; did you mean `rtsp://`?
+snapshot+https://, onvif://, onvifs://, usb:, file: or demo://; did you mean `rtsp://`?
 cameras.yaml:13:9: cameras[1].id: duplicates the id on line 10; give each of the cameras a unique id
 cameras.yaml:15:15: cameras[1].password: the password is also in `url`; give it once
 cameras.yaml:16:10: cameras[1].fps: must be a number above 0 and at most 60

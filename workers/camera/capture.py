@@ -20,7 +20,14 @@ from nvision_hub.media.decode.motion_gate import MotionGate
 from nvision_hub.media.decode.pipeline import DecodePipeline
 from nvision_hub.media.encode.jpeg_encoder import JpegSettings
 from nvision_hub.media.memory_limits import check_memory
-from nvision_hub.media.sources import MAX_OPEN_TIMEOUTS, OPEN_TIMEOUT_S, CameraTrust, SourceError, open_source
+from nvision_hub.media.sources import (
+    MAX_ONVIF_TIMEOUTS,
+    MAX_OPEN_TIMEOUTS,
+    OPEN_TIMEOUT_S,
+    CameraTrust,
+    SourceError,
+    open_source,
+)
 from nvision_hub.metrics import catalogue
 from nvision_hub.runtime.status import CameraState, Deadline
 from workers.camera.camera_reconnects import ReconnectPolicy
@@ -57,6 +64,7 @@ class Capture:
     progress: float = 0.0  # monotonic time of the last progress
     gop_s: float | None = None
     moving: bool | None = None  # None without `when: motion`
+    profile: str | None = None  # media profile of an ONVIF camera; None for others, and before the camera is open
     decoder: str | None = None  # "software" or a device; None before the camera is open
     late: str | None = None  # why frames come too late, as a sentence; None while frames are on time
     fps: float = field(init=False)  # frames per second to send
@@ -79,7 +87,8 @@ class Capture:
 
     def deadline(self) -> Deadline:
         """Return the time by which the thread must show progress."""
-        opening_s = MAX_OPEN_TIMEOUTS * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
+        timeouts = MAX_OPEN_TIMEOUTS + (MAX_ONVIF_TIMEOUTS if self.camera.address.kind == "onvif" else 0)
+        opening_s = timeouts * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
         return Deadline(at=self.progress, timeout_s=opening_s + STUCK_MARGIN_S)
 
     def run(self) -> None:
@@ -171,6 +180,7 @@ class Capture:
             self._warn_of_plain_password(sends=source.facts.sends_plain_password)
             self._last_frame = time.monotonic()
             self.decoder = source.facts.decoder
+            self._show_profile(source.facts.profile)
             pipeline = DecodePipeline(
                 source=source,
                 fps=self.fps,
@@ -197,6 +207,11 @@ class Capture:
                 if warning is not None and self.late is None:
                     log.warning("%s", warning, extra={"event": "camera_lagging"})
                 self.late = warning
+
+    def _show_profile(self, profile: str | None) -> None:
+        if profile is not None and profile != self.profile:
+            log.info("uses the media profile %s", profile, extra={"event": "camera_profile"})
+        self.profile = profile
 
     def _warn_of_plain_password(self, *, sends: bool) -> None:
         if sends and not self._warned_of_plain_password:

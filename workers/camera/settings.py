@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nvision_hub.broker.client import RedisSettings
     from nvision_hub.broker.spool import SpoolSettings
     from nvision_hub.cluster.camera_lease import LeaseSettings
+    from nvision_hub.config.added_cameras import CameraHost
     from nvision_hub.config.models import Camera
     from nvision_hub.nvision.connection import ServiceEndpoint
 
@@ -27,6 +28,7 @@ class CameraWorkerSettings:
     stream: RedisSettings
     spool: SpoolSettings | None = None  # where results wait while Redis is unavailable; None: in memory
     certificates: Path | None = None  # directory with the known fingerprints of cameras; None: only in memory
+    camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
     lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
 
@@ -35,6 +37,10 @@ def reconfigure(old: CameraWorkerSettings, new: CameraWorkerSettings) -> Configu
     """Return the message that changes a running worker from `old` to `new`; None if the worker must restart."""
     if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
         return None  # the source polls at the rate with which it was opened
+    if old.camera.address.kind == "onvif" and any(
+        getattr(old.camera, name) != getattr(new.camera, name) for name in ("fps", "max_width")
+    ):
+        return None  # another media profile may fit
     tuned = new.camera.run_time_values
     threshold = tuned.pop("confidence_threshold")
     nvision = old.camera.nvision.model_copy(update={"confidence_threshold": threshold})

@@ -113,7 +113,9 @@ class _Worker:
             deliver=slot.put,
             control=self._control,
             connect_slot=self._connect_slot,
-            trust=CameraTrust(certificates=KnownCertificates(self._settings.certificates)),
+            trust=CameraTrust(
+                certificates=KnownCertificates(self._settings.certificates), hosts=self._settings.camera_hosts
+            ),
         )
         self._previews = PreviewPublisher(self._settings.stream, camera.id)
         lease = self._lease
@@ -280,6 +282,7 @@ class _Worker:
             fps=self._capture.fps,
             paused=self._control.paused,
             moving=self._capture.moving,
+            profile=self._capture.profile,
             decoder=self._capture.decoder,
             rate_in=self._rate_in.update(now, meter.value(catalogue.PACKETS_RECEIVED_TOTAL)),
             rate_out=self._rate_out.update(now, meter.value(catalogue.FRAMES_SENT_TOTAL)),

@@ -78,8 +78,8 @@ def probe(
 ) -> None:
     """Open one camera, and show its stream and CPU cost.
 
-    URL begins with rtsp://, rtsps://, http(s):// (MJPEG) or snapshot+http(s)://, or has the form usb:0 or
-    file:clip.mp4. CAMERA is an id in cameras.yaml. Leave the password out of the URL, because other users of this
+    URL begins with rtsp://, rtsps://, onvif(s)://, http(s):// (MJPEG) or snapshot+http(s)://, or has the form usb:0
+    or file:clip.mp4. CAMERA is an id in cameras.yaml. Leave the password out of the URL, because other users of this
     machine can read command lines. If the URL has a user name without a password, `probe` asks for the password.
     """
     setproctitle("nvision-hub probe")  # hides a password in the URL from process listings

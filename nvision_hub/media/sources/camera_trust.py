@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from nvision_hub.config.tls_policy import parse_fingerprint
 
 if TYPE_CHECKING:
+    from nvision_hub.config.added_cameras import CameraHost
     from nvision_hub.config.camera_address import CameraAddress
     from nvision_hub.media.sources.rtsp_transport import Transport
 
@@ -92,6 +93,8 @@ class CameraTrust:
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
     transport: Transport | None = None  # of the last stream that opened; None if there was none
     offered_digest: bool = False  # whether the camera has ever offered Digest; if so, the hub never answers Basic
+    onvif_offered_digest: bool = False  # likewise, for the camera's ONVIF service
+    hosts: tuple[CameraHost, ...] = ()  # `gateway.camera_hosts`: other hosts to which an ONVIF camera may refer
 
 
 def _read(file: Path) -> str | None:

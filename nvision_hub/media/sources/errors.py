@@ -78,11 +78,15 @@ hung_up = _kind(CameraState.UNREACHABLE, "{} closed the connection at once; chec
 too_long = _kind(CameraState.UNSUPPORTED, "{} sends a response that is too long; check the port in this camera's `url`")
 no_rtsp = _kind(CameraState.UNSUPPORTED, "{} does not speak RTSP; check the port in this camera's `url`")
 no_http = _kind(CameraState.UNSUPPORTED, "{} does not speak HTTP; check the port in this camera's `url`")
+no_onvif = _kind(
+    CameraState.UNSUPPORTED,
+    "{} does not speak ONVIF; enable ONVIF in the camera's settings, and check the port in this camera's `url`",
+)
 
 
 def no_tls(address: CameraAddress) -> SourceError:
     """Return the error for a peer with which no TLS handshake is possible."""
-    plain = {"rtsps": "rtsp", "https": "http", "snapshot+https": "snapshot+http"}.get(address.scheme, address.scheme)
+    plain = address.scheme.removesuffix("s")
     return SourceError(
         CameraState.UNREACHABLE,
         f"{address.shown} does not speak TLS; try {plain}:// in place of {address.scheme}://, or correct the port",

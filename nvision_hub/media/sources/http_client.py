@@ -1,4 +1,4 @@
-"""HTTP client for MJPEG streams and snapshots, with the camera's credentials.
+"""HTTP client for MJPEG streams, snapshots and ONVIF, with the camera's credentials.
 
 The standard library's HTTP client runs on a connection that `camera_connection.py` has opened, so TLS, fingerprints and
 deadlines are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints and would answer Basic
@@ -12,13 +12,19 @@ import io
 import socket
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.camera_connection import OpenDeadline, connect_camera
 from nvision_hub.media.sources.http_auth import CameraAuth
-from nvision_hub.media.sources.redirects import MAX_REDIRECTS, is_redirect, redirect_path, redirected_too_often
+from nvision_hub.media.sources.redirects import (
+    MAX_REDIRECTS,
+    is_redirect,
+    redirect_path,
+    redirected,
+    redirected_too_often,
+)
 
 if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
@@ -29,6 +35,13 @@ _UNAUTHORIZED: Final = 401
 _MAX_IGNORED_BYTES: Final = 64 * 1024  # of the body of an error
 # Compression does not make a JPEG smaller, and a small compressed body could expand to a huge one.
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "nvision-hub"}
+
+
+class _Request(NamedTuple):
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None = None
 
 
 class HttpCameraClient:
@@ -48,6 +61,11 @@ class HttpCameraClient:
         """The fingerprint of the camera's certificate; None without TLS."""
         return self._connection.fingerprint
 
+    @property
+    def peer(self) -> str | None:
+        """The IP address of the camera; None while the client is not connected."""
+        return self._connection.peer
+
     def get(self, deadline: OpenDeadline) -> HTTPResponse:
         """Request the camera's URL, and return the response with status 200 before its body is read.
 
@@ -56,7 +74,7 @@ class HttpCameraClient:
         address, target = self._camera.address, self._target
         self._connection.deadline = deadline
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._answered(target, deadline)
+            response = self._answered(_Request("GET", target, _HEADERS), deadline)
             if is_redirect(response.status):
                 path = redirect_path(address, self._base + target, response.headers.get("Location", ""))
                 target = path if path.startswith("/") else f"/{path}"
@@ -66,15 +84,41 @@ class HttpCameraClient:
                 raise errors.refused(address, response.status)
         raise redirected_too_often(address)
 
-    def _answered(self, target: str, deadline: OpenDeadline) -> HTTPResponse:
+    def post(
+        self, target: str, body: bytes, content_type: str, deadline: OpenDeadline, *, max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Send `body` to a path of the camera, and return the status and the body of the response.
+
+        Raises `SourceError`, also if the response has more than `max_bytes`.
+        """
+        address = self._camera.address
+        self._connection.deadline = deadline
+        response = self._answered(_Request("POST", target, {**_HEADERS, "Content-Type": content_type}, body), deadline)
+        if is_redirect(response.status):
+            response.close()
+            raise redirected(address)
+        try:
+            content = response.read(max_bytes + 1)
+        except TimeoutError as error:
+            raise errors.stalled(address, deadline.timeout_s) from error
+        except (HTTPException, OSError, ValueError) as error:
+            raise errors.incomplete(address) from error
+        if len(content) > max_bytes:
+            self._connection.close()
+            raise errors.too_long(address)
+        return response.status, content
+
+    def _answered(self, request: _Request, deadline: OpenDeadline) -> HTTPResponse:
         """Return the response to one request, which is repeated with the credentials if the camera asks for them."""
         address = self._camera.address
         try:
-            response = self._send(target)
-            if response.status == _UNAUTHORIZED and self.auth.has_credentials:
+            response = self._send(request)
+            if self._should_repeat(request, response):
+                if request.body is not None:
+                    self._ignore_body(response)
                 deadline.on_answered()
                 self.auth.on_challenge(response.headers.get_all("WWW-Authenticate") or [])
-                response = self._send(target)
+                response = self._send(request)
             deadline.on_answered()
         except TimeoutError as error:
             raise errors.stalled(address, deadline.timeout_s) from error
@@ -83,6 +127,11 @@ class HttpCameraClient:
         except HTTPException as error:
             raise errors.no_http(address) from error
         return response
+
+    def _should_repeat(self, request: _Request, response: HTTPResponse) -> bool:
+        """Return whether the camera asks for the credentials. An ONVIF device may ask for them in another way."""
+        is_refused = response.status == _UNAUTHORIZED and self.auth.has_credentials
+        return is_refused and (request.body is None or "WWW-Authenticate" in response.headers)
 
     def remove_deadline(self) -> None:
         """Let reads of the current response take any time."""
@@ -95,27 +144,32 @@ class HttpCameraClient:
     def close(self) -> None:
         self._connection.close()
 
-    def _send(self, target: str) -> HTTPResponse:
+    def _send(self, request: _Request) -> HTTPResponse:
         """Send one request. If the camera has closed the connection since the last request, reconnect once."""
-        header = self.auth.header("GET", target)
+        header = self.auth.header(request.method, request.target)
         authorization = {} if header is None else {"Authorization": header.encode("utf-8", "surrogateescape")}
         is_reused = self._connection.sock is not None
         try:
-            return self._exchange(target, authorization)
+            return self._exchange(request, authorization)
         except ConnectionError:
             self._connection.close()
             if not is_reused:
                 raise
-            return self._exchange(target, authorization)
+            return self._exchange(request, authorization)
 
-    def _exchange(self, target: str, authorization: dict[str, bytes]) -> HTTPResponse:
-        self._connection.request("GET", target, headers={**_HEADERS, **authorization})
+    def _exchange(self, request: _Request, authorization: dict[str, bytes]) -> HTTPResponse:
+        self._connection.request(
+            request.method, request.target, body=request.body, headers={**request.headers, **authorization}
+        )
         response = self._connection.getresponse()
-        if response.status != _OK:
-            response.read(_MAX_IGNORED_BYTES)
-            if not response.isclosed():
-                self._connection.close()
+        if response.status != _OK and request.body is None:
+            self._ignore_body(response)
         return response
+
+    def _ignore_body(self, response: HTTPResponse) -> None:
+        response.read(_MAX_IGNORED_BYTES)
+        if not response.isclosed():
+            self._connection.close()
 
 
 class _Connection(HTTPConnection):
@@ -135,6 +189,13 @@ class _Connection(HTTPConnection):
         assert self.deadline is not None  # noqa: S101 - `get` sets it
         self._raw, self.fingerprint = connect_camera(self._camera, self._trust, self.deadline)
         self.sock: Any = _DeadlineSocket(self._raw, self)
+
+    @property
+    def peer(self) -> str | None:
+        try:
+            return None if self._raw is None else str(self._raw.getpeername()[0])
+        except OSError:  # closed
+            return None
 
     def remove_deadline(self) -> None:
         self.deadline = None

@@ -43,6 +43,7 @@ class StreamFacts:
     decoder: str = "software"  # "software", or the device that decodes
     certificate: str | None = None  # SHA-256 fingerprint of the camera's certificate; None without TLS
     sends_plain_password: bool = False  # whether the camera received the password in plain text (Basic without TLS)
+    profile: str | None = None  # the chosen media profile of an ONVIF camera, as one line; None for other cameras
     reorders: bool = False  # whether the decoder holds a frame back until later packets come (B-frames)
 
 

@@ -23,6 +23,8 @@ export interface Camera {
   readonly error: string | null;
   readonly since: string;
   readonly fps: number | null;
+  /** Media profile of an ONVIF camera. */
+  readonly profile: string | null;
   readonly rate_in: number;
   readonly rate_out: number;
   readonly sent: number;

@@ -68,6 +68,7 @@ class CameraSummary(TypedDict):
     """Current state of a camera.
 
     Counts include those of the camera's earlier processes. `fps` is configured; `rate_in` and `rate_out` are measured.
+    `profile` is the media profile of an ONVIF camera.
     """
 
     id: str
@@ -77,6 +78,7 @@ class CameraSummary(TypedDict):
     error: str | None
     since: str
     fps: float | None
+    profile: str | None
     rate_in: float
     rate_out: float
     sent: int
@@ -191,6 +193,7 @@ def camera_summary(fleet: FleetState, process: MonitoredProcess) -> CameraSummar
         error=process.error,
         since=iso_utc(process.since),
         fps=settings.get("fps", info.fps),
+        profile=info.profile,
         rate_in=round(info.rate_in or 0.0, 2),
         rate_out=round(info.rate_out or 0.0, 2),
         sent=total(catalogue.FRAMES_SENT_TOTAL),

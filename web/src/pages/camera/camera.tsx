@@ -171,6 +171,11 @@ function Stats({ camera }: { readonly camera: Camera }) {
   return (
     <dl class="stats">
       <Stat label="In">{formatRate(camera.rate_in)}/s</Stat>
+      {camera.profile !== null && (
+        <Stat label="Profile" hint="Chosen over ONVIF for the maximum width and the rate">
+          {camera.profile}
+        </Stat>
+      )}
       <Stat label="Out" hint={`Target: ${camera.fps ?? "unknown"} frames per second`}>
         {formatRate(camera.rate_out)}/s
       </Stat>
