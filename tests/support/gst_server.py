@@ -3,7 +3,7 @@
 Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
 
     {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
-     "address": "127.0.0.1", "user": null, "password": null, "auth": "digest", "accepts": null}
+     "address": "127.0.0.1", "user": null, "password": null, "auth": "digest", "accepts": null, "second_track": null}
 
 The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. Each mount is one
 live camera: all its clients see the same frame. The server pushes frame `serial` (0, 1, ... since the start) when the
@@ -13,7 +13,7 @@ The line `{"mount": "/cam", "clip": "<clip>.json"}` on standard input switches t
 codec and rate, within the session.
 
 `accepts` limits the transports: "UDP", "TCP", "UDP_MCAST", or "SRTP" for encrypted media over all of them. The camera
-refuses others with status 461.
+refuses others with status 461. `second_track` adds a track to each mount: "audio" or "metadata".
 
 The program does not import pytest. It needs only Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
 """
@@ -43,9 +43,7 @@ except (ImportError, ValueError):
 
 # config-interval=0, because every keyframe already contains the parameter sets. The source buffers half a second and
 # then drops the oldest frames, like a camera whose client has not sent PLAY.
-_SOURCE = (
-    "appsrc name=source is-live=true format=time max-time=500000000 max-buffers=0 max-bytes=0 leaky-type=downstream"
-)
+_SOURCE = "appsrc is-live=true format=time max-time=500000000 max-buffers=0 max-bytes=0 leaky-type=downstream"
 _PAYLOADERS = {
     "h264": "rtph264pay name=pay0 pt=96 config-interval=0",
     "h265": "rtph265pay name=pay0 pt=96 config-interval=0",
@@ -56,6 +54,10 @@ _CAPS = {
     "h265": "video/x-h265,stream-format=byte-stream,alignment=au",
     "mjpeg": "image/jpeg",
 }
+# Silence. The source of a track fails if no client has set up the track.
+_TRACK_CAPS = "audio/x-mulaw,rate=8000,channels=1"
+_TRACK_PAYLOADERS = {"audio": "rtppcmupay name=pay1 pt=0", "metadata": "rtpgstpay name=pay1 pt=107"}
+_TRACK_BYTES_PER_S = 8000
 
 
 class Clip:
@@ -78,8 +80,9 @@ class Clip:
 class Viewer:
     """One pipeline for the frames of a mount, shared by all clients of the mount."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, track: Any | None) -> None:
         self.source = source
+        self._track = track  # the source of the second track
         self.first: tuple[int, int] | None = None  # the first frame's serial and running time in ns
 
     def push(self, data: bytes, serial: int, fps: int) -> None:
@@ -94,6 +97,10 @@ class Viewer:
         frame.pts = began + (serial - serial_before) * Gst.SECOND // fps
         frame.duration = Gst.SECOND // fps
         self.source.emit("push-buffer", frame)
+        if self._track is not None:
+            sound = Gst.Buffer.new_wrapped(b"\xff" * (_TRACK_BYTES_PER_S // fps))
+            sound.pts, sound.duration = frame.pts, frame.duration
+            self._track.emit("push-buffer", sound)
 
 
 class Camera:
@@ -107,10 +114,13 @@ class Camera:
         self._lock = threading.Lock()
         self._viewers: list[Viewer] = []
 
-    def factory(self) -> Any:
+    def factory(self, second_track: str | None) -> Any:
         """Return the factory that creates a pipeline for the first viewer and shares it with the others."""
         factory = GstRtspServer.RTSPMediaFactory()
-        factory.set_launch(f"( {_SOURCE} caps={self._clip.caps} ! {_PAYLOADERS[self._clip.codec]} )")
+        launch = f"{_SOURCE} name=source caps={self._clip.caps} ! {_PAYLOADERS[self._clip.codec]}"
+        if second_track is not None:
+            launch += f" {_SOURCE} name=track caps={_TRACK_CAPS} ! {_TRACK_PAYLOADERS[second_track]}"
+        factory.set_launch(f"( {launch} )")
         factory.set_shared(True)
         factory.connect("media-configure", self._configure)
         return factory
@@ -146,7 +156,8 @@ class Camera:
             self._log.write(json.dumps(line) + "\n")
 
     def _configure(self, _factory: Any, media: Any) -> None:
-        viewer = Viewer(media.get_element().get_by_name("source"))
+        sources = media.get_element()
+        viewer = Viewer(sources.get_by_name("source"), sources.get_by_name("track"))
         with self._lock:
             viewer.source.set_property("caps", Gst.Caps.from_string(self._clip.caps))
             self._viewers.append(viewer)
@@ -210,7 +221,7 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address(config.get("address", "127.0.0.1"))
     server.set_service(str(config.get("port", 0)))
-    factories = {mount: camera.factory() for mount, camera in cameras.items()}
+    factories = {mount: camera.factory(config.get("second_track")) for mount, camera in cameras.items()}
     if config.get("user") is not None:
         _guard(server, list(factories.values()), config["user"], config["password"], config["auth"])
     for mount, factory in factories.items():

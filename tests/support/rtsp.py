@@ -72,6 +72,7 @@ class GstCamera(Server):
     password: str | None = None
     auth: str = "digest"
     accepts: str | None = None  # the only accepted transports, as in gst_server.py
+    second_track: str | None = None  # beside the video, as in gst_server.py
     port: int = 0
     address: str = "127.0.0.1"
     namespace: str | None = None  # name of the network namespace; None: the namespace of this process
@@ -89,6 +90,7 @@ class GstCamera(Server):
             "password": self.password,
             "auth": self.auth,
             "accepts": self.accepts,
+            "second_track": self.second_track,
         }
         config.write_text(json.dumps(content))
         inside = [] if self.namespace is None else ["ip", "netns", "exec", self.namespace]

@@ -25,6 +25,7 @@ from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.redirects import is_redirect, redirected
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
 from nvision_hub.media.sources.rtsp_transport import UNSUPPORTED_TRANSPORT, chosen_transport, refused
+from nvision_hub.media.sources.rtsp_unused_tracks import UnusedTracks
 from nvision_hub.media.sources.source import SourceError
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ _DRAIN_TIMEOUT_S: Final = 0.5  # for FFmpeg's last request, TEARDOWN
 
 
 class _Pending(NamedTuple):
-    """A request that FFmpeg is waiting for."""
+    """A request without a response so far."""
 
     message: RtspMessage
     repeated: bool = False
+    is_own: bool = False  # of the relay, so FFmpeg does not wait for the response
 
 
 class RtspRelay:
@@ -55,8 +57,9 @@ class RtspRelay:
         self._client = client
         self._camera = client.socket
         self._camera_host: str = self._camera.getpeername()[0]
-        described = client.responses.get("DESCRIBE")
-        self._description = b"" if described is None else described.body
+        described = client.responses.get("DESCRIBE", RtspMessage(""))
+        self._description = described.body
+        self._unused_tracks = UnusedTracks(described, client.url, self._camera.family)
         self._pending: dict[int, _Pending] = {}
         is_ipv6 = self._camera.family == socket.AF_INET6
         host = "::1" if is_ipv6 else "127.0.0.1"  # FFmpeg's UDP sockets use the family of this address
@@ -102,6 +105,7 @@ class RtspRelay:
             pass  # FFmpeg or the camera has disconnected; FFmpeg's own error reports this
         finally:
             self._camera.close()
+            self._unused_tracks.close()
             if self._ffmpeg is not None:
                 self._ffmpeg.close()
 
@@ -177,6 +181,9 @@ class RtspRelay:
             assert self._ffmpeg is not None  # noqa: S101 - this request came from FFmpeg
             self._ffmpeg.sendall(known.encode())
         else:
+            if part.start.startswith("PLAY ") and self.transport is not None:
+                for request in self._unused_tracks.set_up(self.transport, part.values("Session")):
+                    self._request(_Pending(request, is_own=True))
             self._request(
                 _Pending(RtspMessage(part.start.replace(self._base, self._client.base), part.headers, part.body))
             )
@@ -214,6 +221,8 @@ class RtspRelay:
             return b""
         if is_redirect(part.status):
             raise redirected(self._client.address)
+        if pending.is_own:  # the stream plays even if the camera refuses a track that the hub discards
+            return b""
         if not pending.repeated and self._client.should_repeat(part):
             self._request(_Pending(pending.message, repeated=True))
             return b""

@@ -1,0 +1,88 @@
+"""Audio and metadata tracks that the hub requests from a GStreamer server and discards.
+
+A GStreamer server can share one pipeline among all clients of a stream. If the first client sets up only the video, the
+sources of the other tracks stay unlinked and fail. The server then rejects every other client with status 503. The hub
+therefore sets up all tracks of a GStreamer server. From other servers, the hub requests only video: audio would cost
+bandwidth and may be private.
+
+Over TCP, FFmpeg discards the packets of channels that it has not set up. Over UDP, the kernel discards the packets,
+because nothing reads the sockets. 25 packets of audio per second take 0.2 % of a core over TCP, and no measurable time
+over UDP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.media.sources.rtsp_messages import RtspMessage
+
+if TYPE_CHECKING:
+    from nvision_hub.media.sources.rtsp_transport import Transport
+
+_GSTREAMER: Final = "GStreamer RTSP server"  # the Server header
+_SECTION: Final = re.compile(rb"^m=(\S+)(.*?)(?=^m=|\Z)", re.MULTILINE | re.DOTALL)
+# GStreamer names a track relative to the stream: stream=1. An absolute URL could lead elsewhere.
+_CONTROL: Final = re.compile(rb"^a=control:([\w=-]+)[ \t\r]*$", re.MULTILINE)
+_MAX_TRACKS: Final = 8  # of a stream; each one is a request before the first frame
+_PORT_ATTEMPTS: Final = 20
+
+
+class UnusedTracks:
+    """The tracks of one stream that FFmpeg does not set up.
+
+    `described` is the response to DESCRIBE, `url` the requested URL, and `family` the address family of the connection.
+    """
+
+    def __init__(self, described: RtspMessage, url: str, family: socket.AddressFamily) -> None:
+        self._urls, self._family = _urls(described, url), family
+        self._first_channel = 2 * described.body.count(b"m=video")  # FFmpeg numbers its channels from zero
+        self._sockets = contextlib.ExitStack()
+
+    def set_up(self, transport: Transport, session: list[str]) -> list[RtspMessage]:
+        """Return the requests that add all tracks to FFmpeg's session; none if they have been returned before.
+
+        All tracks use FFmpeg's transport, because a GStreamer server sends nothing in a session with two transports.
+        """
+        requests: list[RtspMessage] = []
+        urls, self._urls = self._urls, []
+        for number, url in enumerate(urls):
+            if transport == "tcp":
+                channel = self._first_channel + 2 * number
+                carried = f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
+            elif port := self._bind_ports():
+                carried = f"RTP/AVP;unicast;client_port={port}-{port + 1}"
+            else:
+                break
+            headers = (("Transport", carried), *(("Session", name) for name in session))
+            requests.append(RtspMessage(f"SETUP {url} RTSP/1.0", headers))
+        return requests
+
+    def close(self) -> None:
+        self._sockets.close()
+
+    def _bind_ports(self) -> int | None:
+        """Bind an even UDP port and the next one (RFC 3550, 11). Return the first port; None if no pair is free."""
+        for _ in range(_PORT_ATTEMPTS):
+            with contextlib.ExitStack() as pair, contextlib.suppress(OSError):
+                first, second = (pair.enter_context(socket.socket(self._family, socket.SOCK_DGRAM)) for _ in range(2))
+                first.bind(("", 0))
+                port: int = first.getsockname()[1]
+                second.bind(("", port ^ 1))
+                for each in (first, second):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's minimum
+                self._sockets.push(pair.pop_all())
+                return port & ~1
+        return None
+
+
+def _urls(described: RtspMessage, url: str) -> list[str]:
+    """Return the URLs of the tracks that FFmpeg does not set up; none unless the server is GStreamer's."""
+    if _GSTREAMER not in described.values("Server"):
+        return []
+    base = (described.values("Content-Base") or [url])[0].rstrip("/")
+    sections = _SECTION.findall(described.body)[:_MAX_TRACKS]
+    controls = [_CONTROL.search(attributes) for kind, attributes in sections if kind != b"video"]
+    return [f"{base}/{control[1].decode()}" for control in controls if control]
