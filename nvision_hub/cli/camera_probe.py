@@ -76,6 +76,7 @@ class StreamReport:
     timestamp_jumps: int = 0
     certificate_sha256: str | None = None  # fingerprint of the camera's certificate; None without TLS
     sends_plain_password: bool = False  # whether the camera received the password in plain text
+    profile: str | None = None  # the chosen media profile of an ONVIF camera; None for other cameras
     opened_s: float
     first_frame_s: float | None = None  # seconds from the start of the connection; None if no frame was decoded
     packets: int = 0
@@ -167,7 +168,7 @@ def measure(camera: Camera, seconds: float, certificates: KnownCertificates) -> 
         opened, facts = time.monotonic(), source.facts
         report = StreamReport(codec=facts.codec, width=facts.width, height=facts.height, fps_announced=facts.fps,
                               certificate_sha256=facts.certificate, sends_plain_password=facts.sends_plain_password,
-                              opened_s=opened - began)  # fmt: skip
+                              profile=facts.profile, opened_s=opened - began)  # fmt: skip
         packets: list[Packet] = []
         decoded, decode_cpu_s = 0, 0.0
         for packet in source.packets():

@@ -6,36 +6,37 @@ every wait and every list, and replaces control characters in strings.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import ipaddress
-import logging
 import re
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Final
 
+from nvision_hub.cli.onvif_streams import OnvifStream, list_streams
 from nvision_hub.config.camera_address import CameraAddress
+from nvision_hub.config.models import Camera
 from nvision_hub.config.url import Address
-from nvision_hub.control_characters import printable
 from nvision_hub.errors import UnavailableError
 from nvision_hub.export.variable_refs import first_free
+from nvision_hub.media.sources import CameraTrust, SourceError
+from nvision_hub.media.sources.onvif.client import DEVICE_PATH, OnvifClient
+from nvision_hub.media.sources.onvif.ws_discovery import find_devices
+from nvision_hub.runtime.status import CameraState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from onveef.wsdiscovery import DiscoveredDevice
-
     from nvision_hub.config.value_types import Secret
+    from nvision_hub.media.sources.onvif.ws_discovery import ProbeMatch
 
 MAX_PARALLEL_QUERIES: Final = 16
-DEVICE_TIMEOUT_S: Final = 10.0  # for all queries to one device
-MAX_STREAMS: Final = 16  # per device; recorders have several streams per channel
+REQUEST_TIMEOUT_S: Final = 5.0  # all requests to one device together may take twice as long
 MAX_DEVICES: Final = 500
-_MAX_TEXT_LENGTH: Final = 80
+SENT_FPS: Final = 1.0  # rate in the printed entries
 _NOT_IPV4: Final = 2**32  # sorts all other hosts after the IPv4 addresses
 
 # linux/sockios.h and linux/if.h
@@ -44,17 +45,6 @@ _SIOCGIFADDR: Final = 0x8915
 _UP: Final = 0x1
 _LOOPBACK: Final = 0x8
 _MULTICAST: Final = 0x1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OnvifStream:
-    """One stream of a camera. A property is None if the camera does not report it."""
-
-    url: str
-    codec: str | None = None
-    width: int | None = None
-    height: int | None = None
-    fps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,71 +59,66 @@ class OnvifDevice:
     error: str | None = None
     locked: bool = False  # the camera requires a user name and password, or refused the given ones
 
+    @property
+    def onvif_url(self) -> str:
+        """The `url` for cameras.yaml."""
+        address = self.address
+        path = "" if address.path in {"/", DEVICE_PATH} else address.path
+        port = None if address.port == address.schemes[address.scheme] else address.port
+        return replace(address, path=path, port=port).shown
 
-async def search(
+    @property
+    def address(self) -> CameraAddress:
+        """`device` as the address of a camera."""
+        return CameraAddress.parse(self.device.replace("http", "onvif", 1))
+
+
+def search(
     addresses: Sequence[str], *, timeout_s: float, username: str | None, password: Secret | None
 ) -> list[OnvifDevice]:
     """Search from these addresses of this machine, and return the devices that responded, sorted by address.
 
-    Raises `UnavailableError` if onveef is not installed.
+    Raises `UnavailableError` if this machine has none of the addresses.
     """
     try:
-        from onveef.wsdiscovery import discover_async  # noqa: PLC0415 - an optional dependency of this command
-    except ImportError as error:
+        matches = find_devices(addresses, timeout_s=timeout_s)
+    except OSError as error:
         raise UnavailableError(
-            "discover needs the package onveef; install it: pip install 'nvision-hub[onvif]'"
+            f"cannot search from {', '.join(addresses)} ({error.strerror or error}); use IPv4 addresses of this machine"
         ) from error
-    logging.getLogger("onveef").setLevel(logging.CRITICAL)  # `_query` reports onveef's errors
-    devices = announced(await discover_async(timeout_s=timeout_s, interface_ip=list(addresses)))
-    semaphore = asyncio.Semaphore(MAX_PARALLEL_QUERIES)
-
-    async def query(device: OnvifDevice) -> OnvifDevice:
-        async with semaphore:
-            return await _query(device, username, password)
-
-    return list(await asyncio.gather(*map(query, devices)))
+    with ThreadPoolExecutor(MAX_PARALLEL_QUERIES, "query") as pool:
+        return list(pool.map(lambda device: query(device, username, password), announced(matches)))
 
 
-def announced(answers: Iterable[DiscoveredDevice]) -> list[OnvifDevice]:
+def announced(answers: Iterable[ProbeMatch]) -> list[OnvifDevice]:
     """Return the devices that can be queried, sorted by address, without their streams."""
     found = {}
     for answer in answers:
-        if (service := _service(answer.xaddrs)) is not None:
-            # ONVIF Core, 7.3.2.2: the scopes of a device, such as its name, are percent-encoded URIs.
-            name = _text(unquote(answer.name) or unquote(answer.hardware))
-            found[service.dial()] = OnvifDevice(device=service.dial(), host=service.host, name=name)
+        if (service := _service(answer.addresses)) is not None:
+            found[service.dial()] = OnvifDevice(device=service.dial(), host=service.host, name=answer.name)
     return sorted(found.values(), key=lambda each: (_ipv4_number(each.host), each.host, each.device))[:MAX_DEVICES]
 
 
-async def _query(device: OnvifDevice, username: str | None, password: Secret | None) -> OnvifDevice:
-    from onveef.aclient import AsyncOnvifClient  # noqa: PLC0415
-    from onveef.exceptions import OnvifAuthError  # noqa: PLC0415
-
+def query(device: OnvifDevice, username: str | None, password: Secret | None) -> OnvifDevice:
+    """Return the device with its maker and its streams, or with an error."""
     found = device
     try:
-        async with (
-            asyncio.timeout(DEVICE_TIMEOUT_S),
-            AsyncOnvifClient(
-                device.device,
-                username=username or "",
-                password=password.reveal() if password else "",
-                timeout_s=DEVICE_TIMEOUT_S / 2,
-                http_auth="digest",  # Basic would reveal the password to any device that responds
-                retries=0,
-            ) as camera,
-        ):
-            facts = await camera.get_device_information()
-            found = replace(found, maker=_text(f"{facts.get('Manufacturer', '')} {facts.get('Model', '')}"))
-            profiles = (await camera.get_profiles())[:MAX_STREAMS]
-            streams = [await _stream(camera, profile) for profile in profiles]
-    except OnvifAuthError:
-        which = "a user name and password" if username is None else "a different user name or password"
-        return replace(found, locked=True, error=f"requires {which}; use --user and --password-env")
-    except Exception as error:  # noqa: BLE001 - a device's response must not end the search
-        cause = "does not respond" if isinstance(error, TimeoutError) else "sent an invalid response"
-        return replace(found, error=f"{cause}; run `nvision-hub probe` with the RTSP address from the camera's manual")
-    usable = tuple(dict.fromkeys(stream for stream in streams if stream is not None))
-    return replace(found, streams=usable, error=None if usable else "offers no stream that the hub supports")
+        # Basic would reveal the password to any device that responds.
+        camera = Camera(id="device", url=device.address, username=username, password=password, auth="digest")
+        with OnvifClient(camera, CameraTrust(), timeout_s=REQUEST_TIMEOUT_S) as client:
+            found = replace(found, maker=client.device_information())
+            streams = tuple(list_streams(client, sent_fps=SENT_FPS))
+    except SourceError as error:
+        if error.state is CameraState.AUTH_FAILED:
+            which = "a user name and password" if username is None else "a different user name or password"
+            return replace(found, locked=True, error=f"requires {which}; use --user and --password-env")
+        is_silent = error.state in {CameraState.STALLED, CameraState.UNREACHABLE}
+        cause = "does not respond" if is_silent else "sent an invalid response"
+    except Exception:  # noqa: BLE001 - a device's response must not end the search
+        cause = "sent an invalid response"
+    else:
+        return replace(found, streams=streams, error=None if streams else "offers no stream that the hub supports")
+    return replace(found, error=f"{cause}; run `nvision-hub probe` with the RTSP address from the camera's manual")
 
 
 def interfaces() -> list[str]:
@@ -175,29 +160,3 @@ def _ipv4_number(host: str) -> int:
         return int(ipaddress.IPv4Address(host))
     except ValueError:
         return _NOT_IPV4
-
-
-def _text(words: str) -> str:
-    return printable(" ".join(words.split()))[:_MAX_TEXT_LENGTH]
-
-
-async def _stream(camera: Any, profile: dict[str, Any]) -> OnvifStream | None:
-    """Return the stream of a profile; None if it is not available or not supported. Raises `OnvifAuthError`."""
-    from onveef.exceptions import OnvifAuthError, OnvifError  # noqa: PLC0415
-
-    try:
-        address = CameraAddress.parse(await camera.get_stream_uri(profile_token=profile["token"]))
-    except OnvifAuthError:
-        raise
-    except (OnvifError, ValueError):
-        return None
-    if not address.host:
-        return None
-    video = profile.get("video_encoder", {})
-    return OnvifStream(
-        url=replace(address, username=None, password=None).dial(),
-        codec=_text(video.get("encoding", "")) or None,
-        width=video.get("width"),
-        height=video.get("height"),
-        fps=video.get("fps_limit"),
-    )

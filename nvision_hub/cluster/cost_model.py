@@ -40,6 +40,20 @@ def frame_ms(size: tuple[int, int], *, max_width: int | None = None, passed_on: 
     return SEND_MS + CONVERT_MS * _megapixels(size) + ENCODE_MS * _megapixels(sent)
 
 
+def stream_ms_per_s(
+    codec: str, size: tuple[int, int], *, fps: float, keyframe_interval_s: float | None, sent_fps: float
+) -> float:
+    """Estimate the cost of sending `sent_fps` full-size frames per second of a stream with `fps` frames per second.
+
+    The hub decodes only keyframes if they come often enough. A keyframe interval of None is unknown.
+    """
+    is_sparse = keyframe_interval_s is None or keyframe_interval_s * sent_fps > 1
+    decoded_per_s = fps if is_sparse or not keyframe_interval_s else min(fps, 1 / keyframe_interval_s)
+    if codec == "mjpeg":
+        return PROCESS_MS_PER_S + sent_fps * frame_ms(size, passed_on=True)
+    return PROCESS_MS_PER_S + decoded_per_s * decoding_ms(codec, size) + sent_fps * frame_ms(size)
+
+
 def camera_millicores(camera: Camera) -> int:
     """Estimate a camera's cost from its configuration, in thousandths of a core.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -11,11 +12,12 @@ from nvision_hub.config.models import Camera
 from nvision_hub.media.sources import CameraTrust, SourceError, open_source
 from nvision_hub.media.sources.onvif.soap import MAX_RESPONSE_BYTES
 from nvision_hub.media.sources.onvif.stream_choice import choose_stream
-from tests.support import clips
+from tests.support import clips, command
 from tests.support.onvif_device import Profile, envelope, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.onvif_device import OnvifDevice
     from tests.support.rtsp import GstCamera
@@ -157,3 +159,27 @@ def test_probe_and_worker_open_the_camera_in_the_same_way(onvif_device: Callable
     with pytest.raises(SourceError) as raised:
         open_source(camera(onvif_device(profiles=(MAIN_PROFILE, SUB_PROFILE)), max_width=320))
     assert "connection refused by rtsp://127.0.0.1:1/sub" in str(raised.value)
+
+
+@pytest.mark.long
+def test_probe_lists_all_streams_and_measures_the_chosen_one(
+    gst_camera: Callable[..., GstCamera], onvif_device: Callable[..., OnvifDevice], tmp_path: Path
+) -> None:
+    rtsp = gst_camera({"/sub": SUB}, **LOGIN)
+    main = dataclasses.replace(MAIN_PROFILE, uri="rtsp://10.0.0.66/main")
+    sub = dataclasses.replace(SUB_PROFILE, uri=f"rtsp://127.0.0.1:{rtsp.port}/sub")
+    device = onvif_device(
+        profiles=(sub, dataclasses.replace(sub, token="b", uri=sub.uri + "2", width=320), main), **LOGIN
+    )
+    words = ["probe", device.url, "--username", LOGIN["user"], "--password-env", "CAMERA", "--seconds", "2"]
+    done = command.run(*words, "--json", cwd=tmp_path, env={"CAMERA": LOGIN["password"]})
+    assert "reports a stream on another host" in done.stderr, "the largest stream is chosen without max_width"
+    device.profiles = device.profiles[:2]
+    done = command.run(*words, cwd=tmp_path, env={"CAMERA": LOGIN["password"]})
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    assert "Streams of the camera, at 5 fps (432,000 images per day)" in done.stdout
+    assert "Sub: h264, 320x360, 25 fps, a keyframe every 2 s, about " in done.stdout
+    assert "Set the rate of Sub to 5 fps in the camera" in done.stdout
+    assert "one every 1.00 s" in done.stdout, "the keyframe interval of the stream itself"
+    assert 'url: "onvif://127.0.0.1:' in done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from dataclasses import asdict
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nvision_hub.cli.onvif_discovery import camera_id, interfaces, search
+from nvision_hub.cli.onvif_discovery import SENT_FPS, camera_id, interfaces, search
+from nvision_hub.cli.onvif_streams import SECONDS_PER_DAY, suggestions
 from nvision_hub.cli.options import command, json_option, password_options, prompt_password, read_password
 from nvision_hub.cli.terminal import console, plural, print_json
 from nvision_hub.errors import EXIT_FAILED, EXIT_OK
@@ -18,7 +18,7 @@ from nvision_hub.errors import EXIT_FAILED, EXIT_OK
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from nvision_hub.cli.onvif_discovery import OnvifDevice, OnvifStream
+    from nvision_hub.cli.onvif_discovery import OnvifDevice
 
 
 @command(
@@ -49,7 +49,7 @@ def discover(
         password = prompt_password(user)
     addresses = chosen or interfaces()
     devices: dict[str, OnvifDevice] = {}
-    for device in asyncio.run(search(addresses, timeout_s=seconds, username=user, password=password)):
+    for device in search(addresses, timeout_s=seconds, username=user, password=password):
         devices[camera_id(device.name or device.maker or f"camera {device.host}", devices)] = device
     if as_json:
         print_json({"cameras": [{"id": name, **asdict(device)} for name, device in devices.items()]})
@@ -68,26 +68,25 @@ def _entry(name: str, device: OnvifDevice, user: str | None, variable: str | Non
     if device.error is not None:
         yield f"  # {device.name or name}: {device.error}"
         return
-    first, *others = device.streams
     yield f"  - id: {name}"
     if device.name:
         yield f"    name: {json.dumps(device.name, ensure_ascii=False)}"
-    yield f"    url: {json.dumps(first.url)}{_comment(first)}"
-    for other in others:
-        yield f"    # url: {json.dumps(other.url)}{_comment(other)}"
+    if len({stream.video_source for stream in device.streams}) == 1:
+        yield f"    url: {json.dumps(device.onvif_url)}  # chooses the stream that fits max_width and fps:"
+        mark = "# url"
+    else:
+        yield "    # A recorder: add one entry per channel."
+        mark = "url"
+    for stream in device.streams:
+        yield f"    {mark}: {json.dumps(stream.url)}  # {stream.shown}"
+        mark = "# url"
+    yield from (f"    # {sentence}" for sentence in suggestions(device.streams, sent_fps=SENT_FPS))
     if user is not None:
         yield f"    username: {json.dumps(user, ensure_ascii=False)}"
         word = re.sub("[^A-Z0-9]", "_", name.upper())
         prefix = "CAMERA_" if word[0].isdigit() else ""
         yield f"    password: ${{{variable or f'{prefix}{word}_PASSWORD'}}}"
-    yield "    fps: 1"
-
-
-def _comment(stream: OnvifStream) -> str:
-    size = None if stream.width is None or stream.height is None else f"{stream.width}x{stream.height}"
-    fps = None if stream.fps is None else f"{stream.fps} fps"
-    properties = ", ".join(filter(None, (stream.codec, size, fps)))
-    return f"  # {properties}" if properties else ""
+    yield f"    fps: {SENT_FPS:g}  # {SENT_FPS * SECONDS_PER_DAY:,.0f} images per day"
 
 
 def _summary(devices: Mapping[str, OnvifDevice], addresses: Sequence[str]) -> str:

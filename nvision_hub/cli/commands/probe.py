@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 import click
 from setproctitle import setproctitle
 
 from nvision_hub.cli.camera_probe import BASIC_WARNING, dialed, known_certificates, measure, rounded
+from nvision_hub.cli.onvif_streams import SECONDS_PER_DAY, list_streams_of, suggestions
 from nvision_hub.cli.options import (
     command,
     config_option,
@@ -31,10 +32,11 @@ from nvision_hub.media.sources import KnownCertificates, SourceError
 from nvision_hub.redaction import HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from nvision_hub.cli.camera_probe import StreamReport
+    from nvision_hub.cli.onvif_streams import OnvifStream
     from nvision_hub.config.value_types import Secret
 
 SECONDS: Final = 8.0  # most cameras send at least three keyframes in this time
@@ -51,6 +53,7 @@ _COLOR_RANGES: Final[dict[str | None, str]] = {
     "nvision-hub probe rtsp://10.0.0.5/stream1",
     "nvision-hub probe rtsp://viewer@10.0.0.5/stream1   (asks for the password)",
     "nvision-hub probe rtsp://viewer@10.0.0.5/stream1 --password-stdin < secret",
+    "nvision-hub probe onvif://viewer@10.0.0.5                (lists all streams)",
     "nvision-hub probe http://10.0.0.8/mjpg/video.mjpg",
     "nvision-hub probe lobby                            (from cameras.yaml)",
 )
@@ -103,13 +106,16 @@ def probe(
         raise UnavailableError("demo cameras run only as part of a hub; start one: nvision-hub start")
     try:
         certificates = known_certificates(load(config_path).state_dir) if known else KnownCertificates()
+        streams = list_streams_of(target, certificates) if target.address.kind == "onvif" else []
         found = measure(target, seconds, certificates)
     except SourceError as error:
         raise UnavailableError(str(error)) from error
     if as_json:
-        print_json({"url": camera.address.shown, **rounded(found)})
+        offered = {"streams": [asdict(stream) for stream in streams]} if streams else {}
+        print_json({"url": camera.address.shown, **rounded(found), **offered})
         return
     _print_report(camera, found)
+    _print_streams(camera, streams)
     if not known:
         out, entry = console(), _entry(camera)
         out.print("\nIn cameras.yaml:", style="bold")
@@ -155,6 +161,7 @@ def _print_report(camera: Camera, found: StreamReport) -> None:
     rows = [
         ("camera", camera.address.shown),
         ("video", f"{found.codec}, {size}{pixel_format}"),
+        *([] if found.profile is None else [("profile", found.profile)]),
         ("rate", measured + announced),
         ("keyframes", keyframes),
         ("bitrate", "unknown" if found.bitrate_kbit_s is None else f"{found.bitrate_kbit_s:,.0f} kbit/s"),
@@ -177,6 +184,18 @@ def _print_report(camera: Camera, found: StreamReport) -> None:
             )
     for note in _notes(found):
         out.print(f"\n{note}", style="yellow")
+
+
+def _print_streams(camera: Camera, streams: Sequence[OnvifStream]) -> None:
+    """Print the streams that an ONVIF camera offers."""
+    if not streams:
+        return
+    out, images = console(), camera.fps * SECONDS_PER_DAY
+    out.print(f"\nStreams of the camera, at {camera.fps:g} fps ({images:,.0f} images per day):", style="bold")
+    for stream in streams:
+        out.print(f"  {stream.shown}", highlight=False)
+    for sentence in suggestions(streams, sent_fps=camera.fps):
+        out.print(f"\n{sentence}", style="yellow")
 
 
 def _timestamps(found: StreamReport) -> str:

@@ -33,7 +33,7 @@ DEVICE: Final = "http://www.onvif.org/ver10/device/wsdl"
 MEDIA: Final = "http://www.onvif.org/ver10/media/wsdl"
 MEDIA2: Final = "http://www.onvif.org/ver20/media/wsdl"  # the only version with H.265
 EVENTS: Final = "http://www.onvif.org/ver10/events/wsdl"
-_DEVICE_PATH: Final = "/onvif/device_service"  # ONVIF Core, 5.1.1
+DEVICE_PATH: Final = "/onvif/device_service"  # ONVIF Core, 5.1.1
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -50,7 +50,7 @@ class OnvifClient:
         self.address = camera.address
         self._http = HttpCameraClient(camera, trust)
         path = path_of(self.address.dial())
-        self._device_path = _DEVICE_PATH if path is None or path == "/" else path
+        self._device_path = DEVICE_PATH if path is None or path == "/" else path
         self._clock_offset: dt.timedelta | None = None  # set once the device asks for a login in the body
         self.restart_deadline(timeout_s)
 
