@@ -75,6 +75,7 @@ def api_camera_row(camera: Mapping[str, Any], wall: float) -> TableRow:
     """Return the row of a camera from the API. `wall` is in seconds since the epoch."""
     info = CameraInfo(
         profile=camera["profile"],
+        scheduled=camera["scheduled"] and printable(camera["scheduled"]),
         rate_in=camera["rate_in"],
         rate_out=camera["rate_out"],
         dropped=sum(camera["dropped"].values()),
@@ -186,7 +187,9 @@ def _camera_block(row: TableRow, camera_width: int, width: int) -> list[Text]:
     line.append(f"{row.state:<{_STATE_WIDTH}}", style=_COLORS.get(row.state, "red"))
     line.append(_NUMBERS.format(*rates, dropped, age, row.seen))
     line.truncate(width, overflow="ellipsis")
-    return [line, *_wrap(row.error, width, "yellow" if row.state in _COLORS else "red")]
+    scheduled = info.scheduled and f"scheduled: {info.scheduled}"
+    error_style = "yellow" if row.state in _COLORS else "red"
+    return [line, *_wrap(scheduled, width, "cyan"), *_wrap(row.error, width, error_style)]
 
 
 def _process_block(row: TableRow, width: int) -> list[Text]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.config.field_types import HOST_PATTERN, ID_PATTERN, PREFIX_PATTERN, TOPIC_PATTERN
 from nvision_hub.config.gateway_section import HEADER_PATTERN
+from nvision_hub.config.schedule_section import DAYS_PATTERN, END_PATTERN, TIME_PATTERN
 from nvision_hub.config.schema import Schema, resolved, schema_at
 from nvision_hub.errors import Diagnostic, InvalidValueError, KeyPath, did_you_mean, either, nearest
 
@@ -29,6 +30,9 @@ _PATTERNS: Final = {  # pattern of a string -> the pattern's meaning in words
     'or the same with a hash tag of up to 31 characters in braces, such as "{nvision}"',
     HOST_PATTERN: "must be a host name in lower-case letters, digits, - and ., such as hub.example.com",
     HEADER_PATTERN: "must be the name of an HTTP header, such as X-Forwarded-User",
+    DAYS_PATTERN: "must be a day, or a range of days: mon, tue, wed, thu, fri, sat, sun, or such as mon-fri",
+    TIME_PATTERN: 'must be a time from "00:00" to "23:59", such as "06:00"',
+    END_PATTERN: 'must be a time from "00:00" to "24:00", such as "06:00"',
     TOPIC_PATTERN: "must be letters, digits, _ and -, with / between the levels, such as home/nvision",
 }
 _RENAMED: Final[dict[KeyPath, str]] = {("motion", "calm_after"): "cooldown"}  # (section, old key) -> new key

@@ -32,6 +32,7 @@ from nvision_hub.config.field_types import (
 )
 from nvision_hub.config.gateway_section import Gateway
 from nvision_hub.config.redis_section import Redis
+from nvision_hub.config.schedule_section import Budget, ScheduleEntry
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
@@ -107,6 +108,8 @@ class CameraOptions(Section):
     """Polygons to blank in every frame that is sent; points are fractions (0 to 1) of the width and the height."""
     motion: Motion = Motion()
     """Motion detection for `when: motion`."""
+    schedule: Annotated[tuple[ScheduleEntry, ...], EmptyIfNull] = ()
+    """Times at which the camera sends at another rate, or not at all; the first entry that applies wins."""
     placement: Labels = Labels()
     """Labels of the machines that Kubernetes or Ray should prefer for this camera."""
 
@@ -162,7 +165,7 @@ class Camera(CameraOptions):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values, with secrets as `***`."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
     @field_validator("url")
     @classmethod
@@ -221,6 +224,8 @@ class Config(Section):
     """The hub's own HTTP server: ops page, API, metrics, callback."""
     state_dir: Annotated[Path, Field(validate_default=True), WithJsonSchema({"type": "string"})] = Path(".nvision-hub")
     """Folder for logs, spools, run-time changes and the embedded broker's data; relative to this file."""
+    budget: Budget = Budget()
+    """Time zone of the schedules."""
     defaults: CameraOptions = CameraOptions()
     """Settings for all cameras; each camera may override them."""
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1), EmptyIfNull]

@@ -12,6 +12,7 @@ from nvision_hub.broker.client import RedisSettings
 from nvision_hub.broker.embedded_config import LOOPBACK
 from nvision_hub.broker.embedded_users import BrokerUser
 from nvision_hub.broker.spool import SpoolSettings
+from nvision_hub.budget.periods import machine_time_zone
 from nvision_hub.cluster.camera_lease import LeaseSettings
 from nvision_hub.cluster.fleet_key import read_fleet_key
 from nvision_hub.cluster.sealed_messages import FleetSeal
@@ -139,6 +140,8 @@ def plan(
             camera_hosts=tuple(config.gateway.camera_hosts) if camera.address.kind == "onvif" else (),
             paused=camera.id in overrides.paused,
             lease=lease,
+            # A camera without a schedule does not restart if the time zone changes.
+            time_zone=(config.budget.time_zone or machine_time_zone()) if camera.schedule else "UTC",
         )
         spec = ProcessSpec(
             name=f"camera:{camera.id}",

@@ -55,6 +55,7 @@ BUILD_INFO = Gauge("Always 1; the label holds the version.", ("version",))
 BROKER_UP = Gauge("1 while Redis replies.", OF_HUB)
 CAMERA_UP = Gauge("1 while the camera streams.")
 CAMERA_STATE = Gauge("1 for the current state of the camera.", ("site", "camera", "state"))
+CAMERA_TARGET_FPS = Gauge("Frames per second that the camera should send now; 0 while it is paused.")
 WORKER_RESTARTS_TOTAL = Counter(
     "Restarts of the worker's process.", (*OF_WORKER, "reason"), ("asked", "changed", "exit_1", "sigkill", "stuck")
 )

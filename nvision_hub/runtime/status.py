@@ -47,7 +47,8 @@ class CameraInfo(StrictData):
     """Information about one camera, for tables. Times are seconds since the epoch, and rates are per second."""
 
     since: float | None = None  # when the current state was entered
-    fps: float | None = None  # the configured rate
+    fps: float | None = None  # the configured rate, or the rate of the schedule
+    scheduled: str | None = None  # the schedule's effect, such as "0.5/s until 06:00"; None while it has no effect
     paused: bool = False
     moving: bool | None = None  # None without motion detection
     decoder: str | None = None  # "software" or a device; None before the first connection

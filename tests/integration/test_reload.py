@@ -69,6 +69,29 @@ def test_the_four_run_time_settings_change_without_a_restart(
     assert [hub.camera(name).restarts for name in ("street", "parking")] == [0, 0]
 
 
+def test_a_schedule_changes_the_rate_and_pauses_until_it_is_removed(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = start_hub([STREET | {"schedule": [{"fps": 10}]}], service)
+    hub.wait_for_results("street", 3)
+    hub.wait_until(lambda: hub.camera("street").info["scheduled"] == "10/s")
+    assert hub.camera("street").metrics["camera_target_fps"] == 10
+    service.wait_for(len(service.received("street")) + 25, "street")
+    newest = service.received("street")[-15:]
+    gaps_s = [later.created - earlier.created for earlier, later in pairwise(newest)]
+    assert statistics.median(gaps_s) == pytest.approx(0.1, rel=0.3)
+    rewrite(hub, [STREET | {"schedule": [{"paused": True}]}])
+    hub.wait_until(lambda: hub.camera("street").state == "paused")
+    assert hub.camera("street").info["scheduled"] == "paused"
+    assert hub.camera("street").metrics["camera_target_fps"] == 0
+    paused_at = len(service.received("street"))
+    rewrite(hub, [STREET])
+    hub.wait_until(lambda: hub.camera("street").state == "streaming")
+    service.wait_for(paused_at + 3, "street")
+    assert hub.camera("street").info["scheduled"] is None
+
+
 @pytest.mark.long
 def test_adding_and_removing_cameras_affects_no_other(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]

@@ -249,3 +249,32 @@ def test_reconnects_do_not_raise_the_rate(monkeypatch: pytest.MonkeyPatch) -> No
     Capture(camera=CAMERA, meter=Meter(), deliver=deliver, control=control).run()
     assert len(opened) == streams
     assert len(frames) == int(BUDGET_EXCESS * BUDGET_WINDOW_S * CAMERA.fps) + 1
+
+
+def test_a_polled_camera_is_opened_again_at_a_changed_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = list[float]()
+    control = RunControl()
+
+    class Polled(Breaking):
+        """A source that polls once. During its first wait, the rate changes."""
+
+        def __init__(self, wait: Wait) -> None:
+            super().__init__(error=stalled)
+            self._wait = wait
+
+        def packets(self) -> Iterator[Packet]:
+            polling.fps = 10.0
+            if len(opened) == 2:
+                control.stop()
+            assert self._wait(0.0)
+            return iter(())
+
+    def open_source(camera: Camera, *, trust: CameraTrust, wait: Wait) -> Breaking:  # noqa: ARG001 - as in the product
+        opened.append(camera.fps)
+        return Polled(wait)
+
+    monkeypatch.setattr(capture, "open_source", open_source)
+    camera = Camera.model_validate({"id": "roof", "url": "snapshot+http://127.0.0.1/a.jpg", "fps": 5})
+    polling = Capture(camera=camera, meter=Meter(), deliver=lambda _frame: 0, control=control)
+    polling.run()
+    assert opened == [5.0, 10.0]

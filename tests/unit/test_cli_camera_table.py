@@ -70,6 +70,11 @@ def texts(
     return [line.plain for line in table_lines(rows, processes or [], width=width, height=height)]
 
 
+def test_the_effect_of_a_schedule_is_below_the_camera() -> None:
+    lines = texts([row(running(scheduled="0.5/s until 06:00"))])
+    assert lines[2] == "  scheduled: 0.5/s until 06:00"
+
+
 def test_a_streaming_camera_shows_rates_counts_age_and_detections() -> None:
     shown = row(running())
     assert shown.state == "streaming"

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.errors import UnavailableError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nvision_hub.config.models import Camera
+    from nvision_hub.media.sources import Source
     from nvision_hub.metrics.meter import Meter
     from workers.camera.connection_turns import ConnectSlot
     from workers.camera.latest_frame import EncodedFrame
@@ -157,12 +159,16 @@ class Capture:
             if self._wait(left_s):
                 self._wait_out_pause()
 
-    def _wait(self, seconds: float) -> bool:
-        """Wait and show progress. Return True immediately on a stop or pause, else False after `seconds`."""
+    def _wait(self, seconds: float, *, fps: float | None = None) -> bool:
+        """Wait and show progress. Return True immediately on a stop or pause, else False after `seconds`.
+
+        If `fps` is given, also return True soon after `self.fps` has another value.
+        """
         until = time.monotonic() + seconds
         while True:
             left_s = until - time.monotonic()
             is_interrupted = self.control.interrupted.wait(min(max(0.0, left_s), PROGRESS_INTERVAL_S))
+            is_interrupted = is_interrupted or fps not in (None, self.fps)
             self.progress = time.monotonic()
             if is_interrupted or left_s <= PROGRESS_INTERVAL_S:
                 return is_interrupted
@@ -174,7 +180,7 @@ class Capture:
             check_memory()
             if self.control.interrupted.is_set():
                 return
-            source = open_source(self.camera, trust=self.trust, wait=self._wait)
+            source = self._open()
         self.late = None
         with contextlib.closing(source):
             self._warn_of_plain_password(sends=source.facts.sends_plain_password)
@@ -212,6 +218,13 @@ class Capture:
         if profile is not None and profile != self.profile:
             log.info("uses the media profile %s", profile, extra={"event": "camera_profile"})
         self.profile = profile
+
+    def _open(self) -> Source:
+        if self.camera.address.kind != "snapshot":
+            return open_source(self.camera, trust=self.trust, wait=self._wait)
+        # This source polls at the rate with which it was opened, so it ends when the rate changes.
+        camera = self.camera.model_copy(update={"fps": self.fps})
+        return open_source(camera, trust=self.trust, wait=partial(self._wait, fps=camera.fps))
 
     def _warn_of_plain_password(self, *, sends: bool) -> None:
         if sends and not self._warned_of_plain_password:

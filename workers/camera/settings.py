@@ -30,6 +30,7 @@ class CameraWorkerSettings:
     certificates: Path | None = None  # directory with the known fingerprints of cameras; None: only in memory
     camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
+    time_zone: str = "UTC"  # of the camera's schedule
     lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
 
 

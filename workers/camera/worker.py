@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from pathlib import Path
@@ -38,6 +39,7 @@ from workers.camera.connection_turns import ConnectSlot, ReconnectTurn
 from workers.camera.latest_frame import LatestFrameSlot
 from workers.camera.previews import PreviewPublisher
 from workers.camera.run_control import RunControl
+from workers.camera.scheduled_rate import ScheduledRate
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
     from workers.camera.settings import CameraWorkerSettings
 
+log = logging.getLogger("nvision_hub.camera")
+
 LOOP_TIMEOUT_S: Final = 10.0
+SCHEDULE_INTERVAL_S: Final = 1.0
 ANSWERS_TIMEOUT_S: Final = 1.5  # how long a stopping worker waits for results
 REDIS_TIMEOUT_S: Final = 1.0  # how long a stopping worker waits for results to be published
 NAME_CHARACTERS: Final = 64
@@ -85,7 +90,14 @@ class _Worker:
         self._reserve = reserve
         self._meter = Meter()
         self._stats = ProcessStats(self._meter)
-        self._control = RunControl(paused=settings.paused)
+        self._rate = ScheduledRate(
+            [entry.window for entry in settings.camera.schedule],
+            settings.time_zone,
+            fps=settings.camera.fps,
+            is_paused=settings.paused,
+            wall=time.time(),
+        )
+        self._control = RunControl(paused=self._rate.is_paused)
         self._rate_in, self._rate_out = RateWindow(), RateWindow()
         self._state = CameraState.STARTING
         self._since = time.time()  # when the worker entered `_state`, in seconds since the epoch
@@ -117,12 +129,13 @@ class _Worker:
                 certificates=KnownCertificates(self._settings.certificates), hosts=self._settings.camera_hosts
             ),
         )
+        self._capture.fps = self._rate.fps
         self._previews = PreviewPublisher(self._settings.stream, camera.id)
         lease = self._lease
         self._uplink = Uplink(
             service=self._settings.service,
             source_id=camera.id,
-            fps=camera.fps,
+            fps=self._rate.fps,
             slot=slot,
             meter=self._meter,
             on_result=self._receive,
@@ -142,6 +155,8 @@ class _Worker:
             "uplink": self._uplink.run(),
             "previews": self._previews.run(),
         }
+        if self._rate.has_schedule:
+            tasks["schedule"] = self._follow_schedule()
         if lease is not None:
             tasks["lease"] = lease.run()
         await run_worker(
@@ -191,9 +206,11 @@ class _Worker:
     def _on_message(self, message: Message) -> None:
         match message:
             case Configure():
-                self._capture.configure(fps=message.fps, jpeg_quality=message.jpeg_quality, max_width=message.max_width)
-                self._uplink.configure(fps=message.fps, confidence_threshold=message.confidence_threshold)
-                self._pause(message.paused)
+                self._rate.configure(fps=message.fps, is_paused=message.paused)
+                fps = self._rate.fps
+                self._capture.configure(fps=fps, jpeg_quality=message.jpeg_quality, max_width=message.max_width)
+                self._uplink.configure(fps=fps, confidence_threshold=message.confidence_threshold)
+                self._pause(self._rate.is_paused)
             case RequestPreview(width=width, fps=fps, duration_s=duration_s):
                 self._previews.request(width=width, fps=fps, for_s=duration_s)
             case FramesAnswered(frames=frames):
@@ -202,6 +219,14 @@ class _Worker:
                 self._connect_slot.wake()
             case ReconnectTurnGranted(delay_s=delay_s):
                 self._reconnect_turn.on_granted(delay_s)
+
+    async def _follow_schedule(self) -> None:
+        while True:
+            await asyncio.sleep(SCHEDULE_INTERVAL_S)
+            if self._rate.update(time.time()):
+                log.info("schedule: %s", self._rate.text or "no entry applies", extra={"event": "schedule_changed"})
+                self._capture.fps = self._uplink.fps = self._rate.fps
+                self._pause(self._rate.is_paused)
 
     def _pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
         if paused is self._control.paused:
@@ -265,6 +290,7 @@ class _Worker:
         meter.set_gauge(catalogue.UPLINK_UP, int(self._uplink.connected))
         if self._capture.moving is not None:
             meter.set_gauge(catalogue.MOTION_ACTIVE, self._capture.moving)
+        meter.set_gauge(catalogue.CAMERA_TARGET_FPS, 0.0 if self._control.paused else self._rate.fps)
         self._stats.update()
         return Status(
             state=state,
@@ -280,6 +306,7 @@ class _Worker:
         return CameraInfo(
             since=self._since,
             fps=self._capture.fps,
+            scheduled=self._rate.text,
             paused=self._control.paused,
             moving=self._capture.moving,
             profile=self._capture.profile,

@@ -25,6 +25,8 @@ export interface Camera {
   readonly fps: number | null;
   /** Media profile of an ONVIF camera. */
   readonly profile: string | null;
+  /** Effect of the camera's schedule, such as `0.5/s until 06:00`; null while it has no effect. */
+  readonly scheduled: string | null;
   readonly rate_in: number;
   readonly rate_out: number;
   readonly sent: number;

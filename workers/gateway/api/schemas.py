@@ -69,6 +69,7 @@ class CameraSummary(TypedDict):
 
     Counts include those of the camera's earlier processes. `fps` is configured; `rate_in` and `rate_out` are measured.
     `profile` is the media profile of an ONVIF camera.
+    `scheduled` is the effect of the camera's schedule, such as `0.5/s until 06:00`; null while it has no effect.
     """
 
     id: str
@@ -79,6 +80,7 @@ class CameraSummary(TypedDict):
     since: str
     fps: float | None
     profile: str | None
+    scheduled: str | None
     rate_in: float
     rate_out: float
     sent: int
@@ -194,6 +196,7 @@ def camera_summary(fleet: FleetState, process: MonitoredProcess) -> CameraSummar
         since=iso_utc(process.since),
         fps=settings.get("fps", info.fps),
         profile=info.profile,
+        scheduled=info.scheduled,
         rate_in=round(info.rate_in or 0.0, 2),
         rate_out=round(info.rate_out or 0.0, 2),
         sent=total(catalogue.FRAMES_SENT_TOTAL),

@@ -51,6 +51,7 @@ export function CameraPage({ id }: { readonly id: string }) {
         <h1>{displayName(camera)}</h1>
         <Badge status={status} />
         <span class="muted">for {formatDuration(secondsInState(camera, now.value))}</span>
+        {camera.scheduled !== null && <span class="muted">scheduled: {camera.scheduled}</span>}
         <Labels camera={camera} />
         <Actions camera={camera} />
       </header>
@@ -176,7 +177,7 @@ function Stats({ camera }: { readonly camera: Camera }) {
           {camera.profile}
         </Stat>
       )}
-      <Stat label="Out" hint={`Target: ${camera.fps ?? "unknown"} frames per second`}>
+      <Stat label="Out" hint={`Target: ${camera.scheduled ?? `${camera.fps ?? "unknown"} frames per second`}`}>
         {formatRate(camera.rate_out)}/s
       </Stat>
       <Stat label="Age, p50 and p99" hint="Time from capture to sending">

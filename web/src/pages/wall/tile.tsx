@@ -93,7 +93,10 @@ function TileStat({ label, value, hint }: { readonly label: string; readonly val
   );
 }
 
-function rateHint({ fps }: Camera): string {
+function rateHint({ fps, scheduled }: Camera): string {
+  if (scheduled !== null) {
+    return `Frames per second sent to the service; scheduled: ${scheduled}`;
+  }
   return fps === null
     ? "Frames per second sent to the service"
     : `Frames per second sent to the service; target: ${fps}`;
@@ -101,6 +104,11 @@ function rateHint({ fps }: Camera): string {
 
 /** Error or detected objects of a streaming camera; for other cameras, the age of the last frame. */
 function tileNote(camera: Camera): string {
+  const note = stateNote(camera);
+  return camera.scheduled === null ? note : `Scheduled: ${camera.scheduled}. ${note}`;
+}
+
+function stateNote(camera: Camera): string {
   if (camera.state !== "streaming") {
     return camera.last_picture_at === null
       ? "No frame yet"

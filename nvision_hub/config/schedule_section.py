@@ -1,0 +1,83 @@
+"""Models of `cameras[].schedule` and of the time zone that schedules follow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from nvision_hub.budget.periods import is_time_zone
+from nvision_hub.budget.schedule import DAY_MIN, DAY_NAMES, Window
+from nvision_hub.config.field_types import NoneIfEmpty, PerSecond, Section
+from nvision_hub.errors import InvalidValueError
+
+_DAY: Final = f"({'|'.join(DAY_NAMES)})"
+DAYS_PATTERN: Final = f"^{_DAY}(-{_DAY})?$"
+TIME_PATTERN: Final = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
+END_PATTERN: Final = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+
+
+def _time_zone(name: str) -> str:
+    if not is_time_zone(name):
+        raise InvalidValueError(
+            "is not a time zone of this machine",
+            "write a name such as Asia/Bangkok; `timedatectl list-timezones` lists them",
+        )
+    return name
+
+
+_Days = Annotated[str, Field(pattern=DAYS_PATTERN, examples=["mon-fri"])]
+_DayList = Annotated[tuple[_Days, ...], Field(min_length=1)]
+_DaysAsList = BeforeValidator(
+    lambda value: (value,) if isinstance(value, str) else value, json_schema_input_type=_Days | _DayList
+)
+TimeZoneName = Annotated[str, Field(examples=["Asia/Bangkok"]), AfterValidator(_time_zone)]
+
+
+class ScheduleEntry(Section):
+    """Times of the week at which a camera sends at another rate, or not at all."""
+
+    days: Annotated[_DayList, _DaysAsList] = ("mon-sun",)
+    """Days on which the entry begins: `mon`, `mon-fri`, or a list such as [sat, sun]; every day if omitted."""
+    begin: Annotated[str, Field(alias="from", pattern=TIME_PATTERN, examples=["22:00"])] = "00:00"
+    """Local time at which the entry begins, such as "22:00"; midnight if omitted."""
+    end: Annotated[str, Field(alias="to", pattern=END_PATTERN, examples=["06:00"])] = "24:00"
+    """Local time at which the entry ends, on the next day if it is before `from`; midnight if omitted."""
+    fps: Annotated[PerSecond | None, NoneIfEmpty] = None
+    """Frames per second sent, above 0 and up to 60."""
+    paused: bool = False
+    """Disconnect from the camera and send no frames."""
+
+    @property
+    def window(self) -> Window:
+        """The entry as `nvision_hub.budget` uses it."""
+        end_min = _minutes(self.end) or DAY_MIN
+        days = frozenset(day for text in self.days for day in _expanded(text))
+        return Window(days=days, begin_min=_minutes(self.begin), end_min=end_min, fps=self.fps, paused=self.paused)
+
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleEntry:
+        if (self.fps is None) != self.paused:
+            raise InvalidValueError("must have either a rate or a pause", "write `fps: 0.5` or `paused: true`")
+        if _minutes(self.begin) == _minutes(self.end):
+            raise InvalidValueError("ends when it begins", "correct `from` or `to`, or remove both for the whole day")
+        return self
+
+
+class Budget(Section):
+    """Limits of the images that cameras send, and the time zone of schedules."""
+
+    time_zone: Annotated[TimeZoneName | None, NoneIfEmpty] = None
+    """Time zone of the cameras' schedules, such as Asia/Bangkok; the machine's if omitted."""
+
+
+def _minutes(text: str) -> int:
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _expanded(text: str) -> list[int]:
+    """Return the days of `mon` or `fri-mon`; 0 is Monday."""
+    first, _, last = text.partition("-")
+    begin, end = DAY_NAMES.index(first), DAY_NAMES.index(last or first)
+    return [day % 7 for day in range(begin, end + 1 + 7 * (end < begin))]

@@ -1,0 +1,66 @@
+"""Rate at which a camera should send now: the configured rate, or the rate of the active entry of its schedule.
+
+The caller passes the wall-clock time at least once a second, so a clock that jumps takes effect within a second.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.budget.periods import time_zone
+from nvision_hub.budget.schedule import DAY_NAMES, Window, active_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DAY_S: Final = 86400.0
+
+
+class ScheduledRate:
+    """`fps` and `is_paused` of one camera. `fps` is the configured rate, and `is_paused` an operator's pause."""
+
+    def __init__(self, windows: Sequence[Window], zone: str, *, fps: float, is_paused: bool, wall: float) -> None:
+        self._windows, self._zone = windows, time_zone(zone)
+        self._fps, self._is_paused = fps, is_paused
+        self._window: Window | None = None
+        self._at = self._until = wall
+        self.update(wall)
+
+    @property
+    def has_schedule(self) -> bool:
+        return bool(self._windows)
+
+    def configure(self, *, fps: float, is_paused: bool) -> None:
+        """Change the configured rate and the operator's pause."""
+        self._fps, self._is_paused = fps, is_paused
+
+    def update(self, wall: float) -> bool:
+        """Advance to a wall-clock time in seconds since the epoch. Returns whether another entry is active."""
+        if self._at <= wall < self._until:
+            self._at = wall
+            return False
+        before, (self._window, until) = self._window, active_window(self._windows, wall, self._zone)
+        self._at, self._until = wall, float("inf") if until is None else until
+        return self._window is not before
+
+    @property
+    def fps(self) -> float:
+        """Frames per second while the camera is not paused."""
+        return self._fps if self._window is None or self._window.fps is None else self._window.fps
+
+    @property
+    def is_paused(self) -> bool:
+        return self._is_paused or (self._window is not None and self._window.paused)
+
+    @property
+    def text(self) -> str | None:
+        """The schedule's effect, such as `0.5/s until 06:00`; None while the schedule has no effect."""
+        if self._window is None:
+            return None
+        rate = "paused" if self._window.paused else f"{self.fps:g}/s"
+        if self._until == float("inf"):
+            return rate
+        local = datetime.fromtimestamp(self._until, self._zone)
+        day = f"{DAY_NAMES[local.weekday()].capitalize()} " if self._until - self._at >= _DAY_S else ""
+        return f"{rate} until {day}{local:%H:%M}"
