@@ -6,14 +6,16 @@ import functools
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
 from ruamel.yaml import YAML
 
 from tests.support import needs, npm
+
+if TYPE_CHECKING:
+    import jsonschema
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 _PARSER: Final = Path(__file__).parents[1] / "asyncapi"
@@ -52,6 +54,8 @@ def check(schema: str, instance: Any) -> None:
 
 @functools.cache
 def _validator(schema: str) -> jsonschema.Draft7Validator:
+    import jsonschema  # noqa: PLC0415 - its import takes a second of CPU time, and most test processes do not need it
+
     # AsyncAPI schemas are JSON Schema draft 7 with a few additional keywords.
     schemas = {name: _closed(body) for name, body in document()["components"]["schemas"].items()}
     whole = DRAFT7.create_resource({"components": {"schemas": schemas}})

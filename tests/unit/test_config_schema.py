@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
@@ -16,17 +16,25 @@ from nvision_hub.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jsonschema import Draft202012Validator
+
 ROOT = Path(__file__).parents[2]
 CAMERA = "cameras: [{id: a, url: demo://street}]\n"
 
 
+@functools.cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - this import takes a second of CPU time
+
+    return Draft202012Validator(json_schema())
+
+
 def _errors(text: str) -> list[str]:
-    validator = jsonschema.Draft202012Validator(json_schema())
-    return [error.message for error in validator.iter_errors(YAML(typ="safe", pure=True).load(text))]
+    return [error.message for error in _validator().iter_errors(YAML(typ="safe", pure=True).load(text))]
 
 
 def test_the_committed_schema_is_the_current_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+    _validator().check_schema(json_schema())
     assert (ROOT / "cameras.schema.json").read_text() == schema_text(), "run `nvision-hub schema > cameras.schema.json`"
 
 
