@@ -84,7 +84,7 @@ FRAMES_IN_FLIGHT = Gauge("Sent frames that still wait for a reply.")
 FRAMES_DROPPED_TOTAL = Counter(
     "Frames that were not sent and are therefore not charged for.",
     BY_REASON,
-    ("broken", "late", "lease", "overwritten", "paused", "stopped", "torn", "uplink"),
+    ("broken", "late", "lease", "overwritten", "paused", "refreshing", "stopped", "torn", "uplink"),
 )
 FRAME_AGE_SECONDS = Histogram("Time from a frame's capture to its sending.")
 ROUND_TRIP_SECONDS = Histogram("Time from a frame's sending to its result.")

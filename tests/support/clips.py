@@ -97,8 +97,8 @@ def make(spec: ClipSpec) -> Path:
         "sizes": [len(data) for data, _ in units],
         "keyframes": [number for number, (_, keyframe) in enumerate(units) if keyframe],
     }
-    _write(folder / f"{spec.name}.bin", b"".join(data for data, _ in units))
-    _write(index, json.dumps(content).encode())  # written last, because the index marks a complete clip
+    write(folder / f"{spec.name}.bin", b"".join(data for data, _ in units))
+    write(index, json.dumps(content).encode())  # written last, because the index marks a complete clip
     return index
 
 
@@ -111,7 +111,7 @@ def access_units(spec: ClipSpec) -> list[bytes]:
     return [data[end - size : end] for size, end in zip(content["sizes"], ends, strict=True)]
 
 
-def _write(target: Path, data: bytes) -> None:
+def write(target: Path, data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft:
         draft.write(data)
     Path(draft.name).replace(target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from nvision_hub.media.sources.packet_decoder import CorruptFrameFilter
+from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter
 
 
 def test_frames_that_build_on_a_corrupt_one_are_withheld_until_the_next_keyframe() -> None:

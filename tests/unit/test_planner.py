@@ -553,3 +553,18 @@ def test_frames_of_another_rate_share_the_budget_across_reconnects() -> None:
         assert not each.accept(1020)
         assert each.can_add(1031)
     assert Planner(1).can_add(1010)
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 5.0])
+def test_a_stream_without_keyframes_is_decoded_from_the_beginning_of_a_refresh(rate: float) -> None:
+    """Packets that arrive too late are dropped, and decoding resumes where the next refresh begins."""
+    planner, decoded, after_gap = Planner(rate), list[int](), list[int]()
+    for seen in camera(fps=25, gop=1000, seconds=20, start=1):
+        late_s = 2.0 if 200 <= seen.number < 210 else 0.0
+        packet = replace(seen.packet(), begins_refresh=seen.number % 25 == 10)
+        batch = planner.push(packet, seen.at, late_s=late_s)
+        decoded += [each.payload.number for each in batch.packets]
+        after_gap += [batch.packets[0].payload.number] if batch.after_gap else []
+        assert not batch.is_alone
+    assert decoded == [*range(10, 200), *range(210, 500)]
+    assert after_gap == [10, 210]

@@ -8,6 +8,9 @@ Decoding causes most of a camera's cost, so a packet is decoded only if a due fr
 The planner buffers the other packets, compressed, until the next keyframe. If a frame becomes due before that keyframe
 arrives, the buffered packets are decoded after all. The planner estimates the GOP's length from recent GOPs. A wrong
 estimate usually costs only CPU time.
+
+Some cameras send no keyframes, but renew the image gradually. Decoding then starts where a refresh begins, and every
+packet is decoded.
 """
 
 from __future__ import annotations
@@ -105,6 +108,7 @@ class Planner:
         self._buffered_bytes = 0
         self._is_whole = False  # whether every packet since the last keyframe was decoded or is buffered
         self._after_gap = False  # whether packets since the last batch were dropped
+        self._refreshes = False  # whether the stream contains gradual refreshes
 
     def set_rate(self, fps: float) -> None:
         """Apply another rate. The next frame becomes due one new period after the last frame."""
@@ -137,6 +141,11 @@ class Planner:
             self._clear()
             self._is_whole, self._late_since = True, None
             self._align(at)
+        if packet.begins_refresh:
+            self._refreshes = True
+            if not self._is_whole:
+                # The frames before the end of the refresh are not sent, so the decoder must not use any earlier data.
+                self._is_whole, self._late_since, self._after_gap = True, None, True
         if not self._is_whole:
             return self._drop(at)
         if not self._is_needed(at, keyframe=packet.keyframe):
@@ -219,7 +228,7 @@ class Planner:
             # The GOP's length is unknown, so the planner buffers until a frame is due. If frames are due so often that
             # keyframes alone will probably be too rare, each packet is decoded immediately, because decoding several
             # packets together would only make their frames late.
-            return self._period < _OFTEN_S or self._is_due(at)
+            return self._refreshes or self._period < _OFTEN_S or self._is_due(at)
         if self.keyframes_only:
             # The keyframe nearest to the due time becomes the due frame. If no keyframe comes, the buffer is decoded at
             # the first packet clearly past both the due time and the time of the expected keyframe. A packet that is

@@ -9,6 +9,7 @@ In these cases, the closed gate returns every packet for decoding and checks a f
 - Keyframes are more than `MAX_KEYFRAME_INTERVAL_S` or more than one period of `idle_fps` apart.
 - A GOP is too large to buffer.
 - Packets are unusually large, which indicates motion between two keyframes.
+- The camera sends no keyframes, but renews the image gradually.
 
 Decoding all packets costs almost as much CPU time as `when: always`. A shorter keyframe interval usually avoids this.
 """
@@ -57,7 +58,8 @@ class MotionGate:
 
     def passes(self, packet: Packet, at: float) -> bool:
         """Return whether a packet goes on to the planner. The first keyframe after the cooldown closes the gate."""
-        if self.is_open and packet.keyframe and self._moved is not None and at - self._moved > self._cooldown_s:
+        is_entry = packet.keyframe or packet.begins_refresh
+        if self.is_open and is_entry and self._moved is not None and at - self._moved > self._cooldown_s:
             self.is_open = False
             self._checked = float("-inf")
         return self.is_open
@@ -75,7 +77,10 @@ class MotionGate:
             return DecodeBatch(packets=(packet,))
         self._buffer.push(packet, at)
         if not self._buffer:
-            return NOTHING  # the packet's keyframe was lost
+            if not packet.begins_refresh:
+                return NOTHING  # the packet's keyframe was lost
+            self._decodes_all = True
+            return DecodeBatch(packets=(packet,), after_gap=True)
         is_unusual = self._sizes.is_unusual(packet.size_bytes)
         is_keyframe_late = at - self._checked > MAX_KEYFRAME_INTERVAL_S
         is_gop_long = gop_s is not None and gop_s > min(MAX_KEYFRAME_INTERVAL_S, self._idle_period_s)

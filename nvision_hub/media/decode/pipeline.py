@@ -11,6 +11,7 @@ from dataclasses import InitVar, dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from nvision_hub.media.decode.corrupt_frames import Withheld
 from nvision_hub.media.decode.decode_planner import IN_TIME_S, LATE_S, Planner
 from nvision_hub.media.decode.lag_monitor import LagMonitor
 from nvision_hub.media.decode.media_clock import MediaClock
@@ -166,22 +167,26 @@ class DecodePipeline:
             else:
                 at = self._clock.captured(packet.media_s, packet.arrived)
                 is_due = self._planner.can_become_due(at) or (self.gate is not None and self.gate.is_check_due(at))
-                frames = self.source.decode(self._after_gap(packet) if packet.keyframe else packet, is_due=is_due)
+                is_entry = packet.keyframe or packet.begins_refresh
+                frames = self.source.decode(self._after_gap(packet) if is_entry else packet, is_due=is_due)
             for media_s, frame in frames:
                 self.meter.count(catalogue.FRAMES_DECODED_TOTAL)
                 if self._whole_from_s is not None and media_s is not None and media_s < self._whole_from_s:
                     continue
-                if frame is None:
-                    self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="torn")
+                if isinstance(frame, Withheld):
+                    self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason=str(frame))
                 else:
                     yield frame, self._clock.captured(media_s, packet.arrived)
 
-    def _after_gap(self, keyframe: Packet) -> Packet:
-        """Return the keyframe, marked as a discontinuity if the decoder may hold frames from before a gap."""
-        is_after_gap, self._has_gap = self._has_gap and self.source.facts.reorders, False
+    def _after_gap(self, entry: Packet) -> Packet:
+        """Return the packet, marked as a discontinuity if the decoder may hold frames from before a gap.
+
+        `entry` is a keyframe, or begins a refresh. Unless marked, the beginning of a refresh is like any other packet.
+        """
+        is_after_gap, self._has_gap = self._has_gap and (self.source.facts.reorders or entry.begins_refresh), False
         if not is_after_gap:
             self._whole_from_s = None
-            return keyframe
+            return entry
         # In an open GOP, B-frames that are shown before the keyframe also build on the previous GOP.
-        self._whole_from_s = None if keyframe.media_s is None else keyframe.media_s - _SAME_TIME_S
-        return replace(keyframe, discontinuity=True)
+        self._whole_from_s = None if entry.media_s is None else entry.media_s - _SAME_TIME_S
+        return replace(entry, discontinuity=True)

@@ -19,6 +19,7 @@ import av.error
 
 from nvision_hub.media.memory_limits import MAX_PIXELS
 from nvision_hub.media.sources import errors, rtsp_transport
+from nvision_hub.media.sources.access_unit import AccessUnits
 from nvision_hub.media.sources.ffmpeg_input import open_input
 from nvision_hub.media.sources.hwaccel import SOFTWARE, choose_device, hwaccel
 from nvision_hub.media.sources.packet_decoder import PacketDecoder
@@ -94,6 +95,7 @@ class StreamSource:
             self._source = source
             self._resources = resources.pop_all()
         self._decoder = None if context.name in _JPEG_CODECS else PacketDecoder(context)
+        self._access_units = AccessUnits(context.name, context.extradata)
         self.facts = StreamFacts(
             codec=context.name,
             width=context.width or None,
@@ -122,17 +124,22 @@ class StreamSource:
                         ahead_s = 0.0
                     if self._wait(max(0.0, ahead_s)):
                         return
-                yield Packet(
-                    payload=packet,
-                    arrived=time.monotonic(),
-                    media_s=media,
-                    keyframe=packet.is_keyframe,
-                    size_bytes=packet.size,
-                )
+                yield self._packet(packet, media, time.monotonic())
             if not self._looped or end <= media_offset:
                 raise self._source.failure or errors.ended(self._address)
             media_offset = end
             self._container.seek(0)
+
+    def _packet(self, packet: av.Packet[Any], media_s: float | None, arrived: float) -> Packet:
+        begins_refresh = self._access_units.begins_refresh(packet, keyframe=packet.is_keyframe)
+        return Packet(
+            payload=packet,
+            arrived=arrived,
+            media_s=media_s,
+            keyframe=packet.is_keyframe and not begins_refresh,
+            size_bytes=packet.size,
+            begins_refresh=begins_refresh,
+        )
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
         timeout, began = self._read_timeout, time.monotonic()
@@ -163,7 +170,12 @@ class StreamSource:
             if is_alone:
                 frames = [(packet.media_s, self._decoder.decode_alone(packet.payload))]
             else:
-                frames = self._decoder.decode(packet.payload, is_due=is_due, after_gap=packet.discontinuity)
+                frames = self._decoder.decode(
+                    packet.payload,
+                    is_due=is_due,
+                    after_gap=packet.discontinuity,
+                    begins_refresh=packet.begins_refresh,
+                )
         except av.error.DecoderNotFoundError as error:
             raise self._undecodable(self.facts.codec) from error
         if self._decoder.reorders and not self.facts.reorders:

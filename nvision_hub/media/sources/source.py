@@ -56,6 +56,9 @@ class Packet:
     media_s: float | None  # the stream's own time; None if the stream has no times
     keyframe: bool
     size_bytes: int
+    # Whether a gradual refresh begins here, in a stream without keyframes. The decoder may start here, but withholds
+    # frames until the whole image has been renewed. False for a keyframe.
+    begins_refresh: bool = False
     discontinuity: bool = False  # whether packets before this one were skipped; the decoder must not use older data
     lasting: bool = True  # False if the next packet overwrites this packet's frame
 
@@ -71,14 +74,16 @@ class Source(Protocol):
     def decode(self, packet: Packet, *, is_due: bool = True, is_alone: bool = False) -> list[tuple[float | None, Any]]:
         """Return each frame that this packet completes, with its media time.
 
-        A frame is an `av.VideoFrame`, BGR pixels of shape (height, width, 3), or a JPEG from the camera. None stands
-        for a corrupt frame that should not be shown.
+        A frame is an `av.VideoFrame`, BGR pixels of shape (height, width, 3), or a JPEG from the camera. A member of
+        `Withheld` stands for a frame that should not be shown.
 
         The caller passes packets in stream order. The source may leave a packet undecoded if the packet's frame is
         not due and no other frame builds on that frame.
 
         A keyframe decoded with `is_alone` gives its frame immediately, even if a decoder that reorders would otherwise
         wait for further packets. The decoder then forgets all packets so far, so the next packet must be a keyframe.
+
+        After skipped packets, the next packet must be a keyframe, or begin a refresh and be a `discontinuity`.
         """
 
     def close(self) -> None:

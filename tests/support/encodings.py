@@ -1,0 +1,169 @@
+"""Short videos in every structure that encoders of cameras use, and the quality of each frame that arrives.
+
+Frame n shows the number n over a texture that moves, so a part that is missing, old or gray differs from the original.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from tests.support import clips, needs
+from tests.support.bitstream import without_reordering_limits
+from workers.demo import counter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+VERSION: Final = 1  # increase it when the drawing or the encoding changes
+WIDTH: Final = 320
+HEIGHT: Final = 192
+FPS: Final = 25
+_TILE: Final = 32  # pixels; damage smaller than this does not matter
+_SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
+_OPENH264: Final = Path(__file__).with_name("openh264_program.py")
+
+Encoder = Literal["libx264", "libx265", "openh264"]
+
+
+class Unit(NamedTuple):
+    """A coded frame in Annex B format, with its presentation time and decoding time in frames."""
+
+    data: bytes
+    pts: int
+    dts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Settings of an encoder."""
+
+    name: str
+    encoder: Encoder = "libx264"
+    options: str = ""  # of the encoder, separated by colons
+    gop: int = 25
+    has_keyframes: bool = True  # apart from the first frame
+    first: int = 0  # the hub connects at this frame, so it receives no earlier one
+    hides_reordering: bool = False  # the stream does not say how many frames the decoder has to hold back
+
+    @property
+    def codec(self) -> Literal["h264", "h265"]:
+        return "h265" if self.encoder == "libx265" else "h264"
+
+
+ENCODINGS: Final = {
+    each.name: each
+    for each in (
+        Encoding(name="x264, closed GOP", options="bframes=0"),
+        Encoding(name="x264, B-frames", options="bframes=2:b-adapt=0:b-pyramid=none", gop=50),
+        Encoding(name="x264, B-pyramid", options="bframes=4:b-adapt=0:b-pyramid=normal"),
+        Encoding(name="x264, open GOP", options="bframes=3:b-adapt=0:open-gop=1"),
+        Encoding(name="x264, intra-refresh", options="bframes=0:intra-refresh=1", has_keyframes=False, first=40),
+        Encoding(name="x264, interlaced", options="bframes=2:b-adapt=0:tff=1"),
+        Encoding(name="x264, long GOP", options="bframes=2:b-adapt=0", gop=250),
+        Encoding(name="x264, hidden reordering", options="bframes=2:b-adapt=0", hides_reordering=True),
+        Encoding(name="x265, closed GOP", encoder="libx265", options="bframes=3:b-adapt=0:open-gop=0", gop=50),
+        Encoding(name="x265, open GOP", encoder="libx265", options="bframes=4:b-adapt=0:open-gop=1"),
+        Encoding(name="x265, temporal layers", encoder="libx265", options="bframes=3:b-adapt=0:temporal-layers=3"),
+        Encoding(name="x265, field pictures", encoder="libx265", options="bframes=0:interlace=tff:open-gop=0"),
+        Encoding(
+            name="x265, intra-refresh", encoder="libx265", options="bframes=0:intra-refresh=1", has_keyframes=False
+        ),
+        Encoding(name="OpenH264, several slices", encoder="openh264"),
+    )
+}
+
+
+@cache
+def _texture() -> NDArray[np.uint8]:
+    blocks = np.random.default_rng(1).integers(40, 210, (HEIGHT // 8 + 60, WIDTH // 8 + 60))
+    return np.kron(blocks, np.ones((8, 8))).astype(np.uint8)
+
+
+def original(number: int) -> NDArray[np.uint8]:
+    """Return the luma of a frame before it was encoded."""
+    top, left = number * 2 % 200, number * 3 % 200
+    image = _texture()[top : top + HEIGHT, left : left + WIDTH].copy()
+    counter.stamp(image, number, levels=(16, 235))
+    return image
+
+
+def quality(frame: av.VideoFrame, number: int) -> float:
+    """Return the PSNR in dB of the worst part of a frame, compared with the original of this number."""
+    plane = frame.planes[0]
+    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:HEIGHT, :WIDTH]
+    errors = (luma.astype(np.int32) - original(number)) ** 2
+    tiles = errors.reshape(HEIGHT // _TILE, _TILE, WIDTH // _TILE, _TILE).mean((1, 3))
+    return float(10 * np.log10(255**2 / max(0.01, tiles.max())))
+
+
+def make(encoding: Encoding, seconds: int) -> list[Unit]:
+    """Return a video that begins with frame `encoding.first`. It is encoded once per machine."""
+    folder = clips.directory() / f"encodings-v{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = "".join(letter if letter.isalnum() else "-" for letter in f"{encoding.name} {seconds}")
+    index, data = folder / f"{name}.json", folder / f"{name}.bin"
+    content: dict[str, Any] = {"encoding": asdict(encoding)}
+    if not index.exists() or json.loads(index.read_text())["encoding"] != content["encoding"]:
+        units = list(_encoded(encoding, seconds * FPS))[encoding.first :]
+        content["units"] = [(len(unit.data), unit.pts, unit.dts) for unit in units]
+        clips.write(data, b"".join(unit.data for unit in units))
+        clips.write(index, json.dumps(content).encode())
+    with data.open("rb") as file:
+        return [Unit(file.read(size), pts, dts) for size, pts, dts in json.loads(index.read_text())["units"]]
+
+
+def _encoded(encoding: Encoding, frames: int) -> Iterator[Unit]:
+    if encoding.encoder == "openh264":
+        yield from (Unit(data, number, number) for number, data in enumerate(_openh264(frames, encoding.gop)))
+        return
+    for unit in _with_pyav(encoding, frames):
+        yield unit._replace(data=without_reordering_limits(unit.data)) if encoding.hides_reordering else unit
+
+
+def _with_pyav(encoding: Encoding, frames: int) -> Iterator[Unit]:
+    context = cast("VideoCodecContext", VideoCodecContext.create(encoding.encoder, "w"))
+    context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    context.framerate, context.time_base = Fraction(FPS), Fraction(1, FPS)
+    common = f"keyint={encoding.gop}:min-keyint={encoding.gop}:scenecut=0:repeat-headers=1:"
+    quiet = ":log-level=none" if encoding.encoder == "libx265" else ""
+    preset = "ultrafast" if encoding.encoder == "libx265" else "superfast"
+    context.options = {"preset": preset, f"{encoding.encoder[3:]}-params": common + encoding.options + quiet}
+    for number in range(frames):
+        planes = np.full((HEIGHT * 3 // 2, WIDTH), 128, np.uint8)
+        planes[:HEIGHT] = original(number)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        yield from map(_unit, context.encode(frame))
+    yield from map(_unit, context.encode(None))
+
+
+def _unit(packet: av.Packet[Any]) -> Unit:
+    assert packet.pts is not None
+    assert packet.dts is not None
+    return Unit(bytes(packet), packet.pts, packet.dts)
+
+
+def _openh264(frames: int, gop: int) -> list[bytes]:
+    """Return the coded frames of GStreamer's OpenH264, which Debian's Python runs."""
+    if not _SYSTEM_PYTHON.exists():
+        needs.missing(f"{_SYSTEM_PYTHON} is not installed; `apt-get install python3 python3-gi` brings it")
+    gray = bytes([128]) * (WIDTH * HEIGHT // 2)
+    pixels = b"".join(original(number).tobytes() + gray for number in range(frames))
+    size = f"{WIDTH},{HEIGHT},{FPS},{gop}"
+    done = subprocess.run([_SYSTEM_PYTHON, _OPENH264, size], input=pixels, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    sizes, _, data = done.stdout.partition(b"\n")
+    ends = np.cumsum(json.loads(sizes)).tolist()
+    return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
