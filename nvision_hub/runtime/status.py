@@ -79,6 +79,8 @@ class ServiceInfo(StrictData):
     refused: float
     connections: int
     sources: int
+    object_model: str  # names for people of what detects objects and faces
+    face_model: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,8 +24,13 @@ from websockets.asyncio.client import connect
 
 from nvision_hub.nvision.nvision_pb2 import NvisionRequest
 from nvision_hub.nvision.protocol import RequestOptions, decode, encode_request
+from nvision_hub.runtime.status import ServiceInfo
+from tests.support import footage
 from tests.support.local_service import KEY, LocalService
+from tests.support.statuses import info_as
 from tests.support.street import Car, Person, as_jpeg, street
+from workers.demo.scene import SCENES
+from workers.local_service import packaged_models
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -46,7 +51,7 @@ async def _deadline() -> AsyncIterator[None]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     """Start one service for all tests that do not change it. The service treats each key as a separate customer."""
-    shared = LocalService(log=tmp_path_factory.mktemp("shared") / "log", settings={"port": 0})
+    shared = LocalService(log=tmp_path_factory.mktemp("shared") / "log", settings={"port": 0, "model": "moving"})
     shared.start()
     yield shared
     assert shared.stop() == 0
@@ -121,14 +126,29 @@ async def test_moving_objects_are_detected_at_their_position(service: LocalServi
         result = await answered(stream, request(as_jpeg(street(WALKER, BUS, seed=9)), frame="frame-9"))
     assert (result.source_id, result.frame_id) == ("lobby", "frame-9")
     assert result.service_id
-    found = {detection.name: detection for detection in result.detected_objects}
-    assert set(found) == {"person", "car"}
-    assert (found["person"].parent, found["car"].parent) == ("human", "vehicle")
-    assert overlap(found["person"].bounding_box, WALKER.box) > 0.7
-    assert overlap(found["car"].bounding_box, BUS.box) > 0.7
-    assert all(0.5 < detection.confidence <= 1 for detection in found.values())
+    found = sorted(result.detected_objects, key=lambda detection: detection.bounding_box.left)
+    assert [(detection.name, detection.parent) for detection in found] == [("moving", "object")] * 2
+    assert overlap(found[0].bounding_box, WALKER.box) > 0.7
+    assert overlap(found[1].bounding_box, BUS.box) > 0.7
+    assert all(0.25 < detection.confidence <= 0.5 for detection in found)
     assert not result.raw_data
-    assert not found["person"].cropped_image
+    assert not found[0].cropped_image
+
+
+async def test_the_packaged_model_names_people_and_cars(local_service: Callable[..., LocalService]) -> None:
+    footage.packaged()
+    service = local_service(model=None)
+    image = SCENES["street"].backdrop()
+    SCENES["street"].draw(image, 100)
+    async with client(service) as stream:
+        result = await answered(stream, request(as_jpeg(image), confidence_threshold=0.5))
+    assert {(found.name, found.parent) for found in result.detected_objects} == {
+        ("person", "human"),
+        ("car", "vehicle"),
+    }
+    info = info_as(service.status(lambda status: status.ready), ServiceInfo)
+    assert info.object_model == packaged_models.OBJECTS.name
+    assert packaged_models.OBJECTS.name in service.log_text()
 
 
 async def test_images_are_returned_on_request(service: LocalService) -> None:
@@ -162,7 +182,8 @@ async def test_the_threshold_removes_less_confident_detections(service: LocalSer
         middle = max(detection.confidence for detection in everything.detected_objects)
         sure = await answered(stream, request(image, source="high", confidence_threshold=middle - 0.001))
     assert len(everything.detected_objects) == 2
-    assert [detection.name for detection in sure.detected_objects] == ["car"]
+    assert len(sure.detected_objects) == 1
+    assert overlap(sure.detected_objects[0].bounding_box, BUS.box) > 0.7
 
 
 async def test_faces_are_detected_in_a_single_image(service: LocalService) -> None:
@@ -177,12 +198,14 @@ async def test_faces_are_detected_in_a_single_image(service: LocalService) -> No
 
 async def test_only_the_requested_classes_are_returned(service: LocalService) -> None:
     async with client(service) as stream:
-        await learned(stream)
-        message = NvisionRequest(
-            source_id="lobby", raw_data=as_jpeg(street(WALKER, BUS, seed=9)), target_classes=["vehicle"]
-        )
-        result = await answered(stream, message.SerializeToString())
-    assert [detection.name for detection in result.detected_objects] == ["car"]
+        for classes, count in ((["vehicle"], 0), (["person", "object"], 2), (["Moving"], 2)):
+            source = classes[0]
+            await learned(stream, source)
+            message = NvisionRequest(
+                source_id=source, raw_data=as_jpeg(street(WALKER, BUS, seed=9)), target_classes=classes
+            )
+            result = await answered(stream, message.SerializeToString())
+            assert len(result.detected_objects) == count, classes
 
 
 async def test_a_base64_image_is_accepted(service: LocalService) -> None:
@@ -372,7 +395,7 @@ async def test_rest_answers_in_the_documented_shape(service: LocalService) -> No
     assert (body["source_id"], body["frame_id"]) == ("", "")
     (car,) = body["detected_objects"]
     assert car.keys() == {"bounding_box", "parent", "cropped_image", "confidence", "name"}
-    assert (car["name"], car["parent"], car["cropped_image"]) == ("car", "vehicle", "")
+    assert (car["name"], car["parent"], car["cropped_image"]) == ("moving", "object", "")
     assert car["bounding_box"].keys() == {"bottom", "top", "right", "left"}
 
 

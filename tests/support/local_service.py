@@ -123,13 +123,16 @@ class LocalService:
 
 @pytest.fixture
 def local_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalService]]:
-    """Start the real service: `local_service()`, `local_service(latency_s=1.0)`. By default, the key is `KEY`."""
+    """Start the real service: `local_service()`, `local_service(latency_s=1.0)`.
+
+    By default, the key is `KEY`, and the service detects moving objects, which costs less CPU than a model.
+    """
     started: list[LocalService] = []
 
     def start(**settings: Any) -> LocalService:
         service = LocalService(
             log=tmp_path_factory.mktemp("service") / "log",
-            settings={"port": 0, "streaming_keys": [KEY]} | settings,
+            settings={"port": 0, "streaming_keys": [KEY], "model": "moving"} | settings,
         )
         started.append(service)
         service.start()

@@ -18,7 +18,7 @@ def main() -> int:
     """Run the service. Descriptor FD is inherited and is the service's end of the pipe to the test."""
     given = json.loads(sys.argv[2])
     for name in ("model", "face_model"):
-        if given.get(name) is not None:
+        if given.get(name) not in {None, "moving"}:
             given[name] = Path(given[name])
     given["streaming_keys"] = tuple(given.get("streaming_keys", ()))
     logging.basicConfig(level=logging.INFO)

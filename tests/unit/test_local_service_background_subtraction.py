@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.support.street import Car, Person, as_jpeg, street
-from workers.local_service import background_subtraction
 from workers.local_service.background_subtraction import FORGET_S, MovingObjectDetector
 from workers.local_service.images import Pixels, open_image
 
@@ -49,16 +48,16 @@ def detect_crossing(
 
 
 @pytest.mark.parametrize("fps", [0.5, 1, 2, 5])
-def test_people_and_cars_are_followed_at_every_rate(fps: float) -> None:
+def test_moving_objects_are_followed_at_every_rate(fps: float) -> None:
     detector = MovingObjectDetector()
     count = max(round(10 * fps), 20)
     seen = detect_crossing(detector, fps, count)[count // 2 :]
     persons = sum(
-        any(overlap(d.box, person.box) > 0.5 and d.name == "person" for d in found) for person, _, found in seen
+        any(overlap(d.box, person.box) > 0.5 and d.name == "moving" for d in found) for person, _, found in seen
     )
     # The expected box is known only while the car is completely in the image.
     whole = [(car, found) for _, car, found in seen if car.x >= 0 and car.x + car.long <= 960]
-    cars = sum(any(overlap(d.box, car.box) > 0.5 and d.name == "car" for d in found) for car, found in whole)
+    cars = sum(any(overlap(d.box, car.box) > 0.5 and d.name == "moving" for d in found) for car, found in whole)
     assert persons >= 0.8 * len(seen)
     assert cars >= 0.8 * len(whole) > 0
     assert max(len(found) for _, _, found in seen) <= 4
@@ -118,7 +117,7 @@ def test_a_faint_object_has_less_confidence_than_a_clear_one() -> None:
     plain = Person(x=600, feet=430, tall=150, coat=(20, 20, 220))
     found = detector.detect(sent(faint, plain, seed=9), 5.0, 0.1)
     by_place = sorted(found, key=lambda detection: detection.box.left)
-    assert by_place[-1].confidence > by_place[0].confidence
+    assert 0.5 >= by_place[-1].confidence > by_place[0].confidence
     assert found == sorted(found, key=lambda detection: -detection.confidence)
     surest = found[0].confidence
     detector.detect(sent(seed=10), 6.0, 0.1)
@@ -135,10 +134,3 @@ def test_odd_image_sizes_are_accepted(width: int, height: int) -> None:
             box = detection.box
             assert 0 <= box.left < box.right <= width
             assert 0 <= box.top < box.bottom <= height
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "name"), [(40, 100, "person"), (200, 90, "car"), (100, 100, "object"), (640, 16, "object")]
-)
-def test_outlines_determine_class_names(width: int, height: int, name: str) -> None:
-    assert background_subtraction._shape(width, height) == name

@@ -1,7 +1,7 @@
-"""Detector of moving objects in one source: subtracts the background (MOG2) and classifies objects by shape.
+"""Detector of moving objects in one source: subtracts the background (MOG2).
 
-The detector needs no model. It misses static objects and merges objects that touch. Its classes only describe a shape:
-`person` is an upright object, and `car` is a wide one. To classify objects, use an ONNX model (see yolo.py).
+The detector needs no model. It misses static objects and merges objects that touch. It does not classify objects, so
+all of them are called `moving`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ SCENE_CHANGE_SHARE: Final = 0.6  # share of the image; if more is foreground, th
 MIN_AREA_SHARE: Final = 0.0005  # share of the image; smaller objects are usually leaves or sensor noise
 MIN_SIDE: Final = 4  # in pixels of the downscaled image
 
-PERSON_MIN_ASPECT: Final = 1.25  # height over width
-CAR_MIN_ASPECT: Final = 1.2  # width over height
-CAR_MAX_ASPECT: Final = 5.0  # a flatter object is usually a banner or the camera's on-screen clock
+NAME: Final = "moving"
+MAX_CONFIDENCE: Final = 0.5  # motion alone does not distinguish an object from a shadow, foliage or a shaking camera
 
 # The parts of the confidence reach their maximum at these values: contrast to the background (of 255), filled share of
 # the box, and area as a multiple of the minimum area.
@@ -83,7 +82,7 @@ class MovingObjectDetector:
             confidence = _confidence(mask[inside], difference[inside], min_area)
             if confidence >= threshold:
                 edges = (x * factor, y * factor, (x + w) * factor, (y + h) * factor)
-                detections.append(detection_at(edges, pixels, _shape(w, h), confidence))
+                detections.append(detection_at(edges, pixels, NAME, confidence))
         return by_confidence(detections)
 
     def _restart(self, shape: tuple[int, ...], at: float) -> None:
@@ -111,18 +110,12 @@ class MovingObjectDetector:
         return np.where(labels == _FOREGROUND, np.uint8(_FOREGROUND), np.uint8(0))
 
 
-def _shape(width: int, height: int) -> str:
-    if height >= PERSON_MIN_ASPECT * width:
-        return "person"
-    return "car" if CAR_MIN_ASPECT * height <= width < CAR_MAX_ASPECT * height else "object"
-
-
 def _confidence(mask: Mask, difference: Mask, min_area: float) -> float:
-    """Return the confidence (0..1). Half of it depends on contrast, a quarter on fill, and a quarter on size."""
+    """Return the confidence (0..0.5). Half of it depends on contrast, a quarter on fill, and a quarter on size."""
     area = int(np.count_nonzero(mask))
     if not area:
         return 0.0  # the outline contains no foreground, only a gap that was closed
     contrast = float(difference[mask > 0].mean()) / _CLEAR_CONTRAST
     fill = area / mask.size / _CLEAR_FILL
     size = area / min_area / _CLEAR_SIZE
-    return round(0.99 * (0.5 * min(contrast, 1.0) + 0.25 * min(fill, 1.0) + 0.25 * min(size, 1.0)), 4)
+    return round(MAX_CONFIDENCE * (0.5 * min(contrast, 1.0) + 0.25 * min(fill, 1.0) + 0.25 * min(size, 1.0)), 4)

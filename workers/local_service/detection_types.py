@@ -1,4 +1,4 @@
-"""The COCO classes, the `Detection` type and the interface of detectors.
+"""The COCO classes, the groups of all known classes, the `Detection` type and the interface of detectors.
 
 Class groups are COCO's supercategories, except that Nvision calls two of them `human` and `electronic`. Older models
 use older class names, such as `tvmonitor` in an example in Nvision's documentation.
@@ -40,6 +40,20 @@ _PARENTS: Final = {name: parent for parent, names in _GROUPS.items() for name in
     "pottedplant": "furniture",
     "diningtable": "furniture",
     "face": "human",
+    # classes of Open Images
+    "vehicle": "vehicle",
+    "stationary bicycle": "sports",
+    "cattle": "animal",
+    "desk": "furniture",
+    "table": "furniture",
+    "mug": "kitchen",
+    "coffee cup": "kitchen",
+    "computer monitor": "electronic",
+    "computer mouse": "electronic",
+    "camera": "electronic",
+    "boot": "accessory",
+    "footwear": "accessory",
+    "high heels": "accessory",
 }
 
 
@@ -55,15 +69,19 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detection:
-    """A detected object: class, confidence (0..1) and box."""
+    """A detected object: class, confidence (0..1) and box.
+
+    `part` marks what belongs to another object, such as a shoe. Only requests that ask for its class receive it.
+    """
 
     name: str
     confidence: float
     box: Box
+    part: bool = False
 
     @property
     def parent(self) -> str:
-        """Group of the object's class, as in Nvision messages; `object` for a class outside COCO."""
+        """Group of the object's class, as in Nvision messages; `object` for an unknown class."""
         return _PARENTS.get(self.name.lower(), "object")
 
 
@@ -79,7 +97,7 @@ class Detector(Protocol):
 
 
 def detection_at(
-    edges: tuple[float, float, float, float], pixels: Pixels, name: str, confidence: float
+    edges: tuple[float, float, float, float], pixels: Pixels, name: str, confidence: float, *, part: bool = False
 ) -> Detection | None:
     """Return a detection with rounded and clipped edges (left, top, right, bottom); None if outside the image."""
     height, width = pixels.shape[:2]
@@ -87,7 +105,8 @@ def detection_at(
     top, bottom = (min(max(round(y), 0), height) for y in edges[1::2])
     if left >= right or top >= bottom:
         return None
-    return Detection(name=name, confidence=confidence, box=Box(left=left, top=top, right=right, bottom=bottom))
+    box = Box(left=left, top=top, right=right, bottom=bottom)
+    return Detection(name=name, confidence=confidence, box=box, part=part)
 
 
 def by_confidence(detections: Iterable[Detection | None]) -> list[Detection]:

@@ -10,6 +10,7 @@ import os
 import signal
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvision_hub.errors import UnavailableError
@@ -19,7 +20,6 @@ from workers.local_service.yolo import YoloModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from workers.local_service.settings import LocalServiceSettings
 
@@ -30,7 +30,7 @@ def try_models(settings: LocalServiceSettings) -> None:
     Call this function before this process starts a thread. This function does not report a model that OpenCV rejects.
     The parent process reports the model later, when it loads the model itself.
     """
-    if settings.model is not None:
+    if isinstance(settings.model, Path):
         survive(partial(YoloModel, settings.model), settings.model, "a YOLO model with one output")
     if settings.face_model is not None:
         survive(partial(YunetFaces, settings.face_model), settings.face_model, "a YuNet model")

@@ -23,13 +23,18 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def select(detections: Iterable[Detection], options: RequestOptions, target_classes: Iterable[str]) -> list[Detection]:
-    """Return the detections that reach the threshold and match `target_classes` (classes or groups), if any."""
+    """Return the detections that reach the threshold and match `target_classes` (classes or groups).
+
+    Without target classes, every detection matches that is not a part of another object.
+    """
     targets = {name.lower() for name in target_classes}
     return [
         detection
         for detection in detections
         if detection.confidence >= options.confidence_threshold
-        and (not targets or detection.name.lower() in targets or detection.parent.lower() in targets)
+        and (
+            detection.name.lower() in targets or detection.parent.lower() in targets if targets else not detection.part
+        )
     ]
 
 

@@ -21,23 +21,19 @@ from nvision_hub.runtime.http_server import CLOSE_TIMEOUT_S, HttpServer, base_ur
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import Deadline, ServiceInfo, Status
 from nvision_hub.runtime.worker import DrainStep, run_worker
-from workers.local_service.background_subtraction import MovingObjectDetector
 from workers.local_service.callbacks import CALLBACK_DRAIN_TIMEOUT_S, Callbacks
-from workers.local_service.faces import SkinFaces, YunetFaces
+from workers.local_service.detectors import choose_detectors
 from workers.local_service.handler import MAX_MESSAGE_BYTES, STREAM_DRAIN_TIMEOUT_S, RequestHandler
 from workers.local_service.rest import predict
 from workers.local_service.websocket import stream
-from workers.local_service.yolo import YoloModel
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine
 
     from starlette.requests import Request
 
-    from nvision_hub.config.value_types import ServiceName
     from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
-    from workers.local_service.detection_types import Detector
     from workers.local_service.settings import LocalServiceSettings
 
 LOOP_TIMEOUT_S: Final = 15.0
@@ -52,19 +48,35 @@ _log = logging.getLogger("nvision_hub.service")
 
 
 async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
-    detectors = detectors_of(settings)
+    detectors = choose_detectors(settings)
+    objects, faces = detectors["object-detection"], detectors["face-detection"]
     listening = _listen(settings.host, settings.port)
     url = f"{base_url('ws', listening)}/api"
     meter = Meter()
     callbacks = None if settings.callback_url is None else Callbacks(settings.callback_url, meter)
-    handler = RequestHandler(settings, detectors, callbacks, meter)
+    handler = RequestHandler(
+        settings, {service: choice.create for service, choice in detectors.items()}, callbacks, meter
+    )
     server = HttpServer(application(handler), ws_max_size=MAX_MESSAGE_BYTES, limits=LIMITS)
     stats = ProcessStats(meter)
     rate = RateWindow()
 
     async def started() -> None:
         await server.listening.wait()
-        _log.info("local Nvision service listens on %s", url, extra={"event": "service_started"})
+        _log.info(
+            "local Nvision service listens on %s; objects: %s; faces: %s",
+            url,
+            objects.name,
+            faces.name,
+            extra={"event": "service_started"},
+        )
+        if objects.is_fallback:
+            _log.warning(
+                "no detection model: nvision-hub was built without npm; the service reports everything that moves as "
+                "`moving`. To detect people and cars, install nvision-hub again on a machine with network access, "
+                "or use --model with a model of your own",
+                extra={"event": "model_missing"},
+            )
 
     def snapshot() -> Status:
         now = time.monotonic()
@@ -88,6 +100,8 @@ async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
                 refused=meter.total(catalogue.SERVICE_REFUSED_TOTAL),
                 connections=len(handler.sessions),
                 sources=len(handler.sources),
+                object_model=objects.name,
+                face_model=faces.name,
             ),
         )
 
@@ -103,13 +117,6 @@ async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
         await run_worker(pipe, snapshot, tasks=tasks, started=started, drain=drain)
     finally:
         await handler.close()
-
-
-def detectors_of(settings: LocalServiceSettings) -> Mapping[ServiceName, Callable[[], Detector]]:
-    """Return the detector factory of each service. Sources share models, but each source has its own background."""
-    model = None if settings.model is None else YoloModel(settings.model)
-    faces = SkinFaces() if settings.face_model is None else YunetFaces(settings.face_model)
-    return {"object-detection": lambda: model or MovingObjectDetector(), "face-detection": lambda: faces}
 
 
 def application(handler: RequestHandler) -> Starlette:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from nvision_hub.errors import ConfigError, Diagnostic
@@ -19,7 +19,7 @@ class LocalServiceSettings:
     host: str = "127.0.0.1"
     port: int = 8090  # 0: the system chooses the port; status reports contain the chosen port
     streaming_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: the service accepts any non-empty key
-    model: Path | None = None  # ONNX file of the YOLO family; None: the service detects moving objects
+    model: Path | Literal["moving"] | None = None  # ONNX file of the YOLO family; None: the packaged model, if any
     face_model: Path | None = None  # YuNet file; None: the service detects skin-colored ovals
     callback_url: str | None = field(default=None, repr=False)  # receives the results of all streams
     latency_s: float = 0.0  # minimum latency of a result

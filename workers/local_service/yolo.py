@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 
 from nvision_hub.errors import UnavailableError
 from workers.local_service.detection_types import COCO_NAMES, Detection, by_confidence, detection_at
+from workers.local_service.inference import PerThread, suppress_overlaps
 from workers.local_service.onnx_header import HeaderError, read_header
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class YoloModel:
             raise UnavailableError(f"The model {path} cannot be used: {error}.") from error
         self._names = header.names or dict(enumerate(COCO_NAMES))
         self._input = header.input_size or DEFAULT_INPUT
-        self._nets = threading.local()  # each thread has its own network, because a network stores its input
+        self._nets = PerThread(lambda: cv2.dnn.readNetFromONNX(str(path)))
         # Test the model with a gray image, so that the service does not start with an unusable model.
         self.detect(np.full((self._input[1], self._input[0], 3), PADDING_GRAY, np.uint8), 0.0, 1.0)
 
@@ -57,7 +57,7 @@ class YoloModel:
         blob, scale, margins = self._letterbox(pixels)
         boxes, scores, classes = read_output(self._run(blob), classes=len(self._names), threshold=threshold)
         detections = []
-        for index in _suppress_overlaps(boxes, scores, classes, threshold):
+        for index in suppress_overlaps(boxes, scores, classes, max_overlap=MAX_OVERLAP, max_objects=MAX_OBJECTS):
             left, top, right, bottom = ((boxes[index] - margins) / scale).tolist()
             name = self._names.get(int(classes[index]), f"class {classes[index]}")
             confidence = min(float(scores[index]), 1.0)
@@ -80,9 +80,7 @@ class YoloModel:
 
     def _run(self, blob: Any) -> Floats:
         try:
-            net = getattr(self._nets, "net", None)
-            if net is None:
-                net = self._nets.net = cv2.dnn.readNetFromONNX(str(self._path))
+            net: Any = self._nets.get()
             net.setInput(blob)
             outputs = net.forward(net.getUnconnectedOutLayersNames())
         except cv2.error as error:
@@ -142,14 +140,3 @@ def _candidates_in_rows(table: Floats, classes: int) -> tuple[Floats, bool | Non
     if width == _END_TO_END:
         return table, None
     return (table.T, False) if height < width else (table, width > _BOX + 1)
-
-
-def _suppress_overlaps(boxes: Floats, scores: Floats, classes: npt.NDArray[np.int32], threshold: float) -> list[int]:
-    """Return the indices of the boxes that remain after non-maximum suppression in each class."""
-    if not len(boxes):
-        return []
-    sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxesBatched(
-        sizes.tolist(), scores.tolist(), classes.tolist(), threshold, MAX_OVERLAP, top_k=MAX_OBJECTS
-    )
-    return [int(index) for index in np.asarray(kept).flatten()]

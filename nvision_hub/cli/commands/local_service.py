@@ -28,6 +28,11 @@ def _listen_address(_ctx: click.Context, _param: click.Parameter, value: str) ->
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
+class _Model(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "moving" else super().convert(value, param, ctx)
+
+
 @click.command(
     "service",
     epilog="""\b
@@ -44,7 +49,9 @@ In cameras.yaml of a hub on another machine:
 )
 @click.option("--listen", metavar="HOST:PORT", callback=_listen_address, default="127.0.0.1:8090", show_default=True,
               help="The address to listen on.")  # fmt: skip
-@click.option("--model", type=_FILE, help="A YOLO-family ONNX model.  [default: detect moving objects]")
+@click.option("--model", type=_Model(path_type=Path, exists=True, dir_okay=False),
+              help="A YOLO-family ONNX model, or `moving` to report what moves.  "
+                   "[default: SSD MobileNet V2, included]")  # fmt: skip
 @click.option("--face-model", type=_FILE, help="A YuNet ONNX model for face detection.")
 @click.option("--callback", "callback_url", metavar="URL",
               help="POST results to this URL instead of returning them on the stream.")  # fmt: skip

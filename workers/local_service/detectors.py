@@ -1,0 +1,58 @@
+"""Choice of the detectors that the service uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers.local_service import packaged_models
+from workers.local_service.background_subtraction import MovingObjectDetector
+from workers.local_service.faces import SkinFaces, YunetFaces
+from workers.local_service.ssd import SsdMobilenet
+from workers.local_service.yolo import YoloModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nvision_hub.config.value_types import ServiceName
+    from workers.local_service.detection_types import Detector
+    from workers.local_service.settings import LocalServiceSettings
+
+MOVING_OBJECTS = "moving objects, without a model"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorChoice:
+    """What answers the requests of one service: its name for people, and a factory for the detector of a source.
+
+    Sources share a model, but each source has its own background.
+    """
+
+    name: str
+    create: Callable[[], Detector]
+    is_fallback: bool = False  # True: this build of nvision-hub does not contain the model that would answer
+
+
+def choose_detectors(settings: LocalServiceSettings) -> Mapping[ServiceName, DetectorChoice]:
+    """Return the detectors of each service. Raises `UnavailableError` if a model file cannot be used."""
+    return {"object-detection": _objects(settings), "face-detection": _faces(settings)}
+
+
+def _objects(settings: LocalServiceSettings) -> DetectorChoice:
+    if isinstance(settings.model, Path):
+        yolo = YoloModel(settings.model)
+        return DetectorChoice(name=settings.model.name, create=lambda: yolo)
+    packaged = packaged_models.OBJECTS
+    if settings.model is None and packaged.is_installed:
+        ssd = SsdMobilenet(packaged.path)
+        return DetectorChoice(name=packaged.name, create=lambda: ssd)
+    return DetectorChoice(name=MOVING_OBJECTS, create=MovingObjectDetector, is_fallback=settings.model is None)
+
+
+def _faces(settings: LocalServiceSettings) -> DetectorChoice:
+    if settings.face_model is None:
+        skin = SkinFaces()
+        return DetectorChoice(name="skin-colored ovals", create=lambda: skin)
+    yunet = YunetFaces(settings.face_model)
+    return DetectorChoice(name=settings.face_model.name, create=lambda: yunet)

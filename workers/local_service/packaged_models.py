@@ -1,0 +1,49 @@
+"""The models that come with nvision-hub.
+
+`models.toml` describes them, and hatch_build.py extracts them from npm packages when it builds a wheel or an editable
+install. A build without npm contains no models.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_FOLDER: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedModel:
+    """A model that comes with nvision-hub. `package` is the npm package that contains the model."""
+
+    name: str
+    path: Path
+    license: str
+    package: str
+    sha256: str
+
+    @property
+    def is_installed(self) -> bool:
+        """Return whether this build of nvision-hub contains the model."""
+        return self.path.is_file()
+
+
+def _load() -> dict[str, PackagedModel]:
+    tables = tomllib.loads((_FOLDER / "models.toml").read_text(encoding="utf-8"))
+    return {
+        key: PackagedModel(
+            name=table["name"],
+            path=_FOLDER / "models" / table["file"],
+            license=table["license"],
+            package=table["package"],
+            sha256=table["sha256"],
+        )
+        for key, table in tables.items()
+    }
+
+
+_MODELS: Final = _load()
+OBJECTS: Final = _MODELS["objects"]
+ALL: Final = tuple(_MODELS.values())
