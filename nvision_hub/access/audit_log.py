@@ -36,9 +36,9 @@ class AuditEntry:
     action: str  # such as `camera_pause`
     outcome: Outcome
     actor: str | None = None  # name of the token or of the proxy's user; None if the client is not known
-    kind: str | None = None  # how the actor was identified: token, proxy, local or cli
+    kind: str | None = None  # how the actor was identified: token, proxy, user (control socket), local or cli
     role: str | None = None
-    address: str | None = None  # of the client; None for the command line
+    address: str | None = None  # of the client, or `uid 1000` on the control socket; None for the command line
     camera: str | None = None
     webhook: str | None = None
     token: str | None = None  # name of the token that the action created or revoked
@@ -75,12 +75,13 @@ def append_command(state_dir: Path, action: str, **facts: Any) -> None:
     append(state_dir, [entry.line(time.time())])
 
 
-def user_name() -> str:
-    """Return the name of the user of this machine who runs the program."""
+def user_name(uid: int | None = None) -> str:
+    """Return the name of a user of this machine; None stands for the user who runs the program."""
+    wanted = os.getuid() if uid is None else uid
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(wanted).pw_name
     except KeyError:  # the user id has no name
-        return f"uid-{os.getuid()}"
+        return f"uid-{wanted}"
 
 
 def _shown(value: Any) -> Any:

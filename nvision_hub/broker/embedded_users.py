@@ -76,13 +76,17 @@ class BrokerPasswords:
         new.replace(file)
 
 
-def load_passwords(file: Path) -> BrokerPasswords | None:
-    """Return the saved passwords; None if there is no file, or if another user may have read or written it."""
+def load_passwords(file: Path, *, owner: int | None = None) -> BrokerPasswords | None:
+    """Return the saved passwords; None if there is no file, or if another user may have read or written it.
+
+    `owner` is the user id of the hub; None stands for this process's user.
+    """
+    wanted = os.geteuid() if owner is None else owner
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, encoding="ascii") as opened:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != wanted or found.st_mode & 0o077:
                 return None
             content = json.load(opened)
     except (OSError, ValueError, RecursionError):

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "discover": "Find ONVIF cameras and print entries for cameras.yaml.",
     "probe": "Open one camera, and show its stream and CPU cost.",
     "status": "Show the cameras of the running hub.",
+    "ps": "List the hubs that run on this machine.",
     "tail": "Show results as they arrive.",
     "logs": "Show the log of a camera or another process.",
     "pause": "Pause cameras of the running hub.",
@@ -59,6 +60,7 @@ _MODULES: Final = {
     "control": ("pause", "resume", "restart", "set"),
     "local_service": ("service",),
     "init": ("init", "schema", "completion", "version"),
+    "status": ("status", "ps"),
     "webhooks": ("replay", "dead-letters"),
 }
 

@@ -54,10 +54,6 @@ config_option = click.option(
     "--config", "config_path", metavar="FILE", type=click.Path(path_type=Path), default=DEFAULT_CONFIG,
     envvar=CONFIG_VARIABLE, help=f"The configuration file.  [default: {DEFAULT_CONFIG}; env: {CONFIG_VARIABLE}]",
 )  # fmt: skip
-state_dir_option = click.option(
-    "--state-dir", "directory", metavar="DIR", type=click.Path(path_type=Path),
-    help="The hub's state directory, instead of the one in the configuration file.",
-)  # fmt: skip
 
 
 def configured_state_dir(path: Path) -> Path:

@@ -21,6 +21,7 @@ from nvision_hub.errors import ConfigError, Diagnostic
 from nvision_hub.hub.gateway_access import access_tokens, check_certificate
 from nvision_hub.hub.plan_warnings import plan_warnings
 from nvision_hub.hub.resources import HubResources
+from nvision_hub.hub.running_hubs import control_socket
 from nvision_hub.hub.runtime_overrides import Overrides
 from nvision_hub.hub.state_dir import CERTIFICATES, SPOOL_FILE, SPOOLS, Endpoints
 from nvision_hub.nvision.connection import ServiceEndpoint
@@ -115,7 +116,9 @@ def plan(
     )
     local, demo = _local_service(cameras, resources), _demo(cameras, resources)
     check_certificate(config)
-    serving = None if config.gateway.listen.off else _gateway(config, stream, resources)
+    # The relay serves the supervisor of a hub in a fleet, unless that hub has an address of its own.
+    control = control_socket(config.state_dir) if identity is None or is_control else None
+    serving = None if config.gateway.listen.off and control is None else _gateway(config, stream, resources, control)
     local_url = None if local is None else f"ws://{LOOPBACK}:{local.settings.port}/api"
     demo_port = None if demo is None else demo.settings.port
     peers = (
@@ -162,7 +165,11 @@ def plan(
             prefix=config.redis.prefix,
             service=local_url,
             demo=None if demo_port is None else f"rtsp://{LOOPBACK}:{demo_port}",
-            gateway=None if serving is None else _base_url(serving.settings),
+            gateway=None if serving is None or config.gateway.listen.off else _base_url(serving.settings),
+            redis_open=config.redis.url.embedded and config.redis.embedded_open,
+            control=None if control is None else str(control),
+            state_dir=str(config.state_dir.absolute()),
+            config=str(config.path.absolute()),
         ),
         reader_url=reader_url,
         resources=resources,
@@ -218,8 +225,8 @@ def _service(nvision: Nvision, local_url: str | None, local_key: str) -> Service
     )
 
 
-def _gateway(config: Config, stream: RedisSettings, resources: HubResources) -> ProcessSpec:
-    listen, identity = config.gateway.listen, resources.identity
+def _gateway(config: Config, stream: RedisSettings, resources: HubResources, control: Path | None) -> ProcessSpec:
+    listen, health, identity = config.gateway.listen, config.gateway.health_listen, resources.identity
     # If a configured port is in use, the start fails. No other port is chosen, because a proxy, a firewall or a
     # bookmark may refer to the configured port.
     is_fixed = "listen" in config.gateway.model_fields_set and listen.port
@@ -231,16 +238,17 @@ def _gateway(config: Config, stream: RedisSettings, resources: HubResources) -> 
         fleet = None
     settings = GatewaySettings(
         host=listen.host,
-        port=listen.port if is_fixed else resources.port("gateway", listen.port),
+        port=listen.port if is_fixed or listen.off else resources.port("gateway", listen.port),
         loopback=listen.loopback,
-        health_host=config.gateway.health_listen.host,
-        health_port=config.gateway.health_listen.port,
+        health_host="" if listen.off else health.host,
+        health_port=health.port,
+        control=control,
         site=config.site,
         stream=stream,
         tokens=tuple(access_tokens(config.gateway)),
         state_dir=config.state_dir,
         proxy=config.gateway.proxy,
-        tls=config.gateway.tls,
+        tls=None if listen.off else config.gateway.tls,
         callback_token=config.gateway.callback_token or None,
         callback_max_bytes=config.gateway.callback_max_bytes,
         hosts=config.gateway.hosts,

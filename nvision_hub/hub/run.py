@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvision_hub import __version__
 from nvision_hub.errors import UnavailableError
 from nvision_hub.hub.preflight import check_libraries, check_preflight
 from nvision_hub.hub.reload import ConfigReloader
+from nvision_hub.hub.running_hubs import record_of
 from nvision_hub.hub.sd_notify import SdNotifier, SdNotifyReporter
 from nvision_hub.hub.state_dir import move_old_spools, published_endpoints, sole_use
 from nvision_hub.logs.setup import log_files
@@ -55,7 +57,9 @@ def start(
         resolver.inspect(lambda active: check_preflight(active.config, active.plan))
         move_old_spools(plan.state_dir)
         _prepare_sandbox()
-        with published_endpoints(plan.state_dir, plan.endpoints):
+        control = plan.endpoints.control
+        record = None if control is None else record_of(Path(control))
+        with published_endpoints(plan.state_dir, plan.endpoints, record):
             # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each
             # visit would copy memory pages that the processes share.
             gc.collect()

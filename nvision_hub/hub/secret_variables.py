@@ -33,6 +33,7 @@ _NOT_SECRET: Final = frozenset(
         "LANG",
         "LOGNAME",
         "PATH",
+        "RUNTIME_DIRECTORY",
         "STATE_DIRECTORY",
         "TMPDIR",
         "TZ",

@@ -26,7 +26,7 @@ SPOOL_FILE: Final = "results.sqlite3"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Addresses of a running hub, which other commands read from `state_dir/hub.json`."""
+    """Addresses of a running hub, which commands read from `state_dir/hub.json` or from its record (`running_hubs`)."""
 
     pid: int
     site: str
@@ -36,6 +36,10 @@ class Endpoints:
     demo: str | None
     gateway: str | None = None  # base address of the page and the API; None if the hub runs no gateway
     redis_socket: str | None = None  # path of the embedded broker's unix socket; None if the broker is not embedded
+    redis_open: bool = False  # whether the embedded broker needs no password
+    control: str | None = None  # path of the control socket; None if the hub has none
+    state_dir: str | None = None  # absolute path; None for a hub on another machine
+    config: str | None = None  # absolute path of cameras.yaml; None for a hub on another machine
 
 
 def move_old_spools(state_dir: Path) -> None:
@@ -55,13 +59,28 @@ def move_old_spools(state_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def published_endpoints(state_dir: Path, endpoints: Endpoints) -> Iterator[None]:
-    """Keep the endpoints in `state_dir` while the context is active. Raises `UnavailableError`."""
-    file = state_dir / "hub.json"
+def published_endpoints(state_dir: Path, endpoints: Endpoints, record: Path | None = None) -> Iterator[None]:
+    """Keep the endpoints in `state_dir` and in `record`, if given, while the context is active.
+
+    Creates the directory of `record`, which also receives the control socket. Raises `UnavailableError`.
+    """
     with contextlib.ExitStack() as stack:
+        content = json.dumps(asdict(endpoints))
+        if record is not None:
+            stack.callback(_remove, record)
+            try:
+                if not record.parent.exists():
+                    record.parent.mkdir()
+                    record.parent.chmod(0o755)  # units of other users may have directories in it; the files are private
+                record.write_text(content, encoding="utf-8")
+            except OSError as error:
+                reason = error.strerror or error
+                log.warning("record %s not written: %s; commands find this hub by --state-dir only", record, reason,
+                            extra={"event": "record_unwritable"})  # fmt: skip
+        file = state_dir / "hub.json"
         stack.callback(file.unlink, missing_ok=True)
         try:
-            file.write_text(json.dumps(asdict(endpoints)), encoding="utf-8")
+            file.write_text(content, encoding="utf-8")
         except OSError as error:
             raise unwritable(state_dir, error) from error
         yield
@@ -69,13 +88,26 @@ def published_endpoints(state_dir: Path, endpoints: Endpoints) -> Iterator[None]
 
 def read_endpoints(state_dir: Path) -> Endpoints | None:
     """Return the endpoints of the hub that uses `state_dir`; None if no hub does."""
+    return read_record(state_dir / "hub.json")
+
+
+def read_record(file: Path) -> Endpoints | None:
+    """Return the endpoints in a hub's record; None if the file is missing or damaged, or if the hub has ended."""
     try:
-        endpoints = Endpoints(**json.loads((state_dir / "hub.json").read_text(encoding="utf-8")))
+        endpoints = Endpoints(**json.loads(file.read_text(encoding="utf-8")))
+        texts = {name: value for name, value in asdict(endpoints).items() if name not in {"pid", "redis_open"}}
+        if not all(value is None or isinstance(value, str) for value in texts.values()):
+            return None
         with contextlib.suppress(PermissionError):  # the hub runs as another user
             os.kill(endpoints.pid, 0)  # raises ProcessLookupError if a killed hub left its file behind
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
     return endpoints
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio.sslproto import SSLProtocol
+from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
@@ -20,6 +21,7 @@ from nvision_hub.runtime.connection_limits import (
     OpenConnection,
     client_of,
 )
+from nvision_hub.runtime.unix_socket import peer_uid
 
 if TYPE_CHECKING:
     import ssl
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.http")
 
+PEER_UID: Final = "peer_uid"  # key of `scope["state"]`: the user id of a client that connected to a Unix socket
 FLUSH_TIMEOUT_S: Final = 30.0  # for the rest of a response, after the server has closed the connection
 INVALID_DATA: Final = 1007  # a close code of RFC 6455, section 7.4.1
 POLICY_VIOLATION: Final = 1008  # likewise
@@ -139,6 +142,10 @@ class LimitedHttpProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
+        connection = transport.get_extra_info("socket")
+        if connection.family == AF_UNIX:
+            uid = peer_uid(connection)
+            host, self.app_state = f"uid {uid}", {**self.app_state, PEER_UID: uid}
         self._connection = self.server_state.connected(transport, host, self.loop.time())
         if self._connection is not None:
             self._set_timer(self.server_state.limits.header_timeout_s, self._close)

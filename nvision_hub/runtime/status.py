@@ -92,7 +92,7 @@ class DemoInfo(StrictData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayInfo(StrictData):
-    url: str
+    url: str | None  # None: the gateway serves only the control socket
     viewers: int
     health_url: str | None = None  # None: no listener for health checks alone
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from collections import Counter
@@ -243,7 +244,8 @@ def test_created_tokens_work_and_revoked_ones_do_not(start_site: Callable[..., S
     actions = [(entry["action"], entry.get("actor"), entry.get("token")) for entry in entries]
     assert [token for action, _, token in actions if action == "token_create"] == ["wall", "night"]
     assert [token for action, _, token in actions if action == "token_revoke"] == ["wall"]
-    assert any(action == "camera_pause" and str(actor).startswith("cli:") for action, actor, _ in actions)
+    paused = [(entry["kind"], entry["address"]) for entry in entries if entry["action"] == "camera_pause"]
+    assert ("user", f"uid {os.geteuid()}") in paused
     assert "0600" in oct(stat.S_IMODE((site.folder / "state" / "audit.jsonl").stat().st_mode)).replace("0o", "0")
     assert "camera_resume lobby" in site.command("audit")
 

@@ -33,6 +33,7 @@ CALLS: Final = {
     "discover": ("discover --seconds 0.5 --interface 127.0.0.1 --json", 1, True),
     "probe": ("probe rtsp://127.0.0.1:9/ --json", 69, False),
     "status": ("status --json", 69, False),
+    "ps": ("ps --json", 0, True),
     "tail": ("tail --json", 69, False),
     "logs": ("logs lobby --json", 1, False),
     "pause": ("pause lobby --json", 69, False),
@@ -49,7 +50,7 @@ CALLS: Final = {
     "version": ("version --json", 0, True),
 }
 WITHOUT_JSON: Final = {"start", "init", "schema", "service", "render", "completion"}
-WITHOUT_CONFIG: Final = {"init", "schema", "discover", "service", "completion", "version"}
+WITHOUT_CONFIG: Final = {"ps", "init", "schema", "discover", "service", "completion", "version"}
 # Arguments that make the other commands read cameras.yaml.
 ARGUMENTS: Final = {
     "probe": ["lobby"],

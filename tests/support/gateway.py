@@ -111,7 +111,7 @@ class SupervisedGateway:
     @property
     def url(self) -> str:
         """Base URL of the gateway."""
-        return info_as(self.statuses[-1], GatewayInfo).url
+        return str(info_as(self.statuses[-1], GatewayInfo).url)
 
     def client(self, token: str | None = None) -> httpx2.Client:
         """Return a client for the gateway's API. The caller closes the client."""

@@ -95,10 +95,12 @@ def test_the_url_is_reachable_from_this_machine(config: Callable[..., Config], l
     assert plan(config({"listen": listen, "token": TOKEN, "insecure": True})).endpoints.gateway == address
 
 
-def test_without_a_section_there_is_no_gateway(config: Callable[..., Config]) -> None:
+def test_a_gateway_without_an_address_serves_only_the_control_socket(config: Callable[..., Config]) -> None:
     chosen = plan(config({"listen": "none"}))
-    assert [child.name for child in chosen.children] == ["broker", "camera:lobby"]
+    assert [child.name for child in chosen.children] == ["broker", "gateway", "camera:lobby"]
     assert chosen.endpoints.gateway is None
+    settings = chosen.children[1].settings
+    assert (settings.host, settings.health_host, str(settings.control)) == ("", "", chosen.endpoints.control)
 
 
 @pytest.mark.parametrize(

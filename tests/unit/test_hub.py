@@ -91,7 +91,7 @@ def test_a_local_configuration_starts_every_process(config: Callable[..., Config
 def test_external_services_need_no_local_process(config: Callable[..., Config]) -> None:
     redis = {"url": "redis://:canary-redis@10.0.0.2:6380/3"}
     chosen = plan(config(LOBBY, nvision=CLOUD, redis=redis, gateway={"listen": "none"}))
-    assert stages(chosen) == {"camera:lobby": STAGE_CAMERAS}
+    assert stages(chosen) == {"gateway": STAGE_PEERS, "camera:lobby": STAGE_CAMERAS}
     assert chosen.endpoints.gateway is None
     settings = child(chosen, "camera:lobby").settings
     assert settings.stream.url == "redis://:canary-redis@10.0.0.2:6380/3"
@@ -123,8 +123,9 @@ def test_cameras_may_use_different_services(config: Callable[..., Config]) -> No
 
 def test_selected_cameras_start_only_what_they_need(config: Callable[..., Config]) -> None:
     all_of_them = config(STREET, LOBBY, nvision=CLOUD, gateway={"listen": "none"})
-    assert stages(plan(all_of_them, only=["lobby"])) == {"broker": STAGE_BROKER, "camera:lobby": STAGE_CAMERAS}
-    assert set(stages(plan(all_of_them, only=["street", "street"]))) == {"broker", "demo", "camera:street"}
+    lobby = {"broker": STAGE_BROKER, "gateway": STAGE_PEERS, "camera:lobby": STAGE_CAMERAS}
+    assert stages(plan(all_of_them, only=["lobby"])) == lobby
+    assert set(stages(plan(all_of_them, only=["street", "street"]))) == {"broker", "gateway", "demo", "camera:street"}
     with pytest.raises(
         ConfigError, match=r"^cameras\.yaml: no camera is called attic, cellar; choose from lobby, street$"
     ):

@@ -1,4 +1,4 @@
-"""Server of the gateway: creates all components and serves them on one port."""
+"""Server of the gateway: creates all components and serves them on one port and on the control socket."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from nvision_hub.runtime.connection_limits import ConnectionLimits
 from nvision_hub.runtime.http_server import CLOSE_TIMEOUT_S, HttpServer, base_url, listener
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import Deadline, GatewayInfo, Status
+from nvision_hub.runtime.unix_socket import unix_listener
 from nvision_hub.runtime.worker import DrainStep, run_worker
 from workers.gateway.api import page
 from workers.gateway.api.application import application, health_application
@@ -44,6 +45,7 @@ from workers.gateway.tls import renew_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
     from workers.gateway.settings import GatewaySettings
@@ -57,14 +59,17 @@ DRAIN_TIMEOUT_S: Final = 1.0  # for publishing the remaining events when the gat
 # slow viewer would receive data that is minutes old.
 USER_TIMEOUT_MS: Final = 20_000
 SEND_BUFFER_BYTES: Final = 256 * 1024
+FIRST_STATE_TIMEOUT_S: Final = 8.0  # below the time that a command waits for a response
+CONTROL_LIMITS: Final = ConnectionLimits(max_connections=64, max_per_address=48)
 HEALTH_LIMITS: Final = ConnectionLimits(
     max_connections=64, max_per_address=32, header_timeout_s=5.0, request_timeout_s=10.0, max_queued_messages=1
 )
 
 
 async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
-    listening = _listen(settings.host, settings.port, "listen")
-    url, site = base_url("http" if settings.tls is None else "https", listening), settings.site
+    listening = _listen(settings.host, settings.port, "listen") if settings.host else None
+    url = None if listening is None else base_url("http" if settings.tls is None else "https", listening)
+    control_listening, site = _listen_for_control(settings.control), settings.site
     meter, fleet, client = Meter(), FleetState(), connect(settings.stream.url)
     stats = ProcessStats(meter)
     control = FleetControl(fleet, pipe.request)
@@ -93,20 +98,14 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
     live = LiveView(policy, pubsub, previews, fleet_view)
     routers = (
         health := health_routes(fleet, broker),
-        hub_routes(fleet, broker, site, summary),
+        hub_routes(fleet, broker, settings.stream, site, summary),
         camera_routes(control, snapshots),
         camera_control_routes(control),
         webhook_routes(fleet, client, prefix=settings.stream.prefix, site=site),
         callback_routes(receiver),
     )
-    http = HttpServer(
-        application(routers, files, live, policy),
-        ws_max_size=MAX_MESSAGE_BYTES,
-        limits=ConnectionLimits(),
-        tls=None if settings.tls is None else (settings.tls.cert, settings.tls.key),
-    )
+    app, servers, health_url = application(routers, files, live, policy), list[HttpServer](), None
     tasks = {
-        "server": http.serve(sockets=[listening]),
         "publisher": publisher.run(),
         "pubsub": pubsub.run(),
         "previews": previews.run(),
@@ -116,15 +115,23 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
         "audit": audit.run(),
         "history": _record_history(fleet, HubEventDetector(site), publisher, policy),
     }
-    if settings.tls is not None:
-        tasks["certificate"] = renew_certificate(settings.tls, http.use_context)
-    servers, health_url = [http], None
+    if listening is not None:
+        tls = None if settings.tls is None else (settings.tls.cert, settings.tls.key)
+        http = HttpServer(app, ws_max_size=MAX_MESSAGE_BYTES, limits=ConnectionLimits(), tls=tls)
+        servers.append(http)
+        tasks["server"] = http.serve(sockets=[listening])
+        if settings.tls is not None:
+            tasks["certificate"] = renew_certificate(settings.tls, http.use_context)
     if settings.health_host:
         health_listening = _listen(settings.health_host, settings.health_port, "health_listen")
         health_url = base_url("http", health_listening)
         servers.append(HttpServer(health_application(health), ws_max_size=0, limits=HEALTH_LIMITS))
         tasks["health"] = servers[-1].serve(sockets=[health_listening])
-    if settings.fleet is not None:
+    started = partial(_started, tuple(servers), url, health_url)
+    if control_listening is not None:
+        servers.append(HttpServer(app, ws_max_size=MAX_MESSAGE_BYTES, limits=CONTROL_LIMITS))
+        tasks["control"] = _serve_control(servers[-1], control_listening, control)
+    if settings.fleet is not None and url is not None:
         remote = RemoteHubs(settings.fleet, control, client, pubsub, RejectedEntries(meter))
         control.send = remote.request
         tasks["remote hubs"] = remote.run(url)
@@ -146,16 +153,26 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
         DrainStep(run=lambda: _drain_audit(audit, policy), timeout_s=DRAIN_TIMEOUT_S),
         DrainStep(run=lambda: publisher.drain(DRAIN_TIMEOUT_S), timeout_s=2 * DRAIN_TIMEOUT_S),
     ]
-    started = partial(_started, servers, url, health_url)
     await run_worker(pipe, status, tasks=tasks, on_message=control.on_message, started=started, drain=drain)
 
 
-async def _started(servers: Sequence[HttpServer], url: str, health_url: str | None) -> None:
+async def _started(servers: Sequence[HttpServer], url: str | None, health_url: str | None) -> None:
     for server in servers:
         await server.listening.wait()
-    log.info("gateway listening at %s", url, extra={"event": "gateway_listening"})
+    if url is not None:
+        log.info("gateway listening at %s", url, extra={"event": "gateway_listening"})
     if health_url is not None:
         log.info("health checks listening at %s", health_url, extra={"event": "health_listening"})
+
+
+async def _serve_control(server: HttpServer, listening: socket.socket, control: FleetControl) -> None:
+    """Serve the control socket once the state of all processes is known. Until then, its clients wait.
+
+    The first report of this process must not wait for it, because the supervisor's messages come afterwards.
+    """
+    processes = control.fleet.processes
+    await control.wait_until(lambda: "hub" in processes and processes["hub"].status.ready, FIRST_STATE_TIMEOUT_S)
+    await server.serve(sockets=[listening])
 
 
 async def _drain_audit(audit: AuditTrail, policy: AccessPolicy) -> None:
@@ -174,6 +191,18 @@ def _listen(host: str, port: int, key: str) -> socket.socket:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listening
+
+
+def _listen_for_control(path: Path | None) -> socket.socket | None:
+    """Return the control socket; None if there is none. Without it, the gateway still serves its port."""
+    if path is None:
+        return None
+    try:
+        return unix_listener(path)
+    except OSError as error:
+        log.warning("control socket %s not available: %s; commands on this machine need --url and a token",
+                    path, error.strerror or error, extra={"event": "control_socket_unavailable"})  # fmt: skip
+        return None
 
 
 async def _record_history(

@@ -28,11 +28,12 @@ class FleetSettings:
 class GatewaySettings:
     """Settings of the gateway."""
 
-    host: str
+    host: str  # empty: the gateway serves only the control socket
     port: int  # 0: the system chooses the port; status reports contain the chosen port
     loopback: bool
     health_host: str = ""  # address of a listener for health checks alone; empty for none
     health_port: int = 0
+    control: Path | None = None  # control socket, for root and the hub's own user; None: no control socket
     site: str
     stream: RedisSettings
     tokens: tuple[AccessToken, ...] = ()  # of cameras.yaml

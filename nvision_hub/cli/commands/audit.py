@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from nvision_hub.access.audit_log import AUDIT
-from nvision_hub.cli.options import command, config_option, configured_state_dir, json_option, state_dir_option
+from nvision_hub.cli.hub_choice import HubOptions, find_state_dir, hub_options
+from nvision_hub.cli.options import command, json_option
 from nvision_hub.cli.terminal import console, local_time, print_json
 from nvision_hub.control_characters import printable
 from nvision_hub.errors import HubError
 from nvision_hub.logs.tail import LogTail
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _STYLES: Final = {"done": "green", "refused": "red", "failed": "yellow"}
 
@@ -29,17 +27,16 @@ _STYLES: Final = {"done": "green", "refused": "red", "failed": "yellow"}
 @click.option("-f", "--follow", is_flag=True, help="Show new entries as they arrive, until Ctrl-C.")
 @click.option("-n", "--lines", "count", metavar="N", type=click.IntRange(min=0), default=50,
               show_default=True, help="Number of earlier entries to show first.")  # fmt: skip
-@config_option
-@state_dir_option
+@hub_options
 @json_option
-def audit(count: int, config_path: Path, directory: Path | None, *, follow: bool, as_json: bool) -> None:
+def audit(count: int, chosen: HubOptions, *, follow: bool, as_json: bool) -> None:
     """Show who changed the hub through its API or was refused, even if no hub is running.
 
     Each line shows the time, the outcome, the client (the token's name, or the user of a proxy), its address, and the
     action with its camera or webhook. Repeated refusals of one client share an entry, which counts them.
     """
     out, err = console(), console(stderr=True)
-    folder = directory or configured_state_dir(config_path)
+    folder = find_state_dir(chosen)
     with contextlib.closing(LogTail(folder, AUDIT)) as reader:
         try:
             entries = reader.last(count)

@@ -8,9 +8,9 @@ import click
 from pydantic import ValidationError
 
 from nvision_hub.cli.api_client import ApiClient
-from nvision_hub.cli.options import command, complete_camera, config_option, json_option, unknown_name
+from nvision_hub.cli.hub_choice import HubOptions, hub_options
+from nvision_hub.cli.options import command, complete_camera, json_option, unknown_name
 from nvision_hub.cli.terminal import print_json
-from nvision_hub.config.load import load
 from nvision_hub.config.messages import expected
 from nvision_hub.config.models import RuntimeSettings
 from nvision_hub.config.schema import schema_at
@@ -18,7 +18,6 @@ from nvision_hub.control_characters import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _FROM_FILE: Final = object()  # stands for the value in cameras.yaml
 
@@ -28,10 +27,10 @@ def _control_command(name: str, outcome: str, explanation: str) -> click.Command
 
     @command(f"nvision-hub {name} lobby", f"nvision-hub {name} lobby gate --json", name=name, help=explanation)
     @click.argument("cameras", metavar="CAMERA...", nargs=-1, required=True, shell_complete=complete_camera)
-    @config_option
+    @hub_options
     @json_option
-    def control(cameras: tuple[str, ...], config_path: Path, *, as_json: bool) -> None:
-        with ApiClient(load(config_path)) as api:
+    def control(cameras: tuple[str, ...], chosen: HubOptions, *, as_json: bool) -> None:
+        with ApiClient(chosen) as api:
             updated = [api.call("POST", f"/cameras/{camera['id']}/{name}") for camera in api.select(cameras)]
         if as_json:
             print_json({"cameras": updated})
@@ -61,9 +60,9 @@ restart = _control_command("restart", "restarting", "Restart camera processes.")
 )
 @click.argument("camera", shell_complete=complete_camera)
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
-@config_option
+@hub_options
 @json_option
-def set_(camera: str, settings: tuple[str, ...], config_path: Path, *, as_json: bool) -> None:
+def set_(camera: str, settings: tuple[str, ...], chosen: HubOptions, *, as_json: bool) -> None:
     """Change settings of CAMERA without interrupting its stream.
 
     \b
@@ -76,7 +75,7 @@ def set_(camera: str, settings: tuple[str, ...], config_path: Path, *, as_json: 
     the value in cameras.yaml.
     """  # noqa: D301 - \b keeps the line breaks of the list
     values = parse_settings(settings)
-    with ApiClient(load(config_path)) as api:
+    with ApiClient(chosen) as api:
         (current,) = api.select([camera])
         in_file = current["run_time"]["file"]
         changes = {name: in_file[name] if value is _FROM_FILE else value for name, value in values.items()}

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nvision_hub.cli.camera_table import CAMERA_PREFIX
+from nvision_hub.cli.hub_choice import HubOptions, find_state_dir, hub_options
 from nvision_hub.cli.live_table import log_line
-from nvision_hub.cli.options import command, complete_camera, config_option, json_option, unknown_name
+from nvision_hub.cli.options import command, complete_camera, json_option, unknown_name
 from nvision_hub.cli.terminal import console, local_time, print_json
 from nvision_hub.config.load import load
-from nvision_hub.errors import HubError
+from nvision_hub.errors import ConfigError, HubError
 from nvision_hub.logs.files import processes_in
 from nvision_hub.logs.tail import LogTail
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
-
-    from nvision_hub.config.models import Config
 
 
 @command(
@@ -36,18 +35,17 @@ if TYPE_CHECKING:
 @click.option("-f", "--follow", is_flag=True, help="Show new log lines as they arrive, until Ctrl-C.")
 @click.option("-n", "--lines", "count", metavar="N", type=click.IntRange(min=0), default=50,
               show_default=True, help="Number of earlier lines to show first.")  # fmt: skip
-@config_option
+@hub_options
 @json_option
-def logs(camera: str, count: int, config_path: Path, *, follow: bool, as_json: bool) -> None:
+def logs(camera: str, count: int, chosen: HubOptions, *, follow: bool, as_json: bool) -> None:
     """Show the log of CAMERA, even if no hub is running.
 
     CAMERA may also be another process of the hub: hub (the supervisor), broker, service, demo, gateway, webhooks, mqtt
     or relay. Each line shows the time, the camera's state at that time and the message. A line that the supervisor
     logged about the process shows `hub` instead of the state.
     """
-    config = load(config_path)
-    directory = config.state_dir / "logs"
-    process = _process_name(camera, config, processes_in(directory))
+    directory = find_state_dir(chosen) / "logs"
+    process = _process_name(camera, processes_in(directory), chosen.file)
     out = console()
     with contextlib.closing(LogTail(directory, process)) as reader:
         entries = reader.last(count)
@@ -60,14 +58,18 @@ def logs(camera: str, count: int, config_path: Path, *, follow: bool, as_json: b
                 out.print(_entry_line(entry, process))
 
 
-def _process_name(name: str, config: Config, logged: Sequence[str]) -> str:
-    """Return the full name of a process. Raises `UsageError` if neither cameras.yaml nor the logs contain `name`."""
-    cameras = [camera.id for camera in config.cameras]
-    # A camera that was added through the API appears only in the logs.
-    if name in cameras or f"{CAMERA_PREFIX}{name}" in logged:
+def _process_name(name: str, logged: Sequence[str], file: Path | None) -> str:
+    """Return the full name of a process. Raises `UsageError` if neither the logs nor cameras.yaml contain `name`."""
+    if f"{CAMERA_PREFIX}{name}" in logged:
         return f"{CAMERA_PREFIX}{name}"
     if name in logged:
         return name
+    cameras = []
+    if file is not None:  # names a camera that has no log yet
+        with contextlib.suppress(ConfigError):
+            cameras = [camera.id for camera in load(file).cameras]
+    if name in cameras:
+        return f"{CAMERA_PREFIX}{name}"
     known = [*cameras, *(process.removeprefix(CAMERA_PREFIX) for process in logged)]
     raise unknown_name(f"no camera or process has the name {name!r}", name, [*dict.fromkeys(known)])
 

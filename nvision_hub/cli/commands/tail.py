@@ -15,8 +15,10 @@ from rich.text import Text
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.broker.client import connect_sync
-from nvision_hub.cli.api_client import redis_unavailable, redis_url
-from nvision_hub.cli.options import command, complete_camera, config_option, json_option, select_cameras
+from nvision_hub.cli.api_client import ApiClient
+from nvision_hub.cli.broker_access import find_broker
+from nvision_hub.cli.hub_choice import HubOptions, hub_options
+from nvision_hub.cli.options import command, complete_camera, json_option, select_cameras
 from nvision_hub.cli.terminal import console, print_json
 from nvision_hub.config.load import load
 from nvision_hub.control_characters import printable
@@ -24,9 +26,6 @@ from nvision_hub.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from nvision_hub.config.models import Config
 
 RESPONSE_TIMEOUT_S: Final = 5.0
 SILENCE_TIMEOUT_S: Final = 10.0  # after this time without a message or a reply to a ping, the connection counts as lost
@@ -34,19 +33,18 @@ SILENCE_TIMEOUT_S: Final = 10.0  # after this time without a message or a reply 
 
 @command("nvision-hub tail", "nvision-hub tail lobby", "nvision-hub tail --json | jq -r '.detected_objects[].name'")
 @click.argument("camera", required=False, shell_complete=complete_camera)
-@config_option
+@hub_options
 @json_option
-def tail(camera: str | None, config_path: Path, *, as_json: bool) -> None:
+def tail(camera: str | None, chosen: HubOptions, *, as_json: bool) -> None:
     """Show the results of CAMERA, or of all cameras, as they arrive, until Ctrl-C.
 
     Each line shows the result's arrival time, the camera, the detections with their confidence, and the time from
     capture to result. With --json, each line is one event.
     """
-    config = load(config_path)
     if camera is not None:
-        select_cameras(config, [camera])
+        _check_camera(chosen, camera)
     out, err = console(), console(stderr=True)
-    for payload in _events(config, f"{config.redis.prefix}:results:{camera or '*'}"):
+    for payload in _events(chosen, camera or "*"):
         try:
             if as_json:
                 print_json(json.loads(payload), indent=None)
@@ -56,17 +54,30 @@ def tail(camera: str | None, config_path: Path, *, as_json: bool) -> None:
             (err if as_json else out).print("ignored a message that is not an event", style="yellow")
 
 
-def _events(config: Config, pattern: str) -> Iterator[bytes]:
+def _check_camera(chosen: HubOptions, camera: str) -> None:
+    """Raise `UsageError` if the running hub or, without a running hub, cameras.yaml has no such camera."""
+    try:
+        with ApiClient(chosen) as api:
+            api.select([camera])
+    except UnavailableError:
+        if chosen.file is None:
+            raise
+        select_cameras(load(chosen.file), [camera])
+
+
+def _events(chosen: HubOptions, camera: str) -> Iterator[bytes]:
     """Yield events, and reconnect when the connection fails. Raises `UnavailableError` if the first connection fails.
 
     Looks up the broker's URL before each connection, because a restarted hub may use another port.
     """
+    broker = None
     backoff = Backoff(first_s=0.2, cap_s=2.0, healthy_s=5.0)
     err = console(stderr=True)
     connected = None  # None before the first connection
     while True:
         try:
-            for payload in _subscribe(redis_url(config), pattern):
+            broker = find_broker(chosen)
+            for payload in _subscribe(broker.url, f"{broker.prefix}:results:{camera}"):
                 if payload is not None:
                     yield payload
                     continue
@@ -76,7 +87,9 @@ def _events(config: Config, pattern: str) -> Iterator[bytes]:
                 backoff.healthy(time.monotonic())
         except (RedisError, OSError, UnavailableError) as error:
             if connected is None:
-                raise redis_unavailable(config, error) from error
+                if broker is None:
+                    raise
+                raise broker.unavailable(error) from error
             if connected:
                 err.print("Disconnected from the broker. Retrying...", style="yellow")
             connected = False

@@ -12,14 +12,8 @@ import click
 from nvision_hub.access.audit_log import append_command
 from nvision_hub.access.token_store import TokenStore
 from nvision_hub.access.tokens import ROLES, RoleName
-from nvision_hub.cli.options import (
-    config_option,
-    configured_state_dir,
-    examples,
-    json_option,
-    state_dir_option,
-    unknown_name,
-)
+from nvision_hub.cli.hub_choice import HubOptions, find_state_dir, hub_options
+from nvision_hub.cli.options import examples, json_option, unknown_name
 from nvision_hub.cli.terminal import columns, console, print_json
 from nvision_hub.config.field_types import ID_PATTERN
 from nvision_hub.config.load import load
@@ -75,11 +69,10 @@ def token() -> None:
 @token.command()
 @click.argument("name", callback=_name)
 @click.option("--role", type=click.Choice(ROLES), required=True, help="What the token allows.")
-@config_option
-@state_dir_option
-def create(name: str, role: RoleName, config_path: Path, directory: Path | None) -> None:
+@hub_options
+def create(name: str, role: RoleName, chosen: HubOptions) -> None:
     """Create a random token called NAME, and print it once."""
-    folder = directory or configured_state_dir(config_path)
+    folder = find_state_dir(chosen)
     store = TokenStore(folder)
     is_first = not store.has_permanent()
     created = store.create(name, role)
@@ -92,13 +85,12 @@ def create(name: str, role: RoleName, config_path: Path, directory: Path | None)
 
 
 @token.command("list")
-@config_option
-@state_dir_option
+@hub_options
 @json_option
-def list_tokens(config_path: Path, directory: Path | None, *, as_json: bool) -> None:
+def list_tokens(chosen: HubOptions, *, as_json: bool) -> None:
     """List the names and roles of all tokens, but not the tokens themselves."""
-    stored = TokenStore(directory or configured_state_dir(config_path)).read()
-    rows = [] if directory is not None else [*_configured(config_path)]
+    stored = TokenStore(find_state_dir(chosen)).read()
+    rows = [] if chosen.state_dir is not None or chosen.file is None else [*_configured(chosen.file)]
     rows += [
         TokenRow(name=each.name, role=each.role, source=_CREATED, created_at=iso_utc(each.created_at))
         for each in stored
@@ -123,11 +115,10 @@ def list_tokens(config_path: Path, directory: Path | None, *, as_json: bool) -> 
 
 @token.command()
 @click.argument("name")
-@config_option
-@state_dir_option
-def revoke(name: str, config_path: Path, directory: Path | None) -> None:
+@hub_options
+def revoke(name: str, chosen: HubOptions) -> None:
     """Revoke the token called NAME. A running hub rejects it at once, and closes its live views."""
-    folder = directory or configured_state_dir(config_path)
+    folder = find_state_dir(chosen)
     store = TokenStore(folder)
     if not store.revoke(name):
         known = [each.name for each in store.read() if each.expires_at is None]

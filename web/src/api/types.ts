@@ -181,7 +181,7 @@ export type Role = "metrics" | "view" | "control" | "admin";
 export interface Session {
   readonly name: string;
   readonly role: Role | null;
-  readonly kind: "token" | "proxy" | "local";
+  readonly kind: "token" | "proxy" | "user" | "local";
 }
 
 /** Text message on the WebSocket. */

@@ -1,6 +1,7 @@
-"""Access control: tokens with roles, users of a declared proxy, Host header and Origin header.
+"""Access control: tokens with roles, users of a declared proxy or of this machine, Host header and Origin header.
 
-The gateway uses no cookies of its own. The policy also checks two headers that browsers add:
+The gateway uses no cookies of its own. A client of the control socket needs no token, because the kernel reports its
+user id. For other clients, the policy also checks two headers that browsers add:
 
 - Host: without this check, pages of a foreign site whose DNS name resolves to 127.0.0.1 could read all responses (DNS
   rebinding).
@@ -23,9 +24,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 
 from nvision_hub.access.audit_log import AuditEntry
+from nvision_hub.runtime.limited_protocols import PEER_UID
 from workers.gateway.api.problem_details import ProblemError
 from workers.gateway.auth.failure_limiter import Failure, FailureLimiter
-from workers.gateway.auth.identity import LOCAL, Principal, TokenTable, TrustedProxy
+from workers.gateway.auth.identity import LOCAL, Principal, TokenTable, TrustedProxy, local_user
 from workers.gateway.auth.route_roles import CALLBACK, LIVE, SAFE_METHODS, RouteAccess, route_access
 
 if TYPE_CHECKING:
@@ -86,14 +88,24 @@ class AccessPolicy:
     refusals: FailureLimiter = field(default_factory=FailureLimiter)  # bounds only the number of audit entries
 
     def check(
-        self, *, path: str, method: str, headers: Headers, peer: str | None = None, websocket: bool = False
+        self,
+        *,
+        path: str,
+        method: str,
+        headers: Headers,
+        peer: str | None = None,
+        uid: int | None = None,
+        websocket: bool = False,
     ) -> Principal | None:
         """Return the client; None if the path is open or authenticates its clients itself.
 
-        Raises `AccessError` if the request is not allowed.
+        `uid` is the user id of a client of the control socket; None for other clients. Raises `AccessError` if the
+        request is not allowed.
         """
         access = route_access(method, path)
         try:
+            if uid is not None:
+                return _local_user(uid)
             return self._check(path, method, headers, peer, access, websocket=websocket)
         except AccessError as error:
             action = "live_view" if path == LIVE else access.action or f"{method} {path}"
@@ -224,6 +236,17 @@ class AccessPolicy:
         return origin.netloc.lower() == headers.get("host", "").lower() or origin.hostname in self.hosts
 
 
+def _local_user(uid: int) -> Principal:
+    """Return the client of the control socket. Raises `AccessError` if the user is not admitted."""
+    principal = local_user(uid)
+    if principal.role is None:
+        detail = "Only root and the hub's own user may use the control socket; run the command as one of them."
+        error = AccessError(403, "user_not_admitted", detail)
+        error.principal = principal
+        raise error
+    return principal
+
+
 def _require(principal: Principal, access: RouteAccess) -> None:
     """Raise `AccessError` if the client's role is too low."""
     if principal.may(access.role):
@@ -247,9 +270,17 @@ def _entry(
 
 
 def _peer(scope: Scope) -> str | None:
-    """Return the IP address of the client's end of the connection."""
+    """Return the IP address of the client's end of the connection, or the user id of a client of the control socket."""
+    if (uid := _uid(scope)) is not None:
+        return f"uid {uid}"
     client = scope.get("client")
     return None if client is None else str(client[0])
+
+
+def _uid(scope: Scope) -> int | None:
+    """Return the user id of a client of the control socket; None for other clients."""
+    uid: int | None = scope.get("state", {}).get(PEER_UID)
+    return uid
 
 
 class AuthMiddleware:
@@ -275,7 +306,9 @@ class AuthMiddleware:
         path, headers, websocket = scope["path"], Headers(scope=scope), scope["type"] == "websocket"
         method, peer, facts = scope.get("method", "GET"), _peer(scope), AuditFacts()
         try:
-            principal = self._policy.check(path=path, method=method, headers=headers, peer=peer, websocket=websocket)
+            principal = self._policy.check(
+                path=path, method=method, headers=headers, peer=peer, uid=_uid(scope), websocket=websocket
+            )
         except ProblemError as error:
             if websocket:
                 await send({"type": "websocket.close", "code": 1008})  # the client receives HTTP 403

@@ -83,9 +83,9 @@ class FleetControl:
             detail = error[:1].upper() + error[1:] + ("" if error.endswith((".", "!", "?")) else ".")
             raise ProblemError(rejected_status, "request_rejected", detail, errors=errors)
 
-    async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the fleet meets the condition, but at most `STATE_TIMEOUT_S`."""
+    async def wait_until(self, condition: Callable[[], bool], timeout_s: float = STATE_TIMEOUT_S) -> None:
+        """Wait until the fleet meets the condition, but at most `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STATE_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 while not condition():
                     await self._changed.wait()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import redis.asyncio
 
+    from nvision_hub.broker.client import RedisSettings
     from workers.gateway.state.fleet import FleetState
 
 PING_INTERVAL_S: Final = 2.0
@@ -41,6 +42,13 @@ class ReadinessResponse(BaseModel):
 
     ready: bool
     reasons: list[str]
+
+
+class BrokerAddress(BaseModel):
+    """Complete address of the hub's Redis, with the password, and the prefix of the hub's keys and channels."""
+
+    url: str
+    prefix: str
 
 
 class BrokerHealth:
@@ -86,7 +94,9 @@ def health_routes(fleet: FleetState, broker: BrokerHealth) -> APIRouter:
     return router
 
 
-def hub_routes(fleet: FleetState, broker: BrokerHealth, site: str, summary: Callable[[], HubSummary]) -> APIRouter:
+def hub_routes(
+    fleet: FleetState, broker: BrokerHealth, stream: RedisSettings, site: str, summary: Callable[[], HubSummary]
+) -> APIRouter:
     router = APIRouter()
     metrics = FleetMetrics(fleet, site=site)
 
@@ -106,5 +116,13 @@ def hub_routes(fleet: FleetState, broker: BrokerHealth, site: str, summary: Call
     async def hub() -> HubSummary:
         """Return the hub and its processes."""
         return summary()
+
+    @router.get("/api/v1/broker", tags=["fleet"], responses=documented(403))
+    async def address(request: Request) -> BrokerAddress:
+        """Return the address of Redis with its password, to a client of the control socket only."""
+        if request.state.principal.kind != "user":
+            detail = "Only clients of the hub's control socket may read the address of Redis with its password."
+            raise ProblemError(403, "control_socket_only", detail)
+        return BrokerAddress(url=stream.url, prefix=stream.prefix)
 
     return router

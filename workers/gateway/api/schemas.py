@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 class SessionSummary(TypedDict):
     """The client of a request. `role` is null if its proxy reports no known role.
 
-    `kind` is `token` for a client with a token, `proxy` for a user whom a proxy has authenticated, and `local` for any
-    client of a gateway that needs no token.
+    `kind` is `token` for a client with a token, `proxy` for a user whom a proxy has authenticated, `user` for a user of
+    this machine on the control socket, and `local` for any client of a gateway that needs no token.
     """
 
     name: str
     role: RoleName | None
-    kind: Literal["token", "proxy", "local"]
+    kind: Literal["token", "proxy", "user", "local"]
 
 
 class WorkerSummary(TypedDict):

@@ -1,14 +1,16 @@
-"""Identification of a client: by its token, by the headers of a declared proxy, or as a program on this machine."""
+"""Identification of a client: by its token, its user id, the headers of a proxy, or as a program on this machine."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from nvision_hub.access.audit_log import user_name
 from nvision_hub.access.tokens import ROLES, AccessToken, RoleName, includes, token_digest
 from nvision_hub.control_characters import printable
 from nvision_hub.errors import HubError
@@ -36,7 +38,7 @@ class Principal:
 
     name: str
     role: RoleName | None
-    kind: Literal["token", "proxy", "local"]
+    kind: Literal["token", "proxy", "user", "local"]
     digest: str | None = field(default=None, repr=False)  # of the token
 
     def may(self, required: RoleName) -> bool:
@@ -45,6 +47,15 @@ class Principal:
 
 # A gateway without tokens serves this machine only, and every program on this machine may do everything.
 LOCAL: Final = Principal(name="local", role="admin", kind="local")
+
+
+def local_user(uid: int) -> Principal:
+    """Return the client of the control socket with this user id.
+
+    The hub's own user and root may do everything, because both can read the hub's secrets anyway. Other users have no
+    role.
+    """
+    return Principal(name=user_name(uid), role="admin" if uid in {0, os.geteuid()} else None, kind="user")
 
 
 class TokenTable:

@@ -33,6 +33,7 @@ class RouteAccess:
 _ROUTES: Final[tuple[tuple[str, str, RoleName, str | None], ...]] = (
     ("GET", "/metrics", "metrics", None),
     ("GET", "/api/v1/session", "metrics", None),
+    ("GET", "/api/v1/broker", "admin", None),
     ("GET", f"{_CAMERA}/tuning", "control", None),
     ("POST", f"{_CAMERA}/pause", "control", "camera_pause"),
     ("POST", f"{_CAMERA}/resume", "control", "camera_resume"),
