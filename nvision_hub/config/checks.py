@@ -41,6 +41,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
         address = _parsed(CameraAddress, camera.child("url"))
         yield from _credentials(camera, ("cameras", index), address)
         yield from _tls(camera, ("cameras", index), address)
+        yield from _motion_source(camera, effective.at(("cameras", index)), ("cameras", index), address)
     mqtt = written.child("mqtt")
     if mqtt is not None:
         broker = _parsed(MqttAddress, mqtt.child("url"))
@@ -110,6 +111,24 @@ def _tls(camera: YamlNode, path: KeyPath, address: CameraAddress | None) -> Iter
     encrypted = {"rtsp": "rtsps", "http": "https", "snapshot+http": "snapshot+https"}.get(address.scheme)
     fix = "remove it" if encrypted is None else f"write {encrypted}:// if the camera supports it, or remove `tls`"
     yield node.diagnostic("unused_key", message, (*path, "tls"), fix=fix)
+
+
+def _motion_source(
+    camera: YamlNode, effective: YamlNode | None, path: KeyPath, address: CameraAddress | None
+) -> Iterator[Diagnostic]:
+    source = None if effective is None else effective.at(("motion", "source"))
+    if source is None or source.text != "onvif" or address is None:
+        return
+    if address.kind != "onvif":
+        node = camera.at(("motion", "source")) or camera
+        fix = "write the camera's onvif:// address as `url`, or set `motion.source: video`"
+        yield node.diagnostic(
+            "onvif_required", f"does not apply to a {address.scheme} camera", (*path, "motion", "source"), fix=fix
+        )
+    for key in ("sensitivity", "idle_fps", "ignore"):
+        if (unused := camera.at(("motion", key))) is not None:
+            message = "does not apply to motion that the camera reports (`source: onvif`)"
+            yield unused.diagnostic("unused_key", message, (*path, "motion", key), fix="remove it")
 
 
 def _mqtt_password(mqtt: YamlNode, address: Address | None) -> Iterator[Diagnostic]:

@@ -62,6 +62,10 @@ class Nvision(Section):
 class Motion(Section):
     """Motion detection for `when: motion`."""
 
+    source: Literal["video", "onvif"] = "video"
+    """`video`: the hub detects motion in the frames. `onvif`: the camera reports motion; this requires an onvif:// URL.
+
+    With `onvif`, the hub neither decodes nor sends a frame while the camera reports no motion."""
     sensitivity: Fraction = 0.5
     """0 detects only large movements; 1 detects the smallest."""
     cooldown: Seconds = 10.0

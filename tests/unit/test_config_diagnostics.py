@@ -154,6 +154,18 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
         ),
         (GOOD + "    username: u\n", "cameras[0].username: does not apply to a demo camera; remove it"),
         (
+            GOOD + "    motion: {source: onvif}\n",
+            "cameras.yaml:4:22: cameras[0].motion.source: does not apply to a demo camera; write the camera's onvif://",
+        ),
+        (
+            "defaults: {motion: {source: onvif}}\n" + GOOD,
+            "cameras.yaml:3:5: cameras[0].motion.source: does not apply to a demo camera; write the camera's onvif://",
+        ),
+        (
+            "cameras: [{id: a, url: 'onvif://h', motion: {source: onvif, idle_fps: 1}}]",
+            "cameras[0].motion.idle_fps: does not apply to motion that the camera reports (`source: onvif`); remove it",
+        ),
+        (
             GOOD + "    motion: {calm_after: 5}\n",
             "cameras.yaml:4:14: cameras[0].motion.calm_after: was renamed to `cooldown`; write `cooldown:` instead",
         ),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from nvision_hub.errors import UnavailableError
 from nvision_hub.logs.formatters import LoggedState
 from nvision_hub.media.decode.decode_planner import FrameBudget
+from nvision_hub.media.decode.event_gate import EventGate
 from nvision_hub.media.decode.motion_gate import MotionGate
 from nvision_hub.media.decode.pipeline import DecodePipeline
 from nvision_hub.media.encode.jpeg_encoder import JpegSettings
@@ -29,13 +30,14 @@ from nvision_hub.media.sources import (
     SourceError,
     open_source,
 )
+from nvision_hub.media.sources.onvif.motion_events import MotionEvents
 from nvision_hub.metrics import catalogue
 from nvision_hub.runtime.status import CameraState, Deadline
 from workers.camera.camera_reconnects import ReconnectPolicy
 from workers.camera.encode_stage import EncodeStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources import Source
@@ -66,6 +68,7 @@ class Capture:
     progress: float = 0.0  # monotonic time of the last progress
     gop_s: float | None = None
     moving: bool | None = None  # None without `when: motion`
+    motion_error: str | None = None  # why the camera reports no motion events, as a sentence; None if it does
     profile: str | None = None  # media profile of an ONVIF camera; None for others, and before the camera is open
     decoder: str | None = None  # "software" or a device; None before the camera is open
     late: str | None = None  # why frames come too late, as a sentence; None while frames are on time
@@ -181,8 +184,8 @@ class Capture:
             if self.control.interrupted.is_set():
                 return
             source = self._open()
-        self.late = None
-        with contextlib.closing(source):
+        self.late = self.motion_error = None
+        with contextlib.closing(source), self._motion_events() as events:
             self._warn_of_plain_password(sends=source.facts.sends_plain_password)
             self._last_frame = time.monotonic()
             self.decoder = source.facts.decoder
@@ -193,7 +196,7 @@ class Capture:
                 meter=self.meter,
                 on_frame=self._encode_stage.push,
                 is_wanted=self._is_wanted,
-                gate=MotionGate(self.camera) if self.camera.when == "motion" else None,
+                gate=self._gate(events),
                 budget=self._budget,
             )
             for packet in source.packets():
@@ -202,6 +205,7 @@ class Capture:
                 self.meter.count(catalogue.PACKETS_RECEIVED_TOTAL)
                 pipeline.push(packet, self.fps)
                 self.gop_s, self.moving = pipeline.gop_s, pipeline.is_moving
+                self.motion_error = None if events is None else events.error
                 if self._encode_stage.encoded > self._last_frame:
                     self._reconnects.healthy(self._encode_stage.encoded)
                     if self.state is not CameraState.STREAMING:
@@ -213,6 +217,21 @@ class Capture:
                 if warning is not None and self.late is None:
                     log.warning("%s", warning, extra={"event": "camera_lagging"})
                 self.late = warning
+
+    def _gate(self, events: MotionEvents | None) -> MotionGate | EventGate | None:
+        if events is not None:
+            return EventGate(cooldown_s=self.camera.motion.cooldown, moved_at=events.moved_at)
+        return MotionGate(self.camera) if self.camera.when == "motion" else None
+
+    @contextlib.contextmanager
+    def _motion_events(self) -> Iterator[MotionEvents | None]:
+        """Subscribe to the camera's motion events. Yield None unless `motion.source` is `onvif`."""
+        camera = self.camera
+        if camera.when != "motion" or camera.motion.source != "onvif" or camera.address.kind != "onvif":
+            yield None
+            return
+        with contextlib.closing(MotionEvents(camera, self.trust, self.meter)) as events:
+            yield events
 
     def _show_profile(self, profile: str | None) -> None:
         if profile is not None and profile != self.profile:

@@ -281,8 +281,9 @@ class _Worker:
         now = time.monotonic()
         state = self._current_state()
         away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error or self._lease_error
-        late = self._capture.late if state is CameraState.STREAMING else None
-        error = away or self._publisher.error or late
+        is_streaming = state is CameraState.STREAMING
+        degraded = (self._capture.motion_error or self._capture.late) if is_streaming else None
+        error = away or self._publisher.error or degraded
         if state is not self._state:
             self._announce(state, error)
         meter = self._meter

@@ -17,7 +17,7 @@ Decoding all packets costs almost as much CPU time as `when: always`. A shorter 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from nvision_hub.media.decode.decode_planner import NOTHING, DecodeBatch, Planner
 from nvision_hub.media.decode.gop_buffer import GopBuffer
@@ -39,6 +39,8 @@ _MAX_RECENT_FRAMES: Final = 3
 
 class MotionGate:
     """Motion gate of one stream. All times are capture times in monotonic seconds."""
+
+    checks_frames: ClassVar = True  # whether the closed gate needs frames to detect motion
 
     def __init__(self, camera: Camera) -> None:
         motion = camera.motion

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nvision_hub.media.decode.decode_planner import DecodeBatch, FrameBudget
+    from nvision_hub.media.decode.event_gate import EventGate
     from nvision_hub.media.decode.motion_gate import MotionGate
     from nvision_hub.media.sources import Packet, Source
     from nvision_hub.metrics.meter import Meter
@@ -39,10 +40,10 @@ class DecodePipeline:
     # Called with the frame, its capture time (monotonic seconds), and whether the frame is late because of a pre-roll.
     on_frame: Callable[[Any, float, bool], None]
     is_wanted: Callable[[], bool] = lambda: True  # called before each packet is decoded; False ends the batch early
-    gate: MotionGate | None = None
+    gate: MotionGate | EventGate | None = None
     budget: InitVar[FrameBudget | None] = None
     now: Callable[[], float] = time.monotonic
-    checked: float = float("-inf")  # monotonic time of the last check that found no motion while the gate was closed
+    checked: float = float("-inf")  # monotonic time at which the gate was last known to be rightly closed
 
     def __post_init__(self, fps: float, budget: FrameBudget | None) -> None:
         self.lag = LagMonitor()
@@ -95,11 +96,16 @@ class DecodePipeline:
         elif batch.is_frame_lost:
             self._count_lost()
 
-    def _check(self, gate: MotionGate, packet: Packet, at: float) -> None:
+    def _check(self, gate: MotionGate | EventGate, packet: Packet, at: float) -> None:
         """Decode the packets that the closed gate returns, and check whether something moves."""
         batch = gate.push(packet, at, self._planner.gop_s)
+        if batch is None:  # the camera has reported motion
+            self._send_pre_roll(gate, packet, at, is_decoded=not packet.keyframe)
+            return
         if not batch.packets:
             self._has_gap = True
+            if not gate.checks_frames:
+                self.checked = self.now()
             return
         for frame, captured in self._decode(batch):
             if gate.is_open:  # an earlier frame of this batch has opened the gate
@@ -111,10 +117,10 @@ class DecodePipeline:
                     case False:
                         self._send_idle(gate, frame, captured)
 
-    def _send_pre_roll(self, gate: MotionGate, packet: Packet, at: float, *, is_decoded: bool) -> None:
+    def _send_pre_roll(self, gate: MotionGate | EventGate, packet: Packet, at: float, *, is_decoded: bool) -> None:
         """Send the due frames from before the motion.
 
-        `packet` showed the motion. Unless `is_decoded`, the planner receives this packet after the pre-roll.
+        `packet` opened the gate. Unless `is_decoded`, the planner receives this packet after the pre-roll.
         """
         self._catching_up_since = self.now()
         begin, frames, batch = gate.release()
@@ -126,7 +132,7 @@ class DecodePipeline:
         if not is_decoded:
             self._plan(packet, at, packet.arrived - at)
 
-    def _send_idle(self, gate: MotionGate, frame: Any, at: float) -> None:
+    def _send_idle(self, gate: MotionGate | EventGate, frame: Any, at: float) -> None:
         self.checked = self.now()
         # The service charges for these frames too, so they count against the planner's budget.
         if at > self._sent and self._planner.can_add(at) and gate.accept(at):

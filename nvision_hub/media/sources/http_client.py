@@ -51,6 +51,7 @@ class HttpCameraClient:
         self.auth = CameraAuth(camera, trust)
         self._camera = camera
         self._trust = trust
+        self._is_aborted = False
         url = urlsplit(replace(camera.address, username=None, password=None).dial())
         self._target = url._replace(scheme="", netloc="", fragment="", path=url.path or "/").geturl()
         self._base = url._replace(path="", query="", fragment="").geturl()
@@ -139,6 +140,7 @@ class HttpCameraClient:
 
     def abort(self) -> None:
         """Shut the connection down, so that reads return. Any thread may call this method."""
+        self._is_aborted = True
         self._connection.abort()
 
     def close(self) -> None:
@@ -153,7 +155,7 @@ class HttpCameraClient:
             return self._exchange(request, authorization)
         except ConnectionError:
             self._connection.close()
-            if not is_reused:
+            if not is_reused or self._is_aborted:
                 raise
             return self._exchange(request, authorization)
 

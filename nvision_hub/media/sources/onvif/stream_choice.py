@@ -44,12 +44,15 @@ class ChosenStream:
 
 
 class MediaService:
-    """Media service of one camera, in version 2 if the camera supports it. Raises `SourceError`."""
+    """Media service of one camera, in version 2 if the camera supports it. Raises `SourceError`.
+
+    `services` are the paths of all services.
+    """
 
     def __init__(self, client: OnvifClient) -> None:
         self._client = client
-        services = client.services()
-        paths = {version: services[version] for version in (MEDIA2, MEDIA) if version in services}
+        self.services = client.services()
+        paths = {version: self.services[version] for version in (MEDIA2, MEDIA) if version in self.services}
         for self._version, self._path in paths.items():
             try:
                 self.profiles = parse_profiles(self._call("GetProfiles", self._profile_types()))

@@ -1,0 +1,80 @@
+"""Motion gate for cameras that report motion themselves (`motion.source: onvif`). Performs no I/O.
+
+While the camera reports no motion, the closed gate buffers compressed packets and returns nothing to decode. When the
+camera reports motion, the gate opens at the next packet and releases its buffer, so that the second before the motion
+is sent as well (pre-roll). If a GOP is too large to buffer, the gate opens at the next keyframe instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nvision_hub.media.decode.decode_planner import NOTHING, DecodeBatch
+from nvision_hub.media.decode.gop_buffer import GopBuffer
+from nvision_hub.media.decode.motion_gate import PRE_ROLL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nvision_hub.media.sources import Packet
+
+
+class EventGate:
+    """Gate of one stream. `moved_at` returns the time of the last motion, which is its argument while motion lasts.
+
+    `at` is a capture time. All times are monotonic seconds.
+    """
+
+    checks_frames: ClassVar = False
+
+    def __init__(self, *, cooldown_s: float, moved_at: Callable[[float], float]) -> None:
+        # The gate starts open, because the camera may report motion late after the connection.
+        self.is_open = True
+        self._cooldown_s = cooldown_s
+        self._moved_at = moved_at
+        self._opened: float | None = None  # arrival time of the first packet; None before any packet
+        self._closed = float("-inf")  # arrival time of the packet that closed the gate
+        self._buffer = GopBuffer()
+        self._begin = 0.0  # capture time at which the pre-roll begins
+        self._has_opener = False  # whether the packet that opened the gate belongs to the pre-roll
+
+    def passes(self, packet: Packet, _at: float) -> bool:
+        """Return whether a packet goes on to the planner. The first keyframe after the cooldown closes the gate."""
+        now = packet.arrived
+        if self._opened is None:
+            self._opened = now
+        if self.is_open and packet.keyframe and now - max(self._moved_at(now), self._opened) > self._cooldown_s:
+            self.is_open, self._closed = False, now
+        return self.is_open
+
+    def push(self, packet: Packet, at: float, _gop_s: float | None) -> DecodeBatch | None:
+        """Buffer a packet that did not pass. Return None if the gate opens; then, call `release`."""
+        self._buffer.push(packet, at)
+        self._buffer.trim(at - PRE_ROLL_S)
+        if self._buffer.is_full:
+            self._buffer.pop_all()
+        if self._moved_at(packet.arrived) > self._closed and (packet.keyframe or self._buffer):
+            self.is_open, self._begin, self._has_opener = True, at - PRE_ROLL_S, not packet.keyframe
+            return None
+        return NOTHING
+
+    def release(self) -> tuple[float, Sequence[tuple[Any, float]], DecodeBatch]:
+        """Empty the buffer after the gate has opened, and return the pre-roll as `MotionGate.release` does.
+
+        If the opening packet is no keyframe, it is the last packet of the pre-roll, because it needs the others.
+        """
+        packets = self._buffer.pop_all()
+        if not self._has_opener:
+            packets = packets[:-1]
+        return self._begin, (), DecodeBatch(packets=packets, after_gap=True) if packets else NOTHING
+
+    def is_check_due(self, _at: float) -> bool:
+        """Return False, because the gate needs no frames."""
+        return False
+
+    def check(self, _frame: Any, _at: float) -> bool | None:
+        """Return None, because the gate needs no frames."""
+
+    def accept(self, _at: float) -> bool:
+        """Return False, because nothing is sent while the gate is closed."""
+        return False
