@@ -1,5 +1,9 @@
-"""Hypothesis profiles and signal dispositions. The conftest.py of each folder names the fixtures that it uses."""
+"""Hypothesis profiles, signal dispositions and garbage collection.
 
+The conftest.py of each folder names the fixtures that it uses.
+"""
+
+import gc
 import os
 import signal
 
@@ -28,3 +32,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the collected tests from garbage collection, which would take most of a second each."""
+    gc.collect()
+    gc.freeze()
