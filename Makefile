@@ -19,8 +19,9 @@
 PYTHON ?= python3
 CONFIG ?= cameras.yaml
 VENV := .venv
-# Tests mostly wait for their peers, so one test more runs at once than the machine has cores.
+# Tests also wait for their peers, so more tests run at once than the machine has cores. Long tests wait half of the time.
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+LONG_JOBS ?= $(shell echo $$(($$(nproc) * 2 + 1)))
 BIN := $(VENV)/bin
 # Each process runs adjacent tests, because the tests of a file share its servers.
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
@@ -49,7 +50,7 @@ test: $(VENV)/peers
 	$(PYTEST) $(ARGS)
 
 test-long: $(VENV)/peers
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) --numprocesses $(LONG_JOBS) -m long $(ARGS)
 
 coverage: $(VENV)/peers
 	$(PYTEST) -m '' --cov --cov-report=term $(ARGS)
