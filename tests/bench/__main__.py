@@ -34,6 +34,7 @@ from tests.bench import (
     soak,
     start,
     storm,
+    tracks,
     webhooks,
 )
 from tests.bench.report import summary
@@ -53,6 +54,7 @@ BENCHMARKS: Final = {
     "scrape": scrape.run,
     "webhooks": webhooks.run,
     "storm": storm.run,
+    "tracks": tracks.run,
 }
 TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
     "soak": soak.main,

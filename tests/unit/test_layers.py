@@ -20,7 +20,7 @@ LAYERS: Final = (
     ("nvision_hub.hub",),
     ("nvision_hub.supervisor", "nvision_hub.export", "nvision_hub.cluster.ray", "nvision_hub.testing"),
     ("workers",),
-    ("nvision_hub.media", "nvision_hub.nvision", "nvision_hub.cluster", "nvision_hub.broker"),
+    ("nvision_hub.media", "nvision_hub.nvision", "nvision_hub.tracking", "nvision_hub.cluster", "nvision_hub.broker"),
     ("nvision_hub.runtime",),
     ("nvision_hub.metrics", "nvision_hub.logs", "nvision_hub.config", "nvision_hub.access", "nvision_hub.budget"),
     (

@@ -1,0 +1,84 @@
+"""Which detection of a result belongs to which track.
+
+All pairs that are plausible get a cost: the negative logarithm of the likelihood that the track's object produced the
+detection (`motion.py`), plus penalties for another class and for a low confidence. The assignment with the lowest total
+cost wins (global nearest neighbor: Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999).
+Detections of low confidence continue tracks but never begin one (Zhang et al., "ByteTrack", 2022).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.tracking.assignment import assign
+from nvision_hub.tracking.observation import ObjectBox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nvision_hub.tracking.observation import DetectedObject
+    from nvision_hub.tracking.open_track import OpenTrack
+
+MAX_COST: Final = 5.0
+INNER_COST: Final = 2.0  # extra limit for a detection away from the edges of the frame, where few objects appear
+EDGE_DISTANCE: Final = 0.8  # in sizes
+MAX_TENTATIVE_COST: Final = 6.0  # a track that is not yet started must be continued nearby
+OTHER_CLASS_COST: Final = 1.0
+OTHER_PARENT_COST: Final = 3.0
+LOW_CONFIDENCE_COST: Final = 3.5  # for a detection of confidence 0; falls to 0 at `min_confidence`
+MAX_OVERLAP: Final = 0.75  # two boxes that overlap more are one object that the service reports twice
+MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked one more begins no track
+
+
+def distinct(detections: Sequence[tuple[DetectedObject, ObjectBox]]) -> list[tuple[DetectedObject, ObjectBox]]:
+    """Return the detections, most confident first, without those that repeat a more confident one."""
+    kept: list[tuple[DetectedObject, ObjectBox]] = []
+    for each in sorted(detections, key=lambda pair: -pair[0].confidence):
+        left, top, right, bottom = box = each[1]
+        for _, (other_left, other_top, other_right, other_bottom) in kept:
+            if left < other_right and other_left < right and top < other_bottom and other_top < bottom:
+                other = ObjectBox(other_left, other_top, other_right, other_bottom)
+                if box.overlap(other) > MAX_OVERLAP:
+                    break
+        else:
+            kept.append(each)
+    return kept
+
+
+def associate(
+    tracks: Sequence[OpenTrack],
+    detections: Sequence[tuple[DetectedObject, ObjectBox]],
+    aspect: float,
+    min_confidence: float,
+) -> list[tuple[int, int]]:
+    """Return (index of a track, index of a detection) for each track that continues."""
+    pairs: list[tuple[int, int, float]] = []
+    limits = [MAX_COST + INNER_COST if track.is_started else MAX_TENTATIVE_COST for track in tracks]
+    near = [
+        (each.motion.x, each.motion.y, each.motion.reach(limit)) for each, limit in zip(tracks, limits, strict=True)
+    ]
+    for column, (detection, box) in enumerate(detections):
+        left, top, right, bottom = box
+        x, margin = (left + right) / 2, EDGE_DISTANCE * (right - left + bottom - top) / 2
+        is_inner = left > margin and right < aspect - margin and bottom < 1 - margin / 4
+        doubt = LOW_CONFIDENCE_COST * max(0.0, 1 - detection.confidence / min_confidence) if min_confidence else 0.0
+        for row, (track_x, track_y, reach) in enumerate(near):
+            if not (-reach < x - track_x < reach):
+                continue
+            # If the lower part of the object is hidden, its foot point is below the box.
+            if not (-reach < track_y - bottom < max(reach, tracks[row].motion.height)):
+                continue
+            track = tracks[row]
+            cost = track.motion.cost(box) + doubt
+            if detection.name != track.class_name:
+                is_related = detection.parent and detection.parent == track.parent
+                cost += OTHER_CLASS_COST if is_related or detection.name in track.votes else OTHER_PARENT_COST
+            limit = limits[row] if is_inner or not track.is_started else MAX_COST
+            if cost < limit:
+                pairs.append((row, column, cost + MAX_COST - limit))
+    return assign(pairs, MAX_COST)
+
+
+def may_start(box: ObjectBox, matched: Sequence[ObjectBox]) -> bool:
+    """Return whether a detection that continues no track may begin one."""
+    return all(box.overlap(other) <= MAX_START_OVERLAP for other in matched)

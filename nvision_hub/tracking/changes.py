@@ -1,0 +1,84 @@
+"""Output of the tracker: what changed, and the state of the track at that moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from nvision_hub.tracking.observation import ObjectBox
+
+Direction = Literal["in", "out"]
+
+
+class ChangeType(StrEnum):
+    STARTED = "track.started"
+    UPDATED = "track.updated"
+    ENDED = "track.ended"
+    ZONE_ENTERED = "zone.entered"
+    ZONE_LEFT = "zone.left"
+    ZONE_DWELLED = "zone.dwelled"
+    LINE_CROSSED = "line.crossed"
+
+
+class EndReason(StrEnum):
+    """Why a track ended."""
+
+    LOST = "lost"  # the object was not detected for `lost_after` seconds
+    CAMERA_LOST = "camera_lost"  # the camera sends no frames
+    CAMERA_REMOVED = "camera_removed"  # the hub has no such camera anymore
+    HUB_STOPPED = "hub_stopped"
+    WORKER_DIED = "worker_died"  # the worker ended unexpectedly, and its successor did not see the object
+    TRACKING_OFF = "tracking_off"
+
+
+class PathPoint(NamedTuple):
+    """Place of an object's anchor: capture time in seconds since the epoch, and fractions of the width and height."""
+
+    at: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameRef:
+    """The frame in which an object was seen. `at` is its capture time in seconds since the epoch."""
+
+    id: str
+    at: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackState:
+    """One track at one moment. Times are capture times in seconds since the epoch."""
+
+    id: str
+    class_name: str
+    parent: str
+    confidence: float  # mean of the track's detections
+    started_at: float
+    last_seen_at: float
+    ended_at: float | None  # None while the track is open
+    end_reason: EndReason | None
+    stationary: bool
+    results: int  # results in which the object was detected
+    zones: tuple[str, ...]  # ids of the zones that the object is in
+    box: ObjectBox  # in pixels of `frame`
+    frame: FrameRef  # the frame of the latest detection
+    path: tuple[PathPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One event of a track. `at` is the capture time of the result that caused it."""
+
+    type: ChangeType
+    at: float
+    track: TrackState
+    zone: str | None = None
+    dwell_s: float | None = None  # seconds that the object has been in `zone`; None if it has just entered
+    line: str | None = None
+    direction: Direction | None = None

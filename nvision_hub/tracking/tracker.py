@@ -1,0 +1,202 @@
+"""Tracks of one camera: results in, changes of tracks out.
+
+The tracker has no clock. All times are the capture times of frames, so results may come at any rate and with gaps. Each
+track that starts also ends, exactly once: if its object is lost, or when the owner of the tracker calls `end_all`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.tracking.association import associate, distinct, may_start
+from nvision_hub.tracking.changes import Change, ChangeType, EndReason, FrameRef
+from nvision_hub.tracking.motion import Step
+from nvision_hub.tracking.observation import DetectedObject, ObjectBox
+from nvision_hub.tracking.open_track import OpenTrack
+from nvision_hub.tracking.zones import PlaceRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from nvision_hub.config.tracking_section import CountingLine, Tracking, Zone
+    from nvision_hub.tracking.changes import TrackState
+    from nvision_hub.tracking.observation import Observation
+    from nvision_hub.tracking.zones import PlaceChange
+
+MAX_TRACKS: Final = 200
+MAX_DETECTIONS: Final = 200  # the most confident ones of a result
+START_RESULTS: Final = 2
+START_CONFIDENCE: Final = 1.6  # sum of the confidences of a track's detections
+SURE_CONFIDENCE: Final = 0.8  # if results are rare, one detection of this confidence starts a track
+RARE_INTERVAL_S: Final = 1.0
+INTERVAL_GAIN: Final = 0.2
+LOST_RESULTS: Final = 2  # results without the object before a track may end
+TENTATIVE_LOST_AFTER_S: Final = 0.5
+STATIONARY_PATIENCE: Final = 3.0  # a stationary object may be hidden for longer, by this factor
+STATIONARY_UPDATES: Final = 12.0  # a stationary object is updated less often, by this factor
+
+
+class Tracker:
+    """Tracker of one camera.
+
+    `new_id` returns a unique id for a track that begins at a capture time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        options: Tracking,
+        new_id: Callable[[float], str],
+        *,
+        zones: Mapping[str, Zone] | None = None,
+        lines: Mapping[str, CountingLine] | None = None,
+    ) -> None:
+        self._options = options
+        self._new_id = new_id
+        self._rules = PlaceRules(zones or {}, lines or {})
+        self.tracks: list[OpenTrack] = []  # started and tentative tracks, to read
+        self._at: float | None = None  # capture time of the last result
+        self._interval_s = 0.0  # typical time between results
+
+    @property
+    def open(self) -> list[TrackState]:
+        """The tracks that have started and not ended."""
+        return [track.state() for track in self.tracks if track.is_started]
+
+    def update(self, observation: Observation) -> list[Change]:
+        """Add a result, and return what changed, in order. A result that is not newer than the last one is ignored."""
+        at = observation.at
+        if self._at is not None and at <= self._at:
+            return []
+        dt = 0.0 if self._at is None else at - self._at
+        self._interval_s += (INTERVAL_GAIN if self._interval_s else 1.0) * (dt - self._interval_s)
+        self._at = at
+        step = Step(dt)
+        for track in self.tracks:
+            track.motion.predict(step)
+        aspect = observation.width / observation.height
+        self._rules.scale(aspect)
+        frame = FrameRef(id=observation.frame_id, at=at, width=observation.width, height=observation.height)
+        detections = _usable(observation)
+        seen = dict(associate(self.tracks, detections, aspect, self._options.min_confidence))
+        changes: list[Change] = []
+        kept: list[OpenTrack] = []
+        for row, track in enumerate(self.tracks):
+            if row in seen:
+                track.update(frame, *detections[seen[row]])
+                changes += self._seen(track, at)
+                kept.append(track)
+            elif self._is_lost(track, at):
+                changes += self._ended(track, at, EndReason.LOST)
+            else:
+                kept.append(track)
+        self.tracks = kept
+        for track in self._begun(frame, detections, set(seen.values())):
+            self.tracks.append(track)
+            changes += self._seen(track, at)
+        return changes
+
+    def end_all(self, reason: EndReason) -> list[Change]:
+        """End all tracks, and return what changed."""
+        tracks, self.tracks = self.tracks, []
+        return [change for track in tracks for change in self._ended(track, track.last_seen_at, reason)]
+
+    def restore(self, states: Iterable[TrackState]) -> None:
+        """Continue tracks of an earlier tracker of the same camera. Tracks that do not reappear are lost as usual."""
+        known = {track.id for track in self.tracks}
+        for state in states:
+            if state.id in known:
+                continue
+            scale = 1 / state.frame.height
+            box = ObjectBox(*(value * scale for value in state.box))
+            detection = DetectedObject(
+                name=state.class_name, parent=state.parent, confidence=state.confidence, box=state.box
+            )
+            track = OpenTrack(state.id, state.frame, detection, box)
+            track.resume(state, [name for name in state.zones if name in self._rules.zones])
+            if self._at is not None and self._at > state.last_seen_at:
+                track.motion.predict(Step(self._at - state.last_seen_at))
+            self.tracks.append(track)
+
+    def _begun(
+        self, frame: FrameRef, detections: list[tuple[DetectedObject, ObjectBox]], matched: set[int]
+    ) -> Iterator[OpenTrack]:
+        boxes = [detections[column][1] for column in matched]
+        for column, (detection, box) in enumerate(detections):
+            if column in matched or detection.confidence < self._options.min_confidence:
+                continue
+            if len(self.tracks) < MAX_TRACKS and may_start(box, boxes):
+                boxes.append(box)
+                yield OpenTrack(self._new_id(frame.at), frame, detection, box)
+
+    def _seen(self, track: OpenTrack, at: float) -> Iterator[Change]:
+        """Yield the changes of a track whose object was just detected."""
+        place = track.place(self._options.anchor)
+        starts = not track.is_started and self._is_confirmed(track)
+        track.is_started |= starts
+        track.add_point(at, place)
+        places = list(
+            track.whereabouts.update(
+                self._rules,
+                place,
+                at,
+                size=track.motion.size,
+                class_name=track.class_name,
+                confidence=track.confidence,
+                is_started=track.is_started,
+            )
+        )
+        if not track.is_started:
+            return
+        if starts:
+            track.updated_at, track.updated_class = at, track.class_name
+            yield Change(type=ChangeType.STARTED, at=at, track=track.state())
+        yield from _place_changes(track, at, places)
+        interval_s = self._options.update_interval * (STATIONARY_UPDATES if track.stationary else 1)
+        is_due = at - track.updated_at >= interval_s or track.class_name != track.updated_class
+        if is_due or any(each.type in {ChangeType.ZONE_ENTERED, ChangeType.ZONE_LEFT} for each in places):
+            track.updated_at, track.updated_class = at, track.class_name
+            yield Change(type=ChangeType.UPDATED, at=at, track=track.state())
+
+    def _ended(self, track: OpenTrack, at: float, reason: EndReason) -> Iterator[Change]:
+        if track.is_started:
+            yield from _place_changes(track, at, list(track.whereabouts.leave(track.last_seen_at)))
+            yield Change(type=ChangeType.ENDED, at=at, track=track.state(reason))
+
+    def _is_confirmed(self, track: OpenTrack) -> bool:
+        if track.results >= START_RESULTS and track.confidence_sum >= START_CONFIDENCE:
+            return True
+        return self._interval_s > RARE_INTERVAL_S and track.confidence >= SURE_CONFIDENCE
+
+    def _is_lost(self, track: OpenTrack, at: float) -> bool:
+        track.miss(at)
+        if track.misses < LOST_RESULTS:
+            return False
+        if not track.is_started:
+            return at - track.last_seen_at >= TENTATIVE_LOST_AFTER_S
+        patience = STATIONARY_PATIENCE if track.stationary else 1.0
+        return at - track.first_missed_at >= patience * self._options.lost_after
+
+
+def _place_changes(track: OpenTrack, at: float, changes: Iterable[PlaceChange]) -> Iterator[Change]:
+    for each in changes:
+        yield Change(
+            type=each.type,
+            at=at,
+            track=track.state(),
+            zone=each.zone,
+            dwell_s=each.dwell_s,
+            line=each.line,
+            direction=each.direction,
+        )
+
+
+def _usable(observation: Observation) -> list[tuple[DetectedObject, ObjectBox]]:
+    """Return the detections with their boxes in fractions of the frame's height, without empty and repeated boxes."""
+    scale = 1 / observation.height
+    found = [
+        (each, ObjectBox(left * scale, top * scale, right * scale, bottom * scale))
+        for each in observation.detections
+        for left, top, right, bottom in (each.box,)
+        if right > left and bottom > top
+    ]
+    return distinct(found)[:MAX_DETECTIONS]
