@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 from uuid import uuid4
 
 import redis
@@ -87,6 +88,7 @@ def connect(
         **options,
     )
     pool = client.connection_pool
+    pool.connection_kwargs.update(_socket_path(url))
     bases: tuple[type, ...] = (_Cancellable, pool.connection_class)
     members: dict[str, Any] = {}
     if discovery is not None:
@@ -108,12 +110,22 @@ def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: A
         **options,
     )
     pool = client.connection_pool
+    pool.connection_kwargs.update(_socket_path(url))
     if issubclass(pool.connection_class, redis.SSLConnection):
         pool.connection_class = type("RedisConnection", (_TicketReader, pool.connection_class), {})
     if discovery is not None:
         members = {"finder": NodeFinder(discovery), "open_seed": staticmethod(_open_seed_sync)}
         pool.connection_class = type("RedisConnection", (FindingConnectionSync, pool.connection_class), members)
     return client
+
+
+def _socket_path(url: str) -> dict[str, str]:
+    """Return the option with the path in a unix:// URL. redis-py always decodes the path as UTF-8.
+
+    The locale's encoding may differ. The system calls need the bytes of the URL.
+    """
+    parts = urlsplit(url)
+    return {"path": os.fsdecode(unquote_to_bytes(parts.path))} if parts.scheme == "unix" else {}
 
 
 def _open_seed(url: str) -> redis.asyncio.Redis:

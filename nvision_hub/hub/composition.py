@@ -114,7 +114,7 @@ def plan(
         max_entries=config.redis.stream_max_entries,
         max_bytes=config.redis.stream_max_bytes,
     )
-    local, demo = _local_service(cameras, resources), _demo(cameras, resources)
+    local, demo = _local_service(cameras, resources), _demo(cameras, resources, config.state_dir)
     check_certificate(config)
     # The relay serves the supervisor of a hub in a fleet, unless that hub has an address of its own.
     control = control_socket(config.state_dir) if identity is None or is_control else None
@@ -295,16 +295,29 @@ def _mqtt(config: Config, address: MqttAddress, stream: RedisSettings) -> Proces
     return _unawaited(name="mqtt", entry=mqtt.run, settings=settings, subscriber=True)
 
 
-def _demo(cameras: Sequence[Camera], resources: HubResources) -> ProcessSpec | None:
+def _demo(cameras: Sequence[Camera], resources: HubResources, state_dir: Path) -> ProcessSpec | None:
     scenes = tuple(sorted({camera.address.path for camera in cameras if camera.address.kind == "demo"}))
     if not scenes:
         return None
     from workers.demo import worker as demo  # noqa: PLC0415 - only hubs with demo cameras load this module
 
     port = resources.port("demo", DEMO_PORTS_FROM)
-    cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
-    settings = demo.DemoSettings(host=LOOPBACK, port=port, scenes=scenes, cache_dir=cache_dir)
+    settings = demo.DemoSettings(host=LOOPBACK, port=port, scenes=scenes, cache_dir=clip_cache(state_dir))
     return ProcessSpec(name="demo", stage=STAGE_PEERS, entry=demo.run, settings=settings)
+
+
+def clip_cache(state_dir: Path) -> Path:
+    """Return the directory for the clips of demo cameras.
+
+    This is the user's cache, which several hubs share. If the user has no home directory, as in some containers, or
+    cannot write to the cache, the clips are in `state_dir`.
+    """
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
+    except RuntimeError:
+        return state_dir / "demo"
+    existing = next(each for each in (cache, *cache.parents) if os.access(each, os.F_OK))
+    return cache if os.access(existing, os.W_OK | os.X_OK) else state_dir / "demo"
 
 
 def resolve_demo_camera(camera: Camera, demo_port: int) -> Camera:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ _LIBRARIES: Final = (
 def check_preflight(config: Config, plan: HubPlan) -> None:
     """Raise `UnavailableError` if this machine does not meet a requirement of the plan."""
     check_libraries(plan)
+    check_semaphores()
     if config.redis.url.embedded:
         embedded_broker.program()
     else:
@@ -48,6 +50,17 @@ def _check_port(listen: ListenAddress, fix: str) -> None:
         raise UnavailableError(
             f"the gateway cannot listen on {listen.shown} ({error.strerror or error}); stop the program that uses "
             f"this address, {fix}"
+        ) from error
+
+
+def check_semaphores() -> None:
+    """Raise `UnavailableError` if this machine has no semaphores, which glibc keeps in /dev/shm (sem_overview(7))."""
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        raise UnavailableError(
+            f"The directory /dev/shm cannot be written ({error.strerror or error}), and the hub's processes need "
+            "semaphores there; mount a writable tmpfs at /dev/shm, in a container with --tmpfs /dev/shm"
         ) from error
 
 

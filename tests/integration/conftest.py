@@ -17,6 +17,7 @@ from tests.support.local_service import local_service
 from tests.support.mosquitto import mosquitto, subscribe
 from tests.support.onvif_camera import onvif_network
 from tests.support.onvif_device import onvif_device
+from tests.support.other_user import open_folder
 from tests.support.prometheus import prometheus
 from tests.support.ray_cluster import ray_cluster
 from tests.support.receiver import receiver
@@ -45,6 +46,7 @@ __all__ = [
     "mosquitto",
     "onvif_device",
     "onvif_network",
+    "open_folder",
     "open_page",
     "prometheus",
     "ray_cluster",

@@ -64,8 +64,8 @@ def test_a_machine_without_faults_passes(tmp_path: Path) -> None:
     assert code == 0
     assert {status for status, _ in found.values()} == {"passed"}, found
     assert set(found) == {
-        "cameras.yaml", "OpenCV", "demo cameras", "embedded broker", "sandbox", "state_dir", "disk", "open files",
-        "gateway", "broker's port", "service", "clock", "camera street",
+        "cameras.yaml", "OpenCV", "demo cameras", "embedded broker", "sandbox", "semaphores", "state_dir", "disk",
+        "open files", "gateway", "broker's port", "service", "clock", "camera street",
     }  # fmt: skip
     assert not (tmp_path / "state").exists(), "doctor leaves no files behind"
     shown = command.run("doctor", cwd=tmp_path)

@@ -23,7 +23,7 @@ import pytest
 from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _ROOT: Final = Path(__file__).parents[2]
 _ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -43,11 +43,16 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout_s: float = PATIENCE_S
+    *arguments: object,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
+    timeout_s: float = PATIENCE_S,
+    prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command until it exits."""
+    """Run one command until it exits. `prefix` is a program that runs the command, such as `env`."""
     return subprocess.run(
-        [*_PROGRAM, *map(str, arguments)],
+        [*prefix, *_PROGRAM, *map(str, arguments)],
         cwd=cwd,
         env=environment(env),
         input=stdin,
@@ -179,7 +184,8 @@ class Running:
 def start_command() -> Iterator[Callable[..., Running]]:
     """Start a command: `start_command("start", cwd=tmp_path)`; `terminal=(80, 24)` runs it on a terminal.
 
-    If `ignores_sigint` is set, the command starts with SIGINT ignored, like a background job of a script.
+    If `ignores_sigint` is set, the command starts with SIGINT ignored, like a background job of a script. `prefix` is a
+    program that runs the command, such as `env`.
     """
     started: list[Running] = []
 
@@ -189,8 +195,9 @@ def start_command() -> Iterator[Callable[..., Running]]:
         env: Mapping[str, str] | None = None,
         terminal: tuple[int, int] | None = None,
         ignores_sigint: bool = False,
+        prefix: Sequence[str] = (),
     ) -> Running:
-        words = [*(_IGNORE_SIGINT if ignores_sigint else ()), *_PROGRAM, *map(str, arguments)]
+        words = [*prefix, *(_IGNORE_SIGINT if ignores_sigint else ()), *_PROGRAM, *map(str, arguments)]
         running = _piped(words, cwd, environment(env)) if terminal is None else _on_terminal(
             words, cwd, environment(env), terminal
         )  # fmt: skip

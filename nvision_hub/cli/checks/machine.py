@@ -20,6 +20,7 @@ from nvision_hub.cluster.fleet_key import missing_fleet_key, read_fleet_key
 from nvision_hub.config.server_addresses import ListenAddress
 from nvision_hub.control_characters import printable
 from nvision_hub.errors import UnavailableError
+from nvision_hub.hub.preflight import check_semaphores
 from nvision_hub.hub.state_dir import is_private, unwritable
 from nvision_hub.media import cv2_loader
 from nvision_hub.runtime import landlock, sandbox
@@ -68,6 +69,12 @@ def sandbox_status() -> str:
     return f"{message} and Landlock" if landlock.version() else f"{message}; this kernel does not use Landlock"
 
 
+def semaphore_status() -> str:
+    """Create a semaphore and return a sentence. Raises `UnavailableError`."""
+    check_semaphores()
+    return "can be created in /dev/shm"
+
+
 def check_open_files(children: int, limit: int | None = None) -> CheckResult:
     """Check that `limit` (by default this process's limit of open files) is high enough for `children` processes."""
     if limit is None:
@@ -86,7 +93,8 @@ def check_open_files(children: int, limit: int | None = None) -> CheckResult:
 def check_state_dir(config: Config) -> Iterator[CheckResult]:
     """Check that the state directory is writable or can be created, that it is private, and that it has free space."""
     path = config.state_dir
-    existing = next(each for each in (path, *path.parents) if each.exists())
+    # `Path.exists` raises an error below a directory that this user cannot enter.
+    existing = next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
     if existing == path:
         yield _check_writable(path)
     elif existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):

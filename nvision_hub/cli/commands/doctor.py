@@ -59,9 +59,9 @@ def doctor(config_path: Path, only: tuple[str, ...], *, opens: bool, as_json: bo
 
     \b
     Checks cameras.yaml, OpenCV, demo cameras, Redis or the embedded broker, the
-    sandbox of the camera workers, the state directory and its disk space, the
-    limit of open files, the ports, the Nvision service and its key, the clock,
-    and each camera with its password.
+    sandbox of the camera workers, /dev/shm, the state directory and its disk
+    space, the limit of open files, the ports, the Nvision service and its key,
+    the clock, and each camera with its password.
 
     The exit code is 0 if no check failed, 69 if a check failed, and 78 if cameras.yaml is invalid.
     """  # noqa: D301 - \b keeps the line breaks of the list
@@ -96,6 +96,7 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
     yield passed(_CONFIG, f"{config.path} is valid ({plural(len(cameras), 'camera')})")
     yield from machine.check_libraries(plan)
     yield run_check("sandbox", machine.sandbox_status, required=False)
+    yield run_check("semaphores", machine.semaphore_status)
     yield from machine.check_state_dir(config)
     yield machine.check_open_files(len(plan.children))
     yield machine.check_gateway_port(config, running)
