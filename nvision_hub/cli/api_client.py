@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.cli.hub_choice import HubOptions, RunningHub
 
+LABEL: Final = "label:"
 REQUEST_TIMEOUT_S: Final = 10.0
 _CONNECT_RETRIES: Final = 4  # with delays of 0, 0.5, 1 and 2 s, because a gateway that restarts is back in a second
 _SEE_LOG: Final = "see the gateway's log: nvision-hub logs gateway"
@@ -83,13 +84,9 @@ class ApiClient(httpx2.Client):
         cameras: list[dict[str, Any]] = self.call("GET", "/cameras")["cameras"]
         return cameras
 
-    def select(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the cameras with these ids, without duplicates. Raises `UsageError` if any id is unknown."""
-        cameras = {camera["id"]: camera for camera in self.cameras()}
-        for camera_id in ids:
-            if camera_id not in cameras:
-                raise unknown_name(f"the hub has no camera {camera_id!r}", camera_id, [*cameras])
-        return [cameras[camera_id] for camera_id in dict.fromkeys(ids)]
+    def select(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the cameras that `selected` selects."""
+        return selected(self.cameras(), names)
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Send a request with the given httpx options, and return the JSON body of the response."""
@@ -110,6 +107,35 @@ class ApiClient(httpx2.Client):
         except ValueError as error:
             raise HubError(f"{self._where} is not a hub's gateway; correct --url") from error
         return body
+
+
+def selected(cameras: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the cameras with these ids or labels (`label:floor=1`), without duplicates, in the order of `names`.
+
+    Raises `UsageError` for an unknown id, and for a label that no camera has.
+    """
+    by_id = {camera["id"]: camera for camera in cameras}
+    ids = list[str]()
+    for name in names:
+        if name.startswith(LABEL):
+            ids += _labeled(cameras, name.removeprefix(LABEL))
+        elif name in by_id:
+            ids.append(name)
+        else:
+            raise unknown_name(f"the hub has no camera {name!r}", name, [*by_id])
+    return [by_id[camera_id] for camera_id in dict.fromkeys(ids)]
+
+
+def _labeled(cameras: Sequence[dict[str, Any]], wanted: str) -> list[str]:
+    """Return the ids of the cameras with a label such as `floor=1`."""
+    key, equals, value = wanted.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{LABEL}{wanted} needs a label and its value, such as {LABEL}floor=1")
+    found = [camera["id"] for camera in cameras if camera["labels"].get(key) == value]
+    if not found:
+        known = sorted({f"{name}={text}" for camera in cameras for name, text in camera["labels"].items()})
+        raise unknown_name(f"no camera has the label {wanted}", wanted, known)
+    return found
 
 
 @contextlib.contextmanager

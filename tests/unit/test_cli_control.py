@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 import pytest
 
+from nvision_hub.cli.api_client import selected
 from nvision_hub.cli.camera_table import api_camera_row, api_process_rows
 from nvision_hub.cli.commands.control import _FROM_FILE, parse_settings
 
@@ -15,6 +17,7 @@ CAMERA: dict[str, Any] = {
     "state": "streaming",
     "error": None,
     "profile": None,
+    "scheduled": None,
     "rate_in": 25.0,
     "rate_out": 5.0,
     "sent": 100,
@@ -90,3 +93,27 @@ def test_rows_of_processes_contain_only_unhealthy_ones() -> None:
         ("webhooks", "waiting", None),
         ("service", "running", "no model"),
     ]
+
+
+CAMERAS = [
+    {"id": "lobby", "labels": {"floor": "1", "side": "north"}},
+    {"id": "gate", "labels": {"floor": "0"}},
+    {"id": "hall", "labels": {"floor": "1"}},
+]
+
+
+def test_a_label_selects_all_cameras_with_it() -> None:
+    def ids(*names: str) -> list[str]:
+        return [camera["id"] for camera in selected(CAMERAS, names)]
+
+    assert ids("label:floor=1") == ["lobby", "hall"]
+    assert ids("hall", "gate", "label:floor=1") == ["hall", "gate", "lobby"], "without duplicates, in the given order"
+    for wrong, sentence in (
+        ("label:flor=1", "no camera has the label flor=1; did you mean `floor=1`?"),
+        ("label:floor=7", "no camera has the label floor=7"),
+        ("label:floor", "label:floor needs a label and its value, such as label:floor=1"),
+        ("label:=1", "needs a label and its value"),
+        ("loby", "the hub has no camera 'loby'; did you mean `lobby`?"),
+    ):
+        with pytest.raises(click.UsageError, match=re.escape(sentence)):
+            selected(CAMERAS, ["gate", wrong])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from pydantic import ValidationError
 
-from nvision_hub.cli.api_client import ApiClient
+from nvision_hub.cli.api_client import LABEL, ApiClient
 from nvision_hub.cli.hub_choice import HubOptions, hub_options
 from nvision_hub.cli.options import command, complete_camera, json_option, unknown_name
 from nvision_hub.cli.terminal import print_json
@@ -25,7 +25,13 @@ _FROM_FILE: Final = object()  # stands for the value in cameras.yaml
 def _control_command(name: str, outcome: str, explanation: str) -> click.Command:
     """Return a command that requests the action `name` for each given camera."""
 
-    @command(f"nvision-hub {name} lobby", f"nvision-hub {name} lobby gate --json", name=name, help=explanation)
+    @command(
+        f"nvision-hub {name} lobby",
+        f"nvision-hub {name} lobby gate --json",
+        f"nvision-hub {name} label:floor=1",
+        name=name,
+        help=f"{explanation}\n\nCAMERA is the id of a camera, or label:NAME=VALUE for all cameras with this label.",
+    )
     @click.argument("cameras", metavar="CAMERA...", nargs=-1, required=True, shell_complete=complete_camera)
     @hub_options
     @json_option
@@ -54,6 +60,7 @@ restart = _control_command("restart", "restarting", "Restart camera processes.")
 @command(
     "nvision-hub set lobby fps=2",
     "nvision-hub set lobby fps=0.5 jpeg_quality=70 max_width=1280",
+    "nvision-hub set label:floor=1 fps=1",
     "nvision-hub set lobby max_width=none confidence_threshold=0.4",
     "nvision-hub set lobby fps=file                 (the value in cameras.yaml)",
     name="set",
@@ -65,6 +72,8 @@ restart = _control_command("restart", "restarting", "Restart camera processes.")
 def set_(camera: str, settings: tuple[str, ...], chosen: HubOptions, *, as_json: bool) -> None:
     """Change settings of CAMERA without interrupting its stream.
 
+    CAMERA is the id of a camera, or label:NAME=VALUE for all cameras with this label.
+
     \b
     fps                   frames per second to send, above 0 and up to 60
     jpeg_quality          1 to 100
@@ -75,17 +84,19 @@ def set_(camera: str, settings: tuple[str, ...], chosen: HubOptions, *, as_json:
     the value in cameras.yaml.
     """  # noqa: D301 - \b keeps the line breaks of the list
     values = parse_settings(settings)
+    updated = []
     with ApiClient(chosen) as api:
-        (current,) = api.select([camera])
-        in_file = current["run_time"]["file"]
-        changes = {name: in_file[name] if value is _FROM_FILE else value for name, value in values.items()}
-        updated = api.call("PATCH", f"/cameras/{camera}", json=changes)
+        for current in api.select([camera]):
+            in_file = current["run_time"]["file"]
+            changes = {name: in_file[name] if value is _FROM_FILE else value for name, value in values.items()}
+            updated.append(api.call("PATCH", f"/cameras/{current['id']}", json=changes))
     if as_json:
-        print_json(updated)
+        print_json({"cameras": updated} if camera.startswith(LABEL) else updated[0])
         return
-    overrides = sorted(updated["run_time"]["set"].items())
-    shown = ", ".join(f"{name} {'none' if value is None else f'{value:g}'}" for name, value in overrides)
-    print(printable(f"{camera}: {shown or 'as in cameras.yaml'}"))
+    for each in updated:
+        overrides = sorted(each["run_time"]["set"].items())
+        shown = ", ".join(f"{name} {'none' if value is None else f'{value:g}'}" for name, value in overrides)
+        print(printable(f"{each['id']}: {shown or 'as in cameras.yaml'}"))
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
