@@ -154,6 +154,11 @@ class Camera(CameraOptions):
         return self.url.with_credentials(self.username, self.password)
 
     @property
+    def highest_fps(self) -> float:
+        """The highest rate of the camera and its schedule."""
+        return max([self.fps, *(entry.fps or 0.0 for entry in self.schedule)])
+
+    @property
     def run_time_values(self) -> dict[str, Any]:
         """The values that `RuntimeSettings` may change."""
         values = self.model_dump(include={"fps", "jpeg_quality", "max_width"})

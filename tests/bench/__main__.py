@@ -24,6 +24,7 @@ from tests.bench import (
     fanout,
     fleet,
     memory,
+    onvif,
     overhead,
     overload,
     paired,
@@ -55,6 +56,7 @@ BENCHMARKS: Final = {
     "webhooks": webhooks.run,
     "storm": storm.run,
     "tracks": tracks.run,
+    "onvif": onvif.run,
 }
 TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
     "soak": soak.main,

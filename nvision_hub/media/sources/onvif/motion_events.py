@@ -90,7 +90,7 @@ class MotionEvents:
         with OnvifClient(self._camera, self._trust, timeout_s=_REQUEST_TIMEOUT_S) as client:
             self._client = client
             service = MediaService(client)
-            profile = choose_profile(service.profiles, max_width=self._camera.max_width, fps=self._camera.fps)
+            profile = choose_profile(service.profiles, max_width=self._camera.max_width, fps=self._camera.highest_fps)
             path = service.services.get(EVENTS)
             if path is None or profile is None:
                 raise SourceError(

@@ -105,7 +105,7 @@ def choose_stream(onvif_camera: Camera, trust: CameraTrust, *, timeout_s: float)
     try:
         with OnvifClient(onvif_camera, service_trust, timeout_s=timeout_s) as client:
             service = MediaService(client)
-            profile = choose_profile(service.profiles, max_width=onvif_camera.max_width, fps=onvif_camera.fps)
+            profile = choose_profile(service.profiles, max_width=onvif_camera.max_width, fps=onvif_camera.highest_fps)
             if profile is None:
                 raise _no_stream(client.address)
             address = service.stream_address(profile, trust.hosts)
