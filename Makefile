@@ -5,7 +5,8 @@
 #   make test          install the tests' peers, run unit and integration tests; tests without their peer skip with a reason
 #   make test-long     run the tests that take tens of seconds each: faults, browser, soak, fuzz
 #   make coverage      run all tests and print which lines and branches of the product they reach
-#   make test-release  run the checks of a release: time targets, 20,000 examples per property, mutation testing (long)
+#   make test-release  run the checks of a release: time targets, a current Home Assistant in a Debian 13 system, 20,000
+#                      examples per property, mutation testing (long)
 #   make check         check format, lint, types and the project's own lint; check and unit-test the page
 #   make reliability   run only the fault tests and write docs/reliability.md from their measurements (long)
 #   make bench         run the benchmarks and print tables of ratios
@@ -56,7 +57,8 @@ coverage: $(VENV)/peers
 	$(PYTEST) -m '' --cov --cov-report=term $(ARGS)
 
 test-release: $(VENV)/peers
-	NVISION_HUB_CHECK_TIMES=1 $(BIN)/pytest -m ''
+	tests/peers/home_assistant_root $(CURDIR)/$(VENV)/home-assistant
+	NVISION_HUB_CHECK_TIMES=1 NVISION_HUB_HOME_ASSISTANT=$(CURDIR)/$(VENV)/home-assistant $(BIN)/pytest -m ''
 	$(PYTEST) --hypothesis-profile nightly tests/unit
 	rm -rf mutants
 	$(BIN)/mutmut run

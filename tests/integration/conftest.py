@@ -10,6 +10,7 @@ from tests.support.dispatching import dispatch
 from tests.support.examples import start_example
 from tests.support.fleet import start_fleet
 from tests.support.gateway import start_gateway
+from tests.support.home_assistant import home_assistant
 from tests.support.http_camera import http_camera
 from tests.support.hub import start_hub
 from tests.support.hubs import hubs
@@ -39,6 +40,7 @@ __all__ = [
     "demo_server",
     "dispatch",
     "gst_camera",
+    "home_assistant",
     "http_camera",
     "hubs",
     "kept_valkey",
