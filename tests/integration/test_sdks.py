@@ -14,9 +14,11 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from nvision_hub.nvision import protocol
 from nvision_hub.nvision.protocol import RequestOptions
-from tests.support import needs, sdks
+from tests.support import footage, needs, sdks
 from tests.support.local_service import KEY, LocalService
 from tests.support.street import Car, Person, as_jpeg, street
+from workers.local_service import packaged_models
+from workers.local_service.images import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +80,7 @@ def decoded_image(text: str) -> Any:
     return decoded
 
 
-def right(found: dict[str, Any], box: tuple[int, int, int, int]) -> bool:
+def right(found: dict[str, Any], box: tuple[float, float, float, float]) -> bool:
     """Return whether the detected box matches the expected box to within a few pixels."""
     edges = (found["bounding_box"][edge] for edge in ("left", "top", "right", "bottom"))
     return all(abs(mine - theirs) <= 14 for mine, theirs in zip(edges, box, strict=True))
@@ -92,16 +94,20 @@ def test_every_interface_returns_the_right_result_for_every_service_and_mode(
 ) -> None:
     _, cropped, visualized = PYTHON if interface == "python" else JAVASCRIPT
     parameters = {"plain": {}, "cropped": {cropped: True}, "visualized": {visualized: True}}[mode]
-    result = result_of(service, request_for(interface, which, parameters))
+    faces = which == "face-detection"
+    if faces:
+        footage.packaged(packaged_models.FACES)
+    image = footage.ASTRONAUT.read_bytes() if faces else as_jpeg(SHOWN)
+    sent = open_image(image) if faces else SHOWN
+    result = result_of(service, request_for(interface, which, parameters, image))
 
     assert result["service_id"]
     if interface == "stream":
         assert (result["source_id"], result["frame_id"]) == ("lobby", "frame-4")
-    if which == "face-detection":
+    if faces:
         (face,) = result["detected_faces"]
         assert (face["name"], face["parent"]) == ("face", "human")
-        left, top, right_edge, _ = WALKER.box
-        assert right(face, (left + 13, top, right_edge - 13, top + 44))
+        assert right(face, footage.ASTRONAUT_FACE)
         found = [face]
     else:
         found = sorted(result["detected_objects"], key=lambda detection: detection["bounding_box"]["left"])
@@ -112,14 +118,14 @@ def test_every_interface_returns_the_right_result_for_every_service_and_mode(
         assert 0.1 <= detection["confidence"] <= 1
         if mode == "cropped":
             box = detection["bounding_box"]
-            shown = SHOWN[box["top"] : box["bottom"], box["left"] : box["right"]]
+            shown = sent[box["top"] : box["bottom"], box["left"] : box["right"]]
             assert cv2.absdiff(decoded_image(detection["cropped_image"]), shown).mean() < 12
         else:
             assert not detection.get("cropped_image")
     if mode == "visualized":
         drawn = decoded_image(result["raw_data"])
-        assert drawn.shape == SHOWN.shape
-        assert cv2.absdiff(drawn, SHOWN).max() > 80
+        assert drawn.shape == sent.shape
+        assert cv2.absdiff(drawn, sent).max() > 80
     else:
         assert not result.get("raw_data")
 

@@ -25,6 +25,11 @@ Edges = tuple[float, float, float, float]  # left, top, right, bottom
 OPENCV_DOC: Final = Path("/usr/share/doc/opencv-doc/examples/data")
 
 
+# The face of Eileen Collins in a photo by NASA (public domain, from scikit-image), in pixels of the file.
+ASTRONAUT: Final = Path(__file__).parents[1] / "data" / "astronaut.jpg"
+ASTRONAUT_FACE: Final[Edges] = (122, 58, 210, 178)
+
+
 def opencv_clip(name: str) -> Path:
     """Return the path of a clip in Debian's package opencv-doc."""
     path = OPENCV_DOC / name

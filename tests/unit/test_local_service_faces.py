@@ -1,4 +1,4 @@
-"""Face detection with and without a model."""
+"""Face detection with the packaged model and with a YuNet model."""
 
 from __future__ import annotations
 
@@ -9,67 +9,60 @@ import numpy as np
 import pytest
 
 from nvision_hub.errors import UnavailableError
+from tests.support import footage
 from tests.support.onnx_models import color_model, red_faces
-from tests.support.street import SKIN, Person, as_jpeg, street
-from workers.local_service.faces import SkinFaces, YunetFaces
-from workers.local_service.images import Pixels, open_image
+from tests.support.street import street
+from workers.demo.scene import SCENES
+from workers.local_service import packaged_models
+from workers.local_service.centerface import CenterFace
+from workers.local_service.images import open_image
+from workers.local_service.yunet import YunetFaces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def with_patch(skin: tuple[int, int, int], axes: tuple[int, int], *, square: bool = False) -> Pixels:
-    image = np.full((480, 640, 3), (150, 125, 110), np.uint8)
-    if square:
-        cv2.rectangle(image, (320 - axes[0], 240 - axes[1]), (320 + axes[0], 240 + axes[1]), skin, -1)
-    else:
-        cv2.ellipse(image, (320, 240), axes, 0, 0, 360, skin, -1)
-    return open_image(as_jpeg(image))
+@pytest.fixture(scope="module")
+def model() -> CenterFace:
+    return CenterFace(footage.packaged(packaged_models.FACES))
 
 
-def test_every_head_is_located() -> None:
-    people = [Person(x=200, feet=480, tall=260), Person(x=450, feet=430, tall=200), Person(x=700, feet=400, tall=140)]
-    found = SkinFaces().detect(open_image(as_jpeg(street(*people))), 0.0, 0.5)
-    assert len(found) == 3
-    for person in people:
-        head = person.tall // 8
-        top = person.feet - person.tall
-        face = min(found, key=lambda detection: abs(detection.box.left - person.x))
-        assert abs((face.box.left + face.box.right) // 2 - person.x) <= 3
-        assert abs(face.box.top - top) <= 3
-        assert abs(face.box.bottom - (top + 2 * head)) <= 8
-
-
-@pytest.mark.parametrize("skin", [(170, 200, 240), SKIN, (90, 125, 180), (60, 85, 130), (45, 60, 95)])
-def test_skin_tones_from_fair_to_dark_are_detected(skin: tuple[int, int, int]) -> None:
-    assert len(SkinFaces().detect(with_patch(skin, (40, 52)), 0.0, 0.5)) == 1
-
-
-@pytest.mark.parametrize(
-    ("color", "axes", "square"),
-    [
-        ((200, 80, 40), (40, 52), False),
-        ((60, 160, 60), (40, 52), False),
-        (SKIN, (40, 52), True),
-        (SKIN, (90, 40), False),
-        (SKIN, (20, 90), False),
-        (SKIN, (2, 3), False),
-    ],
-    ids=["blue", "green", "square", "lying", "a post", "a speck"],
-)
-def test_only_upright_skin_colored_ovals_are_faces(
-    color: tuple[int, int, int], axes: tuple[int, int], *, square: bool
-) -> None:
-    assert SkinFaces().detect(with_patch(color, axes, square=square), 0.0, 0.1) == []
-
-
-def test_a_face_with_eyes_and_mouth_is_still_one_face() -> None:
-    image = with_patch(SKIN, (60, 78))
-    for x, y in ((298, 225), (342, 225)):
-        cv2.circle(image, (x, y), 7, (40, 30, 30), -1)
-    cv2.line(image, (300, 280), (340, 280), (60, 50, 120), 6)
-    (face,) = SkinFaces().detect(image, 0.0, 0.5)
+@pytest.mark.parametrize("width", [1600, 640, 320, 100])
+def test_a_face_is_located_at_any_size(model: CenterFace, width: int) -> None:
+    photo = open_image(footage.ASTRONAUT.read_bytes())
+    scale = width / photo.shape[1]
+    (face,) = model.detect(np.asarray(cv2.resize(photo, None, fx=scale, fy=scale), np.uint8), 0.0, 0.5)
     assert (face.name, face.parent) == ("face", "human")
+    left, top, right, bottom = (edge * scale for edge in footage.ASTRONAUT_FACE)
+    assert footage.overlap(footage.edges(face.box), (left, top, right, bottom)) > 0.7
+
+
+def test_a_small_face_in_a_large_frame_is_found(model: CenterFace) -> None:
+    photo = open_image(footage.ASTRONAUT.read_bytes())
+    frame = street(width=1920, height=1080)
+    frame[500:600, 900:1000] = cv2.resize(photo, (100, 100), interpolation=cv2.INTER_AREA)  # a face of 38 pixels
+    (face,) = model.detect(frame, 0.0, 0.3)
+    left, top, right, bottom = (edge * 100 / 320 for edge in footage.ASTRONAUT_FACE)
+    assert footage.overlap(footage.edges(face.box), (900 + left, 500 + top, 900 + right, 500 + bottom)) > 0.5
+
+
+def test_people_of_the_demo_have_faces(model: CenterFace) -> None:
+    for name, scene in SCENES.items():
+        image = scene.backdrop()
+        scene.draw(image, 400)
+        assert model.detect(image, 0.0, 0.3), name
+
+
+def test_leaves_in_the_wind_are_no_faces(model: CenterFace) -> None:
+    for _, frame in footage.frames(footage.opencv_clip("tree.avi"), 20):
+        assert not model.detect(frame, 0.0, 0.1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 300), (2000, 3)])
+def test_any_size_of_image_is_accepted(model: CenterFace, width: int, height: int) -> None:
+    for face in model.detect(np.zeros((height, width, 3), np.uint8), 0.0, 0.0):
+        assert 0 <= face.box.left < face.box.right <= width
+        assert 0 <= face.box.top < face.box.bottom <= height
 
 
 def test_a_yunet_model_works_for_images_of_any_size(tmp_path: Path) -> None:

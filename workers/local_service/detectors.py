@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING
 
 from workers.local_service import packaged_models
 from workers.local_service.background_subtraction import MovingObjectDetector
-from workers.local_service.faces import SkinFaces, YunetFaces
+from workers.local_service.centerface import CenterFace
 from workers.local_service.ssd import SsdMobilenet
 from workers.local_service.yolo import YoloModel
+from workers.local_service.yunet import YunetFaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nvision_hub.config.value_types import ServiceName
-    from workers.local_service.detection_types import Detector
+    from workers.local_service.detection_types import Detection, Detector
+    from workers.local_service.images import Pixels
     from workers.local_service.settings import LocalServiceSettings
 
 MOVING_OBJECTS = "moving objects, without a model"
+NOTHING = "none, without a model"
+
+
+class NoDetections:
+    """Detector that detects nothing, for a service whose model is missing."""
+
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - interface
+        """Return no detections."""
+        return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +62,11 @@ def _objects(settings: LocalServiceSettings) -> DetectorChoice:
 
 
 def _faces(settings: LocalServiceSettings) -> DetectorChoice:
-    if settings.face_model is None:
-        skin = SkinFaces()
-        return DetectorChoice(name="skin-colored ovals", create=lambda: skin)
-    yunet = YunetFaces(settings.face_model)
-    return DetectorChoice(name=settings.face_model.name, create=lambda: yunet)
+    if settings.face_model is not None:
+        yunet = YunetFaces(settings.face_model)
+        return DetectorChoice(name=settings.face_model.name, create=lambda: yunet)
+    packaged = packaged_models.FACES
+    if packaged.is_installed:
+        centerface = CenterFace(packaged.path)
+        return DetectorChoice(name=packaged.name, create=lambda: centerface)
+    return DetectorChoice(name=NOTHING, create=NoDetections, is_fallback=True)

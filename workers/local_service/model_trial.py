@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from nvision_hub.errors import UnavailableError
 from nvision_hub.runtime.forked_child import die_with_parent
-from workers.local_service.faces import YunetFaces
 from workers.local_service.yolo import YoloModel
+from workers.local_service.yunet import YunetFaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable

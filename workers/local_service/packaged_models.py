@@ -1,7 +1,7 @@
 """The models that come with nvision-hub.
 
-`models.toml` describes them, and hatch_build.py extracts them from npm packages when it builds a wheel or an editable
-install. A build without npm contains no models.
+`models.toml` describes them. hatch_build.py extracts them from packages of npm and PyPI when it builds a wheel or an
+editable install. A build without network access may contain no models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FOLDER: Final = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackagedModel:
-    """A model that comes with nvision-hub. `package` is the npm package that contains the model."""
+    """A model that comes with nvision-hub. `package` is the package of npm or PyPI that contains the model."""
 
     name: str
     path: Path
@@ -37,7 +37,7 @@ def _load() -> dict[str, PackagedModel]:
             name=table["name"],
             path=_FOLDER / "models" / table["file"],
             license=table["license"],
-            package=table["package"],
+            package=table.get("npm") or table["pypi"],
             sha256=table["sha256"],
         )
         for key, table in tables.items()
@@ -46,4 +46,5 @@ def _load() -> dict[str, PackagedModel]:
 
 _MODELS: Final = _load()
 OBJECTS: Final = _MODELS["objects"]
+FACES: Final = _MODELS["faces"]
 ALL: Final = tuple(_MODELS.values())

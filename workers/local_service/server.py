@@ -70,13 +70,15 @@ async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
             faces.name,
             extra={"event": "service_started"},
         )
-        if objects.is_fallback:
-            _log.warning(
-                "no detection model: nvision-hub was built without npm; the service reports everything that moves as "
-                "`moving`. To detect people and cars, install nvision-hub again on a machine with network access, "
-                "or use --model with a model of your own",
-                extra={"event": "model_missing"},
-            )
+        for service, choice in detectors.items():
+            if choice.is_fallback:
+                _log.warning(
+                    "%s: no model, because nvision-hub was built without network access; the service reports %s. "
+                    "Install nvision-hub again, or choose a model of your own",
+                    service,
+                    "everything that moves as `moving`" if service == "object-detection" else "no faces",
+                    extra={"event": "model_missing"},
+                )
 
     def snapshot() -> Status:
         now = time.monotonic()

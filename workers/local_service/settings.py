@@ -20,7 +20,7 @@ class LocalServiceSettings:
     port: int = 8090  # 0: the system chooses the port; status reports contain the chosen port
     streaming_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: the service accepts any non-empty key
     model: Path | Literal["moving"] | None = None  # ONNX file of the YOLO family; None: the packaged model, if any
-    face_model: Path | None = None  # YuNet file; None: the service detects skin-colored ovals
+    face_model: Path | None = None  # YuNet file; None: the packaged model, if any
     callback_url: str | None = field(default=None, repr=False)  # receives the results of all streams
     latency_s: float = 0.0  # minimum latency of a result
     rate_limit_per_s: float | None = None  # requests per second of one key; None: no limit

@@ -1,0 +1,75 @@
+"""Face detection with the packaged CenterFace model.
+
+The model predicts a score, a size and a center for each cell of 4 x 4 pixels of its input. It accepts any input whose
+sides are multiples of 32 pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+
+from nvision_hub.errors import UnavailableError
+from workers.local_service.detection_types import Detection, by_confidence, detection_at
+from workers.local_service.inference import PerThread, suppress_overlaps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.local_service.images import Pixels
+
+MAX_SIDE: Final = 800  # pixels; at this size, a face of 48 pixels in a 1080p frame has 20 pixels
+MAX_OVERLAP: Final = 0.3  # intersection over union
+MAX_FACES: Final = 200
+# Share of the boxes with a score near `SCORES` that are faces, measured on photos of groups of people at sizes from
+# 15 to 200 pixels per face, in front of other photos (docs/detection.md).
+SCORES: Final = (0.1, 0.175, 0.225, 0.3, 0.375, 0.425, 0.475, 0.55, 0.7, 1.0)
+CONFIDENCES: Final = (0.02, 0.08, 0.15, 0.3, 0.55, 0.65, 0.9, 0.97, 0.99, 1.0)
+
+_CELL: Final = 4  # pixels
+_MULTIPLE: Final = 32  # pixels
+# Scores; logarithms of height and width in cells; centers (y, x) in the cell; landmarks, which OpenCV returns anyway.
+_OUTPUTS: Final = ("537", "538", "539", "540")
+
+
+class CenterFace:
+    """Thread-safe detector with the packaged model. Loads the model when a thread first detects faces."""
+
+    def __init__(self, path: Path) -> None:
+        self._nets = PerThread(lambda: _load(path))
+
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
+        height, width = pixels.shape[:2]
+        factor = min(MAX_SIDE / max(width, height), 1.0)
+        size = tuple(max(-int(-side * factor // _MULTIPLE), 1) * _MULTIPLE for side in (width, height))
+        net = self._nets.get()
+        net.setInput(cv2.dnn.blobFromImage(pixels, 1.0, size, swapRB=True))
+        scores, sizes, centers, _ = (np.asarray(output, np.float32)[0] for output in net.forward(_OUTPUTS))
+        rows, columns = np.nonzero(scores[0] >= max(SCORES[0], float(np.interp(threshold, CONFIDENCES, SCORES))))
+        cells = rows, columns
+        confidences = np.interp(scores[0][cells], SCORES, CONFIDENCES)
+        middles = np.stack([columns + centers[1][cells], rows + centers[0][cells]], axis=1) + 0.5
+        halves = np.exp(np.stack([sizes[1][cells], sizes[0][cells]], axis=1).clip(max=10)) / 2
+        scale = np.array([width / size[0], height / size[1]] * 2) * _CELL
+        boxes = np.concatenate([middles - halves, middles + halves], axis=1) * scale
+        return by_confidence(
+            _face(boxes[index].tolist(), pixels, round(float(confidences[index]), 4))
+            for index in suppress_overlaps(
+                boxes, confidences, np.zeros(len(boxes), np.int32), max_overlap=MAX_OVERLAP, max_objects=MAX_FACES
+            )
+        )
+
+
+def _load(path: Path) -> Any:
+    try:
+        # After a change of the input's size, the classic engine returns wrong results.
+        return cv2.dnn.readNetFromONNX(str(path), cv2.dnn.ENGINE_NEW)
+    except cv2.error as error:
+        raise UnavailableError(f"OpenCV cannot load the model {path}; reinstall nvision-hub.") from error
+
+
+def _face(edges: list[float], pixels: Pixels, confidence: float) -> Detection | None:
+    left, top, right, bottom = edges
+    return detection_at((left, top, right, bottom), pixels, "face", confidence)
