@@ -5,15 +5,15 @@ from __future__ import annotations
 from bisect import insort
 from typing import Final
 
-# Images that leave within `WINDOW_S` may arrive within one second, because their time on the network differs.
+# The service may see the images of this time within one second, because times of arrival are estimates.
 WINDOW_S: Final = 1.05
 
 
 class AccountRate:
     """At most `limit` images in any window of `WINDOW_S` seconds. All times are monotonic seconds.
 
-    A camera sends its image some time after the grant. Until the camera reports this time, the image counts in every
-    window, because the image may leave at any moment.
+    An image arrives at the service some time after its grant. Until the camera reports this time, the image counts in
+    every window, because it may arrive at any moment.
     """
 
     def __init__(self, limit: int) -> None:
@@ -44,7 +44,7 @@ class AccountRate:
         self._due = (self._due if is_late else now) + spacing_s
 
     def on_sent(self, at: float) -> None:
-        """Count a granted image as sent at `at`."""
+        """Count a granted image as arrived at `at`."""
         self._unsent -= 1
         insort(self._sent, at)
 

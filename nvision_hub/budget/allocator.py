@@ -7,7 +7,7 @@ on. All methods take the current time, and perform no I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nvision_hub.budget.account_rate import AccountRate
 from nvision_hub.budget.fair_queue import FairQueue, Priority
@@ -15,17 +15,20 @@ from nvision_hub.budget.period_budget import Instant, PeriodBudget
 from nvision_hub.budget.periods import Period, time_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     # Images of a camera, or of all cameras (None), from one wall-clock time up to another.
     ImageCount = Callable[[str | None, float, float], int]
+
+
+ALL_SERVICES: Final = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteBudget:
     """Limits of all cameras of a site together."""
 
-    per_second: Mapping[str, int] = field(default_factory=dict)  # by service
+    per_second: Mapping[str, int] = field(default_factory=dict)  # by service; `ALL_SERVICES` limits all together
     per_period: Mapping[Period, int] = field(default_factory=dict)
     time_zone: str = "UTC"
     is_even: bool = True  # whether the images are spread evenly over the periods
@@ -43,10 +46,10 @@ class CameraBudget:
 
 @dataclass(kw_only=True)
 class _Lane:
-    """One camera of the allocator."""
+    """A camera that wants to send images."""
 
     wanted: CameraBudget
-    budgets: dict[Period, PeriodBudget]
+    rates: Sequence[AccountRate]  # that apply to the camera
     lent: int = 0  # images granted and not yet reported as sent
 
 
@@ -55,10 +58,12 @@ class Allocator:
         self._site, self._count = site, count
         self._zone = time_zone(site.time_zone)
         self._rates = {service: AccountRate(limit) for service, limit in site.per_second.items()}
+        self._demand: dict[AccountRate, float] = {}  # images per second that cameras want to send at most
         self._budgets = self._new_budgets(None, site.per_period, now)
+        # The budgets of a camera stay while it is gone, because they know about jumps of the clock.
+        self._camera_budgets: dict[str, dict[Period, PeriodBudget]] = {}
         self._queue = FairQueue()
         self._lanes: dict[str, _Lane] = {}
-        self._demand: dict[str, float] = {}  # images per second that all cameras of a service want to send at most
         self._limited_by: dict[str, str] = {}
 
     def _new_budgets(
@@ -74,12 +79,11 @@ class Allocator:
 
     def set_camera(self, camera: str, wanted: CameraBudget, now: Instant) -> None:
         """Add a camera, or change its rate, priority or limits."""
-        lane = self._lanes.get(camera)
-        if lane is None:
-            budgets = self._new_budgets(camera, wanted.per_period, now)
-            lane = self._lanes[camera] = _Lane(wanted=wanted, budgets=budgets)
-        elif lane.wanted.per_period != wanted.per_period:
-            lane.budgets = self._new_budgets(camera, wanted.per_period, now)
+        limits = {period: budget.limit for period, budget in self._camera_budgets.get(camera, {}).items()}
+        if limits != wanted.per_period:
+            self._camera_budgets[camera] = self._new_budgets(camera, wanted.per_period, now)
+        rates = [self._rates[name] for name in (ALL_SERVICES, wanted.service) if name in self._rates]
+        lane = self._lanes.setdefault(camera, _Lane(wanted=wanted, rates=rates))
         lane.wanted = wanted
         self._queue.set_share(camera, wanted.fps, wanted.priority)
         self._sum_demand()
@@ -92,48 +96,50 @@ class Allocator:
         if lane is None:
             return 0
         self._sum_demand()
-        for _ in range(lane.lent):
-            if (rate := self._rates.get(lane.wanted.service)) is not None:
+        for rate in lane.rates:
+            for _ in range(lane.lent):
                 rate.on_sent(now.mono)
         return lane.lent
 
     def _sum_demand(self) -> None:
-        self._demand = dict.fromkeys((lane.wanted.service for lane in self._lanes.values()), 0.0)
-        for lane in self._lanes.values():
-            self._demand[lane.wanted.service] += lane.wanted.fps
+        lanes = self._lanes.values()
+        self._demand = {
+            rate: sum(lane.wanted.fps for lane in lanes if rate in lane.rates) for rate in self._rates.values()
+        }
 
     def request(self, camera: str, now: Instant) -> None:
         """Let a camera wait for its next image."""
         self._queue.add(camera, now.mono)
 
-    def cancel(self, camera: str) -> None:
-        """Remove a camera's request."""
-        self._queue.cancel(camera)
-        self._limited_by.pop(camera, None)
+    def on_sent(self, camera: str, sent_mono: float) -> bool:
+        """Count a camera's granted image as sent. Returns False if the camera has no granted image."""
+        if (lane := self._lanes.get(camera)) is None or not lane.lent:
+            return False
+        lane.lent -= 1
+        for rate in lane.rates:
+            rate.on_sent(sent_mono)
+        return True
 
-    def on_sent(self, camera: str, sent_mono: float) -> None:
-        """Count a camera's granted image as sent."""
-        if (lane := self._lanes.get(camera)) is not None and lane.lent:
-            lane.lent -= 1
-            if (rate := self._rates.get(lane.wanted.service)) is not None:
-                rate.on_sent(sent_mono)
-
-    def on_returned(self, camera: str) -> None:
-        """Count a camera's granted image as never sent."""
-        if (lane := self._lanes.get(camera)) is not None and lane.lent:
-            lane.lent -= 1
-            if (rate := self._rates.get(lane.wanted.service)) is not None:
-                rate.on_returned()
-            for budget in self._all_budgets(lane):
-                budget.spend(-1)
+    def on_returned(self, camera: str) -> bool:
+        """Count a camera's granted image as never sent. Returns False if the camera has no granted image."""
+        if (lane := self._lanes.get(camera)) is None or not lane.lent:
+            return False
+        lane.lent -= 1
+        for rate in lane.rates:
+            rate.on_returned()
+        for budget in self._all_budgets(camera):
+            budget.spend(-1)
+        return True
 
     def update(self, now: Instant) -> None:
         """Advance all budgets to `now`."""
-        for lane in self._lanes.values():
-            for budget in lane.budgets.values():
-                budget.update(now, lane.wanted.fps)
+        fps = {camera: lane.wanted.fps for camera, lane in self._lanes.items()}
+        for camera, budgets in self._camera_budgets.items():
+            for budget in budgets.values():
+                budget.update(now, fps.get(camera, 0.0))
+        demand = sum(fps.values())
         for budget in self._budgets.values():
-            budget.update(now, sum(self._demand.values()))
+            budget.update(now, demand)
 
     def grant(self, now: Instant, may_grant: Callable[[str], bool] = lambda _camera: True) -> list[str]:
         """Return the cameras that may send one image each now. A camera waits as long as `may_grant` is False."""
@@ -144,9 +150,9 @@ class Allocator:
         ) is not None:
             lane = self._lanes[camera]
             self._queue.serve(camera, now.mono)
-            for budget in self._all_budgets(lane):
+            for budget in self._all_budgets(camera):
                 budget.spend()
-            if (rate := self._rates.get(lane.wanted.service)) is not None:
+            for rate in lane.rates:
                 rate.grant(now.mono)
             lane.lent += 1
             self._limited_by.pop(camera, None)
@@ -162,23 +168,26 @@ class Allocator:
         """Return the limit for which a camera waits, such as `the site's images_per_day`; None if it does not wait."""
         return self._limited_by.get(camera) or None
 
+    def left(self, camera: str) -> int | None:
+        """Return the number of images that the budgets still allow the camera; None if there is no limit."""
+        return min((budget.limit - budget.used for budget in self._all_budgets(camera)), default=None)
+
     def budgets(self) -> Iterator[tuple[str | None, PeriodBudget]]:
         """Yield all budgets, each with its camera; None for the budgets of the site."""
         yield from ((None, budget) for budget in self._budgets.values())
-        for camera, lane in self._lanes.items():
-            yield from ((camera, budget) for budget in lane.budgets.values())
+        for camera, budgets in self._camera_budgets.items():
+            yield from ((camera, budget) for budget in budgets.values())
 
-    def _all_budgets(self, lane: _Lane) -> Iterable[PeriodBudget]:
+    def _all_budgets(self, camera: str) -> Iterable[PeriodBudget]:
         yield from self._budgets.values()
-        yield from lane.budgets.values()
+        yield from self._camera_budgets.get(camera, {}).values()
 
     def _wait(self, camera: str, now: Instant) -> tuple[float, str]:
         """Return the seconds until a camera may send an image, and the limit that causes the longest wait."""
-        lane = self._lanes[camera]
-        waits = [(budget.wait_s, f"the camera's images_per_{period}") for period, budget in lane.budgets.items()]
+        own = self._camera_budgets.get(camera, {})
+        waits = [(budget.wait_s, f"the camera's images_per_{period}") for period, budget in own.items()]
         waits += [(budget.wait_s, f"the site's images_per_{period}") for period, budget in self._budgets.items()]
-        service = lane.wanted.service
-        if (rate := self._rates.get(service)) is not None:
-            wait_s = rate.wait_s(now.mono, is_scarce=self._demand[service] > rate.limit)
+        for rate in self._lanes[camera].rates:
+            wait_s = rate.wait_s(now.mono, is_scarce=self._demand[rate] > rate.limit)
             waits.append((wait_s, "the site's images_per_second"))
         return max(waits, default=(0.0, ""))

@@ -75,6 +75,7 @@ def api_camera_row(camera: Mapping[str, Any], wall: float) -> TableRow:
     """Return the row of a camera from the API. `wall` is in seconds since the epoch."""
     info = CameraInfo(
         profile=camera["profile"],
+        limited_by=camera["limited_by"] and printable(camera["limited_by"]),
         scheduled=camera["scheduled"] and printable(camera["scheduled"]),
         rate_in=camera["rate_in"],
         rate_out=camera["rate_out"],
@@ -188,8 +189,14 @@ def _camera_block(row: TableRow, camera_width: int, width: int) -> list[Text]:
     line.append(_NUMBERS.format(*rates, dropped, age, row.seen))
     line.truncate(width, overflow="ellipsis")
     scheduled = info.scheduled and f"scheduled: {info.scheduled}"
+    limit = info.limited_by and f"limited by {info.limited_by}"
     error_style = "yellow" if row.state in _COLORS else "red"
-    return [line, *_wrap(scheduled, width, "cyan"), *_wrap(row.error, width, error_style)]
+    return [
+        line,
+        *_wrap(scheduled, width, "cyan"),
+        *_wrap(limit, width, "yellow"),
+        *_wrap(row.error, width, error_style),
+    ]
 
 
 def _process_block(row: TableRow, width: int) -> list[Text]:

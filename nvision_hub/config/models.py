@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, WithJsonSchema, field_validator
 
+from nvision_hub.config.budget_section import Budget, PeriodLimits
 from nvision_hub.config.camera_address import CameraAddress  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.field_types import (
     TOPIC_PATTERN,
@@ -32,7 +33,7 @@ from nvision_hub.config.field_types import (
 )
 from nvision_hub.config.gateway_section import Gateway
 from nvision_hub.config.redis_section import Redis
-from nvision_hub.config.schedule_section import Budget, ScheduleEntry
+from nvision_hub.config.schedule_section import ScheduleEntry  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
@@ -114,6 +115,10 @@ class CameraOptions(Section):
     """Motion detection for `when: motion`."""
     schedule: Annotated[tuple[ScheduleEntry, ...], EmptyIfNull] = ()
     """Times at which the camera sends at another rate, or not at all; the first entry that applies wins."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    """Which cameras send first when the site's budget is not enough for all."""
+    budget: PeriodLimits = PeriodLimits()
+    """Limits of the images that this camera sends."""
     placement: Labels = Labels()
     """Labels of the machines that Kubernetes or Ray should prefer for this camera."""
 
@@ -234,7 +239,7 @@ class Config(Section):
     state_dir: Annotated[Path, Field(validate_default=True), WithJsonSchema({"type": "string"})] = Path(".nvision-hub")
     """Folder for logs, spools, run-time changes and the embedded broker's data; relative to this file."""
     budget: Budget = Budget()
-    """Time zone of the schedules."""
+    """Limits of the images that all cameras send together."""
     defaults: CameraOptions = CameraOptions()
     """Settings for all cameras; each camera may override them."""
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1), EmptyIfNull]

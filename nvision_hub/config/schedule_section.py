@@ -1,12 +1,11 @@
-"""Models of `cameras[].schedule` and of the time zone that schedules follow."""
+"""Model of an entry of `cameras[].schedule`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from nvision_hub.budget.periods import is_time_zone
 from nvision_hub.budget.schedule import DAY_MIN, DAY_NAMES, Window
 from nvision_hub.config.field_types import NoneIfEmpty, PerSecond, Section
 from nvision_hub.errors import InvalidValueError
@@ -17,21 +16,11 @@ TIME_PATTERN: Final = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 END_PATTERN: Final = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 
 
-def _time_zone(name: str) -> str:
-    if not is_time_zone(name):
-        raise InvalidValueError(
-            "is not a time zone of this machine",
-            "write a name such as Asia/Bangkok; `timedatectl list-timezones` lists them",
-        )
-    return name
-
-
 _Days = Annotated[str, Field(pattern=DAYS_PATTERN, examples=["mon-fri"])]
 _DayList = Annotated[tuple[_Days, ...], Field(min_length=1)]
 _DaysAsList = BeforeValidator(
     lambda value: (value,) if isinstance(value, str) else value, json_schema_input_type=_Days | _DayList
 )
-TimeZoneName = Annotated[str, Field(examples=["Asia/Bangkok"]), AfterValidator(_time_zone)]
 
 
 class ScheduleEntry(Section):
@@ -62,13 +51,6 @@ class ScheduleEntry(Section):
         if _minutes(self.begin) == _minutes(self.end):
             raise InvalidValueError("ends when it begins", "correct `from` or `to`, or remove both for the whole day")
         return self
-
-
-class Budget(Section):
-    """Limits of the images that cameras send, and the time zone of schedules."""
-
-    time_zone: Annotated[TimeZoneName | None, NoneIfEmpty] = None
-    """Time zone of the cameras' schedules, such as Asia/Bangkok; the machine's if omitted."""
 
 
 def _minutes(text: str) -> int:

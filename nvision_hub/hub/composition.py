@@ -12,13 +12,13 @@ from nvision_hub.broker.client import RedisSettings
 from nvision_hub.broker.embedded_config import LOOPBACK
 from nvision_hub.broker.embedded_users import BrokerUser
 from nvision_hub.broker.spool import SpoolSettings
-from nvision_hub.budget.periods import machine_time_zone
 from nvision_hub.cluster.camera_lease import LeaseSettings
 from nvision_hub.cluster.fleet_key import read_fleet_key
 from nvision_hub.cluster.sealed_messages import FleetSeal
 from nvision_hub.config.camera_address import CameraAddress
 from nvision_hub.errors import ConfigError, Diagnostic
 from nvision_hub.hub.gateway_access import access_tokens, check_certificate
+from nvision_hub.hub.ledger_plan import ledger_access, ledger_settings
 from nvision_hub.hub.plan_warnings import plan_warnings
 from nvision_hub.hub.resources import HubResources
 from nvision_hub.hub.running_hubs import control_socket
@@ -33,6 +33,7 @@ from workers.broker import worker as broker
 from workers.camera import worker as camera_worker
 from workers.camera.settings import CameraWorkerSettings, reconfigure
 from workers.gateway.settings import FleetSettings, GatewaySettings
+from workers.ledger import worker as ledger_worker
 from workers.mqtt import worker as mqtt
 from workers.relay import worker as relay
 from workers.webhooks.settings import WebhooksSettings
@@ -130,6 +131,13 @@ def plan(
         serving,
     )
     lease = None if identity is None else LeaseSettings(url=stream.url, prefix=stream.prefix, holder=identity.holder)
+    limits = ledger_settings(config, cameras, identity)
+    # Cameras wait for the ledger, because without it, they withhold every frame.
+    ledger = (
+        None
+        if limits is None
+        else ProcessSpec(name="ledger", stage=STAGE_PEERS, entry=ledger_worker.run, settings=limits)
+    )
     camera_specs = []
     for index, in_file in enumerate(cameras):
         camera = overrides.applied_to(in_file)
@@ -143,8 +151,9 @@ def plan(
             camera_hosts=tuple(config.gateway.camera_hosts) if camera.address.kind == "onvif" else (),
             paused=camera.id in overrides.paused,
             lease=lease,
+            ledger=None if limits is None else ledger_access(limits, camera),
             # A camera without a schedule does not restart if the time zone changes.
-            time_zone=(config.budget.time_zone or machine_time_zone()) if camera.schedule else "UTC",
+            time_zone=config.budget.zone_name if camera.schedule else "UTC",
         )
         spec = ProcessSpec(
             name=f"camera:{camera.id}",
@@ -156,7 +165,7 @@ def plan(
         )
         camera_specs.append(spec)
     return HubPlan(
-        children=(*own_broker, *(peer for peer in peers if peer is not None), *camera_specs),
+        children=(*own_broker, *(peer for peer in (*peers, ledger) if peer is not None), *camera_specs),
         endpoints=Endpoints(
             pid=os.getpid(),
             site=config.site,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.hub")
 
 CERTIFICATES: Final = "camera-certificates"  # directory with the known fingerprints of cameras
+LEDGER: Final = "ledger"  # directory with the socket and the database of the ledger
 SPOOLS: Final = "spool"  # directory with one directory per process, which no other camera worker can read
 SPOOL_FILE: Final = "results.sqlite3"
 

@@ -90,10 +90,19 @@ FRAMES_IN_FLIGHT = Gauge("Sent frames that still wait for a reply.")
 FRAMES_DROPPED_TOTAL = Counter(
     "Frames that were not sent and are therefore not charged for.",
     BY_REASON,
-    ("broken", "late", "lease", "overwritten", "paused", "refreshing", "stopped", "torn", "uplink"),
+    ("broken", "budget", "late", "lease", "overwritten", "paused", "refreshing", "stopped", "torn", "uplink"),
 )
 FRAME_AGE_SECONDS = Histogram("Time from a frame's capture to its sending.")
 ROUND_TRIP_SECONDS = Histogram("Time from a frame's sending to its result.")
+
+IMAGES_SENT_TOTAL = Counter("Images that cameras of a site with a budget sent, or may have sent.", OF_HUB)
+IMAGES_WRITTEN_OFF_TOTAL = Counter(
+    "Images in images_sent_total that no worker reported, because a process was killed.", OF_HUB
+)
+BUDGET_USED_IMAGES = Gauge(
+    "Images used in the current hour, day or month; without a camera, those of the site.", (*OF_CAMERA, "window")
+)
+BUDGET_LIMIT_IMAGES = Gauge("Images allowed in this hour, day or month.", (*OF_CAMERA, "window"))
 
 RESULTS_RECEIVED_TOTAL = Counter("Messages received from the service.", OF_RESULTS)
 DETECTIONS_TOTAL = Counter("Detections in the results.", ("site", "camera", "name", "via"))

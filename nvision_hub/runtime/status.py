@@ -49,6 +49,7 @@ class CameraInfo(StrictData):
     since: float | None = None  # when the current state was entered
     fps: float | None = None  # the configured rate, or the rate of the schedule
     scheduled: str | None = None  # the schedule's effect, such as "0.5/s until 06:00"; None while it has no effect
+    limited_by: str | None = None  # the limit that withholds frames, such as "the site's images_per_day"
     paused: bool = False
     moving: bool | None = None  # None without motion detection
     decoder: str | None = None  # "software" or a device; None before the first connection

@@ -60,8 +60,13 @@ class Hub(Server):
     _states: list[tuple[float, str, str]] = field(default_factory=list)
     _updated: threading.Condition = field(default_factory=threading.Condition)
     _ended: bool = False
+    _listener: threading.Thread | None = None
 
     def start(self) -> None:
+        """Start the hub, or start it again after its end."""
+        if self._listener is not None:
+            self._listener.join(PATIENCE_S)
+            self._ended, self._members = False, {}
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "tests.support.hub_program", self.folder / "cameras.yaml"],
@@ -72,7 +77,8 @@ class Hub(Server):
                 stderr=log,
                 text=True,
             )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self.wait_until(lambda: bool(self._members), PATIENCE_S)
 
     def _listen(self) -> None:
@@ -126,21 +132,23 @@ class Hub(Server):
         """Return a camera's last report. Before the first report, the state is `starting` and all numbers are zero."""
         member = self._members.get(f"camera:{camera}", {})
         status = self.status(camera)
-        metrics = {}
-        for name, labels, value in (
-            *status.get("metrics", {}).get("counters", ()),
-            *status.get("metrics", {}).get("gauges", ()),
-        ):
-            shown = ",".join(f"{key}={text}" for key, text in sorted(labels.items()))
-            metrics[f"{name}{{{shown}}}" if shown else name] = value
         return CameraNow(
             state=status.get("state", "starting"),
             error=status.get("error"),
             pid=member.get("pid"),
             restarts=member.get("restarts", 0),
-            metrics=metrics,
+            metrics=self.metrics(f"camera:{camera}"),
             info=status.get("info") or {},
         )
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return the counters and gauges in the last report of a child. The names include the labels."""
+        reported = ((self._members.get(name) or {}).get("status") or {}).get("metrics", {})
+        metrics = {}
+        for metric, labels, value in (*reported.get("counters", ()), *reported.get("gauges", ())):
+            shown = ",".join(f"{key}={text}" for key, text in sorted(labels.items()))
+            metrics[f"{metric}{{{shown}}}" if shown else metric] = value
+        return metrics
 
     def members(self) -> list[str]:
         """Return the names of all children."""

@@ -17,6 +17,7 @@ CAMERA: dict[str, Any] = {
     "state": "streaming",
     "error": None,
     "profile": None,
+    "limited_by": None,
     "scheduled": None,
     "rate_in": 25.0,
     "rate_out": 5.0,

@@ -12,6 +12,7 @@ export function camera(id: string, overrides: Partial<Camera> = {}): Camera {
     error: null,
     since: "2026-11-22T14:00:00Z",
     scheduled: null,
+    limited_by: null,
     fps: 5,
     profile: null,
     rate_in: 25,

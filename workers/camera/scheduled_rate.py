@@ -5,6 +5,9 @@ The caller passes the wall-clock time at least once a second, so a clock that ju
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +15,11 @@ from nvision_hub.budget.periods import time_zone
 from nvision_hub.budget.schedule import DAY_NAMES, Window, active_window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+log = logging.getLogger("nvision_hub.camera")
+
+INTERVAL_S: Final = 1.0
 _DAY_S: Final = 86400.0
 
 
@@ -43,6 +49,14 @@ class ScheduledRate:
         before, (self._window, until) = self._window, active_window(self._windows, wall, self._zone)
         self._at, self._until = wall, float("inf") if until is None else until
         return self._window is not before
+
+    async def follow(self, on_change: Callable[[], None]) -> None:
+        """Compare the clock with the schedule every second until canceled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            if self.update(time.time()):
+                log.info("schedule: %s", self.text or "no entry applies", extra={"event": "schedule_changed"})
+                on_change()
 
     @property
     def fps(self) -> float:

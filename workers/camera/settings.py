@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.added_cameras import CameraHost
     from nvision_hub.config.models import Camera
     from nvision_hub.nvision.connection import ServiceEndpoint
+    from workers.camera.image_permits import LedgerAccess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class CameraWorkerSettings:
     certificates: Path | None = None  # directory with the known fingerprints of cameras; None: only in memory
     camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
+    ledger: LedgerAccess | None = None  # None: the site has no budget
     time_zone: str = "UTC"  # of the camera's schedule
     lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
 

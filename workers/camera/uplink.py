@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.exceptions import WebSocketException
 from websockets.protocol import State
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from nvision_hub.metrics.meter import Meter
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from workers.camera.connection_turns import ReconnectTurn
-    from workers.camera.latest_frame import LatestFrameSlot
+    from workers.camera.image_permits import ImagePermits
+    from workers.camera.latest_frame import EncodedFrame, LatestFrameSlot
 
 log = logging.getLogger("nvision_hub.uplink")
 
@@ -61,6 +62,7 @@ class Uplink:
     on_sent: Callable[[SentFrame, bytes], None] = lambda _sent, _jpeg: None
     may_send: Callable[[float], bool] = lambda _now: True  # whether frames may be sent at a monotonic time
     timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
+    permits: ImagePermits | None = None  # None: there is no budget
     reconnect_turn: ReconnectTurn | None = None  # None: the uplink waits only for its backoff
     connected: bool = False
     error: str | None = None  # why there is no connection, as a sentence; None while connected
@@ -130,12 +132,13 @@ class Uplink:
         while True:
             await self._may_send_more.wait()
             frame = await self.slot.get()
-            if self._draining or self.paused:
-                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="stopped" if self._draining else "paused")
+            if self._is_dropped():
                 continue
-            if not self.may_send(time.monotonic()):
-                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="lease")
-                continue
+            if self.permits is not None:
+                frame = await self._permitted(frame, self.permits)
+                if self._is_dropped():
+                    self.permits.on_returned()
+                    continue
             self._sequence += 1
             sent = SentFrame(
                 frame_id=new_id(frame.captured_at),
@@ -158,18 +161,64 @@ class Uplink:
                 # The frame is added before the send, because the result may arrive before the sender runs again. If the
                 # send fails halfway, the frame may still arrive and be charged for, so it counts as sent.
                 self._in_flight.add(sent)
+                if self.permits is not None:
+                    self.permits.on_sending(sent.frame_id)
                 self.last_frame_id = sent.frame_id
                 self.on_sent(sent, frame.jpeg)
                 self._update_flow()
             else:
                 self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="uplink")
-            async with asyncio.timeout(self.timeouts.send_timeout_s):
-                await connection.send(data)
+                if self.permits is not None:
+                    self.permits.on_returned()
+            try:
+                async with asyncio.timeout(self.timeouts.send_timeout_s):
+                    await connection.send(data)
+            finally:
+                if self.permits is not None:
+                    self.permits.on_sent(sent.frame_id, is_answer_expected=self._expects_results)
             if frame.behind:
                 # The frames of a pre-roll are not sent all at once, because the service serves other cameras too.
                 await asyncio.sleep(1 / (CATCH_UP * self.fps))
             else:
                 self.meter.observe(catalogue.FRAME_AGE_SECONDS, time.monotonic() - frame.captured_mono)
+
+    def _is_dropped(self) -> bool:
+        """Return whether no frame may be sent now, and count the frame at hand as dropped."""
+        if self._draining:
+            reason = "stopped"
+        elif self.paused:
+            reason = "paused"
+        elif not self.may_send(time.monotonic()):
+            reason = "lease"
+        else:
+            return False
+        self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason=reason)
+        return True
+
+    async def _permitted(self, frame: EncodedFrame, permits: ImagePermits) -> EncodedFrame:
+        """Wait until a frame may be sent, and return the newest frame, or the oldest frame of a pre-roll."""
+        permit = permits.request()
+        try:
+            if frame.behind:
+                await asyncio.wait({permit})
+            while not permit.done():
+                newer = asyncio.create_task(self.slot.get())
+                waited: set[asyncio.Future[Any]] = {permit, newer}
+                try:
+                    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    newer.cancel()
+                if newer.done():
+                    self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="budget")
+                    permits.on_withheld(time.monotonic())
+                    frame = newer.result()
+        except asyncio.CancelledError:  # the connection has ended
+            self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="uplink")
+            if permit.done():
+                permits.on_returned()
+            permit.cancel()
+            raise
+        return frame
 
     async def _receive(self, connection: ClientConnection, backoff: Backoff) -> None:
         while True:
@@ -185,6 +234,8 @@ class Uplink:
             if sent is None:
                 self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason=self._in_flight.unmatched_reason(result.frame_id))
                 continue
+            if self.permits is not None:
+                self.permits.on_answered(sent.frame_id, now - sent.sent_mono)
             self._results += 1
             self._has_result, self._is_called_back = True, False
             self._update_flow()

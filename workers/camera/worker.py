@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from pathlib import Path
@@ -36,6 +35,7 @@ from nvision_hub.runtime.status import CameraInfo, CameraState, Deadline, Status
 from nvision_hub.runtime.worker import DrainStep, run_worker
 from workers.camera.capture import Capture
 from workers.camera.connection_turns import ConnectSlot, ReconnectTurn
+from workers.camera.image_permits import ImagePermits
 from workers.camera.latest_frame import LatestFrameSlot
 from workers.camera.previews import PreviewPublisher
 from workers.camera.run_control import RunControl
@@ -51,10 +51,7 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
     from workers.camera.settings import CameraWorkerSettings
 
-log = logging.getLogger("nvision_hub.camera")
-
 LOOP_TIMEOUT_S: Final = 10.0
-SCHEDULE_INTERVAL_S: Final = 1.0
 ANSWERS_TIMEOUT_S: Final = 1.5  # how long a stopping worker waits for results
 REDIS_TIMEOUT_S: Final = 1.0  # how long a stopping worker waits for results to be published
 NAME_CHARACTERS: Final = 64
@@ -130,6 +127,8 @@ class _Worker:
             ),
         )
         self._capture.fps = self._rate.fps
+        access = self._settings.ledger
+        self._permits = None if access is None else ImagePermits(access)
         self._previews = PreviewPublisher(self._settings.stream, camera.id)
         lease = self._lease
         self._uplink = Uplink(
@@ -142,6 +141,7 @@ class _Worker:
             on_sent=self._previews.push,
             paused=self._control.paused,
             reconnect_turn=self._reconnect_turn,
+            permits=self._permits,
             may_send=(lambda _now: True) if lease is None else lease.is_held,
         )
         loop = asyncio.get_running_loop()
@@ -155,8 +155,11 @@ class _Worker:
             "uplink": self._uplink.run(),
             "previews": self._previews.run(),
         }
+        if self._permits is not None:
+            self._apply_rate()
+            tasks["permits"] = self._permits.run()
         if self._rate.has_schedule:
-            tasks["schedule"] = self._follow_schedule()
+            tasks["schedule"] = self._rate.follow(self._apply_rate)
         if lease is not None:
             tasks["lease"] = lease.run()
         await run_worker(
@@ -210,7 +213,7 @@ class _Worker:
                 fps = self._rate.fps
                 self._capture.configure(fps=fps, jpeg_quality=message.jpeg_quality, max_width=message.max_width)
                 self._uplink.configure(fps=fps, confidence_threshold=message.confidence_threshold)
-                self._pause(self._rate.is_paused)
+                self._apply_rate()
             case RequestPreview(width=width, fps=fps, duration_s=duration_s):
                 self._previews.request(width=width, fps=fps, for_s=duration_s)
             case FramesAnswered(frames=frames):
@@ -220,13 +223,11 @@ class _Worker:
             case ReconnectTurnGranted(delay_s=delay_s):
                 self._reconnect_turn.on_granted(delay_s)
 
-    async def _follow_schedule(self) -> None:
-        while True:
-            await asyncio.sleep(SCHEDULE_INTERVAL_S)
-            if self._rate.update(time.time()):
-                log.info("schedule: %s", self._rate.text or "no entry applies", extra={"event": "schedule_changed"})
-                self._capture.fps = self._uplink.fps = self._rate.fps
-                self._pause(self._rate.is_paused)
+    def _apply_rate(self) -> None:
+        self._capture.fps = self._uplink.fps = self._rate.fps
+        self._pause(self._rate.is_paused)
+        if self._permits is not None:
+            self._permits.set_fps(0.0 if self._control.paused else self._rate.fps)
 
     def _pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
         if paused is self._control.paused:
@@ -308,6 +309,7 @@ class _Worker:
             since=self._since,
             fps=self._capture.fps,
             scheduled=self._rate.text,
+            limited_by=None if self._permits is None else self._permits.limited_by(now),
             paused=self._control.paused,
             moving=self._capture.moving,
             profile=self._capture.profile,

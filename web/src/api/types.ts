@@ -27,6 +27,8 @@ export interface Camera {
   readonly profile: string | null;
   /** Effect of the camera's schedule, such as `0.5/s until 06:00`; null while it has no effect. */
   readonly scheduled: string | null;
+  /** Limit that withholds frames, such as `the site's images_per_day`; null if there is none. */
+  readonly limited_by: string | null;
   readonly rate_in: number;
   readonly rate_out: number;
   readonly sent: number;

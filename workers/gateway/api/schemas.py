@@ -70,6 +70,7 @@ class CameraSummary(TypedDict):
     Counts include those of the camera's earlier processes. `fps` is configured; `rate_in` and `rate_out` are measured.
     `profile` is the media profile of an ONVIF camera.
     `scheduled` is the effect of the camera's schedule, such as `0.5/s until 06:00`; null while it has no effect.
+    `limited_by` is the limit that withholds frames, such as `the site's images_per_day`; null if there is none.
     """
 
     id: str
@@ -81,6 +82,7 @@ class CameraSummary(TypedDict):
     fps: float | None
     profile: str | None
     scheduled: str | None
+    limited_by: str | None
     rate_in: float
     rate_out: float
     sent: int
@@ -197,6 +199,7 @@ def camera_summary(fleet: FleetState, process: MonitoredProcess) -> CameraSummar
         fps=settings.get("fps", info.fps),
         profile=info.profile,
         scheduled=info.scheduled,
+        limited_by=info.limited_by,
         rate_in=round(info.rate_in or 0.0, 2),
         rate_out=round(info.rate_out or 0.0, 2),
         sent=total(catalogue.FRAMES_SENT_TOTAL),

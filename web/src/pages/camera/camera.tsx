@@ -52,6 +52,7 @@ export function CameraPage({ id }: { readonly id: string }) {
         <Badge status={status} />
         <span class="muted">for {formatDuration(secondsInState(camera, now.value))}</span>
         {camera.scheduled !== null && <span class="muted">scheduled: {camera.scheduled}</span>}
+        {camera.limited_by !== null && <span class="muted">limited by {camera.limited_by}</span>}
         <Labels camera={camera} />
         <Actions camera={camera} />
       </header>

@@ -104,8 +104,14 @@ function rateHint({ fps, scheduled }: Camera): string {
 
 /** Error or detected objects of a streaming camera; for other cameras, the age of the last frame. */
 function tileNote(camera: Camera): string {
-  const note = stateNote(camera);
-  return camera.scheduled === null ? note : `Scheduled: ${camera.scheduled}. ${note}`;
+  const notes = [stateNote(camera)];
+  if (camera.limited_by !== null) {
+    notes.unshift(`Limited by ${camera.limited_by}`);
+  }
+  if (camera.scheduled !== null) {
+    notes.unshift(`Scheduled: ${camera.scheduled}`);
+  }
+  return notes.join(". ");
 }
 
 function stateNote(camera: Camera): string {

@@ -1,0 +1,41 @@
+"""Settings of the ledger, and of the access of camera workers to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nvision_hub.budget.ledger_protocol import WantImages
+from nvision_hub.errors import ConfigError, Diagnostic
+from nvision_hub.hub.state_dir import LEDGER
+from workers.camera.image_permits import LedgerAccess
+from workers.ledger.worker import LedgerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.models import Camera, Config
+
+
+def ledger_settings(config: Config, cameras: Sequence[Camera], identity: HubIdentity | None) -> LedgerSettings | None:
+    """Return the settings of the ledger; None without any limit. Raises `ConfigError` for a hub of a fleet."""
+    site = config.budget.site
+    if not (site.per_second or site.per_period or any(camera.budget.per_period for camera in cameras)):
+        return None
+    if identity is not None:
+        message, fix = "limits are not supported with several hubs yet", "remove the limits"
+        raise ConfigError(
+            [Diagnostic(code="not_supported", message=message, fix=fix, path=("budget",), file=config.path.name)]
+        )
+    return LedgerSettings(site=site, directory=config.state_dir / LEDGER)
+
+
+def ledger_access(settings: LedgerSettings, camera: Camera) -> LedgerAccess:
+    wanted = WantImages(
+        camera=camera.id,
+        service=camera.nvision.service,
+        fps=0.0,  # the worker reports its rate
+        priority=camera.priority,
+        per_period=camera.budget.per_period,
+    )
+    return LedgerAccess(directory=settings.directory, wanted=wanted)

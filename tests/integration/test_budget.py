@@ -1,0 +1,89 @@
+"""Budget of a real hub: what the service receives never exceeds the limits, also when processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.integration.test_reload import rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.hub import Hub
+    from tests.support.recorder import Recorder
+
+NAMES = ("street", "parking", "crossing")
+CAMERAS: list[dict[str, Any]] = [{"id": name, "url": f"demo://{name}", "fps": 5} for name in NAMES]
+
+
+def stored(hub: Hub) -> tuple[int, int]:
+    """Return the images and the images written off in the ledger's database."""
+    with contextlib.closing(sqlite3.connect(hub.folder / "state" / "ledger" / "usage.sqlite3")) as database:
+        images, written_off = database.execute("SELECT sum(images), sum(written_off) FROM usage").fetchone()
+    return images, written_off
+
+
+def test_cameras_share_the_rate_of_the_account(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    hub = start_hub(CAMERAS, service, budget={"images_per_second": 6})
+    service.wait_for(80)
+    received = service.received()
+    times = sorted(each.at for each in received)
+    assert all(later - earlier > 1 for earlier, later in zip(times, times[6:], strict=False))
+    shares = Counter(each.source_id for each in received[-60:])
+    assert max(shares.values()) - min(shares.values()) <= 3, shares
+    hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the site's images_per_second")
+    assert hub.camera("street").metrics["frames_dropped_total{reason=budget}"] > 0
+    assert all(hub.camera(name).total("uplink_reconnects_total") == 0 for name in NAMES)
+    assert hub.stop() == 0
+    assert stored(hub) == (len(service.received()), 0)
+
+
+def test_a_day_has_no_more_images_than_its_budget_when_processes_are_killed(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    limit = 150
+    budget = {"images_per_day": limit, "pacing": "none", "time_zone": "UTC"}
+    service = recorder()
+    hub = start_hub(CAMERAS, service, budget=budget)
+    for number, name in ((10, "camera:street"), (25, "ledger"), (45, "camera:parking"), (60, "ledger")):
+        service.wait_for(number)
+        before = hub.member_pid(name)
+        os.kill(before, signal.SIGKILL)
+        hub.wait_until(lambda name=name, before=before: hub.pid(name) not in {None, before})  # type: ignore[misc]
+    service.wait_for(75)
+    hub.kill()  # without a chance to settle
+    hub.start()
+    used = "budget_used_images{camera=,window=day}"
+    hub.wait_until(lambda: hub.metrics("ledger").get(used) == limit)
+    hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the site's images_per_day")
+    for name in NAMES:  # each worker withholds frames
+        hub.wait_until(lambda name=name: hub.camera(name).total("frames_dropped_total") > 5)  # type: ignore[misc]
+    count = len(service.received())
+    assert count <= limit
+    assert sum(stored(hub)) == limit
+    assert count >= limit - stored(hub)[1] - 2  # the two killed cameras may have lost an image on its way
+    rewrite(hub, CAMERAS, budget=budget | {"images_per_day": limit + 20})
+    service.wait_for(count + 15)
+    hub.wait_until(lambda: hub.metrics("ledger").get(used) == limit + 20)
+    assert len(service.received()) <= limit + 20
+
+
+def test_a_camera_has_a_budget_and_the_others_send_on(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    service = recorder()
+    limited: dict[str, Any] = CAMERAS[0] | {"budget": {"images_per_hour": 10}, "priority": "low"}
+    hub = start_hub([limited, CAMERAS[1]], service, budget={"pacing": "none"})
+    hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the camera's images_per_hour")
+    service.wait_for(30, "parking")
+    assert len(service.received("street")) == 10
+    assert hub.camera("parking").info.get("limited_by") is None
+    assert hub.camera("parking").metrics.get("frames_dropped_total{reason=budget}", 0) == 0

@@ -1,0 +1,157 @@
+"""Permits to send images, which a camera worker of a site with a budget requests from the ledger one at a time.
+
+Without the ledger, the worker waits. The connection to the ledger is restored automatically.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.budget.ledger_protocol import (
+    MAX_LINE_BYTES,
+    ImageDelayed,
+    ImageGranted,
+    ImageReturned,
+    ImageSent,
+    LedgerMessage,
+    RequestImage,
+    WantImages,
+    decode_line,
+    encode_line,
+    socket_path,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger("nvision_hub.camera")
+
+RECONNECT_S: Final = 0.2
+ANSWER_TIMEOUT_S: Final = 2.0  # a frame without an answer counts as arrived after this time
+RECENT_FRAMES: Final = 100
+LIMITED_FOR_S: Final = 5.0  # a limit is shown for this long after the last frame that was withheld
+NO_LEDGER: Final = "the ledger, which does not run"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerAccess:
+    """The directory of the ledger's socket, and the camera's limits and priority."""
+
+    directory: Path
+    wanted: WantImages
+
+
+class ImagePermits:
+    """Connection to the ledger. The caller starts `run` as a task."""
+
+    def __init__(self, access: LedgerAccess) -> None:
+        self._directory = access.directory
+        self._wanted = access.wanted
+        self._writer: asyncio.StreamWriter | None = None  # None while the ledger cannot be reached
+        self._permit: asyncio.Future[None] | None = None  # the permit that the uplink waits for
+        # Frames whose arrival is not reported yet, each with the timer of its report; None while the frame is sent.
+        self._unanswered: dict[str, asyncio.TimerHandle | None] = {}
+        self._round_trips_s = deque[float](maxlen=RECENT_FRAMES)
+        self._reason = NO_LEDGER
+        self._limited_at = float("-inf")
+
+    async def run(self) -> None:
+        """Run until canceled."""
+        while True:
+            try:
+                await self._connect()
+            except (OSError, ValueError) as error:
+                log.debug("connection to the ledger lost: %s", error)
+            self._writer, self._reason = None, NO_LEDGER
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _connect(self) -> None:
+        directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            reader, writer = await asyncio.open_unix_connection(socket_path(directory), limit=MAX_LINE_BYTES)
+        finally:
+            os.close(directory)
+        try:
+            self._writer = writer
+            self._send(self._wanted)
+            if self._permit is not None:
+                self._send(RequestImage())
+            while line := await reader.readline():
+                self._receive(decode_line(line))
+        finally:
+            writer.close()
+
+    def _receive(self, message: LedgerMessage) -> None:
+        match message:
+            case ImageGranted():
+                permit, self._permit = self._permit, None
+                if permit is None or permit.done():
+                    self._send(ImageReturned())
+                else:
+                    permit.set_result(None)
+            case ImageDelayed(limited_by=reason):
+                self._reason = reason
+            case _:
+                raise ValueError(f"unexpected message of the ledger: {type(message).__name__}")
+
+    def _send(self, message: LedgerMessage) -> None:
+        if self._writer is not None:
+            self._writer.write(encode_line(message))
+
+    def set_fps(self, fps: float) -> None:
+        """Report the camera's rate in images per second; 0 while it is paused."""
+        if fps != self._wanted.fps:
+            self._wanted = replace(self._wanted, fps=fps)
+            self._send(self._wanted)
+            if fps and self._permit is not None:
+                self._send(RequestImage())
+
+    def request(self) -> asyncio.Future[None]:
+        """Request a permit. Once the future is done, call `on_sent` or `on_returned`. To give up, cancel the future."""
+        self._permit = asyncio.get_running_loop().create_future()
+        self._send(RequestImage())
+        return self._permit
+
+    def on_sending(self, frame_id: str) -> None:
+        """Remember the frame that is about to be sent, because its result may arrive before `on_sent`."""
+        self._unanswered[frame_id] = None
+
+    def on_sent(self, frame_id: str, *, is_answer_expected: bool) -> None:
+        """Report that the permitted image was sent, or may have been sent.
+
+        Without an answer, it is unknown when the image arrives. The report then waits for some time.
+        """
+        if frame_id in self._unanswered:
+            delay_s = ANSWER_TIMEOUT_S if is_answer_expected else 0.0
+            self._unanswered[frame_id] = asyncio.get_running_loop().call_later(delay_s, self._report, frame_id, 0.0)
+
+    def on_answered(self, frame_id: str, round_trip_s: float) -> None:
+        """Report the arrival of a frame whose result has come.
+
+        The image was late by the time by which its round trip exceeds the shortest recent one.
+        """
+        self._round_trips_s.append(round_trip_s)
+        self._report(frame_id, min(self._round_trips_s))
+
+    def _report(self, frame_id: str, age_s: float) -> None:
+        if frame_id in self._unanswered:
+            if (timer := self._unanswered.pop(frame_id)) is not None:
+                timer.cancel()
+            self._send(ImageSent(age_s=age_s))
+
+    def on_returned(self) -> None:
+        """Give back the permit, because the image was not sent."""
+        self._send(ImageReturned())
+
+    def on_withheld(self, now: float) -> None:
+        """Remember that a frame was withheld at a monotonic time."""
+        self._limited_at = now
+
+    def limited_by(self, now: float) -> str | None:
+        """Return the limit that withholds frames at a monotonic time; None if there is none."""
+        return self._reason if now - self._limited_at < max(LIMITED_FOR_S, 2 / (self._wanted.fps or 1)) else None

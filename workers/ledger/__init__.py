@@ -1,0 +1,1 @@
+"""Ledger: counts the images of all cameras, and grants images within the budget."""

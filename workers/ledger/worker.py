@@ -1,0 +1,309 @@
+"""Ledger worker: grants images to camera workers over a Unix socket, and keeps the usage on disk.
+
+Each camera worker has one connection. Its images count as used from the grant on. If the connection ends before the
+camera has reported a granted image, the image counts as written off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nvision_hub.budget.account_rate import WINDOW_S
+from nvision_hub.budget.allocator import Allocator, CameraBudget, SiteBudget
+from nvision_hub.budget.ledger_protocol import (
+    MAX_LINE_BYTES,
+    ImageDelayed,
+    ImageGranted,
+    ImageReturned,
+    ImageSent,
+    LedgerMessage,
+    RequestImage,
+    WantImages,
+    decode_line,
+    encode_line,
+    socket_path,
+)
+from nvision_hub.budget.period_budget import Instant
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.runtime.process_stats import ProcessStats
+from nvision_hub.runtime.status import Deadline, Status
+from nvision_hub.runtime.worker import DrainStep, run_worker
+from workers.ledger.usage_store import UsageKey, UsageStore, UsedImages, slot_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
+
+log = logging.getLogger("nvision_hub.ledger")
+
+LOOP_TIMEOUT_S: Final = 10.0
+COMMIT_INTERVAL_S: Final = 1.0
+COMMIT_TIMEOUT_S: Final = 2.0  # when the worker stops
+MIN_WAIT_S: Final = 0.002
+RESERVE_S: Final = 2.0  # a camera's reserve lasts this long at its rate
+RESERVE_SHARE: Final = 0.01  # of the images that are left; a crash writes off at most this share
+FILE_NAME: Final = "usage.sqlite3"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerSettings:
+    """The limits of the site, and the directory with the ledger's socket and database."""
+
+    site: SiteBudget
+    directory: Path
+
+
+def run(settings: LedgerSettings, pipe: SupervisorPipe) -> None:
+    """Grant images until the supervisor requests a stop."""
+    asyncio.run(_Ledger(settings).live(pipe))
+
+
+@dataclass(eq=False)
+class _LedgerClient:
+    """Connection of one camera worker."""
+
+    writer: asyncio.StreamWriter
+    camera: str = ""  # empty before its first message
+    delayed_by: str | None = None  # the last reported limit
+
+    def send(self, message: LedgerMessage) -> None:
+        self.writer.write(encode_line(message))
+
+
+class _Ledger:
+    def __init__(self, settings: LedgerSettings) -> None:
+        self._settings = settings
+        self._meter = Meter()
+        self._stats = ProcessStats(self._meter)
+        self._clients: dict[str, _LedgerClient] = {}  # by camera
+        self._wanted: dict[str, CameraBudget] = {}
+        self._unsaved: defaultdict[UsageKey, UsedImages] = defaultdict(UsedImages)
+        self._saving: dict[UsageKey, UsedImages] = {}  # in the running commit; empty as soon as it has succeeded
+        self._reserves: dict[str, int] = {}  # images that each camera may still be granted before the next commit
+        self._must_commit = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: str | None = None
+        self._began = _now().mono
+
+    async def live(self, pipe: SupervisorPipe) -> None:
+        now = _now()
+        self._store = UsageStore(self._settings.directory / FILE_NAME)
+        self._directory = os.open(self._settings.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for camera, images in self._store.write_off_reserves(now).items():
+            log.warning(
+                "the ledger ended unexpectedly: %d images of %s are written off",
+                images,
+                camera,
+                extra={"event": "images_written_off"},
+            )
+            self._count_written_off(images)
+        self._allocator = Allocator(self._settings.site, self._count, self._store.last_instant(now))
+        self._allocator.update(now)
+        server = await asyncio.start_unix_server(self._serve, socket_path(self._directory), limit=MAX_LINE_BYTES)
+        try:
+            await run_worker(
+                pipe,
+                self._snapshot,
+                tasks={"commits": self._commit_regularly()},
+                drain=[
+                    "commits",
+                    DrainStep(run=self._settle, timeout_s=COMMIT_TIMEOUT_S, after_failure=True),
+                ],
+            )
+        finally:
+            server.close()
+            self._store.close()
+            os.close(self._directory)
+
+    def _count(self, camera: str | None, begin: float, end: float) -> int:
+        unsaved = [
+            each.images + each.written_off
+            for rows in (self._unsaved, self._saving)
+            for key, each in rows.items()
+            if camera in {None, key.camera} and begin <= key.slot < end
+        ]
+        return self._store.count(camera, begin, end) + sum(unsaved)
+
+    # Connections
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = _LedgerClient(writer)
+        try:
+            with contextlib.suppress(ConnectionError):
+                while line := await reader.readline():
+                    self._receive(client, decode_line(line))
+        except ValueError as error:  # a malformed or overlong line
+            log.warning("%s; the connection is closed", error, extra={"event": "message_malformed"})
+        finally:
+            self._forget(client)
+            writer.close()
+
+    def _receive(self, client: _LedgerClient, message: LedgerMessage) -> None:
+        now, camera = _now(), client.camera
+        match message:
+            case WantImages():
+                self._want(client, message, now)
+            case _ if self._clients.get(camera) is not client:
+                raise ValueError("a camera without `WantImages` sent a message")
+            case RequestImage() if camera in self._wanted:
+                self._allocator.request(camera, now)
+            case ImageSent(age_s=age_s):
+                if self._allocator.on_sent(camera, now.mono - max(0.0, age_s)):
+                    self._meter.count(catalogue.IMAGES_SENT_TOTAL)
+            case ImageReturned():
+                if self._allocator.on_returned(camera):
+                    self._use(camera, now, -1)
+            case _:
+                pass
+        self._grant()
+
+    def _want(self, client: _LedgerClient, message: WantImages, now: Instant) -> None:
+        camera = client.camera = message.camera
+        if (earlier := self._clients.get(camera)) is not None and earlier is not client:
+            self._forget(earlier)  # of a worker that has ended
+            earlier.writer.close()
+        self._clients[camera] = client
+        if message.fps > 0:
+            wanted = CameraBudget(
+                service=message.service,
+                fps=message.fps,
+                priority=message.priority,
+                per_period=message.per_period,
+            )
+            self._wanted[camera] = wanted
+            self._allocator.set_camera(camera, wanted, now)
+            self._must_commit.set()  # provides the camera's reserve
+        else:
+            self._leave(camera, now)
+
+    def _forget(self, client: _LedgerClient) -> None:
+        if client.camera and self._clients.get(client.camera) is client:
+            del self._clients[client.camera]
+            self._leave(client.camera, _now())
+            self._grant()
+
+    def _leave(self, camera: str, now: Instant) -> None:
+        """Remove a camera that is paused or gone."""
+        self._wanted.pop(camera, None)
+        if lost := self._allocator.remove_camera(camera, now):
+            self._use(camera, now, -lost, written_off=lost)
+            self._count_written_off(lost)
+
+    # Grants
+
+    def _grant(self) -> None:
+        """Grant all images that are allowed now, and schedule the next call."""
+        now = _now()
+        wait_s = self._began + WINDOW_S - now.mono if self._settings.site.per_second else 0.0
+        if wait_s <= 0:  # cameras may have sent images just before the ledger started
+            for camera in self._allocator.grant(now, self._has_reserve):
+                self._use(camera, now, 1)
+                self._reserves[camera] -= 1
+                self._clients[camera].delayed_by = None
+                self._clients[camera].send(ImageGranted())
+            wait_s = self._allocator.wait_s(now)
+            self._report_delays()
+        if wait_s <= 0:  # a camera waits for the end of a commit, which calls this method
+            wait_s = COMMIT_INTERVAL_S
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(
+            min(max(wait_s, MIN_WAIT_S), COMMIT_INTERVAL_S), self._grant
+        )
+
+    def _has_reserve(self, camera: str) -> bool:
+        if self._reserves.get(camera, 0) > 0:
+            return True
+        self._must_commit.set()
+        return False
+
+    def _report_delays(self) -> None:
+        for camera, client in self._clients.items():
+            reason = self._allocator.limited_by(camera)
+            if reason is not None and reason != client.delayed_by:
+                client.delayed_by = reason
+                client.send(ImageDelayed(limited_by=reason))
+
+    def _use(self, camera: str, now: Instant, images: int, *, written_off: int = 0) -> None:
+        row = self._unsaved[UsageKey(slot_of(now.wall), camera)]
+        row.images += images
+        row.written_off += written_off
+
+    def _count_written_off(self, images: int) -> None:
+        self._meter.count(catalogue.IMAGES_WRITTEN_OFF_TOTAL, images)
+        self._meter.count(catalogue.IMAGES_SENT_TOTAL, images)  # they may have been sent
+
+    # Commits
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMMIT_INTERVAL_S):
+                    await self._must_commit.wait()
+            self._must_commit.clear()
+            reserves = {camera: self._wanted_reserve(camera) for camera in self._wanted}
+            if self._unsaved or reserves != self._reserves:
+                await self._commit(reserves)
+                self._grant()
+
+    def _wanted_reserve(self, camera: str) -> int:
+        images = max(1, round(self._wanted[camera].fps * RESERVE_S))
+        if (left := self._allocator.left(camera)) is not None:
+            images = max(1, min(images, int(left * RESERVE_SHARE)))
+        return max(images, self._reserves.get(camera, 0))  # grants during the commit must be covered, too
+
+    async def _commit(self, reserves: dict[str, int]) -> None:
+        self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
+        before = dict(self._reserves)
+        try:
+            await asyncio.to_thread(self._store.commit, self._saving, reserves, _now())
+        except sqlite3.Error as error:
+            for key, each in self._saving.items():
+                self._unsaved[key].images += each.images
+                self._unsaved[key].written_off += each.written_off
+            self._error = f"the usage of images cannot be stored: {error}; check the space and permissions of state_dir"
+            log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - for people
+        else:
+            # Grants during the commit are not in the rows, but the reserve on disk covers them.
+            self._reserves = {
+                camera: images - (before.get(camera, 0) - self._reserves.get(camera, 0))
+                for camera, images in reserves.items()
+            }
+            self._error = None
+        self._saving = {}
+
+    async def _settle(self) -> None:
+        """Store the usage without reserves, so that nothing is written off."""
+        for client in list(self._clients.values()):
+            self._forget(client)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._commit({})
+
+    def _snapshot(self) -> Status:
+        for camera, budget in self._allocator.budgets():
+            labels = {"camera": camera or "", "window": str(budget.period)}
+            self._meter.set_gauge(catalogue.BUDGET_USED_IMAGES, budget.used, **labels)
+            self._meter.set_gauge(catalogue.BUDGET_LIMIT_IMAGES, budget.limit, **labels)
+        self._stats.update()
+        return Status(
+            state="running",
+            ready=True,
+            error=self._error,
+            deadlines={"event loop": Deadline(at=time.monotonic(), timeout_s=LOOP_TIMEOUT_S)},
+            metrics=self._meter.snapshot(),
+        )
+
+
+def _now() -> Instant:
+    return Instant(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
