@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import threading
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -17,7 +19,7 @@ from av.video.frame import PictureType
 from nvision_hub.errors import UnavailableError
 from nvision_hub.runtime.status import DemoInfo
 from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
-from tests.support import clips, counter
+from tests.support import counter
 from tests.support.statuses import info_as
 from workers.demo import clip, scene
 from workers.demo import worker as demo
@@ -25,7 +27,6 @@ from workers.demo.server import ClipServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.support.rtsp import DemoServer
 
@@ -35,8 +36,8 @@ GOP = 50
 
 @pytest.fixture(scope="module")
 def drawn() -> Path:
-    """Return a cache folder that contains every clip."""
-    cache_dir = clips.directory() / "demo"
+    """Return the cache folder of the hubs that this user starts. It contains every clip."""
+    cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
     for name in demo.SCENES:
         clip.render(cache_dir, name)
     return cache_dir
