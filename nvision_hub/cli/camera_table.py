@@ -159,7 +159,7 @@ def table_lines(cameras: Sequence[TableRow], processes: Sequence[TableRow], *, w
     blocks = [(row, _camera_block(row, camera_width, width)) for row in cameras]
     profiles = {row.name: _wrap(f"profile: {row.info.profile}", width, "dim") for row in cameras if row.info.profile}
     more = []
-    if sum(len(block) for _, block in blocks) + len(profiles) <= room:
+    if sum(len(block) for _, block in blocks) + sum(map(len, profiles.values())) <= room:
         blocks = [(row, [*block, *profiles.get(row.name, [])]) for row, block in blocks]
     elif sum(len(block) for _, block in blocks) > room:
         blocks.sort(key=lambda item: item[0].is_healthy)  # stable: cameras of equal health keep their order

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.onvif_device import OnvifDevice
     from tests.support.rtsp import GstCamera
+    from tests.support.scripted_camera import ScriptedCamera
     from tests.support.watching import Watching
 
 MAIN: Final = clips.ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000, seconds=4)
@@ -153,6 +154,15 @@ def test_a_hostile_response_is_reported(
     device.answers[operation] = answer
     state, sentence = error(device)
     assert (state, words in sentence) == ("unsupported", True), sentence
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n<"])
+def test_a_silent_device_is_given_up(scripted_camera: Callable[..., ScriptedCamera], sent: bytes) -> None:
+    silent = scripted_camera(b"", raw=sent)
+    lobby = Camera.model_validate({"id": "lobby", "url": f"onvif://127.0.0.1:{silent.port}"})
+    with pytest.raises(SourceError) as raised:
+        choose_stream(lobby, CameraTrust(), timeout_s=0.3)
+    assert raised.value.state == "stalled"
 
 
 def test_probe_and_worker_open_the_camera_in_the_same_way(onvif_device: Callable[..., OnvifDevice]) -> None:

@@ -23,6 +23,7 @@ class ScriptedCamera:
     headers: tuple[bytes, ...] = ()
     body: bytes = b""
     closes: bool = False
+    raw: bytes | None = None  # the complete response; None: one with the status, the headers and the body
     host: str = "127.0.0.1"
     requests: list[bytes] = field(default_factory=list)  # the head of each request, in order
 
@@ -55,6 +56,8 @@ class ScriptedCamera:
                         return
 
     def _response(self, head: bytes) -> bytes:
+        if self.raw is not None:
+            return self.raw
         sequence = re.findall(rb"(?mi)^CSeq:.*\d", head)
         version = b"RTSP/1.0" if sequence else b"HTTP/1.1"
         return b"\r\n".join([version + b" " + self.status, *sequence, *self.headers, b"", self.body])
@@ -69,9 +72,14 @@ def scripted_camera() -> Iterator[Callable[..., ScriptedCamera]]:
     started: list[ScriptedCamera] = []
 
     def start(
-        status: bytes, *headers: bytes, host: str = "127.0.0.1", body: bytes = b"", closes: bool = False
+        status: bytes,
+        *headers: bytes,
+        host: str = "127.0.0.1",
+        body: bytes = b"",
+        closes: bool = False,
+        raw: bytes | None = None,
     ) -> ScriptedCamera:
-        camera = ScriptedCamera(status=status, headers=headers, host=host, body=body, closes=closes)
+        camera = ScriptedCamera(status=status, headers=headers, host=host, body=body, closes=closes, raw=raw)
         started.append(camera)
         return camera
 

@@ -75,6 +75,12 @@ def test_the_effect_of_a_schedule_is_below_the_camera() -> None:
     assert lines[2] == "  scheduled: 0.5/s until 06:00"
 
 
+def test_the_profile_of_an_onvif_camera_is_shown_if_there_is_room() -> None:
+    rows = [row(running(profile="Sub (h264, 640x360, 15 fps)")), row(running("camera:yard"))]
+    assert texts(rows)[2] == "  profile: Sub (h264, 640x360, 15 fps)"
+    assert [line.split()[0] for line in texts(rows, height=3)] == ["camera", "lobby", "yard"]
+
+
 def test_a_streaming_camera_shows_rates_counts_age_and_detections() -> None:
     shown = row(running())
     assert shown.state == "streaming"

@@ -214,6 +214,13 @@ def test_a_port_in_a_variable_allows_all_egress_and_adds_a_note(
     assert any("cameras[3].url" in note and "all egress" in note for note in notes)
 
 
+def test_an_onvif_camera_allows_all_egress_because_it_names_its_stream(write: Callable[[str], Path]) -> None:
+    text = CLEAN.replace("${DARK_URL:-rtsp://10.1.0.6/1}", "onvif://10.1.0.6")
+    _, result, notes = rendered(write(text.replace("${ALARM_URL}", "https://a.example/")))
+    assert objects(result, "NetworkPolicy")[0]["spec"]["egress"] == [{}]
+    assert any("cameras[3].url" in note and "all egress" in note for note in notes)
+
+
 def test_no_output_contains_a_secret(write: Callable[[str], Path]) -> None:
     environ = {"HALF": CANARY, "CALLBACK": CANARY, "CAMERA_A_B_PASSWORD": CANARY}
     source, result, notes = rendered(write(LITERAL), environ)

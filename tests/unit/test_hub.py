@@ -110,6 +110,13 @@ def test_a_demo_camera_is_an_rtsp_camera_to_its_worker(config: Callable[..., Con
     assert served.scenes == ("street",)
 
 
+def test_only_an_onvif_camera_may_refer_to_other_hosts(config: Callable[..., Config]) -> None:
+    onvif = {"id": "gate", "url": "onvif://10.0.0.6"}
+    chosen = plan(config(LOBBY, onvif, nvision=CLOUD, gateway={"listen": "none", "camera_hosts": ["10.0.0.0/24"]}))
+    assert child(chosen, "camera:lobby").settings.camera_hosts == ()
+    assert [host.shown for host in child(chosen, "camera:gate").settings.camera_hosts] == ["10.0.0.0/24"]
+
+
 def test_cameras_may_use_different_services(config: Callable[..., Config]) -> None:
     own = {**LOBBY, "nvision": {"url": "local", "streaming_key": "canary-own", "service": "face-detection"}}
     chosen = plan(config(own, {**STREET, "nvision": {"url": "local"}}, {**LOBBY, "id": "gate"}, nvision=CLOUD))
