@@ -54,7 +54,9 @@ BASIC_WARNING: Final = (
     "The camera asks for the password in plain text (Basic). Set the camera to Digest or use TLS, and set "
     "`auth: digest`, so that the hub never sends the password."
 )
-JUMP_S: Final = 1.0  # a gap between media times is a jump if it exceeds the usual gap by more than this
+# A gap between media times is a jump if it exceeds the usual gap by more than this. A step back by less is none: the
+# packets of a stream with B-frames arrive in the order of decoding.
+JUMP_S: Final = 1.0
 _LOOPS: Final = 6  # number of replays; the planner learns the length of a GOP during the first one
 
 
@@ -206,12 +208,16 @@ def survey(report: StreamReport, packets: Sequence[Packet], *, decoded: int, dec
     stamps = [packet.media_s for packet in packets if packet.media_s is not None]
     # Some cameras send no media times with their first frames, and others never send any.
     times = stamps if len(stamps) > len(packets) / 2 else [packet.arrived for packet in packets]
+    if all(later - earlier >= -JUMP_S for earlier, later in pairwise(times)):
+        times = sorted(times)
     steps = sorted(later - earlier for earlier, later in pairwise(times))
     # Ignore the smallest and the largest tenth of the steps, so that a clock jump does not change the frame rate.
     tenth = len(steps) // 10
     typical = statistics.fmean(steps[tenth : len(steps) - tenth]) if steps else 0.0
     report.packets, report.timestamps_missing = len(packets), len(packets) - len(stamps)
-    report.timestamp_jumps = sum(not 0 <= later - earlier <= typical + JUMP_S for earlier, later in pairwise(stamps))
+    report.timestamp_jumps = sum(
+        not -JUMP_S <= later - earlier <= typical + JUMP_S for earlier, later in pairwise(stamps)
+    )
     if packets:
         report.seconds = packets[-1].arrived - packets[0].arrived
     if decoded:

@@ -158,6 +158,7 @@ def _substituted(path: Path, environ: Mapping[str, str]) -> tuple[YamlNode, list
         if text is None or "${" not in text or id(node) in seen:
             continue
         seen.add(id(node))
+        node.is_substituted = True
         try:
             node.value = substitute(text, environ=environ, directory=directory)
         except VariableError as error:

@@ -5,6 +5,7 @@ No message echoes a value, because any value may be a secret from a variable or 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.config.field_types import HOST_PATTERN, ID_PATTERN, PREFIX_PATTERN, TOPIC_PATTERN
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
     Message = tuple[str, str, str | None]  # code, what is wrong, and how to fix it
 
+_ID: Final = f"^{ID_PATTERN}$"
 _PATTERNS: Final = {  # pattern of a string -> the pattern's meaning in words
-    f"^{ID_PATTERN}$": (
-        "must be 1 to 63 lower-case letters, digits, - and _, and not begin with - or _, such as lobby-2"
-    ),
+    _ID: ("must be 1 to 63 lower-case letters, digits, - and _, and not begin with - or _, such as lobby-2"),
     PREFIX_PATTERN: "must be 1 to 64 letters, digits, _ . : and -, beginning with a letter or digit; "
     'or the same with a hash tag of up to 31 characters in braces, such as "{nvision}"',
     HOST_PATTERN: "must be a host name in lower-case letters, digits, - and ., such as hub.example.com",
@@ -131,13 +131,24 @@ def _message(path: KeyPath, details: Any, node: YamlNode) -> Message:
                 return "invalid_value", error.message, error.fix
             return "invalid_value", str(error), None
         case "string_pattern_mismatch":
-            return "invalid_value", _PATTERNS[details["ctx"]["pattern"]], None
+            pattern = details["ctx"]["pattern"]
+            return "invalid_value", _PATTERNS[pattern], _id_like(node) if pattern == _ID else None
         case "literal_error" if node.text and "enum" in schema:
             return "invalid_value", f"{expected(schema)}{did_you_mean(node.text, schema['enum'])}", None
         case _ if node.value is None:
             return "invalid_value", f"has no value; it {expected(schema)}", None
         case _:
             return "invalid_value", expected(schema), None
+
+
+def _id_like(node: YamlNode) -> str | None:
+    """Return a suggestion: the valid id that is most like the given one.
+
+    None if nothing of it can be kept, or if it may contain a secret.
+    """
+    text = "" if node.is_substituted else node.text or ""
+    found = re.sub("[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63]
+    return f"did you mean `{found}`?" if found else None
 
 
 def _unknown_key(path: KeyPath) -> Message:

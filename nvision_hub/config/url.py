@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_URL_CHARACTERS: Final = 4096
 MAX_PORT: Final = 65535
+PORTS: Final = range(1, MAX_PORT + 1)
 
 _HOST: Final = re.compile(
     r"(?:\[(?P<bracketed>[^\]@/?#\s]+)\]|(?P<host>[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?))"
@@ -102,6 +103,9 @@ class Address(ConfigString):
         readings = list(cls._readings(scheme.lower(), rest))
         if len(readings) > 1:
             readings = [reading for reading in readings if is_ip(reading.host)] or readings
+        if not readings and any(found and int(found["port"] or 1) not in PORTS for found in cls._hosts(rest)):
+            # Without the number, which may be part of a password with a slash.
+            raise InvalidValueError("has a port that is out of range", f"use a port from 1 to {MAX_PORT}")
         if not readings:
             raise InvalidValueError("has no readable host", "use the form scheme://user:password@host:port/path")
         if len(readings) > 1:
@@ -118,16 +122,20 @@ class Address(ConfigString):
             without_control_characters(text or "")
         return self
 
+    @staticmethod
+    def _hosts(rest: str) -> list[re.Match[str] | None]:
+        """Return what may be the host, the port and the path: at the start of `rest`, and after each @."""
+        return [_HOST.fullmatch(rest, start) for start in (0, *(found.end() for found in re.finditer("@", rest)))]
+
     @classmethod
     def _readings(cls, scheme: str, rest: str) -> Iterator[Self]:
-        starts = [0, *(found.end() for found in re.finditer("@", rest))]
-        for start in starts:
-            match = _HOST.fullmatch(rest, start)
+        for match in cls._hosts(rest):
             if match is None:
                 continue
+            start = match.start()
             host = match["bracketed"] or match["host"]
             port = int(match["port"]) if match["port"] else None
-            if not _is_host(host, bracketed=bool(match["bracketed"])) or not (port is None or 0 < port <= MAX_PORT):
+            if not _is_host(host, bracketed=bool(match["bracketed"])) or not (port is None or port in PORTS):
                 continue
             username, colon, password = rest[: max(start - 1, 0)].partition(":")
             if re.search("[/?#]", username):

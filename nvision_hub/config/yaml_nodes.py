@@ -26,6 +26,7 @@ class YamlNode:
     column: int | None = None
     keys: dict[str, YamlNode] = field(default_factory=dict, kw_only=True)  # keys of a mapping, with their locations
     size: int = field(default=1, kw_only=True)  # number of nodes, with aliases expanded
+    is_substituted: bool = field(default=False, kw_only=True)  # the string may contain a secret from a reference
     is_invalid: bool = field(default=False, kw_only=True)  # a reference in the string cannot be resolved
 
     @property

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from nvision_hub.cluster.fleet_key import missing_fleet_key
+from nvision_hub.config.url import is_ip
 from nvision_hub.hub.gateway_access import access_warnings
+from workers.webhooks.ssrf import is_public
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nvision_hub.cluster.identity import HubIdentity
     from nvision_hub.config.models import Camera, Config
     from nvision_hub.hub.runtime_overrides import Overrides
+
+
+IMAGE_BYTES: Final = 100_000  # of an image in a result: the JPEG of a busy 1280x720 frame (70 kB), as base64
+MIN_KEPT_S: Final = 3600.0  # of results; webhooks and other consumers catch up after an outage of this length
 
 
 def plan_warnings(
@@ -30,6 +37,7 @@ def plan_warnings(
             + (f". {no_key}" if no_key is not None and identity is None else "")
         )
     warnings += access_warnings(config)
+    warnings += [f"{config.path.name}: {text}" for text in _ineffective(config, cameras)]
     if config.redis.url.embedded and config.redis.embedded_open:
         warnings.append(
             f"{config.path.name}: redis.embedded_open: every user of this machine can read, forge and delete results; "
@@ -49,6 +57,37 @@ def plan_warnings(
             "changes again"
         )
     return warnings
+
+
+def _ineffective(config: Config, cameras: Sequence[Camera]) -> Iterator[str]:
+    """Yield a sentence for each camera, webhook or limit that cannot work as configured."""
+    for camera in cameras:
+        if camera.address.kind == "file" and not Path(camera.address.path).is_file():
+            yield f"camera {camera.id}: the file {camera.address.path} does not exist; correct its `url`"
+    for webhook in config.webhooks:
+        if not webhook.allow_private and _is_private(webhook.url.host):
+            yield (
+                f"webhook {webhook.id}: {webhook.url.host} is not a public address, so no delivery will succeed; set "
+                "allow_private: true on this webhook"
+            )
+    with_images = [
+        camera for camera in cameras if camera.nvision.output_cropped_image or camera.nvision.output_visualized_image
+    ]
+    if rate := sum(camera.fps for camera in with_images):
+        kept_s = config.redis.stream_max_bytes / (rate * IMAGE_BYTES)
+        if kept_s < MIN_KEPT_S:
+            yield (
+                f"cameras {', '.join(camera.id for camera in with_images)} return images, so redis.stream_max_bytes "
+                f"keeps only about the last {kept_s / 60:.0f} min of results; raise it, or remove "
+                "nvision.output_cropped_image and nvision.output_visualized_image"
+            )
+
+
+def _is_private(host: str) -> bool:
+    """Return whether a host is an address of this machine or its network. Looks up no names."""
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    return is_ip(host) and not is_public(host)
 
 
 def login_warning(config: Config, cameras: Sequence[Camera], overrides: Overrides) -> str | None:

@@ -14,6 +14,8 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.media import cv2_loader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nvision_hub.config.models import Config
     from nvision_hub.config.server_addresses import ListenAddress
     from nvision_hub.hub.composition import HubPlan, PublicPlan
@@ -72,9 +74,16 @@ def check_libraries(plan: HubPlan | PublicPlan) -> None:
     # processes share the memory of libraries loaded before the fork.
     with contextlib.nullcontext() if needs_opencv else contextlib.suppress(UnavailableError):
         cv2_loader.load()
+    for text in missing_extras(plan):
+        raise UnavailableError(text)
+
+
+def missing_extras(plan: HubPlan | PublicPlan) -> Iterator[str]:
+    """Load the optional libraries that the planned processes need. Yield a sentence for each missing one."""
+    names = {child.name for child in plan.children}
     for name, module, text in _LIBRARIES:
         if name in names:
             try:
                 importlib.import_module(module)
-            except ImportError as error:
-                raise UnavailableError(text) from error
+            except ImportError:
+                yield text

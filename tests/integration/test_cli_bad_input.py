@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nvision_hub import cli
-from tests.support import clips, command, hub
+from tests.support import clip_files, clips, command, hub
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -289,3 +289,23 @@ def test_failing_cameras_do_not_affect_others(
     assert "Traceback" not in running.err
     running.interrupt()
     assert running.wait() == 130
+
+
+@pytest.mark.long
+def test_the_entry_that_probe_suggests_for_a_file_is_valid(tmp_path: Path) -> None:
+    """cameras.yaml accepts only files in its own folder."""
+    clip_files.file_of(SMALL, tmp_path).close()
+    clip = tmp_path / "clip.mkv"
+    for folder in (tmp_path, tmp_path / "site"):
+        folder.mkdir(exist_ok=True)
+        found = command.run("probe", f"file:{clip}", "--seconds", "1", cwd=folder)
+        assert found.returncode == 0, found.stderr
+        heading, _, entry = found.stdout.partition("In cameras.yaml")[2].partition(":\n")
+        assert ("ln -s" in heading) is (folder != tmp_path)
+        if folder != tmp_path:
+            (folder / clip.name).symlink_to(clip)
+        (folder / "cameras.yaml").write_text(f"cameras:\n{entry}")
+        checked = command.run("check", cwd=folder)
+        assert (checked.returncode, checked.stderr) == (0, ""), checked.stderr
+    bare = command.run("probe", clip.name, cwd=tmp_path)
+    assert (bare.returncode, f"for a video file, write file:{clip.name}" in bare.stderr) == (2, True)

@@ -51,6 +51,16 @@ def test_a_clock_that_jumps_changes_no_rate() -> None:
     assert report(back).timestamp_jumps == 1
 
 
+def test_b_frames_are_no_jumps() -> None:
+    """A stream I0 P3 B1 B2 P6 B4 B5 sends its packets in the order of decoding."""
+    arrivals = packets(199)
+    shown = [0, *(first + step for first in range(1, 199, 3) for step in (2, 0, 1))]
+    reordered = [replace(a, media_s=7 + number * EVERY) for a, number in zip(arrivals, shown, strict=True)]
+    found = report(reordered)
+    assert found.timestamp_jumps == 0
+    assert found.fps == pytest.approx(25)
+
+
 def test_a_stream_without_times_is_measured_by_arrival() -> None:
     found = report([replace(a, media_s=None) for a in packets(200)])
     assert found.timestamps_missing == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from nvision_hub import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 GOOD = """\
@@ -163,3 +165,84 @@ def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert cli.main(["schema"]) == 0
     Draft202012Validator.check_schema(json.loads(capsys.readouterr().out))
+
+
+@pytest.fixture
+def check_problems(good: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Return a function that runs `check` with a cameras.yaml, and returns stderr."""
+
+    def run(content: str) -> str:
+        good.write_text(content)
+        cli.main(["check"])
+        return capsys.readouterr().err
+
+    return run
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_check_finds_a_missing_clip(check_problems: Callable[[str], str], good: Path) -> None:
+    content = 'cameras: [{id: lobby, url: "file:clip.mp4"}]'
+    assert "camera lobby: the file " in check_problems(content)
+    (good.parent / "clip.mp4").touch()
+    assert check_problems(content) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "is_private"),
+    [
+        ("127.0.0.1", True),
+        ("10.1.2.3:8080", True),
+        ("[::1]", True),
+        ("[fd00::1]", True),
+        ("localhost", True),
+        ("nas.local", True),
+        ("8.8.8.8", False),
+        ("example.com", False),
+    ],
+)
+def test_check_finds_a_webhook_to_a_private_address(
+    check_problems: Callable[[str], str], host: str, *, is_private: bool
+) -> None:
+    webhook = f'{{id: alarms, url: "http://{host}/hook", secret: {SECRET}'
+    cameras = 'cameras: [{id: lobby, url: "demo://street"}]'
+    found = check_problems(f"{cameras}\nwebhooks: [{webhook}}}]")
+    assert ("webhook alarms: " in found and "allow_private: true" in found) is is_private
+    assert "webhook" not in check_problems(f"{cameras}\nwebhooks: [{webhook}, allow_private: true}}]")
+
+
+def test_check_finds_images_that_fill_the_stream(check_problems: Callable[[str], str]) -> None:
+    cameras = 'cameras: [{id: lobby, url: "demo://street", fps: 5}, {id: gate, url: "demo://street", fps: 0.001}]'
+    nvision = "nvision: {output_visualized_image: true}"
+    found = check_problems(f"{nvision}\n{cameras}")
+    assert "cameras lobby, gate return images, so redis.stream_max_bytes keeps only about the last 9 min" in found
+    assert check_problems(f"{nvision}\n{cameras}\nredis: {{stream_max_bytes: 10000000000}}") == ""
+    assert check_problems(cameras) == ""
+
+
+def test_check_finds_a_missing_extra(check_problems: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiomqtt", None)  # the import fails
+    found = check_problems('mqtt: {url: "mqtt://10.0.0.3"}\ncameras: [{id: lobby, url: "rtsp://10.0.0.5/"}]\n'
+                           'nvision: {url: "wss://nvision.example/api", streaming_key: canary-key}')  # fmt: skip
+    assert "the hub cannot start: the MQTT bridge needs aiomqtt; run pip install 'nvision-hub[mqtt]'" in found
+
+
+@pytest.mark.parametrize(
+    ("written", "suggested"),
+    [("Lobby 1", "lobby-1"), ("LOBBY", "lobby"), ("-gate", "gate"), ("Eingang (Süd)", "eingang-s-d"), ("!", None)],
+)
+def test_an_invalid_id_gets_a_suggestion(
+    check_problems: Callable[[str], str], written: str, suggested: str | None
+) -> None:
+    found = check_problems(f'cameras: [{{id: "{written}", url: "demo://street"}}]')
+    assert "cameras[0].id: must be 1 to 63 lower-case letters" in found
+    assert (f"did you mean `{suggested}`?" in found) is (suggested is not None)
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "0"])
+def test_a_port_out_of_range_is_reported(check_problems: Callable[[str], str], port: str) -> None:
+    for url in (f"rtsp://10.0.0.5:{port}/x", f"rtsp://viewer:secret@10.0.0.5:{port}/x"):
+        found = check_problems(f'cameras: [{{id: lobby, url: "{url}"}}]')
+        assert "cameras[0].url: has a port that is out of range; use a port from 1 to 65535" in found
+        assert "secret" not in found

@@ -66,7 +66,7 @@ cameras.yaml:18:26: cameras[1].masks[0][1][1]: must be a number from 0 to 1
 cameras.yaml:18:39: cameras[1].masks[1]: must be a list of 3 to 1000 items: lines that begin with `- `, or [a, b]
 cameras.yaml:19:11: cameras[1].when: must be `always` or `motion`; did you mean `always`?
 cameras.yaml:20:10: cameras[2].id: must be 1 to 63 lower-case letters, digits, - and _, and not begin with - or _, \
-such as lobby-2
+such as lobby-2; did you mean `a-b`?
 cameras.yaml:20:20: cameras[2].url: must name a device, such as usb:0 or usb:/dev/video0
 cameras.yaml:20:33: cameras[2].password…: unknown key; a space is missing after `password:`
 cameras.yaml:20:55: cameras[2].fps: has no value; it must be a number above 0 and at most 60

@@ -136,7 +136,7 @@ def check_gateway_port(config: Config, running: Endpoints | None) -> CheckResult
     if running is not None and running.gateway is not None:
         return passed(name, f"the running hub (pid {running.pid}) listens at {running.gateway}")
     if listen.off:
-        return passed(name, "disabled: no page, API, metrics or callback endpoint")
+        return passed(name, "no address: only the control socket, without page, metrics or callback endpoint")
     match _listen_errno(listen):
         case None:
             return passed(name, f"{listen.shown} is free")

@@ -13,6 +13,7 @@ from nvision_hub.control_characters import printable
 from nvision_hub.errors import EXIT_OK, EXIT_UNAVAILABLE, ConfigError
 from nvision_hub.hub import override_store
 from nvision_hub.hub.composition import plan
+from nvision_hub.hub.preflight import missing_extras
 from nvision_hub.hub.state_dir import read_endpoints
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def check(config_path: Path, only: tuple[str, ...], *, opens: bool, as_json: boo
     try:
         config, overrides = override_store.read(config_path)
         cameras = [overrides.applied_to(camera) for camera in select_cameras(config, only)]
-        warnings = plan(config, only=only, overrides=overrides).warnings
+        chosen = plan(config, only=only, overrides=overrides)
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"ok": False, "problems": [diagnostic.as_dict() for diagnostic in error.diagnostics]})
         return error.exit_code
+    warnings = [*chosen.warnings, *(f"the hub cannot start: {text}" for text in missing_extras(chosen))]
     probes = []
     if opens:
         probes = probe_cameras(cameras, read_endpoints(config.state_dir), known_certificates(config.state_dir))

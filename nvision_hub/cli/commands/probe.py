@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -33,10 +36,10 @@ from nvision_hub.redaction import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from nvision_hub.cli.camera_probe import StreamReport
     from nvision_hub.cli.onvif_streams import OnvifStream
+    from nvision_hub.config.models import Config
     from nvision_hub.config.value_types import Secret
 
 SECONDS: Final = 8.0  # most cameras send at least three keyframes in this time
@@ -93,7 +96,7 @@ def probe(
                 "--username, --password-stdin and --password-env apply only to a URL; set this camera's user name and "
                 "password in cameras.yaml"
             )
-        camera = select_cameras(load(config_path), [url_or_camera])[0]
+        camera = _known_camera(url_or_camera, load(config_path))
     else:
         camera = _camera(url_or_camera, username, read_password(from_stdin=from_stdin, variable=variable))
     if tls is not None:
@@ -117,11 +120,18 @@ def probe(
     _print_report(camera, found)
     _print_streams(camera, streams)
     if not known:
-        out, entry = console(), _entry(camera)
-        out.print("\nIn cameras.yaml:", style="bold")
+        suggested, condition = _configurable(camera, config_path.absolute().parent)
+        out, entry = console(), _entry(suggested)
+        out.print(f"\nIn cameras.yaml{condition}:", style="bold")
         out.print(entry)
         if HIDDEN in entry:
             out.print(f"({HIDDEN} stands for a hidden value)", style="dim")
+
+
+def _known_camera(name: str, config: Config) -> Camera:
+    if re.search("[./]", name):  # no id contains these characters
+        raise click.UsageError(f"{name} is no camera; for a video file, write file:{name}")
+    return select_cameras(config, [name])[0]
 
 
 def _tls(text: str) -> TlsPolicy:
@@ -223,6 +233,22 @@ def _notes(found: StreamReport) -> Iterator[str]:
         yield "Set the camera's I-frame interval to 1 or 2 s, so that low rates cost less CPU and streams start faster."
     if (found.width or 0) * (found.height or 0) > LARGE_PIXELS:
         yield "Use a sub-stream of the camera, because high resolution costs CPU time and rarely improves detection."
+
+
+def _configurable(camera: Camera, folder: Path) -> tuple[Camera, str]:
+    """Return the camera as cameras.yaml in `folder` accepts it, and the condition for this.
+
+    cameras.yaml accepts only files in its own folder, with a path relative to it.
+    """
+    if camera.address.kind != "file":
+        return camera, ""
+    path, condition = Path(camera.address.path).absolute(), ""
+    if path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    else:
+        condition = f", once the file is in its folder (ln -s {shlex.quote(str(path))} {shlex.quote(str(folder))}/)"
+        path = Path(path.name)
+    return camera.model_copy(update={"url": replace(camera.address, path=str(path))}), condition
 
 
 def _entry(camera: Camera) -> str:
