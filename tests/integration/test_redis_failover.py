@@ -19,7 +19,7 @@ from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from tests.support.dispatching import event
 from tests.support.patience import PATIENCE_S
-from tests.support.redis_topologies import Process, freeze, until
+from tests.support.redis_topologies import HOST, Process, freeze, until
 from workers.gateway.live.pubsub import PubSubClient
 from workers.mqtt.result_forwarder import ResultForwarder
 
@@ -234,6 +234,30 @@ async def test_a_client_follows_a_slot_that_moves_to_another_node(redis_cluster:
     with replica.client() as direct:
         assert direct.get(key) == "3"
     await client.aclose()
+
+
+async def test_no_result_is_lost_while_the_slot_migrates(redis_cluster: Callable[..., Cluster]) -> None:
+    """While a slot migrates, its old node redirects single commands (ASK) and rejects transactions (TRYAGAIN)."""
+    cluster = redis_cluster()
+    old = cluster.owner()
+    new = next(each for each in cluster.nodes if each is not old and each.client().role()[0] == "master")
+    with old.client() as source, new.client() as target:
+        slot: Any = source.execute_command("CLUSTER", "KEYSLOT", cluster.tag)
+        nodes = {each: each.execute_command("CLUSTER", "MYID") for each in (source, target)}
+        async with running(cluster.url) as clients:
+            await clients.receive()
+            target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", nodes[source])
+            source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", nodes[target])
+            keys: Any = source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
+            source.execute_command("MIGRATE", HOST, new.port, "", 0, 5000, "KEYS", *keys)
+            waiting = len(clients.published)
+            await wait_until(lambda: len(clients.published) > waiting + 100)
+            assert clients.publisher.results_waiting > 0, "the old node accepts no result"
+            for each in (target, source):
+                each.execute_command("CLUSTER", "SETSLOT", slot, "NODE", nodes[target])
+            until(lambda: cluster.owner() is new)
+            await clients.receive()
+            await clients.receive_all()
 
 
 async def test_a_client_leaves_a_server_that_became_a_replica(sentinel_set: Callable[..., SentinelSet]) -> None:
