@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Priority = Literal["low", "normal", "high"]
 # With these weights, a class is served nearly in full before the next lower class gets more than a trickle.
 WEIGHTS: Final[dict[Priority, float]] = {"low": 1.0, "normal": 10.0, "high": 100.0}
+MAX_CATCH_UP: Final = 2  # images
 MAX_STARVED_S: Final = 50.0  # a camera that has waited this long is served first, so that it sends an image a minute
 
 
@@ -70,8 +71,11 @@ class FairQueue:
         return True, self._start(turn) + turn.cost
 
     def _start(self, turn: _Turn) -> float:
-        """Return the virtual time at which the camera's next image starts. A camera that was idle does not catch up."""
-        return max(turn.finish, self._virtual)
+        """Return the virtual time at which the camera's next image starts.
+
+        A camera that was late may catch up by a few images. An idle camera may not, because it would send a burst.
+        """
+        return max(turn.finish, self._virtual - MAX_CATCH_UP * turn.cost)
 
     def serve(self, camera: str, now: float) -> None:
         """Count the image of a waiting camera as sent."""

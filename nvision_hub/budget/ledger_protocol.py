@@ -84,8 +84,3 @@ def decode_line(line: bytes) -> LedgerMessage:
         return adapter.validate_json(fields)
     except ValidationError:
         raise ValueError(f"not a message of the ledger: malformed {name.decode()}") from None
-
-
-def socket_path(directory_fd: int) -> str:
-    """Return the path of the socket in an open directory. The directory's own path may be too long for a socket."""
-    return f"/proc/self/fd/{directory_fd}/{SOCKET_NAME}"

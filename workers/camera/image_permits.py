@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.budget.ledger_protocol import (
     MAX_LINE_BYTES,
+    SOCKET_NAME,
     ImageDelayed,
     ImageGranted,
     ImageReturned,
@@ -23,8 +23,8 @@ from nvision_hub.budget.ledger_protocol import (
     WantImages,
     decode_line,
     encode_line,
-    socket_path,
 )
+from nvision_hub.runtime.unix_socket import short_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,11 +71,8 @@ class ImagePermits:
             await asyncio.sleep(RECONNECT_S)
 
     async def _connect(self) -> None:
-        directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            reader, writer = await asyncio.open_unix_connection(socket_path(directory), limit=MAX_LINE_BYTES)
-        finally:
-            os.close(directory)
+        with short_path(self._directory / SOCKET_NAME) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=MAX_LINE_BYTES)
         try:
             self._writer = writer
             self._send(self._wanted)

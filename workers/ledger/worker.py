@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sqlite3
 import time
 from collections import defaultdict
@@ -20,6 +19,7 @@ from nvision_hub.budget.account_rate import WINDOW_S
 from nvision_hub.budget.allocator import Allocator, CameraBudget, SiteBudget
 from nvision_hub.budget.ledger_protocol import (
     MAX_LINE_BYTES,
+    SOCKET_NAME,
     ImageDelayed,
     ImageGranted,
     ImageReturned,
@@ -29,13 +29,14 @@ from nvision_hub.budget.ledger_protocol import (
     WantImages,
     decode_line,
     encode_line,
-    socket_path,
 )
 from nvision_hub.budget.period_budget import Instant
+from nvision_hub.errors import UnavailableError
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import Deadline, Status
+from nvision_hub.runtime.unix_socket import unix_listener
 from nvision_hub.runtime.worker import DrainStep, run_worker
 from workers.ledger.usage_store import UsageKey, UsageStore, UsedImages, slot_of
 
@@ -97,9 +98,17 @@ class _Ledger:
 
     async def live(self, pipe: SupervisorPipe) -> None:
         now = _now()
-        self._store = UsageStore(self._settings.directory / FILE_NAME)
-        self._directory = os.open(self._settings.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        for camera, images in self._store.write_off_reserves(now).items():
+        file = self._settings.directory / FILE_NAME
+        try:
+            self._store = UsageStore(file)
+            lost = self._store.write_off_reserves(now)
+            began = self._store.last_instant(now)
+        except (sqlite3.Error, OSError) as error:
+            raise UnavailableError(
+                f"{file} cannot be used ({error}), so no camera sends; check the space and permissions of state_dir, "
+                "or remove the file, which renews all limits"
+            ) from error
+        for camera, images in lost.items():
             log.warning(
                 "the ledger ended unexpectedly: %d images of %s are written off",
                 images,
@@ -107,9 +116,10 @@ class _Ledger:
                 extra={"event": "images_written_off"},
             )
             self._count_written_off(images)
-        self._allocator = Allocator(self._settings.site, self._count, self._store.last_instant(now))
+        self._allocator = Allocator(self._settings.site, self._count, began)
         self._allocator.update(now)
-        server = await asyncio.start_unix_server(self._serve, socket_path(self._directory), limit=MAX_LINE_BYTES)
+        listener = unix_listener(self._settings.directory / SOCKET_NAME)
+        server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
         try:
             await run_worker(
                 pipe,
@@ -123,7 +133,6 @@ class _Ledger:
         finally:
             server.close()
             self._store.close()
-            os.close(self._directory)
 
     def _count(self, camera: str | None, begin: float, end: float) -> int:
         unsaved = [
