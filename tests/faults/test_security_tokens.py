@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 from tests.support import asyncapi, command
 from tests.support.hub import broker_url, write
+from tests.support.hubs import wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.reliability import measured
 
@@ -235,11 +236,15 @@ def test_created_tokens_work_and_revoked_ones_do_not(start_site: Callable[..., S
     listed = json.loads(site.command("token", "list", "--json"))["tokens"]
     assert [(each["name"], each["role"]) for each in listed] == [("night", "control")]
     assert (site.folder / "cameras.yaml").read_bytes() == before
-    with redis.Redis.from_url(broker_url(site.folder / "state")) as broker:
-        copied = [json.loads(fields[b"entry"]) for _, fields in broker.xrange("nvision:audit")]
-    for entry in copied:
+
+    def copied() -> list[dict[str, Any]]:
+        with redis.Redis.from_url(broker_url(site.folder / "state")) as broker:
+            return [json.loads(fields[b"entry"]) for _, fields in broker.xrange("nvision:audit")]
+
+    # The gateway copies an entry to Redis after it has written the entry to the file.
+    wait_for(lambda: any(entry["action"] == "live_view" and entry["actor"] == "wall" for entry in copied()))
+    for entry in copied():
         asyncapi.check("auditEntry", entry)
-    assert any(entry["action"] == "live_view" and entry["actor"] == "wall" for entry in copied)
     entries = site.audit()
     actions = [(entry["action"], entry.get("actor"), entry.get("token")) for entry in entries]
     assert [token for action, _, token in actions if action == "token_create"] == ["wall", "night"]
