@@ -69,6 +69,7 @@ class Stream:
 
     failure = None
     fingerprint = None
+    marks = None
     sent_basic = False
 
     def __init__(self, data: bytes) -> None:

@@ -14,6 +14,7 @@ from tests.support.home_assistant import home_assistant
 from tests.support.http_camera import http_camera
 from tests.support.hub import start_hub
 from tests.support.hubs import hubs
+from tests.support.line import line
 from tests.support.local_service import local_service
 from tests.support.mosquitto import mosquitto, subscribe
 from tests.support.onvif_camera import onvif_network
@@ -44,6 +45,7 @@ __all__ = [
     "http_camera",
     "hubs",
     "kept_valkey",
+    "line",
     "local_service",
     "mosquitto",
     "onvif_device",

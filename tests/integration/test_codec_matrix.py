@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from tests.support.encodings import Encoding
 
 RATES: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-SECONDS: Final = 40
 REFRESHED: Final = 25  # x264 renews the whole image within this many frames
 MAX_SHIFT_S: Final = 2.5 / encodings.FPS  # capture times may begin this late, because the first packets come early
 
 
-def play(encoding: Encoding, folder: Path, rate: float, *, seconds: int) -> encoded_camera.Seen:
+def play(encoding: Encoding, folder: Path, rate: float, *, seconds: int = encodings.SECONDS) -> encoded_camera.Seen:
     """Play a clip at a rate, and check the frames sent and those dropped."""
     units = encodings.make(encoding, seconds)
     seen = encoded_camera.play(encoded_camera.write_file(encoding, units, folder / "clip.ts"), rate)
@@ -45,7 +44,7 @@ def play(encoding: Encoding, folder: Path, rate: float, *, seconds: int) -> enco
 @pytest.mark.parametrize("encoding", encodings.ENCODINGS.values(), ids=lambda each: each.name)
 def test_every_structure_keeps_every_rate_without_a_torn_frame(encoding: Encoding, tmp_path: Path) -> None:
     for rate in RATES:
-        seen = play(encoding, tmp_path, rate, seconds=SECONDS)
+        seen = play(encoding, tmp_path, rate)
         if encoding.has_keyframes and rate * encoding.gop <= encodings.FPS:
             # All of the first GOP may be decoded, because its length is unknown.
             assert seen.decoded <= len(seen.sent) + encoding.gop

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 1  # increase it when the drawing or the encoding changes
+VERSION: Final = 4  # increase it when the drawing or the encoding changes
 WIDTH: Final = 320
 HEIGHT: Final = 192
 FPS: Final = 25
+SECONDS: Final = 40
 _TILE: Final = 32  # pixels; damage smaller than this does not matter
 _SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 _OPENH264: Final = Path(__file__).with_name("openh264_program.py")
@@ -43,6 +44,7 @@ class Unit(NamedTuple):
     data: bytes
     pts: int
     dts: int
+    keyframe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Encoding:
     gop: int = 25
     has_keyframes: bool = True  # apart from the first frame
     first: int = 0  # the hub connects at this frame, so it receives no earlier one
+    interlaced: bool = False  # the hub sends one field of each frame
     hides_reordering: bool = False  # the stream does not say how many frames the decoder has to hold back
 
     @property
@@ -70,13 +73,18 @@ ENCODINGS: Final = {
         Encoding(name="x264, B-pyramid", options="bframes=4:b-adapt=0:b-pyramid=normal"),
         Encoding(name="x264, open GOP", options="bframes=3:b-adapt=0:open-gop=1"),
         Encoding(name="x264, intra-refresh", options="bframes=0:intra-refresh=1", has_keyframes=False, first=40),
-        Encoding(name="x264, interlaced", options="bframes=2:b-adapt=0:tff=1"),
+        Encoding(name="x264, interlaced", options="bframes=2:b-adapt=0:tff=1", interlaced=True),
         Encoding(name="x264, long GOP", options="bframes=2:b-adapt=0", gop=250),
         Encoding(name="x264, hidden reordering", options="bframes=2:b-adapt=0", hides_reordering=True),
         Encoding(name="x265, closed GOP", encoder="libx265", options="bframes=3:b-adapt=0:open-gop=0", gop=50),
         Encoding(name="x265, open GOP", encoder="libx265", options="bframes=4:b-adapt=0:open-gop=1"),
         Encoding(name="x265, temporal layers", encoder="libx265", options="bframes=3:b-adapt=0:temporal-layers=3"),
-        Encoding(name="x265, field pictures", encoder="libx265", options="bframes=0:interlace=tff:open-gop=0"),
+        Encoding(
+            name="x265, field pictures",
+            encoder="libx265",
+            options="bframes=0:interlace=tff:open-gop=0",
+            interlaced=True,
+        ),
         Encoding(
             name="x265, intra-refresh", encoder="libx265", options="bframes=0:intra-refresh=1", has_keyframes=False
         ),
@@ -108,25 +116,52 @@ def quality(frame: av.VideoFrame, number: int) -> float:
     return float(10 * np.log10(255**2 / max(0.01, tiles.max())))
 
 
-def make(encoding: Encoding, seconds: int) -> list[Unit]:
+def make(encoding: Encoding, seconds: int = SECONDS) -> list[Unit]:
     """Return a video that begins with frame `encoding.first`. It is encoded once per machine."""
+    content = json.loads(index(encoding, seconds).read_text())
+    with (_folder() / content["data"]).open("rb") as file:
+        frames = zip(content["sizes"], content["numbers"], content["shown_later"], strict=True)
+        return [Unit(file.read(size), number, number - later) for size, number, later in frames]
+
+
+def index(encoding: Encoding, seconds: int = SECONDS) -> Path:
+    """Return the path of the video's `.json` file, which `gst_server.py` reads. Encode the video first if necessary."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in f"{encoding.name} {seconds}")
+    path = _folder() / f"{name}.json"
+    settings = asdict(encoding)
+    if not path.exists() or json.loads(path.read_text())["encoding"] != settings:
+        units = list(_encoded(encoding, seconds * FPS))
+        units = units[encoding.first :]
+        content = {
+            "encoding": settings,
+            "codec": encoding.codec,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "fps": FPS,
+            "data": f"{name}.bin",
+            "sizes": [len(unit.data) for unit in units],
+            # A client may join a stream without keyframes at any frame.
+            "keyframes": [place for place, unit in enumerate(units) if unit.keyframe or encoding.first],
+            "shown_later": [unit.pts - unit.dts for unit in units],
+            "numbers": [unit.pts for unit in units],
+        }
+        clips.write(_folder() / f"{name}.bin", b"".join(unit.data for unit in units))
+        clips.write(path, json.dumps(content).encode())
+    return path
+
+
+def _folder() -> Path:
     folder = clips.directory() / f"encodings-v{VERSION}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    name = "".join(letter if letter.isalnum() else "-" for letter in f"{encoding.name} {seconds}")
-    index, data = folder / f"{name}.json", folder / f"{name}.bin"
-    content: dict[str, Any] = {"encoding": asdict(encoding)}
-    if not index.exists() or json.loads(index.read_text())["encoding"] != content["encoding"]:
-        units = list(_encoded(encoding, seconds * FPS))[encoding.first :]
-        content["units"] = [(len(unit.data), unit.pts, unit.dts) for unit in units]
-        clips.write(data, b"".join(unit.data for unit in units))
-        clips.write(index, json.dumps(content).encode())
-    with data.open("rb") as file:
-        return [Unit(file.read(size), pts, dts) for size, pts, dts in json.loads(index.read_text())["units"]]
+    return folder
 
 
 def _encoded(encoding: Encoding, frames: int) -> Iterator[Unit]:
     if encoding.encoder == "openh264":
-        yield from (Unit(data, number, number) for number, data in enumerate(_openh264(frames, encoding.gop)))
+        yield from (
+            Unit(data, number, number, number % encoding.gop == 0)
+            for number, data in enumerate(_openh264(frames, encoding.gop))
+        )
         return
     for unit in _with_pyav(encoding, frames):
         yield unit._replace(data=without_reordering_limits(unit.data)) if encoding.hides_reordering else unit
@@ -137,7 +172,7 @@ def _with_pyav(encoding: Encoding, frames: int) -> Iterator[Unit]:
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     context.framerate, context.time_base = Fraction(FPS), Fraction(1, FPS)
     common = f"keyint={encoding.gop}:min-keyint={encoding.gop}:scenecut=0:repeat-headers=1:"
-    quiet = ":log-level=none" if encoding.encoder == "libx265" else ""
+    quiet = ":log-level=none" if encoding.encoder == "libx265" else ":sliced-threads=0:threads=1"
     preset = "ultrafast" if encoding.encoder == "libx265" else "superfast"
     context.options = {"preset": preset, f"{encoding.encoder[3:]}-params": common + encoding.options + quiet}
     for number in range(frames):
@@ -152,7 +187,7 @@ def _with_pyav(encoding: Encoding, frames: int) -> Iterator[Unit]:
 def _unit(packet: av.Packet[Any]) -> Unit:
     assert packet.pts is not None
     assert packet.dts is not None
-    return Unit(bytes(packet), packet.pts, packet.dts)
+    return Unit(bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
 
 
 def _openh264(frames: int, gop: int) -> list[bytes]:

@@ -70,6 +70,9 @@ class Clip:
         self.fps: int = content["fps"]
         self.caps = f"{_CAPS[self.codec]},width={content['width']},height={content['height']},framerate={self.fps}/1"
         self.keyframes = frozenset(content["keyframes"])
+        # The frames are in decoding order. Frame n is shown `shown_later[n]` frames after that, and shows this number.
+        self.shown_later: list[int] = content.get("shown_later") or [0] * len(content["sizes"])
+        self.numbers: list[int] = content.get("numbers") or list(range(len(content["sizes"])))
         self.units: list[bytes] = []
         start = 0
         for size in content["sizes"]:
@@ -85,7 +88,7 @@ class Viewer:
         self._track = track  # the source of the second track
         self.first: tuple[int, int] | None = None  # the first frame's serial and running time in ns
 
-    def push(self, data: bytes, serial: int, fps: int) -> None:
+    def push(self, data: bytes, serial: int, fps: int, later: int) -> None:
         if self.first is None:
             clock = self.source.get_clock()
             if clock is None:  # the pipeline is not running yet
@@ -94,7 +97,8 @@ class Viewer:
         serial_before, began = self.first
         frame = Gst.Buffer.new_wrapped(data)
         # Timestamps are evenly spaced, like those of an encoder, and do not depend on when this thread wakes up.
-        frame.pts = began + (serial - serial_before) * Gst.SECOND // fps
+        frame.dts = began + (serial - serial_before) * Gst.SECOND // fps
+        frame.pts = began + (serial - serial_before + later) * Gst.SECOND // fps
         frame.duration = Gst.SECOND // fps
         self.source.emit("push-buffer", frame)
         if self._track is not None:
@@ -150,9 +154,9 @@ class Camera:
         with self._lock:
             for viewer in self._viewers:
                 if viewer.first is not None or number in self._clip.keyframes:
-                    viewer.push(self._clip.units[number], serial, self._clip.fps)
+                    viewer.push(self._clip.units[number], serial, self._clip.fps, self._clip.shown_later[number])
         if self._log is not None:
-            line = {"mount": self._mount, "serial": serial, "number": number, "at": at}
+            line = {"mount": self._mount, "serial": serial, "number": self._clip.numbers[number], "at": at}
             self._log.write(json.dumps(line) + "\n")
 
     def _configure(self, _factory: Any, media: Any) -> None:

@@ -19,13 +19,13 @@ import pytest
 
 from nvision_hub.runtime.messages import MAX_RECORD_BYTES, decode
 from nvision_hub.runtime.status import DemoInfo, Status
-from tests.support import clips, counter, needs
+from tests.support import clips, counter, encodings, needs
 from tests.support.patience import PATIENCE_S
 from tests.support.statuses import info_as
 from workers.demo import worker as demo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _SYSTEM_PYTHON: Final = Path("/usr/bin/python3")  # Debian's Python has the GStreamer bindings
 _SERVER: Final = Path(__file__).with_name("gst_server.py")
@@ -62,12 +62,16 @@ class Server:
         return code
 
 
+def _index(video: clips.ClipSpec | encodings.Encoding) -> Path:
+    return clips.make(video) if isinstance(video, clips.ClipSpec) else encodings.index(video)
+
+
 @dataclass(kw_only=True)
 class GstCamera(Server):
     """One process of GStreamer's RTSP server, with one camera per mount."""
 
     folder: Path
-    mounts: dict[str, clips.ClipSpec]
+    mounts: Mapping[str, clips.ClipSpec | encodings.Encoding]
     user: str | None = None
     password: str | None = None
     auth: str = "digest"
@@ -84,7 +88,7 @@ class GstCamera(Server):
         content = {
             "port": self.port,
             "address": self.address,
-            "mounts": {mount: str(clips.make(spec)) for mount, spec in self.mounts.items()},
+            "mounts": {mount: str(_index(spec)) for mount, spec in self.mounts.items()},
             "push_log": str(self.push_log),
             "user": self.user,
             "password": self.password,
@@ -144,7 +148,7 @@ def gst_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         needs.missing(f"{_SYSTEM_PYTHON} is not installed; `apt-get install python3 python3-gi` brings it")
     started: list[GstCamera] = []
 
-    def start(what: clips.ClipSpec | dict[str, clips.ClipSpec], **options: Any) -> GstCamera:
+    def start(what: clips.ClipSpec | Mapping[str, clips.ClipSpec | encodings.Encoding], **options: Any) -> GstCamera:
         mounts = {"/cam": what} if isinstance(what, clips.ClipSpec) else what
         camera = GstCamera(folder=tmp_path_factory.mktemp("gst"), mounts=mounts, **options)
         camera.start()

@@ -1,4 +1,4 @@
-"""FFmpeg's options for each transport, and the errors for a refused transport."""
+"""Which transports the hub requests, and the errors for a refused transport."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from nvision_hub.config.models import Camera
-from nvision_hub.media.sources.rtsp_transport import chosen_transport, ffmpeg_options, no_media_over_udp, refused
+from nvision_hub.media.sources.rtsp_transport import chosen_transport, no_media_over_udp, refused, requested
 
 PLAIN = b"v=0\r\nm=video 0 RTP/AVP 96\r\nm=audio 0 RTP/SAVP 0\r\n"
 SRTP = b"v=0\r\nm=video 0 RTP/SAVPF 96\r\nm=audio 0 RTP/AVP 0\r\n"
-TCP_FIRST = {"rtsp_transport": "udp+tcp", "rtsp_flags": "prefer_tcp"}
 
 
 def camera(scheme: str = "rtsp", **settings: Any) -> Camera:
@@ -19,16 +18,16 @@ def camera(scheme: str = "rtsp", **settings: Any) -> Camera:
 
 
 def test_auto_requests_the_last_transport_first() -> None:
-    assert ffmpeg_options(camera(), None) == TCP_FIRST
-    assert ffmpeg_options(camera(), "tcp") == TCP_FIRST
-    assert ffmpeg_options(camera(), "udp") == {"rtsp_transport": "udp+tcp"}
-    assert ffmpeg_options(camera(transport="udp"), None) == {"rtsp_transport": "udp"}
-    assert ffmpeg_options(camera(transport="tcp"), "udp") == {"rtsp_transport": "tcp"}
+    assert requested(camera(), None) == ["tcp", "udp"]
+    assert requested(camera(), "tcp") == ["tcp", "udp"]
+    assert requested(camera(), "udp") == ["udp", "tcp"]
+    assert requested(camera(transport="udp"), None) == ["udp"]
+    assert requested(camera(transport="tcp"), "udp") == ["tcp"]
 
 
 @pytest.mark.parametrize("setting", ["auto", "tcp", "udp"])
 def test_encrypted_cameras_never_use_udp(setting: str) -> None:
-    assert ffmpeg_options(camera("rtsps", transport=setting), "udp") == {"rtsp_transport": "tcp"}
+    assert requested(camera("rtsps", transport=setting), "udp") == ["tcp"]
 
 
 @pytest.mark.parametrize(

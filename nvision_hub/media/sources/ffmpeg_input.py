@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources.camera_trust import CameraTrust
+    from nvision_hub.media.sources.rtp_loss import LossMarks
     from nvision_hub.media.sources.rtsp_transport import Transport
 
 
@@ -31,6 +32,7 @@ class FfmpegInput(Protocol):
     failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
     fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
     transport: Transport | None  # of the media, as soon as the camera has accepted it; None except for RTSP
+    marks: LossMarks | None  # in place of lost packets; None except for RTSP
 
     @property
     def opened_by_ffmpeg(self) -> str | MjpegInput: ...
@@ -48,11 +50,14 @@ class FfmpegInput(Protocol):
     def close(self) -> None: ...
 
 
-def open_input(camera: Camera, trust: CameraTrust, *, timeout_s: float) -> FfmpegInput:
-    """Connect to the camera, and return the input. Raises `SourceError`."""
+def open_input(camera: Camera, trust: CameraTrust, known: Transport | None, *, timeout_s: float) -> FfmpegInput:
+    """Connect to the camera, and return the input. `known` is the RTSP transport of the last stream, if any.
+
+    Raises `SourceError`.
+    """
     match camera.address.kind:
         case "rtsp":
-            return RtspRelay(describe_stream(camera, trust, timeout_s=timeout_s))
+            return RtspRelay(describe_stream(camera, trust, timeout_s=timeout_s), known)
         case "mjpeg":
             return MjpegInput(camera, trust, timeout_s=timeout_s)
         case _:
@@ -63,6 +68,7 @@ class MjpegInput:
     """MJPEG over HTTP. FFmpeg reads this object like a file."""
 
     transport: Transport | None = None
+    marks: LossMarks | None = None
 
     def __init__(self, camera: Camera, trust: CameraTrust, *, timeout_s: float) -> None:
         self.opened_by_ffmpeg = self
@@ -141,6 +147,7 @@ class FileInput:
     failure: SourceError | None = None
     fingerprint: str | None = None
     transport: Transport | None = None
+    marks: LossMarks | None = None
     sent_basic = False
 
     def __init__(self, path: str) -> None:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources.camera_trust import CameraTrust
     from nvision_hub.media.sources.ffmpeg_input import FfmpegInput
-    from nvision_hub.media.sources.rtsp_transport import Transport
     from nvision_hub.media.sources.source import Wait
 
 OPEN_TIMEOUT_S: Final = 10.0  # or `stall_timeout` if that is longer, because a slow camera also opens slowly
@@ -63,7 +62,7 @@ class StreamSource:
         timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)
         began = time.monotonic()
         with contextlib.ExitStack() as resources:
-            source = resources.enter_context(contextlib.closing(open_input(camera, trust, timeout_s=timeout_s)))
+            source = resources.enter_context(contextlib.closing(open_input(camera, trust, known, timeout_s=timeout_s)))
             # The read timeout's thread starts before FFmpeg allocates memory, because `threading` waits indefinitely
             # for a thread that cannot get memory. The thread holds no reference to the stream, so `close` frees it.
             self._read_timeout = ReadTimeout(None if self._looped else camera.stall_timeout, source.abort)
@@ -72,7 +71,7 @@ class StreamSource:
             open_s = timeout_s + min(time.monotonic() - began, timeout_s / 2)
             began = time.monotonic()
             try:
-                self._container = _open(camera, source, known, open_s=open_s, device=device)
+                self._container = _open(camera, source, open_s=open_s, device=device)
             except MemoryError:
                 raise  # FFmpeg's `MemoryError` is an `OSError` too, but the camera is not the cause
             except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -94,8 +93,9 @@ class StreamSource:
             source.on_opened()
             self._source = source
             self._resources = resources.pop_all()
-        self._decoder = None if context.name in _JPEG_CODECS else PacketDecoder(context)
+        self._decoder = None if context.name in _JPEG_CODECS else PacketDecoder(context, source.marks)
         self._access_units = AccessUnits(context.name, context.extradata)
+        self._follows_loss = False  # whether frames before the next packet were lost
         self.facts = StreamFacts(
             codec=context.name,
             width=context.width or None,
@@ -132,6 +132,10 @@ class StreamSource:
 
     def _packet(self, packet: av.Packet[Any], media_s: float | None, arrived: float) -> Packet:
         begins_refresh = self._access_units.begins_refresh(packet, keyframe=packet.is_keyframe)
+        is_incomplete, is_lost_after = False, False
+        if (marks := self._source.marks) is not None and marks.is_pending:
+            is_incomplete, is_lost_after = marks.find(bytes(packet))
+        follows_loss, self._follows_loss = self._follows_loss, is_lost_after
         return Packet(
             payload=packet,
             arrived=arrived,
@@ -139,6 +143,8 @@ class StreamSource:
             keyframe=packet.is_keyframe and not begins_refresh,
             size_bytes=packet.size,
             begins_refresh=begins_refresh,
+            is_incomplete=is_incomplete,
+            follows_loss=follows_loss,
         )
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
@@ -168,14 +174,9 @@ class StreamSource:
             return [(packet.media_s, bytes(packet.payload))]
         try:
             if is_alone:
-                frames = [(packet.media_s, self._decoder.decode_alone(packet.payload))]
+                frames = [(packet.media_s, self._decoder.decode_alone(packet))]
             else:
-                frames = self._decoder.decode(
-                    packet.payload,
-                    is_due=is_due,
-                    after_gap=packet.discontinuity,
-                    begins_refresh=packet.begins_refresh,
-                )
+                frames = self._decoder.decode(packet, is_due=is_due)
         except av.error.DecoderNotFoundError as error:
             raise self._undecodable(self.facts.codec) from error
         if self._decoder.reorders and not self.facts.reorders:
@@ -206,14 +207,13 @@ def _stalled(camera: Camera, source: FfmpegInput, waited_s: float) -> SourceErro
     return errors.stalled(camera.address, waited_s)
 
 
-def _open(
-    camera: Camera, source: FfmpegInput, known: Transport | None, *, open_s: float, device: str | None
-) -> InputContainer:
+def _open(camera: Camera, source: FfmpegInput, *, open_s: float, device: str | None) -> InputContainer:
     # FFmpeg also passes max_pixels to the decoders that detect the format of the stream.
     options, container_format = {"fflags": "+genpts+discardcorrupt", "max_pixels": str(MAX_PIXELS)}, None
     match camera.address.kind:
         case "rtsp":
-            options |= rtsp_transport.ffmpeg_options(camera, known) | {
+            options |= {
+                "rtsp_transport": "tcp",  # to the relay
                 "allowed_media_types": "video",
                 "user_agent": USER_AGENT,  # as in the requests of the hub's client
                 "protocol_whitelist": "rtsp,rtp,udp,tcp",
@@ -221,8 +221,6 @@ def _open(
                 # by a second.
                 "fpsprobesize": "0",
                 "analyzeduration": "3000000",
-                "reorder_queue_size": "500",  # UDP: FFmpeg restores the order among this many packets
-                "buffer_size": str(2**21),  # UDP: a keyframe of a 4K camera arrives in one burst
             }
         case "mjpeg":
             container_format = "mpjpeg"  # no format detection, because a playlist could name other files

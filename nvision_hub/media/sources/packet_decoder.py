@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import av
 import av.error
 
-from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, Withheld
+from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker, Withheld
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
+    from nvision_hub.media.sources.rtp_loss import LossMarks
+    from nvision_hub.media.sources.source import Packet
+
+_MANY_LOST: Final = 0.025  # share of the RTP packets
+
 
 class PacketDecoder:
     """Decoder of one open stream. Its methods represent a withheld frame by a member of `Withheld`."""
 
-    def __init__(self, context: VideoCodecContext) -> None:
+    def __init__(self, context: VideoCodecContext, marks: LossMarks | None) -> None:
         context.options = {"max_pixels": str(MAX_PIXELS)}
         context.thread_count = 1  # one thread takes the least CPU time, and the cameras already run in parallel
         if not context.has_b_frames:
@@ -25,27 +30,51 @@ class PacketDecoder:
         # Without this flag, FFmpeg silently withholds the frames before the end of a gradual refresh.
         context.flags |= av.codec.context.Flags.output_corrupt
         self._context = context
-        self._filter = CorruptFrameFilter()
-        self._is_refreshing = False  # whether decoding began with a gradual refresh that has not ended yet
+        self._filter, self._losses = CorruptFrameFilter(), LossTracker()
+        self._marks = marks
+        self._was_torn = False  # whether the last frame built on lost packets
+        self._refreshing: Withheld | None = None  # set while the decoder waits for the end of a gradual refresh
 
     @property
     def reorders(self) -> bool:
         """Whether the stream has B-frames, as far as known. Some streams reveal them only after the first packets."""
         return self._context.has_b_frames
 
-    def decode(
-        self, packet: av.Packet[Any] | None, *, is_due: bool, after_gap: bool, begins_refresh: bool = False
-    ) -> list[tuple[float | None, Any]]:
+    def decode(self, packet: Packet, *, is_due: bool) -> list[tuple[float | None, Any]]:
         """Return the frames that this packet completes, each with its media time. A corrupt packet gives no frames.
 
-        If `packet` is None, return the frames that the decoder still holds. `begins_refresh` is as in `Packet`. Raises
-        `DecoderNotFoundError` and `MemoryError`.
+        Raises `DecoderNotFoundError` and `MemoryError`.
         """
-        if after_gap:
+        is_torn = self._losses.is_torn or self._filter.is_torn or packet.follows_loss
+        waits = self._filter.is_rare or not self._loses_many
+        is_flushed = packet.discontinuity or (packet.begins_refresh and is_torn and waits)
+        if is_flushed:
             # Without the flush, a decoder that reorders would mix frames from both sides of the gap and lose some.
-            # After the flush, FFmpeg marks the frames before the end of a gradual refresh as corrupt.
-            self._context.flush_buffers()
-            self._is_refreshing = begins_refresh
+            reason = Withheld.REFRESHING if packet.discontinuity else Withheld.TORN
+            self._flush(reason if packet.begins_refresh else None)
+        return self._decode(packet, is_due=is_due, is_entry=packet.keyframe or is_flushed)
+
+    @property
+    def _loses_many(self) -> bool:
+        """Whether so many packets are lost that damaged frames may be better than none."""
+        return self._marks is None or self._marks.lost_share > _MANY_LOST
+
+    def _flush(self, refreshing: Withheld | None) -> None:
+        """Discard the frames in the decoder. Afterwards, FFmpeg marks frames until the end of a refresh as corrupt."""
+        self._context.flush_buffers()
+        self._losses.restart()
+        self._refreshing = refreshing
+
+    def _decode(self, packet: Packet, *, is_due: bool, is_entry: bool) -> list[tuple[float | None, Any]]:
+        self._losses.push(
+            packet.payload.pts,
+            is_entry=is_entry,
+            is_incomplete=packet.is_incomplete,
+            follows_loss=packet.follows_loss,
+        )
+        return self._frames(packet.payload, is_due=is_due)
+
+    def _frames(self, packet: av.Packet[Any] | None, *, is_due: bool) -> list[tuple[float | None, Any]]:
         # NONREF skips frames that no other frame needs: B-frames and, with temporal layers, every second frame.
         self._context.skip_frame = "DEFAULT" if is_due else "NONREF"
         try:
@@ -56,22 +85,32 @@ class PacketDecoder:
             # A corrupt or hostile packet may cause any of the codec's errors. The decoder then waits for the next
             # keyframe, and the capture thread gives up on a stream that yields no frame for too long.
             return []
-        return [(None if frame.pts is None else frame.time, self._checked(frame)) for frame in frames]
+        times = [None if frame.pts is None else frame.time for frame in frames]
+        return [(media_s, self._checked(frame, media_s)) for media_s, frame in zip(times, frames, strict=True)]
 
-    def _checked(self, frame: av.VideoFrame) -> av.VideoFrame | Withheld:
+    def _checked(self, frame: av.VideoFrame, media_s: float | None) -> av.VideoFrame | Withheld:
         """Return the frame, or why it should be withheld."""
-        self._is_refreshing = self._is_refreshing and frame.is_corrupt
-        if self._is_refreshing:
-            return Withheld.REFRESHING
-        is_torn = self._filter.should_withhold(corrupt=frame.is_corrupt, keyframe=frame.key_frame)
-        return Withheld.TORN if is_torn else frame
+        if self._refreshing is not None and frame.is_corrupt:
+            self._losses.pop(frame.pts)
+            return self._refreshing
+        has_refreshed, self._refreshing = self._refreshing is not None, None
+        was_torn, self._was_torn = self._was_torn, self._losses.pop(frame.pts)
+        is_torn = self._filter.should_withhold(
+            corrupt=frame.is_corrupt or self._was_torn,
+            keyframe=frame.key_frame,
+            is_whole=has_refreshed or was_torn,
+            media_s=media_s,
+        )
+        # With few losses, intact frames always come again soon.
+        return Withheld.TORN if is_torn or (self._was_torn and not self._loses_many) else frame
 
-    def decode_alone(self, keyframe: av.Packet[Any]) -> av.VideoFrame | Withheld:
+    def decode_alone(self, keyframe: Packet) -> av.VideoFrame | Withheld:
         """Return the frame of a keyframe immediately, or why it should be withheld.
 
         A decoder that reorders would otherwise hold the frame until more packets arrive. Flushing the decoder twice
         takes 1 to 10 µs, whereas decoding a 720p keyframe takes some milliseconds (measured with FFmpeg 8).
         """
-        frames = self.decode(keyframe, is_due=True, after_gap=True) + self.decode(None, is_due=True, after_gap=False)
-        self._context.flush_buffers()
+        self._flush(None)
+        frames = self._decode(keyframe, is_due=True, is_entry=True) + self._frames(None, is_due=True)
+        self._flush(None)
         return frames[0][1] if frames else Withheld.TORN

@@ -4,7 +4,10 @@ FFmpeg follows a redirect to any host and sends the password along, answers a Ba
 verify certificates. It therefore connects only to this relay, and receives neither the camera's address nor a password.
 The relay forwards messages and media over the connection that `rtsp_client.py` has opened. It adds the credentials,
 answers FFmpeg's OPTIONS and DESCRIBE with the responses that the client has checked, and ends the stream if the camera
-redirects afterwards. With UDP, the media goes from the camera to FFmpeg directly.
+redirects afterwards.
+
+FFmpeg always receives the media over TCP. If necessary, the relay requests UDP from the camera (`rtsp_transport.py`,
+`rtp_media.py`). It marks the frames that lost packets have damaged (`rtp_loss.py`).
 
 One thread per camera forwards about 50 bursts of packets per second, which takes about 0.3 % of a core.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import socket
 import ssl
@@ -23,12 +27,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.redirects import is_redirect, redirected
+from nvision_hub.media.sources.rtp_media import MediaPath
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
-from nvision_hub.media.sources.rtsp_transport import UNSUPPORTED_TRANSPORT, chosen_transport, refused
+from nvision_hub.media.sources.rtsp_transport import UNSUPPORTED_TRANSPORT, chosen_transport, refused, requested
 from nvision_hub.media.sources.rtsp_unused_tracks import UnusedTracks
 from nvision_hub.media.sources.source import SourceError
 
 if TYPE_CHECKING:
+    from nvision_hub.media.sources.rtp_loss import LossMarks
+    from nvision_hub.media.sources.rtp_media import DatagramTrack
     from nvision_hub.media.sources.rtsp_client import RtspClient
     from nvision_hub.media.sources.rtsp_transport import Transport
 
@@ -37,6 +44,7 @@ _MAX_BURST_BYTES: Final = 2**18  # forwarded at once from a TLS connection, whic
 _SEND_BUFFER_BYTES: Final = 2**18  # limits how much video waits while the decoder is busy
 _MAX_PENDING: Final = 64  # requests without a response
 _DRAIN_TIMEOUT_S: Final = 0.5  # for FFmpeg's last request, TEARDOWN
+_CHANNEL: Final = re.compile(r"interleaved=(\d{1,2})\b")
 
 
 class _Pending(NamedTuple):
@@ -45,24 +53,28 @@ class _Pending(NamedTuple):
     message: RtspMessage
     repeated: bool = False
     is_own: bool = False  # of the relay, so FFmpeg does not wait for the response
+    asked: RtspMessage | None = None  # FFmpeg's SETUP, which requests TCP
+    track: DatagramTrack | None = None  # of a SETUP that requests UDP
 
 
 class RtspRelay:
     """Relay for one connection of FFmpeg. `failure` is the reason why the relay or the camera ended the stream."""
 
-    def __init__(self, client: RtspClient) -> None:
+    def __init__(self, client: RtspClient, known: Transport | None = None) -> None:
         self.failure: SourceError | None = None
         self.transport: Transport | None = None  # that the camera has accepted
         self.fingerprint = client.fingerprint
         self._client = client
         self._camera = client.socket
-        self._camera_host: str = self._camera.getpeername()[0]
+        self._transports = requested(client.camera, known)
         described = client.responses.get("DESCRIBE", RtspMessage(""))
         self._description = described.body
         self._unused_tracks = UnusedTracks(described, client.url, self._camera.family)
+        self._media = MediaPath(self._description)
+        self.marks: LossMarks | None = self._media.marks
         self._pending: dict[int, _Pending] = {}
         is_ipv6 = self._camera.family == socket.AF_INET6
-        host = "::1" if is_ipv6 else "127.0.0.1"  # FFmpeg's UDP sockets use the family of this address
+        host = "::1" if is_ipv6 else "127.0.0.1"
         self._listener = socket.create_server((host, 0), family=self._camera.family, backlog=4)
         self._base = f"rtsp://{f'[{host}]' if is_ipv6 else host}:{self._listener.getsockname()[1]}"
         self.opened_by_ffmpeg = self._base + client.path
@@ -106,6 +118,7 @@ class RtspRelay:
         finally:
             self._camera.close()
             self._unused_tracks.close()
+            self._media.close()
             if self._ffmpeg is not None:
                 self._ffmpeg.close()
 
@@ -120,25 +133,35 @@ class RtspRelay:
             connection.close()
 
     def _forward(self, ffmpeg: socket.socket) -> None:
-        poll, requests = select.poll(), RtspReader()
+        requests = RtspReader()
         requests.resyncs = True
+        poll = self._media.poll
         poll.register(ffmpeg, select.POLLIN)
         poll.register(self._camera, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll():
+            for descriptor, _ in poll.poll(self._media.poll_ms):
                 if descriptor == ffmpeg.fileno():
                     data = ffmpeg.recv(_READ_BYTES)
                     if not data:
                         return
                     for part in requests.feed(data):
                         self._from_ffmpeg(part)
-                elif (received := self._receive()) is not None:
-                    if not received:
-                        return
-                    self._client.received += self._client.parsed(received)
-                    while self._client.received:
-                        if out := self._from_camera(self._client.received.popleft()):
-                            ffmpeg.sendall(out)
+                elif descriptor != self._camera.fileno():
+                    ffmpeg.sendall(self._media.received(descriptor))
+                elif not self._forward_from_camera(ffmpeg):
+                    return
+            if self._media.poll_ms is not None:
+                ffmpeg.sendall(self._media.overdue())
+
+    def _forward_from_camera(self, ffmpeg: socket.socket) -> bool:
+        """Forward what has arrived on the camera's connection. Return whether the connection is still open."""
+        received = self._receive()
+        if received is not None:
+            self._client.received += self._client.parsed(received)
+            while self._client.received:
+                if out := self._from_camera(self._client.received.popleft()):
+                    ffmpeg.sendall(out)
+        return received != b""
 
     def _receive(self) -> bytes | None:
         """Return the bytes that have arrived from the camera; empty at the end; None if no complete record arrived."""
@@ -174,7 +197,7 @@ class RtspRelay:
 
     def _from_ffmpeg(self, part: bytes | RtspMessage) -> None:
         if not isinstance(part, RtspMessage):
-            self._send(part)
+            self._send(self._media.from_ffmpeg(part))
         elif part.is_response:  # to a request of the camera
             self._send(part.encode())
         elif (known := self._known_response(part)) is not None:
@@ -184,9 +207,21 @@ class RtspRelay:
             if part.start.startswith("PLAY ") and self.transport is not None:
                 for request in self._unused_tracks.set_up(self.transport, part.values("Session")):
                     self._request(_Pending(request, is_own=True))
-            self._request(
-                _Pending(RtspMessage(part.start.replace(self._base, self._client.base), part.headers, part.body))
-            )
+            message = RtspMessage(part.start.replace(self._base, self._client.base), part.headers, part.body)
+            if message.start.startswith("SETUP "):
+                self._set_up(message)
+            else:
+                self._request(_Pending(message))
+
+    def _set_up(self, asked: RtspMessage) -> None:
+        """Request a track over the first of the transports that the camera has not refused."""
+        channel = _CHANNEL.search("".join(asked.values("Transport")))
+        if self._transports[0] == "tcp" or channel is None:
+            self._request(_Pending(asked, asked=asked))
+            return
+        track = self._media.open_track(self._camera, int(channel[1]))
+        message = asked.with_header("Transport", f"RTP/AVP/UDP;unicast;client_port={track.client_ports}")
+        self._request(_Pending(message, asked=asked, track=track))
 
     def _known_response(self, request: RtspMessage) -> RtspMessage | None:
         """Return the checked response to one of FFmpeg's first requests; None for all other requests."""
@@ -210,7 +245,7 @@ class RtspRelay:
     def _from_camera(self, part: bytes | RtspMessage) -> bytes:
         """Return the bytes to forward to FFmpeg. Raises `SourceError` if the camera redirects."""
         if not isinstance(part, RtspMessage):
-            return part
+            return self._media.feed(part)
         if not part.is_response:
             return part.encode()
         number = part.sequence
@@ -224,16 +259,29 @@ class RtspRelay:
         if pending.is_own:  # the stream plays even if the camera refuses a track that the hub discards
             return b""
         if not pending.repeated and self._client.should_repeat(part):
-            self._request(_Pending(pending.message, repeated=True))
+            self._request(pending._replace(repeated=True))
+            return b""
+        if pending.asked is not None and part.status == UNSUPPORTED_TRANSPORT and len(self._transports) > 1:
+            del self._transports[0]
+            self._media.close_track(pending.track)
+            self._set_up(pending.asked)
             return b""
         self._on_response(pending.message.start.partition(" ")[0], part)
         response = part.with_header("CSeq", str(pending.message.sequence or 0)).with_header("WWW-Authenticate", None)
-        for transport in part.values("Transport"):
-            response = response.with_header("Transport", self._from_camera_host(transport))
+        if pending.track is not None and _is_ok(part):
+            response = self._over_tcp(response, pending.track)
         return response.encode()
 
+    def _over_tcp(self, response: RtspMessage, track: DatagramTrack) -> RtspMessage:
+        """Return the response to a SETUP over UDP for FFmpeg, which receives the track over TCP."""
+        if self.transport == "tcp":  # the camera sends over TCP although UDP was requested
+            self._media.close_track(track)
+            return response
+        track.on_setup("".join(response.values("Transport")))
+        return response.with_header("Transport", f"RTP/AVP/TCP;unicast;interleaved={track.channel}-{track.channel + 1}")
+
     def _on_response(self, method: str, response: RtspMessage) -> None:
-        """Keep the reason if the camera refuses the stream. FFmpeg may request another transport afterwards."""
+        """Keep the reason if the camera refuses the stream."""
         if method not in {"SETUP", "PLAY"}:
             return
         if not _is_ok(response):
@@ -242,6 +290,7 @@ class RtspRelay:
         self.failure = None
         if method == "PLAY":
             self._client.allow_media()
+            self._media.open_firewalls()
         else:
             self.transport = chosen_transport(response.values("Transport"))
 
@@ -249,16 +298,6 @@ class RtspRelay:
         if status == UNSUPPORTED_TRANSPORT:
             return refused(self._client.camera, self._description)
         return errors.refused(self._client.address, status)
-
-    def _from_camera_host(self, transport: str) -> str:
-        """Name the camera's host as the source of the media.
-
-        With UDP, FFmpeg sends packets to the source. Without this parameter, it would send them to this relay's host.
-        The parameter comes first, because FFmpeg ignores the end of a long line.
-        """
-        kind, *parameters = transport.split(";")
-        kept = (each for each in parameters if each.partition("=")[0].strip().lower() != "source")
-        return ";".join((kind, f"source={self._camera_host}", *kept))
 
 
 def _is_ok(response: RtspMessage) -> bool:

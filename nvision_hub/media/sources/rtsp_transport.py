@@ -1,7 +1,7 @@
-"""Transport of RTSP media: what FFmpeg requests, and what a refusal means. Performs no I/O.
+"""Transport of RTSP media: what the relay requests, and what a refusal means. Performs no I/O.
 
-With `transport: auto`, FFmpeg requests TCP first. If the camera refuses TCP with status 461 (RFC 2326, 11.3.16), FFmpeg
-requests UDP on the same connection. The hub remembers the transport of the last stream, and requests it first.
+With `transport: auto`, the relay requests TCP first. If the camera refuses TCP with status 461 (RFC 2326, 11.3.16), the
+relay requests UDP on the same connection. The hub remembers the transport of the last stream, and requests it first.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ UNSUPPORTED_TRANSPORT: Final = 461
 _VIDEO_PROFILE: Final = re.compile(rb"^m=video \S+ (\S+)", re.MULTILINE)
 
 
-def ffmpeg_options(camera: Camera, known: Transport | None) -> dict[str, str]:
-    """Return FFmpeg's options for the camera's setting. `known` is the transport of the last stream, if any."""
+def requested(camera: Camera, known: Transport | None) -> list[Transport]:
+    """Return the transports to request, in order. `known` is the transport of the last stream, if any."""
     if camera.address.is_encrypted:  # UDP would leave the media unencrypted
-        return {"rtsp_transport": "tcp"}
+        return ["tcp"]
     if camera.transport != "auto":
-        return {"rtsp_transport": camera.transport}
-    both = {"rtsp_transport": "udp+tcp"}
-    return both if known == "udp" else {**both, "rtsp_flags": "prefer_tcp"}
+        return [camera.transport]
+    return ["udp", "tcp"] if known == "udp" else ["tcp", "udp"]
 
 
 def chosen_transport(headers: Iterable[str]) -> Transport:

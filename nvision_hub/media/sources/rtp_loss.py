@@ -1,0 +1,200 @@
+"""Loss of RTP packets (RFC 3550): finds missing packets, and marks the frames that they have damaged. Performs no I/O.
+
+FFmpeg passes incomplete frames of H.265 to the decoder without a sign, and the decoder does not notice that a reference
+frame is missing. `LossMarker` therefore inserts a NAL unit of filler data into the frame before a gap. Decoders ignore
+filler data (H.264, 7.3.2.7; H.265, 7.3.2.8), and the source finds the mark in FFmpeg's packet. A mark travels with the
+video, so it needs no clock that relates RTP to FFmpeg's packets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HEADER_BYTES: Final = 12
+_SEQUENCES: Final = 2**16
+_MAX_REORDERED: Final = 500  # packets that wait for an earlier one
+_MAX_REORDER_S: Final = 0.1  # FFmpeg waits as long for packets over UDP
+_AVERAGED: Final = 400
+_MARK_BYTES: Final = 12
+_INCOMPLETE, _LOST_AFTER = 0x81, 0x82  # kinds of marks; no zero bytes, which could imitate a start code
+
+# Types of NAL units and RTP payloads (H.264, table 7-1; RFC 6184, 5.2; H.265, table 7-1; RFC 7798, 4.4).
+_H264_FIRST: Final = frozenset({6, 7, 8, 9})  # they begin a frame: SEI, parameter sets, delimiter
+_H264_STAP_A, _H264_FU_A = 24, 28
+_H265_FIRST: Final = frozenset({32, 33, 34, 35, 39})
+_H265_SLICES: Final = 32
+_H265_AP, _H265_FU = 48, 49
+_FILLER: Final = {"H264": b"\x0c", "H265": b"\x4c\x01"}
+
+
+class RtpHeader(NamedTuple):
+    """The fields of an RTP packet that matter here."""
+
+    sequence: int
+    timestamp: int
+    marker: bool  # whether the packet is the last one of its frame
+    payload_type: int
+    payload: bytes
+
+
+def parse(packet: bytes) -> RtpHeader | None:
+    """Return the header and the payload; None if the packet is not RTP."""
+    if len(packet) < _HEADER_BYTES or packet[0] >> 6 != 2:  # noqa: PLR2004 - the version
+        return None
+    begin = _HEADER_BYTES + 4 * (packet[0] & 15)
+    if packet[0] & 0x10:  # an extension of as many words as its third and fourth byte say
+        begin += 4 + 4 * int.from_bytes(packet[begin + 2 : begin + 4])
+    return RtpHeader(
+        sequence=int.from_bytes(packet[2:4]),
+        timestamp=int.from_bytes(packet[4:8]),
+        marker=bool(packet[1] & 0x80),
+        payload_type=packet[1] & 0x7F,
+        payload=packet[begin:],
+    )
+
+
+class ReorderBuffer:
+    """Restores the order of datagrams. All times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+        self._waiting: dict[int, tuple[float, bytes]] = {}  # by sequence number: time of arrival, and the packet
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether packets wait for an earlier one."""
+        return bool(self._waiting)
+
+    def push(self, packet: bytes, now: float) -> Iterator[bytes]:
+        """Yield the packets that are now in order. Ignore duplicates, and packets that come too late."""
+        header = parse(packet)
+        if header is None:
+            return
+        ahead = 0 if self._next is None else (header.sequence - self._next) % _SEQUENCES
+        if ahead >= _SEQUENCES - _MAX_REORDERED:
+            return
+        self._waiting[header.sequence] = now, packet
+        if ahead > _MAX_REORDERED:  # the camera has begun another sequence
+            yield from self._all()
+        else:
+            yield from self.release(now)
+
+    def release(self, now: float) -> Iterator[bytes]:
+        """Yield the packets that are in order, or that have waited for too long."""
+        while self._waiting:
+            number = self._first()
+            arrived, packet = self._waiting[number]
+            is_overdue = now - arrived >= _MAX_REORDER_S or len(self._waiting) >= _MAX_REORDERED
+            if number != self._next and self._next is not None and not is_overdue:
+                return
+            del self._waiting[number]
+            self._next = (number + 1) % _SEQUENCES
+            yield packet
+
+    def _first(self) -> int:
+        """Return the first sequence number of the waiting packets."""
+        begin = next(iter(self._waiting)) if self._next is None else self._next
+        return min(self._waiting, key=lambda sequence: (sequence - begin) % _SEQUENCES)
+
+    def _all(self) -> Iterator[bytes]:
+        packets = [packet for _, packet in self._waiting.values()]
+        self._waiting.clear()
+        header = parse(packets[-1])
+        self._next = None if header is None else (header.sequence + 1) % _SEQUENCES
+        yield from packets
+
+
+class LossMarks:
+    """Marks of one connection. The relay's thread inserts them, and the capture thread finds them."""
+
+    def __init__(self) -> None:
+        self.inserted = 0
+        self.lost_share = 0.0  # of about the last `_AVERAGED` packets
+        self._found = 0
+        # A camera cannot know the mark. It contains no zero bytes, which could imitate a start code.
+        self._mark = bytes(1 + byte % 255 for byte in secrets.token_bytes(_MARK_BYTES))
+
+    def create(self, codec: str, *, incomplete: bool) -> bytes:
+        """Return a NAL unit that marks a frame before a gap. `incomplete`: the gap begins within this frame."""
+        self.inserted += 1
+        return _FILLER[codec] + self._mark + bytes([_INCOMPLETE if incomplete else _LOST_AFTER])
+
+    def count(self, lost: int) -> None:
+        """Count a packet that has arrived, after `lost` packets that have not."""
+        share = 1 - (1 - self.lost_share) * (1 - 1 / _AVERAGED) ** min(lost, _AVERAGED)
+        self.lost_share = share * (1 - 1 / _AVERAGED)
+
+    def find(self, data: bytes) -> tuple[bool, bool]:
+        """Return whether a coded frame is incomplete, and whether packets are missing after it."""
+        kinds = [part[0] for part in data.split(self._mark)[1:] if part]
+        self._found += len(kinds)
+        return _INCOMPLETE in kinds, bool(kinds)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a mark has been inserted that has not been found yet."""
+        return self.inserted > self._found
+
+
+class LossMarker:
+    """Finds gaps in one sequence of RTP packets, and inserts marks. `codecs` maps payload types to names as in SDP."""
+
+    def __init__(self, codecs: dict[int, str], marks: LossMarks) -> None:
+        self._codecs, self._marks = codecs, marks
+        self._last: RtpHeader | None = None
+        self._dropped: int | None = None  # timestamp of a frame that has lost its beginning
+
+    def push(self, packet: bytes) -> list[bytes]:
+        """Return the packets to forward in place of the next packet."""
+        header, last = parse(packet), self._last
+        codec = None if header is None else self._codecs.get(header.payload_type)
+        if header is None or codec is None:
+            return [packet]
+        out = []
+        missing = 0 if last is None else (header.sequence - last.sequence - 1) % _SEQUENCES
+        if missing >= _SEQUENCES - _MAX_REORDERED:  # a packet that the camera has sent late or twice
+            return []
+        self._last = header
+        self._marks.count(missing)
+        if last is not None and missing:
+            is_same = header.timestamp == last.timestamp
+            nal = self._marks.create(codec, incomplete=is_same or not last.marker)
+            out.append(_in_place_of_lost(packet, header, last, nal))
+            # The rest of a frame without its beginning would look to FFmpeg like a part of the frame before.
+            self._dropped = None if is_same or _begins_frame(codec, header.payload) else header.timestamp
+        if header.timestamp == self._dropped:
+            return out
+        self._dropped = None
+        out.append(packet)
+        return out
+
+
+def _in_place_of_lost(packet: bytes, header: RtpHeader, last: RtpHeader, payload: bytes) -> bytes:
+    """Return an RTP packet with the number of the lost packet before `packet`, and the time of the frame before it."""
+    sequence = (header.sequence - 1) % _SEQUENCES
+    kind = bytes([0x80, header.payload_type])
+    return kind + sequence.to_bytes(2) + last.timestamp.to_bytes(4) + packet[8:_HEADER_BYTES] + payload
+
+
+def _begins_frame(codec: str, payload: bytes) -> bool:
+    """Return whether a payload begins a frame: with a parameter set, a delimiter, SEI, or the frame's first slice."""
+    padded = payload + bytes(8)
+    if codec == "H264":
+        kind, at = padded[0] & 31, 0
+        if kind == _H264_STAP_A:
+            kind, at = padded[3] & 31, 3
+        elif kind == _H264_FU_A:
+            kind, at = padded[1] & 31 if padded[1] & 0x80 else 0, 1
+        # first_mb_in_slice is 0 if its first bit is 1 (H.264, 7.3.3)
+        return kind in _H264_FIRST or (kind in {1, 5} and bool(padded[at + 1] & 0x80))
+    kind, at = padded[0] >> 1 & 63, 0
+    if kind == _H265_AP:
+        kind, at = padded[4] >> 1 & 63, 4
+    elif kind == _H265_FU:
+        kind, at = padded[2] & 63 if padded[2] & 0x80 else _H265_FU, 1
+    # first_slice_segment_in_pic_flag (H.265, 7.3.6.1)
+    return kind in _H265_FIRST or (kind < _H265_SLICES and bool(padded[at + 2] & 0x80))
