@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -11,7 +12,8 @@ import pytest
 from nvision_hub.budget.schedule import Window
 from nvision_hub.config.load import load
 from nvision_hub.errors import ConfigError
-from workers.camera.scheduled_rate import ScheduledRate
+from nvision_hub.runtime.status import CameraInfo
+from workers.camera.scheduled_rate import SETTLED_S, RateMonitor, ScheduledRate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,3 +127,36 @@ def test_a_camera_without_a_schedule_sends_at_its_own_rate() -> None:
     rate = ScheduledRate([], "UTC", fps=5.0, is_paused=False, wall=0.0)
     assert not rate.update(1e9)
     assert (rate.fps, rate.is_paused, rate.text, rate.has_schedule) == (5.0, False, None, False)
+
+
+SLOW = CameraInfo(fps=5.0, rate_in=25.0, rate_out=1.1)
+
+
+def test_a_rate_far_below_the_target_is_reported_once_it_lasts() -> None:
+    monitor = RateMonitor()
+    assert monitor.update(SLOW, is_streaming=True, now=100.0) is None
+    assert monitor.update(SLOW, is_streaming=True, now=100.0 + SETTLED_S - 0.1) is None
+    sentence = monitor.update(SLOW, is_streaming=True, now=100.0 + SETTLED_S)
+    assert sentence == "sends 1.1 of 5 frames per second: the counts of dropped frames show the reason"
+    starved = replace(SLOW, rate_in=1.1)
+    sentence = monitor.update(starved, is_streaming=True, now=120.0)
+    assert sentence is not None
+    assert sentence.endswith("the camera delivers only 1.1; raise its frame rate, or lower fps")
+    assert monitor.update(replace(SLOW, rate_out=4.1), is_streaming=True, now=121.0) is None
+    assert monitor.update(SLOW, is_streaming=True, now=122.0) is None, "the time starts again"
+
+
+@pytest.mark.parametrize(
+    ("info", "is_streaming"),
+    [
+        (SLOW, False),
+        (replace(SLOW, moving=False), True),
+        (replace(SLOW, limited_by="the site's images_per_day"), True),
+        (replace(SLOW, fps=0.2, rate_out=0.0), True),
+        (replace(SLOW, fps=None), True),
+        (replace(SLOW, rate_out=None), True),
+    ],
+)
+def test_a_low_rate_on_purpose_is_no_error(info: CameraInfo, *, is_streaming: bool) -> None:
+    monitor = RateMonitor()
+    assert [monitor.update(info, is_streaming=is_streaming, now=now) for now in (0.0, 100.0)] == [None, None]

@@ -1,4 +1,4 @@
-"""Rate at which a camera should send now: the configured rate, or the rate of the active entry of its schedule.
+"""Rate at which a camera should send now, of the configuration or of its schedule, and whether the camera reaches it.
 
 The caller passes the wall-clock time at least once a second, so a clock that jumps takes effect within a second.
 """
@@ -17,7 +17,13 @@ from nvision_hub.budget.schedule import DAY_NAMES, Window, active_window
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nvision_hub.runtime.status import CameraInfo
+
 log = logging.getLogger("nvision_hub.camera")
+
+SETTLED_S: Final = 15.0  # longer than the window of a measured rate (10 s), which must refill after each change
+MIN_SHARE: Final = 0.8  # of the target; the measured rates of slow cameras vary by one frame per window
+MIN_CHECKED_FPS: Final = 0.5  # below this, a window holds too few frames
 
 INTERVAL_S: Final = 1.0
 _DAY_S: Final = 86400.0
@@ -78,3 +84,29 @@ class ScheduledRate:
         local = datetime.fromtimestamp(self._until, self._zone)
         day = f"{DAY_NAMES[local.weekday()].capitalize()} " if self._until - self._at >= _DAY_S else ""
         return f"{rate} until {day}{local:%H:%M}"
+
+
+class RateMonitor:
+    """Comparison of the actual rate of a camera with its target. A low rate counts once it has lasted `SETTLED_S`."""
+
+    def __init__(self) -> None:
+        self._low_since: float | None = None
+
+    def update(self, info: CameraInfo, *, is_streaming: bool, now: float) -> str | None:
+        """Return a sentence while the camera sends clearly fewer frames than it should. `now` is in monotonic seconds.
+
+        With motion detection or a limit of images, the camera sends fewer frames on purpose.
+        """
+        fps, sent = info.fps or 0.0, info.rate_out
+        is_complete = info.moving is None and info.limited_by is None and fps >= MIN_CHECKED_FPS
+        if not is_streaming or not is_complete or sent is None or sent >= MIN_SHARE * fps:
+            self._low_since = None
+            return None
+        if self._low_since is None:
+            self._low_since = now
+        if now - self._low_since < SETTLED_S:
+            return None
+        cause = "the counts of dropped frames show the reason"
+        if info.rate_in is not None and info.rate_in < MIN_SHARE * fps:
+            cause = f"the camera delivers only {info.rate_in:.1f}; raise its frame rate, or lower fps"
+        return f"sends {sent:.1f} of {fps:g} frames per second: {cause}"

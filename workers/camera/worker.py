@@ -39,7 +39,7 @@ from workers.camera.image_permits import ImagePermits
 from workers.camera.latest_frame import LatestFrameSlot
 from workers.camera.previews import PreviewPublisher
 from workers.camera.run_control import RunControl
-from workers.camera.scheduled_rate import ScheduledRate
+from workers.camera.scheduled_rate import RateMonitor, ScheduledRate
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Worker:
             wall=time.time(),
         )
         self._control = RunControl(paused=self._rate.is_paused)
-        self._rate_in, self._rate_out = RateWindow(), RateWindow()
+        self._rate_in, self._rate_out, self._rate_monitor = RateWindow(), RateWindow(), RateMonitor()
         self._state = CameraState.STARTING
         self._since = time.time()  # when the worker entered `_state`, in seconds since the epoch
         self._last_result: float | None = None  # seconds since the epoch
@@ -294,13 +294,15 @@ class _Worker:
             meter.set_gauge(catalogue.MOTION_ACTIVE, self._capture.moving)
         meter.set_gauge(catalogue.CAMERA_TARGET_FPS, 0.0 if self._control.paused else self._rate.fps)
         self._stats.update()
+        info = self._info(now)
+        slow = self._rate_monitor.update(info, is_streaming=is_streaming, now=now)
         return Status(
             state=state,
             ready=state in {CameraState.STREAMING, CameraState.PAUSED},
-            error=error,
+            error=error or slow,
             deadlines={"capture": self._capture.deadline(), "event loop": Deadline(at=now, timeout_s=LOOP_TIMEOUT_S)},
             metrics=meter.snapshot(),
-            info=self._info(now),
+            info=info,
         )
 
     def _info(self, now: float) -> CameraInfo:

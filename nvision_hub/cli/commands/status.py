@@ -94,8 +94,9 @@ def _lines(api: ApiClient, users: Mapping[BrokerUser, str], width: int, height: 
     )
     head = head_lines(f"{printable(hub['version'])}  {printable(hub['site'])}", addresses)
     if hub["reload_error"] is not None:
-        text = f"reload of cameras.yaml failed: {printable(hub['reload_error'])}"
-        head.append(Text(text, style="yellow", no_wrap=True, overflow="ellipsis"))
+        head.append(Text("reload of cameras.yaml rejected; the previous configuration stays active:", style="yellow"))
+        problems = [printable(line) for line in hub["reload_error"].splitlines()]
+        head += [Text(f"  {line}", style="yellow", no_wrap=True, overflow="ellipsis") for line in problems]
     rows = [api_camera_row(camera, now) for camera in cameras]
     room = max(3, height - len(head) - 1)
     return [*head, Text(), *table_lines(rows, api_process_rows(hub["processes"]), width=width, height=room)]
