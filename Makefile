@@ -9,6 +9,7 @@
 #                      examples per property, mutation testing (long)
 #   make check         check format, lint, types and the project's own lint; check and unit-test the page
 #   make reliability   run only the fault tests and write docs/reliability.md from their measurements (long)
+#   make tested-with   run the tests with programs of others, and write docs/tested-with.md from their results (long)
 #   make bench         run the benchmarks and print tables of ratios
 #   make lock          rewrite the hash-locked requirements from pyproject.toml; LOCK_OPTIONS=--upgrade takes new versions
 #   make audit         write the lists of components (SBOM) to dist/, and look for known vulnerabilities
@@ -38,7 +39,7 @@ INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --custom-compile-command 'make lock' $(LOCK_OPTIONS)
 
-.PHONY: run test-unit test test-long coverage test-release check page reliability bench lock audit format proto clean
+.PHONY: run test-unit test test-long coverage test-release check page reliability tested-with bench lock audit format proto clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run
@@ -69,6 +70,12 @@ reliability: $(VENV)/peers
 	rm -f $(VENV)/reliability.jsonl
 	NVISION_HUB_CHECK_TIMES=1 NVISION_HUB_RELIABILITY=$(CURDIR)/$(VENV)/reliability.jsonl $(BIN)/pytest -m fault $(ARGS)
 	$(BIN)/python -m tests.support.reliability $(VENV)/reliability.jsonl
+
+tested-with: $(VENV)/peers
+	rm -f $(VENV)/tested-with.jsonl
+	NVISION_HUB_HOME_ASSISTANT=$(CURDIR)/$(VENV)/home-assistant \
+	    NVISION_HUB_TESTED_WITH=$(CURDIR)/$(VENV)/tested-with.jsonl $(PYTEST) -m peer $(ARGS)
+	$(BIN)/python -m tests.support.tested_with $(VENV)/tested-with.jsonl
 
 check: $(VENV)/page
 	$(BIN)/ruff format --check

@@ -10,6 +10,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+pytest_plugins = ["tests.support.tested_with"]
 pytest.register_assert_rewrite("tests.support")  # explains failed assertions in fixtures and helpers, too
 
 # Machines are shared, so a slow example is not a failure. `--hypothesis-profile nightly` searches for hours.

@@ -36,6 +36,7 @@ ABSENT = {"id": "absent", "url": "rtsp://127.0.0.1:9/stream1", "fps": 1}
 
 
 @pytest.mark.long
+@pytest.mark.peer("API description", "AsyncAPI parser", "npm:tests/asyncapi:@asyncapi/parser")
 def test_the_reference_parser_finds_no_errors() -> None:
     assert asyncapi.diagnostics() == []
 

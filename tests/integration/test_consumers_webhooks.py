@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support import files
 from tests.support.receiver import OTHER_SECRET, SECRET
 
@@ -30,6 +32,8 @@ def hook(name: str, receiver: Running, **more: Any) -> dict[str, Any]:
     return {"id": name, "url": url, "secret": SECRET, "allow_private": True, **more}
 
 
+@pytest.mark.peer("Webhook receiver", "Koa", "npm:docs/examples:koa")
+@pytest.mark.peer("Webhook receiver", "Standard Webhooks", "npm:docs/examples:standardwebhooks")
 def test_both_receivers_get_the_deliveries_of_a_hub(
     start_hub: Callable[..., Hub],
     start_example: Callable[..., Running],

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.http_camera import HttpCamera
     from tests.support.rtsp import GstCamera
 
+GSTREAMER = pytest.mark.peer("RTSP camera", "GStreamer RTSP server", "debian:gir1.2-gst-rtsp-server-1.0")
+
 SMALL = {
     "h264": clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2),
     "h265": clips.ClipSpec(codec="h265", width=640, height=360, kbit_s=600, gop_s=1.0, seconds=2),
@@ -28,6 +30,7 @@ SMALL = {
 PASSWORD = "p@ss:/?#%[] é"
 
 
+@GSTREAMER
 @pytest.mark.long
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "mjpeg"])
@@ -78,6 +81,7 @@ def test_frames_are_sent_on_schedule_of_the_monotonic_clock(gst_camera: Callable
     assert [push.number for push in sent] == [push.serial % 50 for push in sent]
 
 
+@GSTREAMER
 @pytest.mark.parametrize("auth", ["basic", "digest"])
 def test_only_the_right_password_connects(gst_camera: Callable[..., GstCamera], auth: str) -> None:
     camera = gst_camera(SMALL["mjpeg"], user="viewer", password=PASSWORD, auth=auth)
@@ -88,6 +92,7 @@ def test_only_the_right_password_connects(gst_camera: Callable[..., GstCamera], 
             av.open(camera.url(user=user, password=password), timeout=(10, 10))
 
 
+@GSTREAMER
 def test_the_clip_can_change_size_within_the_session(gst_camera: Callable[..., GstCamera]) -> None:
     camera = gst_camera(SMALL["h264"])
     other = clips.ClipSpec(codec="h264", width=704, height=576, kbit_s=800, gop_s=1.0, seconds=2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.mosquitto import Mosquitto
     from tests.support.recorder import Recorder
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.peer("MQTT consumer", "Home Assistant", "home-assistant")]
 
 STREET: Final = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 2}
 STATE: Final = "sensor.main_street_state"

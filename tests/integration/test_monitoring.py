@@ -139,6 +139,7 @@ def monitored_hub(
 
 
 @pytest.mark.long
+@pytest.mark.peer("Monitoring", "Prometheus", "debian:prometheus")
 def test_a_real_prometheus_finds_every_series(monitored_hub: Hub, prometheus: Callable[[str], Prometheus]) -> None:
     base = monitored_hub.gateway()
     server = prometheus(base.removeprefix("http://"))

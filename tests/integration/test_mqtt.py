@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 
+MOSQUITTO = pytest.mark.peer("MQTT broker", "Mosquitto", "debian:mosquitto")
 STREET = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 5}
 FACES = {"id": "crossing", "url": "file:clip.mp4", "fps": 2, "nvision": {"service": "face-detection"}}
 ABSENT = {"id": "absent", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}
@@ -77,6 +78,7 @@ def counted(hub: Hub, outcome: str) -> float:
     return float(sum(found))
 
 
+@MOSQUITTO
 def test_mqtt_has_results_states_and_devices_of_a_hub_until_its_end(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],
@@ -123,6 +125,7 @@ def test_mqtt_has_results_states_and_devices_of_a_hub_until_its_end(
     assert "Traceback" not in hub.log()
 
 
+@MOSQUITTO
 def test_nothing_is_lost_while_the_mqtt_broker_is_down(
     mosquitto: Callable[..., Mosquitto],
     subscribe: Callable[[Mosquitto], Subscriber],

@@ -132,7 +132,9 @@ def is_listening(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-@pytest.fixture(params=PROXIES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.peer("Reverse proxy", name, f"debian:{name}")) for name in PROXIES]
+)
 def proxy(
     request: pytest.FixtureRequest, tmp_path: Path, hub: tuple[Running, str], certificate: Certificate
 ) -> Iterator[int]:

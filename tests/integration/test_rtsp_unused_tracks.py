@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tests.support.rtsp import GstCamera
     from tests.support.watching import Watching
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.peer("RTSP camera", "GStreamer RTSP server", "debian:gir1.2-gst-rtsp-server-1.0"),
+]
 
 CAMERA: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 PACKETS: Final = 100  # more than a server sends before PLAY

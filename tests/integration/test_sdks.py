@@ -33,6 +33,10 @@ JAVASCRIPT: Final = ("confidenceThreshold", "outputCroppedImage", "outputVisuali
 PYTHON: Final = ("confidence_threshold", "output_cropped_image", "output_visualized_image")
 
 
+PYTHON_SDK = pytest.mark.peer("Nvision SDK", "nvision (Python)", "pypi:nvision")
+JAVASCRIPT_SDK = pytest.mark.peer("Nvision SDK", "@nipacloud/nvision", "npm:tests/sdk:@nipacloud/nvision")
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     running = LocalService(
@@ -86,7 +90,14 @@ def right(found: dict[str, Any], box: tuple[float, float, float, float]) -> bool
     return all(abs(mine - theirs) <= 14 for mine, theirs in zip(edges, box, strict=True))
 
 
-@pytest.mark.parametrize("interface", ["stream", "rest", "python"])
+@pytest.mark.parametrize(
+    "interface",
+    [
+        pytest.param("stream", marks=JAVASCRIPT_SDK),
+        pytest.param("rest", marks=JAVASCRIPT_SDK),
+        pytest.param("python", marks=PYTHON_SDK),
+    ],
+)
 @pytest.mark.parametrize("which", ["object-detection", "face-detection"])
 @pytest.mark.parametrize("mode", ["plain", "cropped", "visualized"])
 def test_every_interface_returns_the_right_result_for_every_service_and_mode(
