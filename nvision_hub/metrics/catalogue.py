@@ -66,6 +66,7 @@ CAMERA_RECONNECTS_TOTAL = Counter(
     "Reconnects to the camera.", BY_REASON, ("auth_failed", "not_found", "stalled", "unreachable", "unsupported")
 )
 LAST_FRAME_TIMESTAMP_SECONDS = Gauge("Capture time of the last frame, in seconds since the epoch.")
+CAMERA_IDLE = Gauge("1 while the camera itself reports no motion, so that the hub sends no frames.")
 MOTION_EVENTS_TOTAL = Counter("Motion events received from the camera.")
 MOTION_SUBSCRIPTIONS_LOST_TOTAL = Counter(
     "Lost or failed subscriptions to the camera's motion events.",

@@ -106,6 +106,7 @@ def test_a_hub_follows_a_cameras_events(
     hub.wait_until(lambda: hub.camera("yard").info.get("moving") is False)
     assert hub.camera("yard").info["profile"] == "P (h264, 640x360, 25 fps)"
     assert hub.camera("yard").state == "streaming"
+    assert hub.camera("yard").metrics["camera_idle"] == 1
     sent = len(service.received("yard"))
     device.set_moving(is_moving=True)
     service.wait_for(sent + 5, "yard", PATIENCE_S)

@@ -292,6 +292,8 @@ class _Worker:
         meter.set_gauge(catalogue.UPLINK_UP, int(self._uplink.connected))
         if self._capture.moving is not None:
             meter.set_gauge(catalogue.MOTION_ACTIVE, self._capture.moving)
+        is_idle = self._settings.camera.motion.source == "onvif" and self._capture.moving is False
+        meter.set_gauge(catalogue.CAMERA_IDLE, is_idle)
         meter.set_gauge(catalogue.CAMERA_TARGET_FPS, 0.0 if self._control.paused else self._rate.fps)
         self._stats.update()
         info = self._info(now)
