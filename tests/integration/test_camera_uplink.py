@@ -142,8 +142,8 @@ def test_invalid_results_are_counted_and_the_stream_continues(services: Services
 
 def test_a_result_without_ids_belongs_to_the_oldest_frame(services: Services) -> None:
     services.hub.wait_for_results("nameless", 5)
-    sent = [record.frame_id for record in services.services["nameless"].received()]
     events = services.hub.events("nameless")
+    sent = [record.frame_id for record in services.services["nameless"].received()]  # read last: the camera streams on
     assert [event["frame_id"] for event in events] == sent[: len(events)]
     assert {event["source_id"] for event in events} == {"nameless"}
 
