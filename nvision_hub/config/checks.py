@@ -39,6 +39,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     yield from redis_checks(written)
     for index, camera in _entries(written, "cameras"):
         address = _parsed(CameraAddress, camera.child("url"))
+        yield from _models(camera, ("cameras", index))
         yield from _credentials(camera, ("cameras", index), address)
         yield from _tls(camera, ("cameras", index), address)
         yield from _motion_source(camera, effective.at(("cameras", index)), ("cameras", index), address)
@@ -88,6 +89,15 @@ def _streaming_keys(effective: YamlNode, written: YamlNode) -> Iterator[Diagnost
             "or write `url: local` to use the service that comes with nvision-hub"
         )
         yield node.diagnostic("missing_key", "is missing", (*path, "streaming_key"), fix=fix)
+
+
+def _models(camera: YamlNode, path: KeyPath) -> Iterator[Diagnostic]:
+    for key in ("model", "face_model"):
+        node = camera.at(("nvision", key))
+        if node is not None:
+            message = "applies to the local service, which all cameras share"
+            fix = "write it in the section `nvision` of the file"
+            yield node.diagnostic("not_per_camera", message, (*path, "nvision", key), fix=fix)
 
 
 def _credentials(section: YamlNode, path: KeyPath, address: Address | None) -> Iterator[Diagnostic]:

@@ -19,6 +19,7 @@ from nvision_hub.config.field_types import (
     TOPIC_PATTERN,
     AsList,
     EmptyIfNull,
+    FilePath,
     Fraction,
     Id,
     Key,
@@ -54,6 +55,12 @@ class Nvision(Section):
     """The service's streaming key, from its portal. Required unless url is `local`."""
     confidence_threshold: Fraction = 0.1
     """Minimum confidence of the detections that are reported, 0 to 1."""
+    model: Annotated[Literal["moving"] | FilePath | None, NoneIfEmpty] = None
+    """What the local service detects objects with: an ONNX model of the YOLO family, or `moving` to report what moves.
+
+    If left out, the model that comes with nvision-hub. Applies to all cameras."""
+    face_model: Annotated[FilePath | None, NoneIfEmpty] = None
+    """A YuNet ONNX model for the local service. If left out, the model that comes with nvision-hub."""
     output_cropped_image: bool = False
     """Return an image of each detection."""
     output_visualized_image: bool = False

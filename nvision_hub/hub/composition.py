@@ -215,7 +215,9 @@ def _local_service(cameras: Sequence[Camera], resources: HubResources) -> Proces
     port = resources.port("service", LOCAL_PORTS_FROM)
     configured = {nvision.streaming_key.reveal() for nvision in local if nvision.streaming_key is not None}
     keys = (resources.service_key, *sorted(configured))
-    settings = LocalServiceSettings(host=LOOPBACK, port=port, streaming_keys=keys)
+    settings = LocalServiceSettings(
+        host=LOOPBACK, port=port, streaming_keys=keys, model=local[0].model, face_model=local[0].face_model
+    )
     return ProcessSpec(name="service", stage=STAGE_PEERS, entry=local_service.run, settings=settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
 import av
@@ -55,12 +56,31 @@ def write_model(path: Path, kind: str, *constants: Any, shape: tuple[int, ...] =
     onnx.save(model, path)
 
 
+def truncate(path: Path, write: Callable[[Path], None]) -> None:
+    write(path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def write_text(path: Path) -> None:
+    path.write_text("Download the model from the release page.\n" * 50, encoding="utf-8")
+
+
+def pack(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.onnx", b"model")
+
+
 MODELS: Final[dict[str, Callable[[Path], None]]] = {
     "crash": lambda path: write_model(path, "Conv", np.zeros((4, 3, 3, 3), np.float32), strides=[0, 0]),
     "no-output": lambda path: write_model(path, "Slice", np.array([100]), np.array([200])),
     "one-dimension": lambda path: write_model(path, "Shape"),
     "two-dimensions": lambda path: write_model(path, "Flatten"),
     "three-columns": lambda path: write_model(path, "Reshape", np.array([1, 64, 3]), shape=(1, 3, 8, 8)),
+    "huge-tensor": lambda path: write_model(path, "Tile", np.array([1, 1, 1, 2**20]), shape=(1, 3, 512, 512)),
+    "audio": lambda path: write_model(path, "ReduceMean", shape=(1, 512), axes=[1], keepdims=0),
+    "truncated": lambda path: truncate(path, MODELS["two-dimensions"]),
+    "zip": pack,
+    "text": write_text,
     "huge-input": lambda path: write_model(path, "Identity", shape=(1, 3, 2**31 - 1, 2**31 - 1)),
 }
 

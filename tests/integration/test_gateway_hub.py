@@ -124,6 +124,7 @@ def test_every_process_reports_its_resources(
         gateway=True,
         webhooks=[{"id": "alarms", "url": receiver().url(), "secret": SECRET, "allow_private": True}],
         mqtt={"url": mosquitto().url},
+        nvision={"url": "local", "model": "moving"},
     )
     hub.wait_until(lambda: bool((hub._members.get("gateway") or {}).get("status")))
     names = {"hub", "broker", "service", "demo", "webhooks", "mqtt", "gateway", "camera:street"}
@@ -138,6 +139,7 @@ def test_every_process_reports_its_resources(
             )
         )
         assert found
+        assert client.get("/api/v1/hub").json()["models"]["objects"] == "moving objects, without a model"
         broker = next(p for p in client.get("/api/v1/hub").json()["processes"] if p["name"] == "broker")
         program = hub._members["broker"]["status"]["info"]["program"]
         assert broker["memory_bytes"] > process_stats.private_memory_bytes(program) / 2

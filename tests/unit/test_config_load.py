@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from nvision_hub.config.load import load
 from nvision_hub.config.schema import template
 from nvision_hub.config.value_types import Secret
+from nvision_hub.errors import ConfigError
 
 if TYPE_CHECKING:
     from nvision_hub.config.models import Config
@@ -243,6 +244,21 @@ def test_paths_are_relative_to_the_file_not_to_the_working_directory(
     assert config.cameras[0].address.dial() == str(write.parent / "clips/a.mp4")
     monkeypatch.setenv("HOME", str(elsewhere))
     assert _load(write, ONE_CAMERA + "state_dir: ~/hub\n").state_dir == elsewhere / "hub"
+
+
+def test_models_of_the_local_service_are_files_beside_the_configuration(write: Path) -> None:
+    nvision = (
+        _load(write, ONE_CAMERA + "nvision: {model: yolo.onnx, face_model: models/yunet.onnx}\n").cameras[0].nvision
+    )
+    assert (nvision.model, nvision.face_model) == (write.parent / "yolo.onnx", write.parent / "models/yunet.onnx")
+    assert _load(write, ONE_CAMERA + "nvision: {model: moving}\n").cameras[0].nvision.model == "moving"
+
+
+def test_one_camera_cannot_choose_the_model_that_all_cameras_share(write: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        _load(write, ONE_CAMERA + "    nvision: {model: moving}\n")
+    (diagnostic,) = refused.value.diagnostics
+    assert (diagnostic.code, diagnostic.path) == ("not_per_camera", ("cameras", 0, "nvision", "model"))
 
 
 def test_a_byte_order_mark_is_skipped(write: Path) -> None:

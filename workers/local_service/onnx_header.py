@@ -48,6 +48,8 @@ def read_header(path: Path) -> OnnxHeader:
         metadata = {_text(entry, 1): _text(entry, 2) for entry in _submessages(model, _MODEL_METADATA)}
         size = _input_size(graph) or _image_size(metadata.get("imgsz"))
         names = _names(metadata.get("names"))
+    except HeaderError:
+        raise
     except (IndexError, ValueError) as error:
         raise HeaderError("the file is not an ONNX model") from error
     if size is not None and max(size) > _MAX_SIDE:
@@ -56,19 +58,28 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def _input_size(graph: memoryview) -> tuple[int, int] | None:
-    """Return the width and height of the first image input of fixed size; None if the model has no such input."""
+    """Return the width and height of the first image input of fixed size; None if the model has no such input.
+
+    Raises `HeaderError` if no input can be an image.
+    """
     weights = {_text(tensor, _TENSOR_NAME) for tensor in _submessages(graph, _GRAPH_INITIALIZER)}
-    for value in _submessages(graph, _GRAPH_INPUT):
-        sizes = [
-            next((size for number, size in _fields(dimension) if number == 1 and isinstance(size, int)), 0)
-            for value_type in _submessages(value, 2)
-            for tensor_type in _submessages(value_type, 1)
-            for shape in _submessages(tensor_type, 2)
-            for dimension in _submessages(shape, 1)
-        ]
-        if _text(value, 1) not in weights and len(sizes) == _IMAGE_DIMENSIONS and min(sizes[2:]) > 0:
-            return sizes[3], sizes[2]
-    return None
+    shapes = [_shape(value) for value in _submessages(graph, _GRAPH_INPUT) if _text(value, 1) not in weights]
+    if all(len(shape) not in {0, _IMAGE_DIMENSIONS} for shape in shapes):
+        raise HeaderError("it has no input for images")
+    return next(
+        ((shape[3], shape[2]) for shape in shapes if len(shape) == _IMAGE_DIMENSIONS and min(shape[2:]) > 0), None
+    )
+
+
+def _shape(value: memoryview) -> list[int]:
+    """Return the dimensions of an input: 0 for a dimension of any size, and no dimensions if the shape is unknown."""
+    return [
+        next((size for number, size in _fields(dimension) if number == 1 and isinstance(size, int)), 0)
+        for value_type in _submessages(value, 2)
+        for tensor_type in _submessages(value_type, 1)
+        for shape in _submessages(tensor_type, 2)
+        for dimension in _submessages(shape, 1)
+    ]
 
 
 def _image_size(text: str | None) -> tuple[int, int] | None:

@@ -109,6 +109,8 @@ export interface Hub {
   readonly redis: string | null;
   readonly broker_up: boolean;
   readonly service_up: boolean;
+  /** What the local service detects objects and faces with. Null without a local service. */
+  readonly models: { readonly objects: string; readonly faces: string } | null;
   readonly config_reloads: Counts;
   readonly reload_error: string | null;
   readonly processes: readonly Process[];

@@ -36,6 +36,16 @@ export function HubPage() {
         </Stat>
         <Stat label="Memory">{formatBytes(sum(({ memory_bytes }) => memory_bytes))}</Stat>
         <Stat label="Redis">{state.redis ?? UNKNOWN}</Stat>
+        {state.models !== null && (
+          <>
+            <Stat label="Object model" hint="What the local service detects objects with">
+              {state.models.objects}
+            </Stat>
+            <Stat label="Face model" hint="What the local service detects faces with">
+              {state.models.faces}
+            </Stat>
+          </>
+        )}
         {Object.entries(state.config_reloads).map(([outcome, times]) => (
           <Stat key={outcome} label={RELOAD_LABELS[outcome] ?? `Reloads ${humanize(outcome)}`}>
             {formatCount(times)}

@@ -15,7 +15,7 @@ from nvision_hub.access.tokens import RoleName  # noqa: TC001 - FastAPI reads th
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.snapshot import MetricSnapshot
 from nvision_hub.runtime.messages import HubFacts
-from nvision_hub.runtime.status import WebhooksInfo, WebhookSummary
+from nvision_hub.runtime.status import ServiceInfo, WebhooksInfo, WebhookSummary
 from nvision_hub.timestamps import iso_utc
 from workers.gateway.state.history import INTERVAL_S, HistoryPoints, Quantiles
 
@@ -149,8 +149,15 @@ class ProcessSummary(WorkerSummary):
     error: str | None
 
 
+class ModelNames(TypedDict):
+    """What the local service detects objects and faces with, as names for people."""
+
+    objects: str
+    faces: str
+
+
 class HubSummary(TypedDict):
-    """The hub and its processes."""
+    """The hub and its processes. `models` is null without a local service."""
 
     site: str
     version: str
@@ -158,6 +165,7 @@ class HubSummary(TypedDict):
     redis: str | None
     broker_up: bool
     service_up: bool
+    models: ModelNames | None
     config_reloads: dict[str, int]
     reload_error: str | None
     processes: list[ProcessSummary]
@@ -260,6 +268,11 @@ def worker_summary(process: MonitoredProcess) -> WorkerSummary:
     )
 
 
+def _model_names(service: MonitoredProcess | None) -> ModelNames | None:
+    info = None if service is None else service.last_status.info
+    return ModelNames(objects=info.object_model, faces=info.face_model) if isinstance(info, ServiceInfo) else None
+
+
 def hub_summary(fleet: FleetState, *, site: str, broker_up: bool) -> HubSummary:
     hub, service = fleet.processes.get("hub"), fleet.processes.get("service")
     started = None if hub is None else hub.info.started_at
@@ -275,6 +288,7 @@ def hub_summary(fleet: FleetState, *, site: str, broker_up: bool) -> HubSummary:
         broker_up=broker_up,
         # True if frames can be sent: the local service is ready, or a camera streams to a remote service.
         service_up=is_streaming if service is None else service.status.ready,
+        models=_model_names(service),
         config_reloads=facts.config_reloads,
         reload_error=facts.reload_error,
         processes=[
