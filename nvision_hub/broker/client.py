@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 from uuid import uuid4
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.broker")
 
 DEFAULT_STREAM_BYTES: Final = 256 * 2**20
+TRACK_STREAM_BYTES: Final = 64 * 2**20  # an event of a track has 1 to 6 KB
 COMMAND_TIMEOUT_S: Final = 5.0
 PING_INTERVAL_S: Final = 5.0  # ping Redis after this time without a message on a channel
 RETRY_INTERVAL_S: Final = 1.0
@@ -53,6 +55,7 @@ class RedisSettings:
     prefix: str
     max_entries: int  # the result stream is trimmed to about this length
     max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
+    stream: Literal["results", "tracks"] = "results"
 
     @property
     def tls_files(self) -> list[Path]:
@@ -207,6 +210,27 @@ def publish_commands(
         yield "XADD", f"{prefix}:results", "MAXLEN", "~", max_entries, "*", "camera", each.camera, "event", each.payload
 
 
+def track_commands(
+    events: Iterable[OutgoingEvent], *, prefix: str, max_entries: int
+) -> Iterator[tuple[str | bytes | int, ...]]:
+    """Yield the commands that publish events of tracks, and that record the latest event of each open track."""
+    for each in events:
+        event = json.loads(each.payload)
+        yield "PUBLISH", f"{prefix}:tracks:{each.camera}", each.payload
+        fields = ("event", each.payload, "camera", each.camera, "type", event["type"])
+        yield "XADD", f"{prefix}:tracks", "MAXLEN", "~", max_entries, "*", *fields
+        key = open_tracks_key(prefix, each.camera)
+        if event["data"]["track"]["ended_at"] is None:
+            yield "HSET", key, event["subject"], each.payload
+        else:
+            yield "HDEL", key, event["subject"]
+
+
+def open_tracks_key(prefix: str, camera: str) -> str:
+    """Return the key of the hash with the latest event of each open track of a camera."""
+    return f"{prefix}:tracks:open:{camera}"
+
+
 def trim_keys(stream: str) -> tuple[str, str]:
     """Return the keys of the script results_trim: the stream, and the sizes of its entries."""
     return stream, f"{stream}:sizes"
@@ -267,14 +291,15 @@ class RedisConnection:
             await self._connection.read_response()
 
     async def send(self, results: Sequence[OutgoingEvent], hub_events: Sequence[OutgoingEvent] = ()) -> None:
-        """Publish results (to the stream and the camera channels) and hub events in one transaction."""
+        """Publish results or track events (to the stream and the camera channels) and hub events in one transaction."""
         settings, connection = self._settings, self._connection
         commands: list[tuple[Any, ...]] = [("MULTI",)]
-        commands += publish_commands(results, prefix=settings.prefix, max_entries=settings.max_entries)
+        publish = track_commands if settings.stream == "tracks" else publish_commands
+        commands += publish(results, prefix=settings.prefix, max_entries=settings.max_entries)
         commands += (("PUBLISH", f"{settings.prefix}:events", each.payload) for each in hub_events)
         trims = bool(results) and self._trim_script is not None
         if trims:
-            keys = trim_keys(f"{settings.prefix}:results")
+            keys = trim_keys(f"{settings.prefix}:{settings.stream}")
             added = sum(len(each.payload) + len(each.camera) for each in results)
             commands.append(("EVALSHA", self._trim_script, len(keys), *keys, added, settings.max_bytes))
         commands.append(("EXEC",))
@@ -297,8 +322,9 @@ class RedisConnection:
         error = redact(str(reply)) if isinstance(reply, RedisError) else None
         if error is not None and self._trim_error is None:
             log.warning(
-                "the stream %s:results is not limited to redis.stream_max_bytes, because Redis rejects the script (%s)",
+                "the stream %s:%s is not limited in bytes, because Redis rejects the script (%s)",
                 self._settings.prefix,
+                self._settings.stream,
                 error,
                 extra={"event": "stream_not_trimmed"},
             )

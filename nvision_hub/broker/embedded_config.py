@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from nvision_hub.broker.client import DEFAULT_STREAM_BYTES
+from nvision_hub.broker.client import DEFAULT_STREAM_BYTES, TRACK_STREAM_BYTES
 from nvision_hub.broker.embedded_users import BrokerPasswords, BrokerUser, user_rules
 from nvision_hub.broker.webhook_queue import MAX_DEAD_BYTES, MAX_WAITING_BYTES
 from nvision_hub.errors import UnavailableError
@@ -73,7 +73,7 @@ class EmbeddedBroker:
     def max_memory_bytes(self) -> int:
         """Memory for all data. The limits of the stream and the queues apply long before this limit."""
         queues = self.webhooks * MAX_WAITING_BYTES + (MAX_DEAD_BYTES if self.webhooks else 0)
-        return 2 * (self.stream_max_bytes + queues) + self.max_client_bytes
+        return 2 * (self.stream_max_bytes + TRACK_STREAM_BYTES + queues) + self.max_client_bytes
 
     @property
     def url(self) -> str:

@@ -76,6 +76,7 @@ class Publisher:
         self._send_limit: asyncio.Timeout | None = None  # time limit of the batch that is being sent
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self._redis_error: str | None = None
+        self.is_recovered = False  # whether the results of an earlier process, if any, are in `results_waiting`
 
     @property
     def error(self) -> str | None:
@@ -89,7 +90,10 @@ class Publisher:
 
     def publish(self, camera: str, event: dict[str, Any]) -> None:
         """Queue a result for the camera's channel and the stream."""
-        if lost := self._results.add(_outgoing(event["hub"]["id"], camera, event)):
+        self._queue(_outgoing(event["hub"]["id"], camera, event))
+
+    def _queue(self, event: OutgoingEvent) -> None:
+        if lost := self._results.add(event):
             reason = "redis_away" if self._spool.error is None else "disk_full"
             self._meter.count(catalogue.RESULTS_LOST_TOTAL, by=lost, reason=reason)
         if self._results.is_half_full and self._spool.is_usable:
@@ -101,6 +105,10 @@ class Publisher:
                 if now > started + FULL_BUFFER_TIMEOUT_S:
                     self._send_limit.reschedule(now)
         self._on_change()
+
+    def publish_track(self, camera: str, event: dict[str, Any]) -> None:
+        """Queue an event of a track, if this publisher's stream is `tracks`."""
+        self._queue(_outgoing(event["id"], camera, event))
 
     def announce(self, camera: str, event: dict[str, Any]) -> None:
         """Queue an event about the hub for current subscribers. A full buffer drops its oldest events."""
@@ -123,6 +131,7 @@ class Publisher:
         connection = RedisConnection(self._settings)
         try:
             await self._spool.recover()
+            self.is_recovered = True
             while not self._finished:
                 try:
                     await self._step(connection)

@@ -37,6 +37,7 @@ from nvision_hub.config.redis_section import Redis
 from nvision_hub.config.schedule_section import ScheduleEntry  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
+from nvision_hub.config.tracking_section import Lines, NamedSections, Tracking, TrackingOrOff, Zones
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
 from nvision_hub.errors import InvalidValueError
 
@@ -126,6 +127,12 @@ class CameraOptions(Section):
     """Which cameras send first when the site's budget is not enough for all."""
     budget: PeriodLimits = PeriodLimits()
     """Limits of the images that this camera sends."""
+    tracking: TrackingOrOff = Tracking()
+    """How results become tracks, or `off`."""
+    zones: Zones = Field(default_factory=NamedSections, json_schema_extra={"default": {}})
+    """Areas of the frame, by name, in which objects are counted and timed."""
+    lines: Lines = Field(default_factory=NamedSections, json_schema_extra={"default": {}})
+    """Lines in the frame, by name, on which objects are counted by direction."""
     placement: Labels = Labels()
     """Labels of the machines that Kubernetes or Ray should prefer for this camera."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from nvision_hub.config.field_types import ID_PATTERN, Fraction, Names, Point, Polygon, Seconds, Section
 from nvision_hub.errors import InvalidValueError
+
+NamedSection = TypeVar("NamedSection", bound=Section)
 
 MIN_ZONE_AREA: Final = 1e-6  # as a fraction of the frame
 MAX_ZONES: Final = 32
@@ -78,5 +80,28 @@ class CountingLine(ObjectFilter):
     """The two ends of the line; points are fractions (0 to 1) of the width and the height."""
 
 
-Zones = Annotated[dict[ZoneId, Zone], Field(max_length=MAX_ZONES), EmptyMapping]
-Lines = Annotated[dict[ZoneId, CountingLine], Field(max_length=MAX_ZONES), EmptyMapping]
+def _off_is_none(value: object) -> object:
+    """Return None for `off`. Null means the defaults, as in every section."""
+    if value is None:
+        return {}
+    if value == "off":
+        return None
+    if isinstance(value, str | bool):
+        raise InvalidValueError("must be `off` or a section of indented `key: value` lines")
+    return value
+
+
+class NamedSections(dict[str, NamedSection]):
+    """Sections by name, hashable like every other value of a camera. Do not modify it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
+        return hash(frozenset(self.items()))
+
+
+TrackingOrOff = Annotated[
+    Tracking | None, BeforeValidator(_off_is_none, json_schema_input_type=Tracking | Literal["off"])
+]
+Zones = Annotated[dict[ZoneId, Zone], Field(max_length=MAX_ZONES), EmptyMapping, AfterValidator(NamedSections[Zone])]
+Lines = Annotated[
+    dict[ZoneId, CountingLine], Field(max_length=MAX_ZONES), EmptyMapping, AfterValidator(NamedSections[CountingLine])
+]

@@ -123,6 +123,16 @@ SPOOL_EVENTS = Gauge("Events that wait for Redis.", OF_RESULTS)
 SPOOLS_SET_ASIDE_TOTAL = Counter("Spool files that could not be read.", OF_RESULTS)
 PUBLISH_SECONDS = Histogram("Time from a result's arrival to its confirmation by Redis.")
 
+TRACKS_TOTAL = Counter("Tracks that have started.", ("site", "camera", "class"))
+TRACKS_OPEN = Gauge("Tracks that have started and not ended.")
+TRACK_EVENTS_TOTAL = Counter("Events of tracks.", ("site", "camera", "type"))
+TRACK_EVENTS_LOST_TOTAL = Counter(
+    "Events of tracks that were not published.", BY_REASON, ("disk_full", "redis_away", "spool_full", "spool_old")
+)
+TRACK_EVENTS_WAITING = Gauge("Events of tracks that are neither published nor lost.")
+ZONE_OCCUPANCY = Gauge("Objects in the zone.", ("site", "camera", "zone", "class"))
+LINE_CROSSINGS_TOTAL = Counter("Crossings of the line.", ("site", "camera", "line", "direction", "class"))
+
 WORKER_CPU_SECONDS_TOTAL = Counter("CPU time of the worker's processes, user and system.", OF_WORKER)
 WORKER_MEMORY_BYTES = Gauge("Private memory of the worker's processes.", OF_WORKER)
 

@@ -27,10 +27,8 @@ class EndReason(StrEnum):
 
     LOST = "lost"  # the object was not detected for `lost_after` seconds
     CAMERA_LOST = "camera_lost"  # the camera sends no frames
-    CAMERA_REMOVED = "camera_removed"  # the hub has no such camera anymore
-    HUB_STOPPED = "hub_stopped"
-    WORKER_DIED = "worker_died"  # the worker ended unexpectedly, and its successor did not see the object
-    TRACKING_OFF = "tracking_off"
+    PAUSED = "paused"  # an operator or a schedule paused the camera
+    STOPPED = "stopped"  # the hub stopped, or restarted or removed the camera
 
 
 class PathPoint(NamedTuple):

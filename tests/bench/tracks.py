@@ -202,7 +202,7 @@ def _tracked(scene: object, name: str, rate: float, rng: random.Random) -> tuple
         for track in tracker.open:
             if track.last_seen_at == at:
                 near[track.id] = near.get(track.id, False) or any(track.box.overlap(box) > 0.3 for box in boxes)
-    changes += tracker.end_all(EndReason.HUB_STOPPED)
+    changes += tracker.end_all(EndReason.STOPPED)
     return changes, sum(not real for real in near.values())
 
 

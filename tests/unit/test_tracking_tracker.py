@@ -253,7 +253,7 @@ def test_every_track_that_starts_ends_once_and_its_events_are_in_order(
             successor = create()
             successor.restore(track.open)
             track = successor
-    changes += track.end_all(EndReason.HUB_STOPPED)
+    changes += track.end_all(EndReason.STOPPED)
 
     by_track: dict[str, list[Change]] = {}
     for each in changes:

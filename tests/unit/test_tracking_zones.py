@@ -49,7 +49,7 @@ def follow(
         changes += tracker.update(
             Observation(frame_id=str(number), at=at, width=1000, height=1000, detections=(detection,))
         )
-    return [*changes, *tracker.end_all(EndReason.HUB_STOPPED)]
+    return [*changes, *tracker.end_all(EndReason.STOPPED)]
 
 
 def walk(*ends: float, step: float = 0.03) -> list[float]:

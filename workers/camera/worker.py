@@ -40,6 +40,7 @@ from workers.camera.latest_frame import LatestFrameSlot
 from workers.camera.previews import PreviewPublisher
 from workers.camera.run_control import RunControl
 from workers.camera.scheduled_rate import RateMonitor, ScheduledRate
+from workers.camera.tracks import CameraTracks
 from workers.camera.uplink import Uplink
 
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ class _Worker:
         )
 
     async def run(self) -> None:
-        camera = self._settings.camera
-        slot = LatestFrameSlot()
+        camera, slot = self._settings.camera, LatestFrameSlot()
         self._publisher = Publisher(self._settings.stream, self._meter, self._settings.spool)
         self._connect_slot = ConnectSlot(self._pipe.request)
         self._reconnect_turn = ReconnectTurn(self._pipe.request, self._settings.service.url)
@@ -130,6 +130,7 @@ class _Worker:
         access = self._settings.ledger
         self._permits = None if access is None else ImagePermits(access)
         self._previews = PreviewPublisher(self._settings.stream, camera.id)
+        self._tracks = CameraTracks(self._settings, self._origin, self._meter, self._label)
         lease = self._lease
         self._uplink = Uplink(
             service=self._settings.service,
@@ -154,6 +155,7 @@ class _Worker:
             "publisher": self._publisher.run(),
             "uplink": self._uplink.run(),
             "previews": self._previews.run(),
+            "tracks": self._tracks.run(),
         }
         if self._permits is not None:
             self._apply_rate()
@@ -172,13 +174,13 @@ class _Worker:
                 DrainStep(run=lambda: self._uplink.drain(ANSWERS_TIMEOUT_S), timeout_s=2 * ANSWERS_TIMEOUT_S),
                 "uplink",  # ends before the publisher, so that every result that arrives is counted
                 "lease",  # from now on, another hub may send frames
-                DrainStep(
-                    run=lambda: self._publisher.drain(REDIS_TIMEOUT_S),
-                    timeout_s=3 * REDIS_TIMEOUT_S,
-                    after_failure=True,
-                ),
+                DrainStep(run=self._tracks.end_all, timeout_s=1.0),  # after a failure, the next worker continues them
+                DrainStep(run=self._drain_publishers, timeout_s=3 * REDIS_TIMEOUT_S, after_failure=True),
             ],
         )
+
+    async def _drain_publishers(self) -> None:
+        await asyncio.gather(self._publisher.drain(REDIS_TIMEOUT_S), self._tracks.drain(REDIS_TIMEOUT_S))
 
     async def _stop(self) -> None:
         self._reserve.release()
@@ -241,14 +243,14 @@ class _Worker:
         self._pipe.report(self._snapshot())  # reported immediately, because an operator waits for the change
 
     def _receive(self, result: NvisionRequest, sent: SentFrame) -> None:
-        now = time.time()
+        self._last_result = now = time.time()
         event = result_event(result, sent, self._origin, received_at=now)
-        self._last_result = now
         found = [*result.detected_objects, *result.detected_faces]
         for detection in found:
             self._meter.count(catalogue.DETECTIONS_TOTAL, name=self._label(detection.name))
         self._seen = [detection.name[:NAME_CHARACTERS] for detection in found[:NAMES_SHOWN]]
         self._publisher.publish(self._origin.camera, event)
+        self._tracks.add(result, sent)
 
     def _label(self, name: str) -> str:
         """Return a detection's metric label. The number of labels is limited, because the service chooses the names."""
@@ -296,6 +298,7 @@ class _Worker:
         meter.set_gauge(catalogue.CAMERA_IDLE, is_idle)
         meter.set_gauge(catalogue.CAMERA_TARGET_FPS, 0.0 if self._control.paused else self._rate.fps)
         self._stats.update()
+        self._tracks.report(state, now)
         info = self._info(now)
         slow = self._rate_monitor.update(info, is_streaming=is_streaming, now=now)
         return Status(

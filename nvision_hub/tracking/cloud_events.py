@@ -1,0 +1,177 @@
+"""Events of tracks in the format CloudEvents 1.0 (structured JSON), and the states of tracks read back from them.
+
+All events have the same `data`, so a consumer reads one schema. The `subject` is the track's id and orders the events
+of one object. The id of an event stays the same when it is sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from nvision_hub.nvision.result_events import new_id
+from nvision_hub.timestamps import iso_utc
+from nvision_hub.tracking.changes import ChangeType, FrameRef, PathPoint, TrackState
+from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observation
+from nvision_hub.tracking.open_track import MAX_PATH_POINTS
+
+if TYPE_CHECKING:
+    from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from nvision_hub.nvision.result_events import EventOrigin, SentFrame
+    from nvision_hub.tracking.changes import Change
+
+TYPE_PREFIX: Final = "nvision."
+ENDED_TYPE: Final = f"{TYPE_PREFIX}{ChangeType.ENDED}"
+DATA_SCHEMA: Final = "urn:nvision-hub:track:1"
+MAX_NAME_CHARACTERS: Final = 64  # the service chooses the names of classes
+
+
+def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
+    """Return a result as the tracker reads it. If the capture time is unknown, the time of sending replaces it."""
+    return Observation(
+        frame_id=sent.frame_id,
+        at=sent.sent_at if sent.captured_at is None else sent.captured_at,
+        width=sent.width,
+        height=sent.height,
+        detections=tuple(
+            DetectedObject(
+                name=each.name[:MAX_NAME_CHARACTERS],
+                parent=each.parent[:MAX_NAME_CHARACTERS],
+                confidence=each.confidence,
+                box=ObjectBox(
+                    each.bounding_box.left, each.bounding_box.top, each.bounding_box.right, each.bounding_box.bottom
+                ),
+            )
+            for each in (*result.detected_objects, *result.detected_faces)
+        ),
+    )
+
+
+def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
+    """Return the event of one change. A track has one end, so the id of that event follows from the id of the track."""
+    track = change.track
+    ended = change.type is ChangeType.ENDED
+    return {
+        "specversion": "1.0",
+        "id": str(uuid5(UUID(track.id), "ended")) if ended else new_id(change.at),
+        "source": f"/nvision-hub/{quote(origin.site, safe='')}/{quote(origin.camera, safe='')}",
+        "type": f"{TYPE_PREFIX}{change.type}",
+        "subject": track.id,
+        "dataschema": DATA_SCHEMA,
+        "time": iso_utc(change.at),
+        "datacontenttype": "application/json",
+        "data": {
+            "track": _track_json(track, origin),
+            "frame": {
+                "id": track.frame.id,
+                "captured_at": iso_utc(track.frame.at),
+                "width": track.frame.width,
+                "height": track.frame.height,
+            },
+            "zone": None if change.zone is None else {"id": change.zone, "dwell_s": _rounded(change.dwell_s)},
+            "line": None if change.line is None else {"id": change.line, "direction": change.direction},
+            "snapshot": None,
+        },
+    }
+
+
+def _track_json(track: TrackState, origin: EventOrigin) -> dict[str, Any]:
+    return {
+        "id": track.id,
+        "camera": origin.camera,
+        "site": origin.site,
+        "labels": origin.labels,
+        "class": track.class_name,
+        "parent": track.parent,
+        "confidence": round(track.confidence, 4),
+        "state": "open" if track.ended_at is None else "ended",
+        "started_at": iso_utc(track.started_at),
+        "last_seen_at": iso_utc(track.last_seen_at),
+        "ended_at": None if track.ended_at is None else iso_utc(track.ended_at),
+        "end_reason": track.end_reason,
+        "stationary": track.stationary,
+        "results": track.results,
+        "zones": list(track.zones),
+        "bounding_box": {name: round(value, 1) for name, value in track.box._asdict().items()},
+        "path": [{"at": iso_utc(point.at), "x": round(point.x, 4), "y": round(point.y, 4)} for point in track.path],
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+class _Stored(BaseModel):
+    """Part of a stored event. Other programs may have written anything to Redis."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class _StoredBox(_Stored):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class _StoredPoint(_Stored):
+    at: AwareDatetime
+    x: float
+    y: float
+
+
+class _StoredFrame(_Stored):
+    id: str
+    captured_at: AwareDatetime
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+
+
+class _StoredTrack(_Stored):
+    id: UUID
+    name: Annotated[str, Field(alias="class")]
+    parent: str
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    started_at: AwareDatetime
+    last_seen_at: AwareDatetime
+    stationary: bool
+    results: Annotated[int, Field(gt=0)]
+    zones: tuple[str, ...]
+    bounding_box: _StoredBox
+    path: Annotated[tuple[_StoredPoint, ...], Field(max_length=MAX_PATH_POINTS)]
+
+
+class _StoredData(_Stored):
+    track: _StoredTrack
+    frame: _StoredFrame
+
+
+class _StoredEvent(_Stored):
+    data: _StoredData
+
+
+def stored_track(payload: bytes | str) -> TrackState:
+    """Return the state of an open track from its latest event. Raises `ValueError` for anything else."""
+    data = _StoredEvent.model_validate_json(payload).data
+    track, frame, box = data.track, data.frame, data.track.bounding_box
+    if box.left >= box.right or box.top >= box.bottom:
+        raise ValueError("the track has no box")
+    return TrackState(
+        id=str(track.id),
+        class_name=track.name,
+        parent=track.parent,
+        confidence=track.confidence,
+        started_at=track.started_at.timestamp(),
+        last_seen_at=track.last_seen_at.timestamp(),
+        ended_at=None,
+        end_reason=None,
+        stationary=track.stationary,
+        results=track.results,
+        zones=track.zones,
+        box=ObjectBox(box.left, box.top, box.right, box.bottom),
+        frame=FrameRef(id=frame.id, at=frame.captured_at.timestamp(), width=frame.width, height=frame.height),
+        path=tuple(PathPoint(point.at.timestamp(), point.x, point.y) for point in track.path),
+    )

@@ -1,0 +1,188 @@
+"""Tracks of one camera: follows the results, and publishes the events of tracks through a publisher of their own.
+
+The latest event of each open track is in a hash in Redis, written in the transaction that publishes the event. After a
+worker has died, its successor continues these tracks, so every track that has started also ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import RedisError
+
+from nvision_hub.broker.client import TRACK_STREAM_BYTES, open_client, open_tracks_key
+from nvision_hub.broker.publisher import Publisher
+from nvision_hub.metrics import catalogue
+from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.result_events import new_id
+from nvision_hub.runtime.status import CameraState
+from nvision_hub.tracking.changes import ChangeType, EndReason
+from nvision_hub.tracking.cloud_events import cloud_event, observation, stored_track
+from nvision_hub.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from nvision_hub.nvision.result_events import EventOrigin, SentFrame
+    from nvision_hub.tracking.changes import Change, TrackState
+    from workers.camera.settings import CameraWorkerSettings
+
+log = logging.getLogger("nvision_hub.tracks")
+
+SPOOL_FILE: Final = "tracks.sqlite3"
+# How long the first results wait for the tracks of an earlier worker. Without Redis, new tracks begin after this time.
+RESUME_TIMEOUT_S: Final = 3.0
+RETRY_INTERVAL_S: Final = 0.2
+
+
+class CameraTracks:
+    """Tracker and publisher of one camera. `label` returns a class as a bounded metric label."""
+
+    def __init__(
+        self, settings: CameraWorkerSettings, origin: EventOrigin, meter: Meter, label: Callable[[str], str]
+    ) -> None:
+        camera, stream, spool = settings.camera, settings.stream, settings.spool
+        self._origin = origin
+        self._meter = meter
+        self._label = label
+        self._stream = replace(stream, stream="tracks", max_bytes=min(stream.max_bytes, TRACK_STREAM_BYTES))
+        self._own_meter = Meter()  # a publisher counts results; `report` copies what counts events of tracks
+        self._lost_after_s = 0.0
+        self._tracker: Tracker | None = None  # None: tracking is off
+        if camera.tracking is not None:
+            self._lost_after_s = camera.tracking.lost_after
+            self._tracker = Tracker(camera.tracking, new_id, zones=camera.zones, lines=camera.lines)
+            self._publisher = Publisher(
+                self._stream,
+                self._own_meter,
+                None if spool is None else replace(spool, path=spool.path.with_name(SPOOL_FILE)),
+            )
+        self._queued = 0  # events since the worker started
+        self._lost = 0.0
+        self._outdated = asyncio.Event()  # the hash in Redis may contain tracks that the tracker does not know
+        self._outdated.set()
+        self._resume_until: float | None = None  # monotonic; None before the first result
+        self._away_since: float | None = None  # monotonic time since which the camera sends no frames
+        self._occupied: set[tuple[str, str]] = set()  # zones and classes with a gauge
+
+    async def run(self) -> None:
+        """Publish events and continue the tracks of an earlier worker, until the publisher is drained."""
+        if self._tracker is None:
+            await asyncio.Event().wait()  # until canceled
+            return
+        resuming = asyncio.create_task(self._resume(self._tracker))
+        publishing = asyncio.create_task(self._publisher.run())
+        try:
+            await asyncio.wait({resuming, publishing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in filter(asyncio.Task.done, (publishing, resuming)):
+                task.result()
+        finally:
+            resuming.cancel()
+            publishing.cancel()
+            await asyncio.gather(resuming, publishing, return_exceptions=True)
+
+    def add(self, result: NvisionRequest, sent: SentFrame) -> None:
+        """Follow the objects of a result."""
+        if self._tracker is None or (self._outdated.is_set() and self._waits_for_resume()):
+            return
+        self._publish(self._tracker.update(observation(result, sent)))
+
+    async def end_all(self) -> None:
+        """End all tracks, because the worker stops."""
+        if self._tracker is not None:
+            self._publish(self._tracker.end_all(EndReason.STOPPED))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Publish all events and end `run`."""
+        if self._tracker is not None:
+            await self._publisher.drain(timeout_s)
+
+    def report(self, state: CameraState, now: float) -> None:
+        """Set the metrics. End all tracks if the camera has sent no frames for `lost_after` s. `now` is monotonic."""
+        tracker, meter = self._tracker, self._meter
+        if tracker is None:
+            return
+        if state is CameraState.STREAMING:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since >= self._lost_after_s:
+            reason = EndReason.PAUSED if state is CameraState.PAUSED else EndReason.CAMERA_LOST
+            self._publish(tracker.end_all(reason))
+        started = [track for track in tracker.tracks if track.is_started]
+        meter.set_gauge(catalogue.TRACKS_OPEN, len(started))
+        meter.set_gauge(catalogue.TRACK_EVENTS_WAITING, self._publisher.results_waiting)
+        inside = Counter((zone, self._label(track.class_name)) for track in started for zone in track.whereabouts.zones)
+        self._occupied |= inside.keys()
+        for zone, name in self._occupied:
+            meter.set_gauge(catalogue.ZONE_OCCUPANCY, inside[zone, name], **{"zone": zone, "class": name})
+        lost = 0.0
+        for (metric, labels), value in self._own_meter.snapshot().counters.items():
+            if metric == catalogue.RESULTS_LOST_TOTAL.name:
+                meter.set_counter(catalogue.TRACK_EVENTS_LOST_TOTAL, value, **dict(labels))
+                lost += value
+        if lost > self._lost:
+            self._lost = lost
+            self._outdated.set()  # the event of an end may be lost
+
+    def _waits_for_resume(self) -> bool:
+        now = time.monotonic()
+        if self._resume_until is None:
+            self._resume_until = now + RESUME_TIMEOUT_S
+        return now < self._resume_until
+
+    def _publish(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            name = self._label(change.track.class_name)
+            self._meter.count(catalogue.TRACK_EVENTS_TOTAL, type=change.type)
+            if change.type is ChangeType.STARTED:
+                self._meter.count(catalogue.TRACKS_TOTAL, 1, **{"class": name})
+            if change.line is not None and change.direction is not None:
+                labels = {"line": change.line, "direction": change.direction, "class": name}
+                self._meter.count(catalogue.LINE_CROSSINGS_TOTAL, 1, **labels)
+            self._queued += 1
+            self._publisher.publish_track(self._origin.camera, cloud_event(change, self._origin))
+
+    async def _resume(self, tracker: Tracker) -> None:
+        """Continue the open tracks in Redis that the tracker does not know, whenever there may be some."""
+        while True:
+            await self._outdated.wait()
+            queued = self._queued
+            # First, the events of an earlier worker must leave the spool, because they may end tracks.
+            if self._publisher.is_recovered and not self._publisher.results_waiting:
+                try:
+                    stored = await self._stored()
+                except (RedisError, OSError, TimeoutError) as error:
+                    log.debug("the open tracks cannot be read: %s", type(error).__name__)
+                else:
+                    if queued == self._queued:  # otherwise, what was read may be older than the tracker
+                        tracker.restore(stored)
+                        self._outdated.clear()
+                        continue
+            await asyncio.sleep(RETRY_INTERVAL_S)
+
+    async def _stored(self) -> list[TrackState]:
+        """Return the open tracks in Redis. Entries that no hub wrote are removed."""
+        key = open_tracks_key(self._stream.prefix, self._origin.camera)
+        states, invalid = [], []
+        async with open_client(self._stream.url) as client:
+            for track_id, payload in (await client.hgetall(key)).items():
+                try:
+                    states.append(stored_track(payload))
+                except ValueError:
+                    invalid.append(track_id)
+            if invalid:
+                await client.hdel(key, *invalid)
+                log.warning(
+                    "%s entries of %s are no tracks; they are removed",
+                    len(invalid),
+                    key,
+                    extra={"event": "open_tracks_rejected"},
+                )
+        return states
