@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "token": "Create, list and revoke tokens for the page and the API.",
     "audit": "Show who changed the hub or was refused.",
     "service": "Run only the local Nvision-compatible service.",
+    "models": "Show the detection models of the local service.",
     "render": "Write files for Kubernetes, systemd or Compose.",
     "completion": "Print a shell completion script.",
     "version": "Show the versions of the hub and its dependencies.",

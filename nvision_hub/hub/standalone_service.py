@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 from workers import local_service
+from workers.local_service.packaged_models import MODELS, PackagedModel
 from workers.local_service.settings import LocalServiceSettings
 
 if TYPE_CHECKING:
     import signal
 
-__all__ = ["LocalServiceSettings", "run_local_service"]
+__all__ = ["MODELS", "LocalServiceSettings", "PackagedModel", "run_local_service"]
 
 
 def run_local_service(settings: LocalServiceSettings) -> signal.Signals | None:

@@ -15,6 +15,7 @@ import pytest
 
 from nvision_hub import cli
 from tests.support import command, hub, needs
+from workers.local_service.packaged_models import MODELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,12 +46,13 @@ CALLS: Final = {
     "token": ("token list --json", 0, True),
     "audit": ("audit --json", 0, False),
     "service": ("service --latency -1", 2, False),
+    "models": ("models list --json", 0, True),
     "render": ("render systemd --program /usr/bin/nvision-hub", 0, False),
     "completion": ("completion bash", 0, False),
     "version": ("version --json", 0, True),
 }
 WITHOUT_JSON: Final = {"start", "init", "schema", "service", "render", "completion"}
-WITHOUT_CONFIG: Final = {"ps", "init", "schema", "discover", "service", "completion", "version"}
+WITHOUT_CONFIG: Final = {"ps", "init", "schema", "discover", "service", "models", "completion", "version"}
 # Arguments that make the other commands read cameras.yaml.
 ARGUMENTS: Final = {
     "probe": ["lobby"],
@@ -91,6 +93,20 @@ def test_each_command_has_its_exit_code_and_json(name: str, capsys: pytest.Captu
         assert shown.out == "", "errors belong on stderr"
         assert shown.err.strip()
     assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("key", ["objects", "faces"])
+def test_each_model_shows_its_license_and_origin(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "show", key, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["license"]
+    assert shown["package"]
+    installed = MODELS[key].is_installed
+    assert (shown["size_bytes"] is not None) is installed
+    assert cli.main(["models", "show", key]) == 0
+    assert shown["name"] in capsys.readouterr().out
+    assert cli.main(["models", "list"]) == 0
+    assert shown["name"] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -76,7 +76,7 @@ def test_wheel_built_without_node_serves_the_page(
     (wheel,) = tmp_path.glob("*.whl")
     packed = zipfile.ZipFile(wheel).namelist()
     assert f"{STATIC_DIR}/index.html" in packed
-    assert {f"{MODELS_DIR}/{model.path.name}" for model in packaged_models.ALL} <= set(packed)
+    assert {f"{MODELS_DIR}/{model.path.name}" for model in packaged_models.MODELS.values()} <= set(packed)
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
     assert not [name for name in packed if name.startswith("web/") or name.endswith((".ts", ".tsx"))], (
         "the sources are not in the wheel"

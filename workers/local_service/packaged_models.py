@@ -44,7 +44,6 @@ def _load() -> dict[str, PackagedModel]:
     }
 
 
-_MODELS: Final = _load()
-OBJECTS: Final = _MODELS["objects"]
-FACES: Final = _MODELS["faces"]
-ALL: Final = tuple(_MODELS.values())
+MODELS: Final = _load()  # by what they detect
+OBJECTS: Final = MODELS["objects"]
+FACES: Final = MODELS["faces"]
