@@ -72,6 +72,7 @@ reliability: $(VENV)/peers
 	$(BIN)/python -m tests.support.reliability $(VENV)/reliability.jsonl
 
 tested-with: $(VENV)/peers
+	tests/peers/home_assistant_root $(CURDIR)/$(VENV)/home-assistant
 	rm -f $(VENV)/tested-with.jsonl
 	NVISION_HUB_HOME_ASSISTANT=$(CURDIR)/$(VENV)/home-assistant \
 	    NVISION_HUB_TESTED_WITH=$(CURDIR)/$(VENV)/tested-with.jsonl $(PYTEST) -m peer $(ARGS)
