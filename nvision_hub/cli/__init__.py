@@ -6,7 +6,6 @@ Logs and errors go to stderr. Only `cli` prints.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import io
 import os
@@ -75,9 +74,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         name = next((module for module, names in _MODULES.items() if cmd_name in names), cmd_name)
-        gc.disable()  # an import creates many objects and little garbage; visiting them would take a tenth of its time
         module = importlib.import_module(f"{__name__}.commands.{name}")
-        gc.enable()
         return next(it for it in vars(module).values() if isinstance(it, click.Command) and it.name == cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
