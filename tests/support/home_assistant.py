@@ -32,7 +32,8 @@ _KEY: Final = "0" * 64
 _ENTER: Final = """
 mkdir -p "$1/srv/config" && mount --bind "$2" "$1/srv/config"
 mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev"
-exec chroot "$1" env -i PATH=/srv/ha/bin:/usr/bin:/bin HOME=/srv LANG=C.UTF-8 /srv/ha/bin/hass -c /srv/config
+exec chroot "$1" env -i PATH=/srv/ha/bin:/usr/bin:/bin HOME=/srv LANG=C.UTF-8 \\
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt /srv/ha/bin/hass -c /srv/config
 """
 
 
