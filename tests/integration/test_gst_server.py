@@ -148,7 +148,8 @@ def test_http_camera_streams_and_takes_snapshots(http_camera: Callable[..., Http
         camera.url("/snapshot.jpg", credentials=False), timeout=10
     ) as answer:
         jpeg = answer.read()
-    assert counter.of_jpeg(jpeg) == camera.pushes[-1].number
+    # The stream may have sent its last frame at the same time.
+    assert counter.of_jpeg(jpeg) in {push.number for push in camera.pushes[-2:]}
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         urllib.request.urlopen(camera.url("/snapshot.jpg", credentials=False), timeout=10)  # noqa: S310 - http, our own
     refused.value.close()
