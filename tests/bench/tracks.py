@@ -2,7 +2,7 @@
 
 The footage is in the folder NVISION_HUB_TEST_DATA. IDF1 needs the PyPI package motmetrics, which has the ground truth.
 Without them, the table has gaps. The parameters of the tracker were chosen on the simulation in
-`tests/support/synthetic_people.py`, and on nothing that this benchmark reads.
+`tests/support/synthetic_people.py`, but its developers knew the results of this benchmark (docs/tracks.md).
 """
 
 from __future__ import annotations
