@@ -28,6 +28,7 @@ from nvision_hub.errors import HubError
 from nvision_hub.hub.composition import resolve_demo_camera
 from nvision_hub.hub.state_dir import CERTIFICATES
 from nvision_hub.media.decode.pipeline import DecodePipeline
+from nvision_hub.media.interlacing import Field
 from nvision_hub.media.sources import (
     CameraTrust,
     KnownCertificates,
@@ -69,7 +70,7 @@ class StreamReport:
     height: int | None
     pixel_format: str | None = None
     colour_range: str | None = None  # limited, full, or "unspecified"
-    interlaced: bool = False  # whether a frame had two fields
+    interlaced: bool = False  # whether a frame had two fields, or was one
     fps: float | None = None
     fps_announced: float | None
     keyframe_interval_s: float | None = None
@@ -196,7 +197,8 @@ def _inspect(frame: Any, report: StreamReport) -> None:
         report.height, report.width = frame.shape[:2]
         report.pixel_format = "BGR"
     elif isinstance(frame, av.VideoFrame):
-        report.width, report.height, report.pixel_format = frame.width, frame.height, frame.format.name
+        report.width, report.height = frame.width, frame.height * (2 if isinstance(frame.opaque, Field) else 1)
+        report.pixel_format = frame.format.name
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         limited = frame.color_range == ColorRange.MPEG
         report.interlaced = report.interlaced or bool(frame.interlaced_frame)

@@ -5,9 +5,7 @@ JPEG uses full-range BT.601 (ITU-T T.871). Most cameras send limited range: luma
 expands the range in half the time of swscale. If a frame also needs other conversions, one swscale pass does them all.
 Frames of even size that need neither conversion nor masks are not copied.
 
-A camera captures the two fields of an interlaced frame at different times. The edges of moving objects would therefore
-look like combs, which detection models are not trained on. The encoder keeps one field and scales it to the full
-height. This halves the vertical detail. A better filter would also need earlier or later frames.
+Of interlaced video, the encoder keeps one field and scales it to the full height (`interlacing.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from nvision_hub.errors import HubError
 from nvision_hub.media import cv2_loader
 from nvision_hub.media.encode.privacy_masks import Masks
+from nvision_hub.media.interlacing import Field, even_lines
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -116,9 +115,10 @@ class JpegEncoder:
         return self._encode(frame, settings)
 
     def _encode(self, frame: av.VideoFrame, settings: JpegSettings) -> JpegFrame:
-        width, height = settings.scaled(frame.width, frame.height)
-        if frame.interlaced_frame and frame.height > 1:
-            frame = top_field(frame)
+        is_field = isinstance(frame.opaque, Field)
+        width, height = settings.scaled(frame.width, frame.height * (2 if is_field else 1))
+        if frame.interlaced_frame and not is_field and frame.height > 1:
+            frame = even_lines(frame)
         luma, blue, red = planes = self._planes(frame, width, height)
         if self._masks:
             self._masks.blank(planes)
@@ -184,23 +184,6 @@ def has_end(jpeg: bytes) -> bool:
     while (segment := _SEGMENT.match(jpeg, position)) and segment[1] != _SCAN:
         position = segment.end() + int.from_bytes(jpeg[segment.end() : segment.end() + 2])
     return jpeg.rfind(_END, position) >= 0
-
-
-def top_field(frame: av.VideoFrame) -> av.VideoFrame:
-    """Return the even lines of a frame as a frame of half the height, with the same colors.
-
-    In interlaced 4:2:0, the chroma lines alternate between the fields as well (ITU-T H.264, 6.2).
-    """
-    field = av.VideoFrame(frame.width, frame.height // 2, frame.format.name)
-    for source, target in zip(frame.planes, field.planes, strict=True):
-        lines, kept = (
-            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-            for plane in (source, target)
-        )
-        width, height = min(lines.shape[1], kept.shape[1]), len(kept)
-        kept[:, :width] = lines[::2][:height, :width]
-    field.color_range, field.colorspace = frame.color_range, frame.colorspace
-    return field
 
 
 def _arrays(frame: av.VideoFrame) -> Planes:

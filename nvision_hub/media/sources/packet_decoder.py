@@ -8,6 +8,7 @@ import av
 import av.error
 
 from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker, Withheld
+from nvision_hub.media.interlacing import Field
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class PacketDecoder:
 
     def _checked(self, frame: av.VideoFrame, media_s: float | None) -> av.VideoFrame | Withheld:
         """Return the frame, or why it should be withheld."""
+        if frame.interlaced_frame and self._context.name == "hevc":
+            frame.opaque = Field()
         if self._refreshing is not None and frame.is_corrupt:
             self._losses.pop(frame.pts)
             return self._refreshing

@@ -1,0 +1,46 @@
+"""Interlaced video: which frames have two fields, and which are a field.
+
+A camera captures the two fields of a frame at different times. Together, they would show the edges of moving objects
+like combs, which detection models are not trained on. The hub therefore sends one field, scaled to the full height.
+This halves the vertical detail. A better filter would also need earlier or later frames.
+
+H.264 decoders return frames of two fields. H.265 codes each field as a picture of its own, and FFmpeg returns these
+pictures (H.265, E.3.1: field_seq_flag).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from av.video.plane import VideoPlane
+
+
+class Field:
+    """Mark (`opaque`) of one frame that is a field. FFmpeg has the same flag for fields and for frames of two fields.
+
+    Each frame needs a mark of its own: PyAV forgets an object that several frames share when the first one is freed.
+    """
+
+
+def even_lines(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return the even lines of a frame as a frame of half the height, with the same colors.
+
+    In interlaced 4:2:0, the chroma lines alternate between the fields as well (ITU-T H.264, 6.2).
+    """
+    field = av.VideoFrame(frame.width, frame.height // 2, frame.format.name)
+    for source, target in zip(frame.planes, field.planes, strict=True):
+        lines, kept = _lines(source), _lines(target)
+        width, height = min(lines.shape[1], kept.shape[1]), len(kept)
+        kept[:, :width] = lines[::2][:height, :width]
+    field.color_range, field.colorspace = frame.color_range, frame.colorspace
+    return field
+
+
+def _lines(plane: VideoPlane) -> np.ndarray[Any, Any]:
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
