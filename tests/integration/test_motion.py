@@ -126,3 +126,12 @@ def test_no_crossing_is_missed_in_streams_with_b_frames(tmp_path: Path) -> None:
     sent = watch(reordered(replace(SMALL, noise=2.5), tmp_path))
     check_what_was_sent(sent, gop_s=SMALL.gop_s, camera_fps=SMALL.fps)
     assert any(sent.behind)
+
+
+@pytest.mark.long
+def test_no_crossing_is_missed_in_a_stream_without_keyframes(tmp_path: Path) -> None:
+    """With intra-refresh, the pipeline decodes every packet, but sends few frames while the scene is idle."""
+    refreshing = reordered(replace(SMALL, noise=2.5), tmp_path, options=":bframes=0:intra-refresh=1")
+    sent = watch(refreshing)
+    check_what_was_sent(sent, gop_s=SMALL.gop_s, camera_fps=SMALL.fps)
+    assert any(sent.behind)

@@ -12,12 +12,13 @@ import av
 from nvision_hub.config.models import Camera
 from nvision_hub.media.sources.camera_trust import CameraTrust
 from nvision_hub.media.sources.ffmpeg_stream import StreamSource
-from nvision_hub.media.sources.source import Packet
 from tests.support import clips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from nvision_hub.media.sources.source import Packet
 
 
 class Clip(StreamSource):
@@ -30,13 +31,7 @@ class Clip(StreamSource):
         for packet in self._container.demux(self._video):
             if packet.size:
                 media_s = float((packet.dts or 0) * packet.time_base)
-                yield Packet(
-                    payload=packet,
-                    arrived=self.began + media_s + 0.05,
-                    media_s=float((packet.pts or 0) * packet.time_base),
-                    keyframe=packet.is_keyframe,
-                    size_bytes=packet.size,
-                )
+                yield self._packet(packet, float((packet.pts or 0) * packet.time_base), self.began + media_s + 0.05)
 
 
 def file_of(spec: clips.ClipSpec, folder: Path) -> Clip:
