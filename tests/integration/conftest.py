@@ -6,6 +6,7 @@ from tests.support.browser import browser, demo_hub, open_page
 from tests.support.camera_programs import camera_programs
 from tests.support.camera_worker import start_worker
 from tests.support.command import broken_opencv, start_command
+from tests.support.datagram_camera import datagram_camera
 from tests.support.dispatching import dispatch
 from tests.support.examples import start_example
 from tests.support.fleet import start_fleet
@@ -36,6 +37,7 @@ __all__ = [
     "broken_opencv",
     "browser",
     "camera_programs",
+    "datagram_camera",
     "debian_redis",
     "demo_hub",
     "demo_server",

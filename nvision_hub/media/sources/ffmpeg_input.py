@@ -35,6 +35,10 @@ class FfmpegInput(Protocol):
     marks: LossMarks | None  # in place of lost packets; None except for RTSP
 
     @property
+    def awaits_datagrams(self) -> bool:
+        """Whether the camera has promised to send media over UDP, but none has arrived."""
+
+    @property
     def opened_by_ffmpeg(self) -> str | MjpegInput: ...
 
     @property
@@ -69,6 +73,7 @@ class MjpegInput:
 
     transport: Transport | None = None
     marks: LossMarks | None = None
+    awaits_datagrams = False
 
     def __init__(self, camera: Camera, trust: CameraTrust, *, timeout_s: float) -> None:
         self.opened_by_ffmpeg = self
@@ -148,6 +153,7 @@ class FileInput:
     fingerprint: str | None = None
     transport: Transport | None = None
     marks: LossMarks | None = None
+    awaits_datagrams = False
     sent_basic = False
 
     def __init__(self, path: str) -> None:

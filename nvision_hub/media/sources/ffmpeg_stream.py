@@ -202,7 +202,7 @@ class StreamSource:
 
 def _stalled(camera: Camera, source: FfmpegInput, waited_s: float) -> SourceError:
     """Return the error for a stream that has sent no data."""
-    if source.transport == "udp":
+    if source.awaits_datagrams:
         return rtsp_transport.no_media_over_udp(camera, waited_s)
     return errors.stalled(camera.address, waited_s)
 

@@ -80,7 +80,8 @@ class ReorderBuffer:
             return
         self._waiting[header.sequence] = now, packet
         if ahead > _MAX_REORDERED:  # the camera has begun another sequence
-            yield from self._all()
+            yield from self.restart()
+            self._next = (header.sequence + 1) % _SEQUENCES
         else:
             yield from self.release(now)
 
@@ -101,11 +102,11 @@ class ReorderBuffer:
         begin = next(iter(self._waiting)) if self._next is None else self._next
         return min(self._waiting, key=lambda sequence: (sequence - begin) % _SEQUENCES)
 
-    def _all(self) -> Iterator[bytes]:
+    def restart(self) -> Iterator[bytes]:
+        """Yield all packets, and accept any number of the next one."""
         packets = [packet for _, packet in self._waiting.values()]
         self._waiting.clear()
-        header = parse(packets[-1])
-        self._next = None if header is None else (header.sequence + 1) % _SEQUENCES
+        self._next = None
         yield from packets
 
 
@@ -169,6 +170,8 @@ class LossMarker:
             return [packet]
         out = []
         missing = 0 if last is None else (header.sequence - last.sequence - 1) % _SEQUENCES
+        if self._last is not None and self._last[8:_HEADER_BYTES] != packet[8:_HEADER_BYTES]:
+            missing = 1  # another stream (SSRC), whose numbers do not continue the earlier ones
         if missing >= _SEQUENCES - _MAX_REORDERED:  # a packet that the camera has sent late or twice
             return []
         self._last, self._next = packet, (header.sequence + 1) % _SEQUENCES

@@ -6,30 +6,22 @@ are missing (`rtp_loss.py`).
 
 from __future__ import annotations
 
-import contextlib
 import re
 import select
-import socket
-import time
 from typing import TYPE_CHECKING, Final
 
-from nvision_hub.media.sources.rtp_loss import LossMarker, LossMarks, ReorderBuffer
+from nvision_hub.media.sources.rtp_datagrams import DatagramTrack
+from nvision_hub.media.sources.rtp_loss import LossMarker, LossMarks
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 _DOLLAR: Final = b"$"
 _HEAD_BYTES: Final = 4
-_MAX_DATAGRAM_BYTES: Final = 2**16
-_MAX_BURST: Final = 256  # datagrams read at once
-_RECEIVE_BUFFER_BYTES: Final = 2**21  # a keyframe of a 4K camera arrives in one burst
-_PORT_ATTEMPTS: Final = 32
 _REORDER_POLL_MS: Final = 20
+_REPORT_POLL_MS: Final = 1000
 _RTPMAP: Final = re.compile(rb"^a=rtpmap:(\d{1,3}) (H26[45])/", re.MULTILINE | re.IGNORECASE)
-_SERVER_PORTS: Final = re.compile(r"(?i)server_port=(\d{1,5})(?:-(\d{1,5}))?")
-# FFmpeg and other clients also send empty packets, so that firewalls between them and the camera let its packets pass.
-_EMPTY_RTP: Final = b"\x80" + bytes(11)
-_EMPTY_RTCP: Final = b"\x80\xc9\x00\x01" + bytes(4)
 
 
 class Interleaved:
@@ -54,67 +46,6 @@ def _interleaved(channel: int, packet: bytes) -> bytes:
     return _DOLLAR + bytes([channel]) + len(packet).to_bytes(2) + packet
 
 
-class DatagramTrack:
-    """Two sockets that receive one track over UDP. `channel` is the number by which FFmpeg knows the track's RTP."""
-
-    def __init__(self, camera: socket.socket, channel: int) -> None:
-        self.channel = channel
-        self._host: str = camera.getpeername()[0]
-        self._ports: tuple[int, int] | None = None  # of the camera
-        self._order = ReorderBuffer()
-        self.rtp, self.rtcp = _port_pair(camera.family, camera.getsockname()[0])
-
-    @property
-    def client_ports(self) -> str:
-        return f"{self.rtp.getsockname()[1]}-{self.rtcp.getsockname()[1]}"
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether packets wait for an earlier one."""
-        return self._order.is_waiting
-
-    def on_setup(self, transport: str) -> None:
-        """Learn the camera's ports from its response to SETUP."""
-        if found := _SERVER_PORTS.search(transport):
-            first = int(found[1])
-            self._ports = first, int(found[2] or first + 1)
-
-    def open_firewalls(self) -> None:
-        """Send an empty packet to each port of the camera."""
-        for number, packet in enumerate((_EMPTY_RTP, _EMPTY_RTCP)):
-            self._send(number, packet)
-
-    def send_rtcp(self, packet: bytes) -> None:
-        self._send(1, packet)
-
-    def _send(self, number: int, packet: bytes) -> None:
-        if self._ports is not None:
-            with contextlib.suppress(OSError, OverflowError):  # as if the network had lost the packet
-                (self.rtp, self.rtcp)[number].sendto(packet, (self._host, self._ports[number]))
-
-    def receive(self, source: socket.socket) -> Iterator[tuple[int, bytes]]:
-        """Yield the packets that have arrived at one of the sockets, in order, each with its channel."""
-        for _ in range(_MAX_BURST):
-            try:
-                data, sender = source.recvfrom(_MAX_DATAGRAM_BYTES)
-            except OSError:  # nothing more has arrived, or the camera has closed a port
-                return
-            if sender[0] != self._host:
-                continue  # another machine could otherwise insert frames
-            if source is self.rtcp:
-                yield self.channel + 1, data
-            else:
-                yield from ((self.channel, packet) for packet in self._order.push(data, time.monotonic()))
-
-    def overdue(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the packets that have waited long enough for an earlier one."""
-        yield from ((self.channel, packet) for packet in self._order.release(time.monotonic()))
-
-    def close(self) -> None:
-        self.rtp.close()
-        self.rtcp.close()
-
-
 class MediaPath:
     """Packets from the camera to FFmpeg, with marks in place of lost packets. `description` is the stream's SDP."""
 
@@ -122,14 +53,21 @@ class MediaPath:
         self.marks = LossMarks()
         self.poll = select.poll()  # of the relay; contains the sockets of all tracks
         self._codecs = {int(kind): codec.decode().upper() for kind, codec in _RTPMAP.findall(description)}
-        self._packets, self._rtcp = Interleaved(), Interleaved()
+        self._packets = Interleaved()
         self._markers: dict[int, LossMarker] = {}  # by channel
         self._tracks: list[DatagramTrack] = []  # none over TCP
 
     @property
     def poll_ms(self) -> int | None:
-        """How long to wait for packets; None: indefinitely."""
-        return _REORDER_POLL_MS if any(track.is_waiting for track in self._tracks) else None
+        """How long to wait for packets before `on_tick`; None: indefinitely."""
+        if any(track.is_waiting for track in self._tracks):
+            return _REORDER_POLL_MS
+        return _REPORT_POLL_MS if self._tracks else None
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether an RTP packet has arrived over UDP."""
+        return any(track.has_media for track in self._tracks)
 
     def open_track(self, camera: socket.socket, channel: int) -> DatagramTrack:
         """Receive a track over UDP. Raises `OSError`."""
@@ -147,7 +85,7 @@ class MediaPath:
             track.close()
 
     def open_firewalls(self) -> None:
-        """Send an empty packet to each of the camera's ports."""
+        """Send an empty packet to each of the camera's ports. From then on, send reports."""
         for track in self._tracks:
             track.open_firewalls()
 
@@ -162,19 +100,9 @@ class MediaPath:
         ends = ((track, end) for track in self._tracks for end in (track.rtp, track.rtcp))
         return b"".join(self._marked(track.receive(end)) for track, end in ends if end.fileno() == descriptor)
 
-    def overdue(self) -> bytes:
-        """Return what FFmpeg receives in place of the datagrams that have waited long enough for an earlier one."""
-        return b"".join(self._marked(track.overdue()) for track in self._tracks)
-
-    def from_ffmpeg(self, data: bytes) -> bytes:
-        """Send FFmpeg's RTCP packets over UDP if the media comes over UDP. Return what the connection carries."""
-        if not self._tracks:
-            return data
-        for channel, packet in self._rtcp.feed(data):
-            for track in self._tracks:
-                if channel == track.channel + 1:
-                    track.send_rtcp(packet)
-        return b""
+    def on_tick(self) -> bytes:
+        """Send due reports. Return what FFmpeg receives in place of datagrams that have waited for an earlier one."""
+        return b"".join(self._marked(track.on_tick()) for track in self._tracks)
 
     def _marked(self, packets: Iterator[tuple[int, bytes]]) -> bytes:
         """Return interleaved packets. Channels of RTP have even numbers."""
@@ -192,28 +120,3 @@ class MediaPath:
     def close(self) -> None:
         for track in self._tracks:
             track.close()
-
-
-def _port_pair(family: int, host: str) -> tuple[socket.socket, socket.socket]:
-    """Return sockets with an even port and the port after it (RFC 3550, 11). Raises `OSError` if none is free."""
-    for _ in range(_PORT_ATTEMPTS):
-        pair = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
-        try:
-            pair[0].bind((host, 0))
-            port = pair[0].getsockname()[1]
-            if port % 2:
-                continue
-            pair[1].bind((host, port + 1))
-        except OSError:
-            continue
-        else:
-            for each in pair:
-                each.setblocking(False)  # noqa: FBT003 - the standard library's signature
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-            first, second = pair
-            pair = []
-            return first, second
-        finally:
-            for each in pair:
-                each.close()
-    raise OSError("no free pair of UDP ports")

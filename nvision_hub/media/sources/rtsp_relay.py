@@ -7,7 +7,7 @@ answers FFmpeg's OPTIONS and DESCRIBE with the responses that the client has che
 redirects afterwards.
 
 FFmpeg always receives the media over TCP. If necessary, the relay requests UDP from the camera (`rtsp_transport.py`,
-`rtp_media.py`). It marks the frames that lost packets have damaged (`rtp_loss.py`).
+`rtp_datagrams.py`). It marks the frames that lost packets have damaged (`rtp_loss.py`).
 
 One thread per camera forwards about 50 bursts of packets per second, which takes about 0.3 % of a core.
 """
@@ -22,6 +22,7 @@ import socket
 import ssl
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -34,8 +35,8 @@ from nvision_hub.media.sources.rtsp_unused_tracks import UnusedTracks
 from nvision_hub.media.sources.source import SourceError
 
 if TYPE_CHECKING:
+    from nvision_hub.media.sources.rtp_datagrams import DatagramTrack
     from nvision_hub.media.sources.rtp_loss import LossMarks
-    from nvision_hub.media.sources.rtp_media import DatagramTrack
     from nvision_hub.media.sources.rtsp_client import RtspClient
     from nvision_hub.media.sources.rtsp_transport import Transport
 
@@ -73,6 +74,8 @@ class RtspRelay:
         self._media = MediaPath(self._description)
         self.marks: LossMarks | None = self._media.marks
         self._pending: dict[int, _Pending] = {}
+        self._played: RtspMessage | None = None  # FFmpeg's PLAY, until FFmpeg ends the session
+        self._is_playing = False  # whether the camera has accepted PLAY
         is_ipv6 = self._camera.family == socket.AF_INET6
         host = "::1" if is_ipv6 else "127.0.0.1"
         self._listener = socket.create_server((host, 0), family=self._camera.family, backlog=4)
@@ -86,24 +89,26 @@ class RtspRelay:
     def sent_basic(self) -> bool:
         return self._client.auth.sent_basic
 
+    @property
+    def awaits_datagrams(self) -> bool:
+        """Whether the camera has promised to send media over UDP, but none has arrived."""
+        return self._is_playing and self.transport == "udp" and not self._media.has_datagrams
+
     def on_opened(self) -> None:
         """Remember the transport, because a camera that refuses one transport will refuse it again."""
         self._client.trust.transport = self.transport
 
     def abort(self) -> None:
         """Disconnect FFmpeg and the camera, so that reads return. Any thread may call this method."""
-        for connection in (self._listener, self._ffmpeg, self._camera):
-            if connection is not None:
-                with contextlib.suppress(OSError):
-                    # Not `SSLSocket.shutdown`, because it would let the relay's thread read encrypted bytes as text.
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        _disconnect(self._listener, self._ffmpeg)
+        if self.transport != "udp":  # the relay's thread first ends a session over UDP
+            _disconnect(self._camera)
 
     def close(self) -> None:
         """Forward FFmpeg's last request, then disconnect. FFmpeg must have closed its connection before."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        _disconnect(self._listener)
         self._thread.join(_DRAIN_TIMEOUT_S)
-        self.abort()
+        _disconnect(self._ffmpeg, self._camera)
 
     def _run(self) -> None:
         try:
@@ -116,11 +121,19 @@ class RtspRelay:
         except (OSError, RtspTooLongError):
             pass  # FFmpeg or the camera has disconnected; FFmpeg's own error reports this
         finally:
+            self._end_session()
             self._camera.close()
             self._unused_tracks.close()
             self._media.close()
             if self._ffmpeg is not None:
                 self._ffmpeg.close()
+
+    def _end_session(self) -> None:
+        """End a session over UDP that FFmpeg has not ended. The camera would send until its own timeout of a minute."""
+        if self._played is not None and self.transport == "udp":
+            end = replace(self._played, start=self._played.start.replace("PLAY", "TEARDOWN", 1))
+            with contextlib.suppress(OSError):
+                self._camera.send(self._client.prepared(end.with_header("Range", None))[1])
 
     def _accept(self) -> socket.socket:
         """Return FFmpeg's connection. Another user of this machine could connect first, and is disconnected."""
@@ -150,8 +163,8 @@ class RtspRelay:
                     ffmpeg.sendall(self._media.received(descriptor))
                 elif not self._forward_from_camera(ffmpeg):
                     return
-            if self._media.poll_ms is not None:
-                ffmpeg.sendall(self._media.overdue())
+            if out := self._media.on_tick():
+                ffmpeg.sendall(out)
 
     def _forward_from_camera(self, ffmpeg: socket.socket) -> bool:
         """Forward what has arrived on the camera's connection. Return whether the connection is still open."""
@@ -197,21 +210,27 @@ class RtspRelay:
 
     def _from_ffmpeg(self, part: bytes | RtspMessage) -> None:
         if not isinstance(part, RtspMessage):
-            self._send(self._media.from_ffmpeg(part))
+            if self.transport != "udp":
+                self._send(part)
         elif part.is_response:  # to a request of the camera
             self._send(part.encode())
         elif (known := self._known_response(part)) is not None:
             assert self._ffmpeg is not None  # noqa: S101 - this request came from FFmpeg
             self._ffmpeg.sendall(known.encode())
         else:
-            if part.start.startswith("PLAY ") and self.transport is not None:
-                for request in self._unused_tracks.set_up(self.transport, part.values("Session")):
-                    self._request(_Pending(request, is_own=True))
             message = RtspMessage(part.start.replace(self._base, self._client.base), part.headers, part.body)
-            if message.start.startswith("SETUP "):
-                self._set_up(message)
-            else:
-                self._request(_Pending(message))
+            match message.start.partition(" ")[0]:
+                case "SETUP":
+                    self._set_up(message)
+                    return
+                case "PLAY" if self.transport is not None:
+                    for request in self._unused_tracks.set_up(self.transport, part.values("Session")):
+                        self._request(_Pending(request, is_own=True))
+                    self._media.open_firewalls()
+                    self._played = message
+                case "TEARDOWN":
+                    self._played = None
+            self._request(_Pending(message))
 
     def _set_up(self, asked: RtspMessage) -> None:
         """Request a track over the first of the transports that the camera has not refused."""
@@ -290,7 +309,7 @@ class RtspRelay:
         self.failure = None
         if method == "PLAY":
             self._client.allow_media()
-            self._media.open_firewalls()
+            self._is_playing = True
         else:
             self.transport = chosen_transport(response.values("Transport"))
 
@@ -298,6 +317,14 @@ class RtspRelay:
         if status == UNSUPPORTED_TRANSPORT:
             return refused(self._client.camera, self._description)
         return errors.refused(self._client.address, status)
+
+
+def _disconnect(*connections: socket.socket | None) -> None:
+    for connection in connections:
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                # Not `SSLSocket.shutdown`, because it would let the relay's thread read encrypted bytes as text.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _is_ok(response: RtspMessage) -> bool:

@@ -17,6 +17,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Final
 
+from nvision_hub.media.sources.rtp_datagrams import port_pair
 from nvision_hub.media.sources.rtsp_messages import RtspMessage
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _SECTION: Final = re.compile(rb"^m=(\S+)(.*?)(?=^m=|\Z)", re.MULTILINE | re.DOTA
 # GStreamer names a track relative to the stream: stream=1. An absolute URL could lead elsewhere.
 _CONTROL: Final = re.compile(rb"^a=control:([\w=-]+)[ \t\r]*$", re.MULTILINE)
 _MAX_TRACKS: Final = 8  # of a stream; each one is a request before the first frame
-_PORT_ATTEMPTS: Final = 20
 
 
 class UnusedTracks:
@@ -64,17 +64,14 @@ class UnusedTracks:
         self._sockets.close()
 
     def _bind_ports(self) -> int | None:
-        """Bind an even UDP port and the next one (RFC 3550, 11). Return the first port; None if no pair is free."""
-        for _ in range(_PORT_ATTEMPTS):
-            with contextlib.ExitStack() as pair, contextlib.suppress(OSError):
-                first, second = (pair.enter_context(socket.socket(self._family, socket.SOCK_DGRAM)) for _ in range(2))
-                first.bind(("", 0))
-                port: int = first.getsockname()[1]
-                second.bind(("", port ^ 1))
-                for each in (first, second):
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's minimum
-                self._sockets.push(pair.pop_all())
-                return port & ~1
+        """Bind two UDP ports. Return the first port; None if no pair is free."""
+        with contextlib.suppress(OSError):
+            pair = port_pair(self._family, ("", 0))
+            for each in pair:
+                self._sockets.enter_context(each)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's minimum
+            port: int = pair[0].getsockname()[1]
+            return port
         return None
 
 
