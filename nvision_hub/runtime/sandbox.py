@@ -152,8 +152,12 @@ def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) ->
     Call this function before any other thread starts, because the domain contains only the threads that start later.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    writable = (*writable, *ALSO_WRITABLE)
+    for directory in writable:
+        with contextlib.suppress(OSError):  # the code that uses the directory reports the error
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if landlock.version():
-        _restrict_files(readable, (*writable, *ALSO_WRITABLE))
+        _restrict_files(readable, writable)
     try:
         prepare()
     except UnavailableError as error:  # `prepare` raised the same error in the supervisor, which has logged a warning
@@ -166,9 +170,6 @@ def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) ->
 
 
 def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
-    for directory in writable:
-        with contextlib.suppress(OSError):  # the code that uses the directory reports the error
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         landlock.enter_domain(
             landlock.FileAccess(readable=(*_system_paths(), *readable), writable=writable, devices=[Path("/dev")])

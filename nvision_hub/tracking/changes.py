@@ -29,6 +29,8 @@ class EndReason(StrEnum):
     CAMERA_LOST = "camera_lost"  # the camera sends no frames
     PAUSED = "paused"  # an operator or a schedule paused the camera
     STOPPED = "stopped"  # the hub stopped, or restarted or removed the camera
+    REMOVED = "removed"  # the camera was removed while no worker could end its tracks
+    TRACKING_OFF = "tracking_off"  # tracking was turned off while no worker could end the tracks
 
 
 class PathPoint(NamedTuple):

@@ -6,22 +6,23 @@ of one object. The id of an event stays the same when it is sent again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from nvision_hub.nvision.result_events import new_id
+from nvision_hub.nvision.result_events import EventOrigin, new_id
 from nvision_hub.timestamps import iso_utc
-from nvision_hub.tracking.changes import ChangeType, FrameRef, PathPoint, TrackState
+from nvision_hub.tracking.changes import Change, ChangeType, FrameRef, PathPoint, TrackState
 from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observation
 from nvision_hub.tracking.open_track import MAX_PATH_POINTS
 
 if TYPE_CHECKING:
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
-    from nvision_hub.nvision.result_events import EventOrigin, SentFrame
-    from nvision_hub.tracking.changes import Change
+    from nvision_hub.nvision.result_events import SentFrame
+    from nvision_hub.tracking.changes import EndReason
 
 TYPE_PREFIX: Final = "nvision."
 ENDED_TYPE: Final = f"{TYPE_PREFIX}{ChangeType.ENDED}"
@@ -132,6 +133,8 @@ class _StoredFrame(_Stored):
 
 class _StoredTrack(_Stored):
     id: UUID
+    site: str
+    labels: dict[str, str]
     name: Annotated[str, Field(alias="class")]
     parent: str
     confidence: Annotated[float, Field(ge=0, le=1)]
@@ -155,7 +158,28 @@ class _StoredEvent(_Stored):
 
 def stored_track(payload: bytes | str) -> TrackState:
     """Return the state of an open track from its latest event. Raises `ValueError` for anything else."""
+    return _state(_StoredEvent.model_validate_json(payload).data)
+
+
+def end_events(payload: bytes | str, camera: str, reason: EndReason) -> list[dict[str, Any]]:
+    """Return the events that end an open track, from the latest event of this track of `camera`.
+
+    The track leaves its zones first. Their times of entry are not stored, so `dwell_s` is null. The same track always
+    yields the same ids. Raises `ValueError` for anything but an event of a track.
+    """
     data = _StoredEvent.model_validate_json(payload).data
+    state = _state(data)
+    origin = EventOrigin(site=data.track.site, camera=camera, labels=data.track.labels, service=None)
+    at, events = state.last_seen_at, []
+    for index, zone in enumerate(state.zones):
+        inside = replace(state, zones=state.zones[index + 1 :])
+        left = cloud_event(Change(type=ChangeType.ZONE_LEFT, at=at, track=inside, zone=zone), origin)
+        events.append({**left, "id": str(uuid5(UUID(state.id), f"left {zone}"))})
+    ended = replace(state, zones=(), ended_at=at, end_reason=reason)
+    return [*events, cloud_event(Change(type=ChangeType.ENDED, at=at, track=ended), origin)]
+
+
+def _state(data: _StoredData) -> TrackState:
     track, frame, box = data.track, data.frame, data.track.bounding_box
     if box.left >= box.right or box.top >= box.bottom:
         raise ValueError("the track has no box")

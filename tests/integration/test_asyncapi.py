@@ -12,6 +12,8 @@ import redis
 from nvision_hub import __version__
 from nvision_hub.nvision.result_events import new_id
 from nvision_hub.runtime.status import CameraState
+from nvision_hub.tracking.changes import ChangeType, EndReason
+from nvision_hub.tracking.cloud_events import TYPE_PREFIX
 from tests.support import asyncapi
 from tests.support.dispatching import PREFIX, event, webhook
 from workers.webhooks.breaker import EndpointState
@@ -47,6 +49,8 @@ def test_the_document_has_the_version_and_every_state() -> None:
     schemas = document["components"]["schemas"]
     assert schemas["state"]["enum"] == [str(state) for state in CameraState]
     assert schemas["endpointState"]["enum"] == [str(state) for state in EndpointState]
+    assert schemas["trackEventType"]["enum"] == [f"{TYPE_PREFIX}{each}" for each in ChangeType]
+    assert schemas["endReason"]["enum"] == [*map(str, EndReason), None]
 
 
 def test_the_examples_match_their_schemas() -> None:

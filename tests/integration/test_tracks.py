@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from nvision_hub.runtime.messages import Drain
+from tests.support import asyncapi
 from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ WHOLE = [[0, 0], [1, 0], [1, 1], [0, 1]]
 
 
 def stored(client: redis.Redis) -> list[dict[str, Any]]:
-    """Return the events of the stream. Each entry names the camera and the type of its event."""
+    """Return the events of the stream. Entries and events match docs/asyncapi.yaml."""
     entries: Any = client.xrange("nvision:tracks")
     events = []
     for _, fields in entries:
         event = json.loads(fields[b"event"])
         assert fields[b"camera"] == b"lobby"
         assert fields[b"type"].decode() == event["type"]
+        asyncapi.check("trackStreamEntry", {name.decode(): value.decode() for name, value in fields.items()})
+        asyncapi.check("trackEvent", event)
         events.append(event)
     return events
 

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvision_hub.nvision.result_events import EventOrigin, encode, new_id
-from nvision_hub.tracking.changes import Change, ChangeType, EndReason, FrameRef, PathPoint, TrackState
-from nvision_hub.tracking.cloud_events import cloud_event, stored_track
-from nvision_hub.tracking.observation import ObjectBox
-
-ORIGIN = EventOrigin(site="head office", camera="dock", labels={"floor": "1"}, service=None)
-NOW = 1_700_000_000.25
-STATE = TrackState(
-    id=new_id(NOW),
-    class_name="person",
-    parent="human",
-    confidence=0.875,
-    started_at=NOW,
-    last_seen_at=NOW + 1,
-    ended_at=None,
-    end_reason=None,
-    stationary=True,
-    results=7,
-    zones=("bay",),
-    box=ObjectBox(10.0, 20.0, 110.0, 220.0),
-    frame=FrameRef(id=new_id(NOW), at=NOW + 1, width=1280, height=720),
-    path=(PathPoint(NOW, 0.25, 0.5), PathPoint(NOW + 1, 0.26, 0.5)),
-)
-
-
-def event(change_type: ChangeType = ChangeType.UPDATED, **changes: Any) -> dict[str, Any]:
-    return cloud_event(Change(type=change_type, at=NOW + 1, track=replace(STATE, **changes)), ORIGIN)
+from nvision_hub.nvision.result_events import encode
+from nvision_hub.tracking.changes import ChangeType, EndReason
+from nvision_hub.tracking.cloud_events import end_events, stored_track
+from tests.support.track_events import NOW, STATE, event
 
 
 def test_the_state_of_an_open_track_survives_in_its_event() -> None:
@@ -52,6 +27,20 @@ def test_the_end_of_a_track_has_one_id() -> None:
         event(ChangeType.ENDED, ended_at=NOW + 1, end_reason=reason) for reason in (EndReason.LOST, EndReason.STOPPED)
     )
     assert one["id"] == other["id"] != event()["id"]
+
+
+def test_a_stored_track_leaves_its_zones_and_ends() -> None:
+    """The events are the same at each call, and those of the worker except for the time in the zone."""
+    payload = encode(event(zones=("bay", "gate")))
+    bay, gate, end = end_events(payload, "dock", EndReason.REMOVED)
+    assert [bay, gate, end] == end_events(payload, "dock", EndReason.REMOVED)
+    assert end == event(ChangeType.ENDED, ended_at=NOW + 1, end_reason=EndReason.REMOVED, zones=())
+    assert (bay["data"]["zone"], gate["data"]["zone"]) == (
+        {"id": "bay", "dwell_s": None},
+        {"id": "gate", "dwell_s": None},
+    )
+    assert [each["data"]["track"]["zones"] for each in (bay, gate)] == [["gate"], []]
+    assert len({each["id"] for each in (bay, gate, end)}) == 3
 
 
 @pytest.mark.parametrize(

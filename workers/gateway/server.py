@@ -37,8 +37,9 @@ from workers.gateway.live.live_view import FleetView, LiveView
 from workers.gateway.live.preview_requests import PreviewRequests
 from workers.gateway.live.pubsub import PubSubClient
 from workers.gateway.live.snapshots import SnapshotService
+from workers.gateway.state.abandoned_tracks import AbandonedTracks
 from workers.gateway.state.events import HubEventDetector
-from workers.gateway.state.fleet import FleetState
+from workers.gateway.state.fleet import HUB, FleetState
 from workers.gateway.state.history import INTERVAL_S
 from workers.gateway.state.remote_hubs import RemoteHubs
 from workers.gateway.tls import renew_certificate
@@ -113,6 +114,7 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
         "callback": receiver.run(),
         "live": live.run(),
         "audit": audit.run(),
+        "abandoned tracks": AbandonedTracks(settings, fleet, client).run(),
         "history": _record_history(fleet, HubEventDetector(site), publisher, policy),
     }
     if listening is not None:
@@ -171,7 +173,7 @@ async def _serve_control(server: HttpServer, listening: socket.socket, control: 
     The first report of this process must not wait for it, because the supervisor's messages come afterwards.
     """
     processes = control.fleet.processes
-    await control.wait_until(lambda: "hub" in processes and processes["hub"].status.ready, FIRST_STATE_TIMEOUT_S)
+    await control.wait_until(lambda: HUB in processes and processes[HUB].status.ready, FIRST_STATE_TIMEOUT_S)
     await server.serve(sockets=[listening])
 
 
