@@ -68,10 +68,29 @@ class RequestPreview(StrictData):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FramesAnswered(StrictData):
-    """Frames whose results arrived by callback: pairs of frame id and arrival time (monotonic seconds)."""
+class PostedDetection(StrictData):
+    """One detection of a result that arrived by callback. The box is left, top, right and bottom in pixels."""
 
-    frames: tuple[tuple[str, float], ...]
+    name: str
+    parent: str
+    confidence: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnsweredFrame(StrictData):
+    """A frame whose result arrived by callback."""
+
+    frame_id: str
+    at: float  # when the result arrived, in monotonic seconds
+    detections: tuple[PostedDetection, ...] = ()  # empty as well if the camera's tracking is off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FramesAnswered(StrictData):
+    """Frames whose results arrived by callback."""
+
+    frames: tuple[AnsweredFrame, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,24 +20,25 @@ from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observat
 from nvision_hub.tracking.open_track import MAX_PATH_POINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from nvision_hub.nvision.result_events import SentFrame
+    from nvision_hub.runtime.messages import PostedDetection
     from nvision_hub.tracking.changes import EndReason
 
 TYPE_PREFIX: Final = "nvision."
 ENDED_TYPE: Final = f"{TYPE_PREFIX}{ChangeType.ENDED}"
 DATA_SCHEMA: Final = "urn:nvision-hub:track:1"
 MAX_NAME_CHARACTERS: Final = 64  # the service chooses the names of classes
+MAX_COORDINATE: Final = 1e6  # in pixels
 
 
 def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
     """Return a result as the tracker reads it. If the capture time is unknown, the time of sending replaces it."""
-    return Observation(
-        frame_id=sent.frame_id,
-        at=sent.sent_at if sent.captured_at is None else sent.captured_at,
-        width=sent.width,
-        height=sent.height,
-        detections=tuple(
+    return _observation(
+        sent,
+        tuple(
             DetectedObject(
                 name=each.name[:MAX_NAME_CHARACTERS],
                 parent=each.parent[:MAX_NAME_CHARACTERS],
@@ -48,6 +49,28 @@ def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
             )
             for each in (*result.detected_objects, *result.detected_faces)
         ),
+    )
+
+
+def posted_observation(detections: Iterable[PostedDetection], sent: SentFrame) -> Observation:
+    """Return a result that arrived by callback as the tracker reads it, without impossible detections."""
+    return _observation(
+        sent,
+        tuple(
+            DetectedObject(name=each.name, parent=each.parent, confidence=each.confidence, box=ObjectBox(*each.box))
+            for each in detections
+            if 0 <= each.confidence <= 1 and max(map(abs, each.box)) <= MAX_COORDINATE
+        ),
+    )
+
+
+def _observation(sent: SentFrame, detections: tuple[DetectedObject, ...]) -> Observation:
+    return Observation(
+        frame_id=sent.frame_id,
+        at=sent.sent_at if sent.captured_at is None else sent.captured_at,
+        width=sent.width,
+        height=sent.height,
+        detections=detections,
     )
 
 

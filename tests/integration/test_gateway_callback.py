@@ -12,7 +12,7 @@ import redis
 from nvision_hub.broker.embedded_config import claim_port
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision.result_events import new_id
-from nvision_hub.runtime.messages import FramesAnswered
+from nvision_hub.runtime.messages import FramesAnswered, PostedDetection
 from tests.support.clips import ClipSpec
 from tests.support.local_service import KEY
 
@@ -107,7 +107,8 @@ def test_every_callback_becomes_an_event(start_gateway: Callable[..., Supervised
     one.wait_for(lambda: bool(one.forwarded(FramesAnswered)))
     ((target, answered),) = one.forwarded(FramesAnswered)
     assert target == "camera:lobby"
-    assert [frame for frame, _ in answered.frames] == [frame_id]
+    found = PostedDetection(name="person", parent="human", confidence=0.9, box=(1, 2, 3, 4))
+    assert [(frame.frame_id, frame.detections) for frame in answered.frames] == [(frame_id, (found,))]
     assert "nvision_hub_build_info" in metrics
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import redis
 
-from nvision_hub.runtime.messages import Drain
+from nvision_hub.runtime.messages import AnsweredFrame, Drain, FramesAnswered, PostedDetection
 from tests.support import asyncapi
 from tests.support.patience import PATIENCE_S
 
@@ -126,6 +126,44 @@ def test_events_are_cloud_events_with_one_schema_for_their_data(
     ended = events[-1]["data"]["track"]
     assert (ended["state"], ended["end_reason"]) == ("ended", "stopped")
     assert ended["ended_at"] == ended["last_seen_at"]
+
+
+def test_results_by_callback_become_tracks(
+    http_camera: Callable[..., HttpCamera],
+    recorder: Callable[..., Recorder],
+    start_worker: Callable[..., CameraWorker],
+    debian_redis: Callable[..., DebianRedis],
+) -> None:
+    """Callbacks arrive in batches, in any order. An impossible detection begins no track."""
+    service, broker = recorder(answer="none"), debian_redis()
+    worker = start_worker(http_camera().url(), service, broker, fps=10)
+    person = PostedDetection(name="person", parent="human", confidence=0.9, box=(10, 20, 110, 220))
+    impossible = PostedDetection(name="car", parent="vehicle", confidence=1.0, box=(200, 20, 1e300, 220))
+    posted: list[str] = []
+
+    def post() -> None:
+        frames = [each.frame_id for each in service.wait_for(len(posted) + 2)[len(posted) :]]
+        posted.extend(frames)
+        answered = [
+            AnsweredFrame(frame_id=each, at=time.monotonic(), detections=(person, impossible)) for each in frames
+        ]
+        worker.child.send(FramesAnswered(frames=tuple(reversed(answered))))
+
+    with redis.Redis.from_url(broker.url) as client:
+
+        def is_open() -> bool:
+            post()
+            return len(open_tracks(client)) == 1
+
+        wait_until(is_open)
+        stop(worker)
+        events = stored(client)
+    assert [events[0]["type"], events[-1]["type"]] == ["nvision.track.started", "nvision.track.ended"]
+    assert {event["data"]["track"]["class"] for event in events} == {"person"}
+    assert len({event["subject"] for event in events}) == 1
+    assert {event["data"]["frame"]["id"] for event in events} <= set(posted)
+    times = [event["time"] for event in events]
+    assert times == sorted(times)
 
 
 def test_without_tracking_nothing_is_published(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nvision_hub.runtime.messages import AnsweredFrame
 from tests.support.uplinks import feeding
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def sent(service: Recorder) -> list[str]:
 
 
 def call_back(feed: Feed, frames: list[str]) -> None:
-    feed.uplink.on_callback([(frame, time.monotonic()) for frame in frames])
+    feed.uplink.on_callback([AnsweredFrame(frame_id=frame, at=time.monotonic()) for frame in frames])
 
 
 async def test_a_callback_answers_its_frame_once(recorder: Callable[..., Recorder]) -> None:

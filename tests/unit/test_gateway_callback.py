@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nvision_hub.nvision import result_events
 from nvision_hub.nvision.result_events import EventOrigin, callback_event, id_time, new_id
-from workers.gateway.api.callback import read_result
+from nvision_hub.runtime.messages import MAX_RECORD_BYTES, AnsweredFrame, Forward, encode
+from workers.gateway.api.callback import MAX_DETECTIONS, messages, posted_detections, read_result
 from workers.gateway.api.problem_details import ProblemError
 
 LOBBY = EventOrigin(site="here", camera="lobby", labels={"floor": "1"}, service="object-detection")
@@ -148,3 +149,20 @@ def test_any_body_is_rejected_or_becomes_valid_json(posted: Any) -> None:
     event = json.loads(result_events.encode(callback_event(result, LOBBY, received_at=NOW)), parse_constant=pytest.fail)
     assert isinstance(event["detected_objects"], list)
     assert event["hub"]["camera"] == "lobby"
+
+
+@pytest.mark.parametrize(("frames", "detections"), [(1000, 0), (10, 5000), (300, 3)])
+def test_the_worker_receives_all_frames_in_messages_that_fit_into_the_pipe(frames: int, detections: int) -> None:
+    longest = {**PERSON, "name": "\0" * 100, "parent": "\0" * 100}
+    posted = posted_detections([longest] * detections)
+    answered = [AnsweredFrame(frame_id=new_id(), at=123456.789012345, detections=posted) for _ in range(frames)]
+    sent = list(messages(answered))
+    assert [frame for message in sent for frame in message.frames] == answered
+    assert max(len(encode(Forward(target="camera:" + "x" * 63, message=each))) for each in sent) <= MAX_RECORD_BYTES
+
+
+def test_the_most_confident_detections_are_followed() -> None:
+    detections = [{**PERSON, "confidence": number / 1000} for number in range(1000)]
+    found = posted_detections(detections)
+    assert [each.confidence for each in found] == [number / 1000 for number in range(999, 999 - MAX_DETECTIONS, -1)]
+    assert posted_detections([{**PERSON, "parent": None}])[0].parent == ""

@@ -22,14 +22,15 @@ from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision.result_events import new_id
 from nvision_hub.runtime.status import CameraState
 from nvision_hub.tracking.changes import ChangeType, EndReason
-from nvision_hub.tracking.cloud_events import cloud_event, observation, stored_track
+from nvision_hub.tracking.cloud_events import cloud_event, observation, posted_observation, stored_track
 from nvision_hub.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from nvision_hub.nvision.result_events import EventOrigin, SentFrame
+    from nvision_hub.runtime.messages import AnsweredFrame
     from nvision_hub.tracking.changes import Change, TrackState
     from workers.camera.settings import CameraWorkerSettings
 
@@ -92,6 +93,13 @@ class CameraTracks:
         if self._tracker is None or (self._outdated.is_set() and self._waits_for_resume()):
             return
         self._publish(self._tracker.update(observation(result, sent)))
+
+    def add_posted(self, answered: Sequence[tuple[AnsweredFrame, SentFrame]]) -> None:
+        """Follow the objects of results that arrived by callback, in the order in which their frames were sent."""
+        if self._tracker is None or not answered or (self._outdated.is_set() and self._waits_for_resume()):
+            return
+        for frame, sent in sorted(answered, key=lambda each: each[1].sequence):
+            self._publish(self._tracker.update(posted_observation(frame.detections, sent)))
 
     async def end_all(self) -> None:
         """End all tracks, because the worker stops."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.metrics.meter import Meter
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+    from nvision_hub.runtime.messages import AnsweredFrame
     from workers.camera.connection_turns import ReconnectTurn
     from workers.camera.image_permits import ImagePermits
     from workers.camera.latest_frame import EncodedFrame, LatestFrameSlot
@@ -254,18 +255,20 @@ class Uplink:
             self._in_flight.expire(time.monotonic() - self.timeouts.result_timeout_s, reason)
             self._update_flow()
 
-    def on_callback(self, frames: Iterable[tuple[str, float]]) -> None:
-        """Mark frames as answered through the hub's callback endpoint.
+    def on_callback(self, frames: Iterable[AnsweredFrame]) -> list[tuple[AnsweredFrame, SentFrame]]:
+        """Mark frames as answered through the hub's callback endpoint. Return those that were in flight.
 
-        `frames` contains each frame's id and the monotonic time of its result. These results do not limit sending,
-        because the callback endpoint may be unreachable.
+        These results do not limit sending, because the callback endpoint may be unreachable.
         """
-        for frame_id, at in frames:
-            sent = self._in_flight.pop(frame_id) if frame_id else None
+        answered = []
+        for frame in frames:
+            sent = self._in_flight.pop(frame.frame_id) if frame.frame_id else None
             if sent is not None:
+                answered.append((frame, sent))
                 self._is_called_back = True
-                self.meter.observe(catalogue.ROUND_TRIP_SECONDS, max(0.0, at - sent.sent_mono))
+                self.meter.observe(catalogue.ROUND_TRIP_SECONDS, max(0.0, frame.at - sent.sent_mono))
         self._update_flow()
+        return answered
 
     @property
     def _window(self) -> int:

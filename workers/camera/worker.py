@@ -219,7 +219,7 @@ class _Worker:
             case RequestPreview(width=width, fps=fps, duration_s=duration_s):
                 self._previews.request(width=width, fps=fps, for_s=duration_s)
             case FramesAnswered(frames=frames):
-                self._uplink.on_callback(frames)
+                self._tracks.add_posted(self._uplink.on_callback(frames))
             case ConnectSlotGranted():
                 self._connect_slot.wake()
             case ReconnectTurnGranted(delay_s=delay_s):

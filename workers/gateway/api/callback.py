@@ -1,7 +1,8 @@
 """Callback endpoint: receives the results that Nvision posts to the callback URL set in the Nvision portal.
 
 The receiver converts each result to an event and publishes the event to Redis like any other event. The receiver
-reports the answered frames in batches to the workers that sent them, and each worker counts its frames as answered.
+reports the answered frames in batches to the workers that sent them. Each worker counts its frames as answered, and
+follows the objects that were detected.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from nvision_hub.config.value_types import Secret
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision import result_events
 from nvision_hub.nvision.result_events import EventOrigin
-from nvision_hub.runtime.messages import FramesAnswered
+from nvision_hub.runtime.messages import AnsweredFrame, FramesAnswered, PostedDetection
 from workers.gateway.api.problem_details import ProblemError, documented
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from nvision_hub.broker.publisher import Publisher
     from nvision_hub.metrics.meter import Meter
     from workers.gateway.api.auth import AccessPolicy
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "unknown"
 READ_TIMEOUT_S: Final = 30.0
 FORWARD_INTERVAL_S: Final = 1.0
-MAX_FRAMES: Final = 500  # maximum per message, so that the message fits into the pipe
+# Maxima per message, so that the message fits into the pipe even with the longest names.
+MAX_FRAMES: Final = 300
+MAX_DETECTIONS: Final = 100
 # If a body is too large, the gateway still reads up to this many times the limit before it responds, because a client
 # reads the response only after it has sent the body.
 MAX_DISCARD_FACTOR: Final = 4
@@ -64,7 +69,7 @@ class CallbackReceiver:
         self._control = control
         self._publisher = publisher
         self._meter = meter
-        self._answered: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)  # by camera
+        self._answered: defaultdict[str, list[AnsweredFrame]] = defaultdict(list)  # by camera
         self._arrived = asyncio.Event()
 
     async def receive(self, token: str, request: Request) -> None:
@@ -96,7 +101,10 @@ class CallbackReceiver:
         if process is not None:
             process.result_at, process.result_names = now, tuple(names[:MAX_NAMES])
             if event["hub"]["id"] == event["frame_id"]:
-                self._answered[camera].append((event["frame_id"], time.monotonic()))
+                is_tracked = settings.get("tracking", {}) is not None
+                posted = posted_detections(detections) if is_tracked else ()
+                frame = AnsweredFrame(frame_id=event["frame_id"], at=time.monotonic(), detections=posted)
+                self._answered[camera].append(frame)
                 self._arrived.set()
 
     async def run(self) -> None:
@@ -107,8 +115,7 @@ class CallbackReceiver:
             await asyncio.sleep(FORWARD_INTERVAL_S)
             answered, self._answered = self._answered, defaultdict(list)
             for camera, frames in answered.items():
-                for start in range(0, len(frames), MAX_FRAMES):
-                    message = FramesAnswered(frames=tuple(frames[start : start + MAX_FRAMES]))
+                for message in messages(frames):
                     self._control.forward(camera, message)
 
     async def _body(self, request: Request) -> bytes:
@@ -150,6 +157,35 @@ def callback_routes(receiver: CallbackReceiver) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+def posted_detections(detections: Iterable[dict[str, Any]]) -> tuple[PostedDetection, ...]:
+    """Return the most confident detections of a result, at most `MAX_DETECTIONS`."""
+    found = sorted(detections, key=lambda each: each["confidence"], reverse=True)[:MAX_DETECTIONS]
+    return tuple(
+        PostedDetection(
+            name=each["name"][:MAX_NAME_CHARACTERS],
+            parent=str(each.get("parent") or "")[:MAX_NAME_CHARACTERS],
+            confidence=float(each["confidence"]),
+            box=(float(box["left"]), float(box["top"]), float(box["right"]), float(box["bottom"])),
+        )
+        for each in found
+        for box in (each["bounding_box"],)
+    )
+
+
+def messages(frames: Iterable[AnsweredFrame]) -> Iterator[FramesAnswered]:
+    """Yield messages with all frames, in order. Each message fits into the pipe."""
+    batch: list[AnsweredFrame] = []
+    detections = 0
+    for frame in frames:
+        detections += len(frame.detections)
+        if batch and (len(batch) >= MAX_FRAMES or detections > MAX_DETECTIONS):
+            yield FramesAnswered(frames=tuple(batch))
+            batch, detections = [], len(frame.detections)
+        batch.append(frame)
+    if batch:
+        yield FramesAnswered(frames=tuple(batch))
 
 
 def read_result(body: bytes) -> dict[str, Any]:
