@@ -85,7 +85,7 @@ FRAMES_SENT_TOTAL = Counter("Frames written to the service's connection; the ser
 SENT_BYTES_TOTAL = Counter("Bytes of the frames sent.")
 FRAMES_ANSWERED_TOTAL = Counter("Sent frames that received a reply.")
 FRAMES_UNANSWERED_TOTAL = Counter(
-    "Sent frames that received no reply.", BY_REASON, ("callback", "stopped", "timeout", "uplink")
+    "Sent frames that received no reply.", BY_REASON, ("callback", "skipped", "stopped", "timeout", "uplink")
 )
 FRAMES_IN_FLIGHT = Gauge("Sent frames that still wait for a reply.")
 FRAMES_DROPPED_TOTAL = Counter(
@@ -105,7 +105,7 @@ BUDGET_USED_IMAGES = Gauge(
 )
 BUDGET_LIMIT_IMAGES = Gauge("Images allowed in this hour, day or month.", (*OF_CAMERA, "window"))
 
-RESULTS_RECEIVED_TOTAL = Counter("Messages received from the service.", OF_RESULTS)
+RESULTS_RECEIVED_TOTAL = Counter("Messages received from the service, without notices of skipped frames.", OF_RESULTS)
 DETECTIONS_TOTAL = Counter("Detections in the results.", ("site", "camera", "name", "via"))
 RESULTS_RECOVERED_TOTAL = Counter("Results of an earlier process, found on disk.", OF_RESULTS)
 RESULTS_PUBLISHED_TOTAL = Counter("Results that Redis has confirmed.", OF_RESULTS)

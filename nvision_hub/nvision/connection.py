@@ -15,6 +15,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from nvision_hub import __version__
+from nvision_hub.nvision import skipping
 
 if TYPE_CHECKING:
     from nvision_hub.nvision.protocol import RequestOptions
@@ -69,6 +70,7 @@ async def open_connection(service: ServiceEndpoint, timeouts: ClientTimeouts) ->
             open_timeout=None,
             proxy=None if service.direct else True,
             user_agent_header=f"nvision-hub/{__version__}",
+            additional_headers=skipping.HEADERS,
         )
     raw = connection.transport.get_extra_info("socket")
     if raw is not None and raw.family in {socket.AF_INET, socket.AF_INET6}:

@@ -66,6 +66,14 @@ def test_skipped_frames_do_not_count_as_lag() -> None:
     assert (in_flight.lag, len(in_flight)) == (2, 4)
 
 
+def test_a_frame_that_the_service_reports_as_skipped_is_unanswered_once() -> None:
+    in_flight, meter = flying(sent(1), sent(2))
+    assert [in_flight.skip("f1"), in_flight.skip("f1"), in_flight.skip("another")] == [sent(1), None, None]
+    assert meter.value(catalogue.FRAMES_UNANSWERED_TOTAL, reason="skipped") == 1
+    assert in_flight.lag == len(in_flight) == 1
+    assert in_flight.unmatched_reason("f1") == "late"
+
+
 def test_frames_without_a_result_time_out() -> None:
     in_flight, meter = flying(sent(1, 0.0), sent(2, 10.0))
     in_flight.expire(0.0, "timeout")
@@ -86,7 +94,8 @@ def test_frames_in_flight_are_bounded() -> None:
 
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["add", "answer", "expire", "clear", "nameless"]), st.integers(0, 30)), max_size=200
+        st.tuples(st.sampled_from(["add", "answer", "skip", "expire", "clear", "nameless"]), st.integers(0, 30)),
+        max_size=200,
     )
 )
 def test_the_account_balances_at_every_moment(steps: list[tuple[str, int]]) -> None:
@@ -97,6 +106,8 @@ def test_the_account_balances_at_every_moment(steps: list[tuple[str, int]]) -> N
                 in_flight.add(sent(now, now))
             case "answer":
                 in_flight.pop(f"f{number}")
+            case "skip":
+                in_flight.skip(f"f{number}")
             case "nameless":
                 in_flight.pop("")
             case "expire":

@@ -58,6 +58,14 @@ class InFlightFrames:
             self._settle(frame_id, "duplicate")
         return sent
 
+    def skip(self, frame_id: str) -> SentFrame | None:
+        """Give up a frame that the service has skipped. Return the frame; None if it was not in flight."""
+        sent = self._sent.pop(frame_id, None)
+        if sent is not None:
+            self._meter.count(catalogue.FRAMES_UNANSWERED_TOTAL, reason="skipped")
+            self._settle(frame_id, "late")
+        return sent
+
     def unmatched_reason(self, frame_id: str) -> str:
         """Return why no frame in flight has this id: `late`, `duplicate` or `unknown_frame`."""
         return self._settled.get(frame_id, "unknown_frame")

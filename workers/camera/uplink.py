@@ -5,6 +5,8 @@ The uplink accounts for every frame (`in_flight.py`) and for every message recei
     results_received_total = results_lost_total{unreadable, too_large, unknown_frame, duplicate, late}
                              + calls of `on_result`
 
+A notice that the service has skipped a frame (`nvision/skipping.py`) is no result.
+
 If the service posts its results to a callback URL instead, `on_callback` receives the ids of the answered frames. This
 module imports neither camera nor Redis code.
 """
@@ -28,6 +30,7 @@ from nvision_hub.nvision.connection import ClientTimeouts, ServiceEndpoint, clos
 from nvision_hub.nvision.errors import classify, unusable_result
 from nvision_hub.nvision.protocol import ProtocolError, decode, encode_request, is_representable
 from nvision_hub.nvision.result_events import SentFrame, new_id
+from nvision_hub.nvision.skipping import is_notice
 from nvision_hub.timestamps import iso_utc
 from workers.camera.in_flight import InFlightFrames
 
@@ -225,12 +228,16 @@ class Uplink:
         while True:
             data = await connection.recv()
             now = time.monotonic()
-            self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
             try:
                 result = decode(data)
             except ProtocolError:
+                self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
                 self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason="unreadable")
                 continue
+            if is_notice(result):
+                self._on_skipped(result.frame_id, now)
+                continue
+            self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
             sent = self._in_flight.pop(result.frame_id)
             if sent is None:
                 self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason=self._in_flight.unmatched_reason(result.frame_id))
@@ -246,6 +253,13 @@ class Uplink:
                 continue
             self.meter.observe(catalogue.ROUND_TRIP_SECONDS, now - sent.sent_mono)
             self.on_result(result, sent)
+
+    def _on_skipped(self, frame_id: str, now: float) -> None:
+        """Give up a frame that the local service has skipped. The frame has arrived, so the budget counts it."""
+        sent = self._in_flight.skip(frame_id)
+        if sent is not None and self.permits is not None:
+            self.permits.on_answered(sent.frame_id, now - sent.sent_mono)
+        self._update_flow()
 
     async def _expire(self) -> None:
         while True:

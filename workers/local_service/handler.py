@@ -1,18 +1,14 @@
-"""Request handling shared by WebSocket and REST: rate limits, detection, artificial latency and metrics.
-
-Detectors run in a thread pool. The pool processes images of one source in order, and several sources in parallel.
-"""
+"""Request handling shared by WebSocket and REST: rate limits, detection, artificial latency and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 import uuid
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import cv2
@@ -21,6 +17,7 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.metrics import catalogue
 from nvision_hub.nvision.protocol import RequestOptions, image_bytes, parse_options
 from workers.local_service import responses
+from workers.local_service.detection_pool import DetectionPool
 from workers.local_service.images import open_image
 from workers.local_service.rate_limit import KeyRateLimiter
 
@@ -59,7 +56,6 @@ class SourceKey:
 class _SourceState:
     detector: Detector
     last_at: float
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class RequestHandler:
@@ -81,7 +77,7 @@ class RequestHandler:
         self._meter = meter
         self._latency_s = settings.latency_s
         self._detectors = detectors
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="detect")
+        self._pool = DetectionPool()
         self._running: dict[asyncio.Task[Any], float] = {}  # unfinished requests, and when they arrived
 
     def oldest_at(self, now: float) -> float:
@@ -111,7 +107,7 @@ class RequestHandler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
     def start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         """Run `work` to its end, even if the client's connection closes."""
@@ -125,21 +121,24 @@ class RequestHandler:
         if not task.cancelled():
             task.exception()  # mark the error as retrieved; otherwise asyncio logs an error after a disconnect
 
-    async def result(self, key: SourceKey, request: NvisionRequest) -> NvisionRequest:
+    async def result(self, key: SourceKey, request: NvisionRequest, *, is_replaceable: bool = False) -> NvisionRequest:
         """Return the result of one request, after earlier requests of its source and after the configured latency.
 
-        Raises `ProtocolError` for an invalid option or encoding, `ImageError` for an unreadable image, and
-        `DetectionError`. Run this coroutine with `start`, so that a disconnect does not cancel it. Otherwise, the
-        detector's thread would still be running during the source's next request.
+        If `is_replaceable`, a newer request of the source may replace this request while it waits. Raises
+        `ProtocolError` for an invalid option or encoding, `ImageError` for an unreadable image, `SkippedError` for a
+        replaced request, `QueueFullError` at once if too many requests wait, and `DetectionError`. Run this coroutine
+        with `start`, so that a disconnect does not cancel it.
         """
         at = time.monotonic()
         self._meter.count(catalogue.SERVICE_REQUESTS_TOTAL, service=key.service)
         options = parse_options((option.parameter, option.value) for option in request.configurations)
-        source = self._source(key, at)
-        async with source.turn:
-            result = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._detect, key.service, source.detector, request, options, at
-            )
+        detector = self._source(key, at).detector
+        result = await self._pool.run(
+            key,
+            partial(self._detect, key.service, detector, request, options, at),
+            size_bytes=len(request.raw_data),
+            is_replaceable=is_replaceable,
+        )
         self._meter.observe(catalogue.SERVICE_SECONDS, time.monotonic() - at)
         for detection in (*result.detected_objects, *result.detected_faces):
             self._meter.count(catalogue.SERVICE_DETECTIONS_TOTAL, service=key.service, name=detection.name)

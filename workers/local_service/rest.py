@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from nvision_hub.nvision.nvision_pb2 import Configuration, NvisionRequest
 from nvision_hub.nvision.protocol import ProtocolError, decode_base64, response_json
 from workers.local_service.handler import MAX_MESSAGE_BYTES, DetectionError, SourceKey
+from workers.local_service.image_queue import QueueFullError
 from workers.local_service.images import ImageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from workers.local_service.handler import RequestHandler
 
 MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES * 4 // 3 + 65_536  # allows the same image size as the stream, in base64
+OVERLOAD_RETRY_S: Final = 5  # a full queue takes about this long (`image_queue.MAX_IMAGES`)
 
 _log = logging.getLogger("nvision_hub.service")
 
@@ -38,7 +40,7 @@ class _RequestRejectedError(Exception):
 
 
 async def predict(handler: RequestHandler, service: ServiceName, request: Request) -> JSONResponse:
-    """Respond to one request: 200 with the result, or 400, 401, 413, 429 or 500 with `{"message": ...}`."""
+    """Respond to one request: 200 with the result, or 400, 401, 413, 429, 500 or 503 with `{"message": ...}`."""
     try:
         return JSONResponse(await _respond(handler, service, request))
     except _RequestRejectedError as error:
@@ -61,6 +63,9 @@ async def _respond(handler: RequestHandler, service: ServiceName, request: Reque
         raise _RequestRejectedError(400, f"{error}.", "option") from error
     except ImageError as error:
         raise _RequestRejectedError(400, f"raw_data holds {error}.", "picture") from error
+    except QueueFullError as error:
+        headers = {"retry-after": str(OVERLOAD_RETRY_S)}
+        raise _RequestRejectedError(503, "Too many images are waiting.", "overload", headers) from error
     except DetectionError as error:
         _log.warning("detector failed: %s; responding with status 500", error, extra={"event": "detection_failed"})
         raise _RequestRejectedError(500, "The detector failed on this image.", "detector") from error

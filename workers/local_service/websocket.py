@@ -9,6 +9,9 @@ Nvision's documentation does not specify how to report errors. This service repo
     a configuration out of range            close 1008, because a retry would fail, too
     a message over 32 MiB                   close 1009
     an unreadable image                     a result without detections, because a bad frame must not end the stream
+    the service is too slow                 a notice for each image that a newer one of its source replaces, if the
+                                            client accepts notices (`nvision/skipping.py`); otherwise, images wait
+    too many images of all clients wait     a notice, as above; 1013 for other clients
     the service stops                       the pending results, then close 1001
 """
 
@@ -24,8 +27,11 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.frames import CloseCode
 
+from nvision_hub.nvision import skipping
 from nvision_hub.nvision.protocol import ProtocolError, decode, response_json
+from workers.local_service.detection_pool import SkippedError
 from workers.local_service.handler import STREAM_DRAIN_TIMEOUT_S, DetectionError, SourceKey
+from workers.local_service.image_queue import QueueFullError
 from workers.local_service.images import ImageError
 from workers.local_service.responses import result_message
 
@@ -89,6 +95,8 @@ class _StreamSession:
         self._service = service
         self._key = key
         self._websocket = websocket
+        # A callback cannot carry a notice, because its receiver did not ask for notices.
+        self._accepts_notices = handler.callbacks is None and skipping.accepts_notices(websocket.headers)
         self._pending: dict[asyncio.Task[None], int] = {}  # task -> size of its request, in bytes
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -154,7 +162,12 @@ class _StreamSession:
         source = SourceKey(service=self._service, key=self._key, source=request.source_id or f"stream {id(self)}")
         started_at = time.monotonic()
         try:
-            result = await self._handler.result(source, request)
+            result = await self._handler.result(source, request, is_replaceable=self._accepts_notices)
+        except (SkippedError, QueueFullError) as error:
+            if not self._accepts_notices:
+                raise _CloseStream(CloseCode.TRY_AGAIN_LATER, "Too many images are waiting.", "overload") from error
+            self._handler.count_refusal("skipped")
+            result = skipping.notice(request, self._handler.service_id)
         except ImageError as error:
             self._handler.count_refusal("picture")
             _log.debug("client sent %s; responding with an empty result", error)
