@@ -50,7 +50,7 @@ log = logging.getLogger("nvision_hub.camera")
 
 STUCK_MARGIN_S: Final = 5.0  # a thread that shows no progress for this long after the maximum time to open is stuck
 PROGRESS_INTERVAL_S: Final = 5.0  # during a longer wait, the thread shows progress at this interval
-MEMORY_CHECK_INTERVAL_S: Final = 2.0  # while packets come without a frame
+MEMORY_CHECK_INTERVAL_S: Final = 2.0  # between checks while packets come without a usable frame
 
 
 @dataclass(kw_only=True)
@@ -113,7 +113,7 @@ class Capture:
             except Exception as error:  # noqa: BLE001 - anything may come from a camera
                 failure = CameraState.UNSUPPORTED, self._internal_error(error)
             if failure is None:
-                # The check is not in the handler, because there, the traceback holds the stream and all its frames.
+                # Check outside the handler. Inside, the traceback would still hold the stream and all its frames.
                 check_memory(for_any_camera=True)
                 sentence = "needs more memory than one camera may use; choose a stream with smaller frames"
                 failure = CameraState.UNSUPPORTED, f"{self.camera.address.shown} {sentence}"
@@ -241,7 +241,7 @@ class Capture:
     def _open(self) -> Source:
         if self.camera.address.kind != "snapshot":
             return open_source(self.camera, trust=self.trust, wait=self._wait)
-        # This source polls at the rate with which it was opened, so it ends when the rate changes.
+        # This source polls at the rate that was set when it was opened, so it ends when the rate changes.
         camera = self.camera.model_copy(update={"fps": self.fps})
         return open_source(camera, trust=self.trust, wait=partial(self._wait, fps=camera.fps))
 

@@ -54,7 +54,7 @@ class ImagePermits:
         self._wanted = access.wanted
         self._writer: asyncio.StreamWriter | None = None  # None while the ledger cannot be reached
         self._permit: asyncio.Future[None] | None = None  # the permit that the uplink waits for
-        # Frames whose arrival is not reported yet, each with the timer of its report; None while the frame is sent.
+        # Frames whose arrival is not reported yet, each with the timer of its report; None while being sent.
         self._unanswered: dict[str, asyncio.TimerHandle | None] = {}
         self._round_trips_s = deque[float](maxlen=RECENT_FRAMES)
         self._reason = NO_LEDGER
@@ -121,7 +121,8 @@ class ImagePermits:
     def on_sent(self, frame_id: str, *, is_answer_expected: bool) -> None:
         """Report that the permitted image was sent, or may have been sent.
 
-        Without an answer, it is unknown when the image arrives. The report then waits for some time.
+        Only an answer shows when the image arrived. If an answer is expected, the report waits for it, but at most for
+        `ANSWER_TIMEOUT_S`.
         """
         if frame_id in self._unanswered:
             delay_s = ANSWER_TIMEOUT_S if is_answer_expected else 0.0
@@ -130,7 +131,8 @@ class ImagePermits:
     def on_answered(self, frame_id: str, round_trip_s: float) -> None:
         """Report the arrival of a frame whose result has come.
 
-        The image was late by the time by which its round trip exceeds the shortest recent one.
+        The report assumes that the image arrived before its result by the shortest recent round trip. Any additional
+        time counts as delay on the way to the service.
         """
         self._round_trips_s.append(round_trip_s)
         self._report(frame_id, min(self._round_trips_s))

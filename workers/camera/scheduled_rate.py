@@ -1,4 +1,4 @@
-"""Rate at which a camera should send now, of the configuration or of its schedule, and whether the camera reaches it.
+"""Rate at which a camera should send now, from its schedule or its configuration, and whether the camera reaches it.
 
 The caller passes the wall-clock time at least once a second, so a clock that jumps takes effect within a second.
 """
@@ -30,7 +30,11 @@ _DAY_S: Final = 86400.0
 
 
 class ScheduledRate:
-    """`fps` and `is_paused` of one camera. `fps` is the configured rate, and `is_paused` an operator's pause."""
+    """Current rate and pause of one camera.
+
+    The arguments `fps` and `is_paused` are the configured rate and the operator's pause. The properties of the same
+    names also include the schedule.
+    """
 
     def __init__(self, windows: Sequence[Window], zone: str, *, fps: float, is_paused: bool, wall: float) -> None:
         self._windows, self._zone = windows, time_zone(zone)
@@ -48,7 +52,7 @@ class ScheduledRate:
         self._fps, self._is_paused = fps, is_paused
 
     def update(self, wall: float) -> bool:
-        """Advance to a wall-clock time in seconds since the epoch. Returns whether another entry is active."""
+        """Advance to a wall-clock time in seconds since the epoch. Returns whether the active entry has changed."""
         if self._at <= wall < self._until:
             self._at = wall
             return False
@@ -87,7 +91,7 @@ class ScheduledRate:
 
 
 class RateMonitor:
-    """Comparison of the actual rate of a camera with its target. A low rate counts once it has lasted `SETTLED_S`."""
+    """Comparison of a camera's actual rate with its target. A low rate counts once it has lasted `SETTLED_S`."""
 
     def __init__(self) -> None:
         self._low_since: float | None = None
@@ -95,7 +99,7 @@ class RateMonitor:
     def update(self, info: CameraInfo, *, is_streaming: bool, now: float) -> str | None:
         """Return a sentence while the camera sends clearly fewer frames than it should. `now` is in monotonic seconds.
 
-        With motion detection or a limit of images, the camera sends fewer frames on purpose.
+        With motion detection or a limit on images, the camera sends fewer frames on purpose.
         """
         fps, sent = info.fps or 0.0, info.rate_out
         is_complete = info.moving is None and info.limited_by is None and fps >= MIN_CHECKED_FPS

@@ -32,14 +32,14 @@ class CameraWorkerSettings:
     camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
     ledger: LedgerAccess | None = None  # None: the site has no budget
-    time_zone: str = "UTC"  # of the camera's schedule
+    time_zone: str = "UTC"  # time zone of the camera's schedule
     lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
 
 
 def reconfigure(old: CameraWorkerSettings, new: CameraWorkerSettings) -> Configure | None:
     """Return the message that changes a running worker from `old` to `new`; None if the worker must restart."""
     if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
-        return None  # the source polls at the rate with which it was opened
+        return None  # the source polls at the rate that was set when it was opened
     if old.camera.address.kind == "onvif" and any(
         getattr(old.camera, name) != getattr(new.camera, name) for name in ("fps", "max_width")
     ):

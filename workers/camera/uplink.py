@@ -187,7 +187,7 @@ class Uplink:
                 self.meter.observe(catalogue.FRAME_AGE_SECONDS, time.monotonic() - frame.captured_mono)
 
     def _is_dropped(self) -> bool:
-        """Return whether no frame may be sent now, and count the frame at hand as dropped."""
+        """Return whether sending is not allowed now. If so, count the current frame as dropped."""
         if self._draining:
             reason = "stopped"
         elif self.paused:

@@ -137,7 +137,7 @@ class _Bridge:
             self._state.on_retained(topic)
 
     async def _publish_state(self, connection: MqttSession) -> None:
-        """Publish all retained messages, and then each that changes, until canceled."""
+        """Publish all retained messages. Then publish each message that changes, until canceled."""
         published: dict[str, bytes] = {}  # per connection, because a restarted broker may have lost the messages
         while True:
             self._changed.clear()

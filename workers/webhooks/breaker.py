@@ -71,7 +71,10 @@ class Capacity:
 
 
 def capacity(state: EndpointState, *, in_hand: int, in_hand_max: int, due_in_hand: int) -> Capacity:
-    """Return the free capacity: none while the endpoint is open or disabled, one probe while it is half open.
+    """Return the free capacity.
+
+    There is none while the breaker is open or the endpoint is disabled. While the breaker is half open, there is room
+    for one probe.
 
     Due deliveries may fill half of the capacity, so a long replay never blocks new results.
     """

@@ -203,5 +203,5 @@ class DeliveryConsumer:
 
 
 def _key(delivery_id: str) -> bytes:
-    """Return the key of a queued delivery as Redis has it. Another program may have written one that is not text."""
+    """Return the key of a queued delivery as stored in Redis. Another program may have written any bytes there."""
     return delivery_id.encode("ascii", errors="surrogateescape")

@@ -34,7 +34,7 @@ MAX_CONNECTIONS: Final = 16  # to one endpoint
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryLimits:
-    """Limits of attempts, time and connections. The defaults are part of the contract. Tests use shorter limits."""
+    """Limits on attempts, time and connections. The defaults are part of the contract. Tests use shorter limits."""
 
     schedule_s: tuple[float, ...] = SCHEDULE_S
     timeout_s: float = TIMEOUT_S

@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _SavedRow(BaseModel):
-    """The part of a saved row that a later process continues."""
+    """The part of a saved row from which a later process continues."""
 
     model_config = ConfigDict(strict=True)
 

@@ -50,7 +50,7 @@ class _Application(FastAPI):
                     responses.update(documented(400, 408, 413))
                 if "security" not in operation:
                     role = route_access(method.upper(), path).role
-                    # A gateway that serves only its own machine needs no token, as long as there is none.
+                    # A gateway that serves only its own machine requires no token if no token exists.
                     operation["security"] = [{"token": [role]}, {}]
                     operation["x-required-role"] = role
                     description = operation.get("description", "")
@@ -80,7 +80,7 @@ def application(routers: Iterable[APIRouter], files: Iterable[Route], live: Live
 
 
 def health_application(router: APIRouter) -> ASGIApp:
-    """Return an application with the health checks alone. It checks neither tokens nor the Host header."""
+    """Return an application that serves only the health checks. It checks neither tokens nor the Host header."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(router)
     problem_details.install(app)

@@ -143,7 +143,10 @@ class AccessPolicy:
         self.audit(_entry(access.action or "", outcome, principal, address, found, status=status, values=facts.values))
 
     def report_suppressed(self, *, at_end: bool = False) -> None:
-        """Add an audit entry for refused tries that have none, once the client's last entry is old, or at the end."""
+        """Add one audit entry per client for all its refused attempts that have no entry of their own.
+
+        Unless `at_end` is True, skip a client whose last entry is recent.
+        """
         now = math.inf if at_end else self.clock()
         for limiter in (self.wrong_tokens, self.refusals):
             for address, count in limiter.pop_suppressed(now):
@@ -171,7 +174,7 @@ class AccessPolicy:
         return principal
 
     def _identify(self, token: object, headers: Headers, peer: str | None) -> Principal:
-        """Return the client. Raises `AccessError` if it is not known."""
+        """Return the client. Raises `AccessError` if the client cannot be identified."""
         if (user := self.proxy.user(peer, headers)) is not None:
             return user
         is_private = self.loopback and not self.hosts and self.proxy.settings is None

@@ -50,7 +50,7 @@ class BodyLimitMiddleware:
 
 
 class _LimitedBody:
-    """The body of one request. `problem` is the reason for which the body was rejected; None if it was not."""
+    """The body of one request. `problem` is the reason why the body was rejected; None if it was not."""
 
     def __init__(self, receive: Receive, declared: str) -> None:
         self._receive = receive

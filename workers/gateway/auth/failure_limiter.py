@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BURST: Final = 10  # wrong tokens of one address before the gateway responds with 429
-REFILL_S: Final = 6.0  # after this time without a wrong token, one more is allowed
+REFILL_S: Final = 6.0  # per additional wrong token of one address
 GLOBAL_BURST: Final = 100
 GLOBAL_REFILL_S: Final = 0.1
 MAX_RETRY_AFTER_S: Final = 60
-REPORT_INTERVAL_S: Final = 60.0  # after the reports of the first failure and of the first one beyond the limit
-GLOBAL_REPORTS: Final = 60  # maximum of reports per interval for all addresses
+REPORT_INTERVAL_S: Final = 60.0  # between reports on one address; the first failure beyond the limit is also reported
+GLOBAL_REPORTS: Final = 60  # maximum number of reports per interval on all addresses together
 MAX_ADDRESSES: Final = 1024  # beyond this number, the limiter forgets the address whose last failure is the oldest
 
 
@@ -31,9 +31,9 @@ MAX_ADDRESSES: Final = 1024  # beyond this number, the limiter forgets the addre
 class Failure:
     """What to do about a failure."""
 
-    retry_after_s: int | None  # None if the address is below the limit
+    retry_after_s: int | None  # None if the failure is within the limits
     is_reported: bool  # whether to log the failure
-    suppressed: int = 0  # failures of the address since its last report
+    suppressed: int = 0  # unreported failures of the address since its last report
 
 
 @dataclass(kw_only=True)
@@ -58,14 +58,14 @@ class _Bucket:
 @dataclass(kw_only=True)
 class _Client:
     bucket: _Bucket
-    excess: int = 0  # failures beyond the limit; halved by each failure below it
+    excess: int = 0  # failures beyond the limits; each failure within the limits halves the number
     reported_at: float | None = None
-    is_throttling_reported: bool = False  # since the last report by time
-    suppressed: int = 0  # failures since the last report
+    is_throttling_reported: bool = False  # whether the last report was about a failure beyond the limits
+    suppressed: int = 0  # unreported failures since the last report
 
 
 class FailureLimiter:
-    """Limiter of failed tries to authenticate."""
+    """Limiter of failed attempts to authenticate."""
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Client] = OrderedDict()

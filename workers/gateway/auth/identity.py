@@ -39,7 +39,7 @@ class Principal:
     name: str
     role: RoleName | None
     kind: Literal["token", "proxy", "user", "local"]
-    digest: str | None = field(default=None, repr=False)  # of the token
+    digest: str | None = field(default=None, repr=False)  # SHA-256 of the token; None for a client without a token
 
     def may(self, required: RoleName) -> bool:
         return self.role is not None and includes(self.role, required)
@@ -80,7 +80,7 @@ class TokenTable:
         return found
 
     def has_permanent(self) -> bool:
-        """Return whether there is a token that does not expire, or may be one, because the store is unreadable."""
+        """Return whether any token never expires; also True if the store is unreadable."""
         self._refresh()
         return bool(self._configured) or self._is_unreadable or any(token.expires_at is None for token in self._stored)
 

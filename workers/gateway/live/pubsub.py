@@ -97,10 +97,10 @@ class PubSubClient:
                 self._confirmed.clear()
 
     def _deliver(self, on_message: OnMessage, channel: str, data: bytes) -> None:
-        """Call one callback. A message that it cannot handle must not end the gateway or reach no other callback."""
+        """Call one callback. If it fails, the gateway continues, and the other callbacks still receive the message."""
         try:
             on_message(channel, data)
-        except Exception:  # every program that can write to Redis chooses the message
+        except Exception:  # any program that can write to Redis may have sent the message
             log.warning("a message on %s cannot be handled", channel, exc_info=True, extra={"event": "message_failed"})
             self.reject(channel)
 

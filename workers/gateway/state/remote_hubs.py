@@ -192,7 +192,7 @@ class RemoteHubs:
         # Unlike cameras, a process such as `hub` exists in every group.
         name = record.account.name if record.account.name.startswith(CAMERA) else f"{record.account.name}@{group}"
         known = self._known.get(name)
-        # A copy of an older record may have been written again. A larger step back is a corrected clock.
+        # An older record may be a replayed copy. If it is older by `VALIDITY_S` or more, a clock was corrected.
         if known is not None and record.holder == known.record.holder and 0 < known.record.at - record.at < VALIDITY_S:
             raise RejectedEntryError(RejectionReason.REPLAYED)
         return name, record
@@ -209,7 +209,7 @@ class RemoteHubs:
             try:
                 self._apply_record(name, group, record)
             except (ArithmeticError, LookupError, TypeError, ValueError):
-                # The checks of the record have a gap. The other processes are still shown.
+                # The record has passed all checks, but is malformed. The other processes are still shown.
                 self._rejected.add("record", self._keys.members(group), RejectedEntryError(RejectionReason.MALFORMED))
         self._remove_lost(found)
 
