@@ -11,9 +11,9 @@ from typing import Final
 # 8192 x 8192 pixels, more than any camera sends. A larger frame would only exhaust memory, in the hub or at the
 # service.
 MAX_PIXELS: Final = 2**26
-# In addition to the process's memory at its start. The decoder of an 8K stream holds up to 800 MB of frames.
+# In addition to the memory in use when `cap_memory` is called. A decoder of an 8K stream holds up to 800 MB of frames.
 _MAX_MEMORY_BYTES: Final = 2**30
-_MIN_IDLE_BYTES: Final = _MAX_MEMORY_BYTES // 4 * 3  # must be free while no stream is open
+_MIN_IDLE_BYTES: Final = _MAX_MEMORY_BYTES // 4 * 3  # must be available while no stream is open
 _RESERVE_BYTES: Final = 2**25  # for a thread's stack and arenas, and for some frames
 
 

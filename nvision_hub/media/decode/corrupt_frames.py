@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Final
 
 _AVERAGE_S: Final = 3.0  # the share of corrupt frames is an average over this time
-_USUAL_STEP_S: Final = 0.04  # between frames without times
-_MAX_WEIGHT: Final = 0.15  # of one frame, because a few damaged keyframes in a row are still rare
-# Above the first share, damage is no longer rare, and damaged frames are better than none. Below the second, it is.
+_USUAL_STEP_S: Final = 0.04  # assumed time between frames without media times
+_MAX_WEIGHT: Final = 0.15  # of one frame; a few damaged keyframes in a row do not make damage frequent
+# Damage stops counting as rare when the share of damaged frames rises above the first value, and counts as rare again
+# when the share falls below the second value.
 _OFTEN_SHARE: Final = 0.65
 _RARE_SHARE: Final = 0.5
 _MAX_IN_DECODER: Final = 64  # packets whose frames the decoder may still hold; H.264 and H.265 allow 16
@@ -17,7 +18,7 @@ _MAX_IN_DECODER: Final = 64  # packets whose frames the decoder may still hold; 
 class Withheld(StrEnum):
     """Reason why a decoded frame should not be shown. It stands in place of the frame."""
 
-    TORN = "torn"  # the frame, or one that it builds on, was damaged on its way
+    TORN = "torn"  # the frame, or a frame that it builds on, was damaged in transit
     REFRESHING = "refreshing"  # the camera sends no keyframes, and has not yet renewed the whole image
 
 
@@ -32,8 +33,8 @@ class CorruptFrameFilter:
     def __init__(self) -> None:
         self.is_torn = False  # whether frames show damage until the next keyframe
         self.is_rare = True  # whether few of the recent frames show damage
-        self._share = 0.0  # of the recent frames that show damage
-        self._media_s: float | None = None  # of the last frame
+        self._share = 0.0  # share of the recent frames that show damage
+        self._media_s: float | None = None  # media time of the last frame
 
     def should_withhold(
         self, *, corrupt: bool, keyframe: bool, is_whole: bool = False, media_s: float | None = None
@@ -56,7 +57,7 @@ class CorruptFrameFilter:
 
 
 class LossTracker:
-    """Finds the frames that build on lost packets. Packets come in decoding order, and frames in presentation order.
+    """Tracker of frames that build on lost packets. Packets come in decoding order, and frames in presentation order.
 
     `pts` is the presentation time that a packet and its frame have in common.
     """
@@ -64,12 +65,12 @@ class LossTracker:
     def __init__(self) -> None:
         self.is_torn = False  # whether the packets from now on build on lost ones
         self._in_decoder: dict[int, bool] = {}  # whether a packet's frame builds on lost packets
-        self._torn_before: int | None = None  # after a keyframe: frames that are shown before it build on lost packets
+        self._torn_before: int | None = None  # `pts` of a keyframe after a loss; frames shown before it are damaged
 
     def push(self, pts: int | None, *, is_entry: bool, is_incomplete: bool, follows_loss: bool) -> None:
         """Learn from a packet before the decoder receives it.
 
-        `is_entry`: the packet builds on no earlier one. The other properties are those of `Packet`.
+        `is_entry`: the packet builds on no earlier packet. The other properties are those of `Packet`.
         """
         was_torn = self.is_torn or follows_loss
         self.is_torn = was_torn or is_incomplete

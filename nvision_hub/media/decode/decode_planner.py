@@ -33,7 +33,7 @@ LATE_S: Final = 1.0  # older frames are not worth sending
 IN_TIME_S: Final = 0.2
 _STRICT_FOR_S: Final = 5.0
 _MAX_GOPS: Final = 3  # number of GOP lengths that the planner remembers
-# Keyframes up to 2 % further apart than the period still serve as the due frames, because a rate may be 2 % too low.
+# Keyframes up to 2 % further apart than the period still serve as the due frames, because the rate may be 2 % too low.
 _KEYFRAMES_SERVE: Final = 0.98
 _OFTEN_S: Final = 1.0
 # The length of a GOP may differ from a whole number of periods by this share. The rate then differs by the same share.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EventGate:
-    """Gate of one stream. `moved_at` returns the time of the last motion, which is its argument while motion lasts.
+    """Gate of one stream. `moved_at(now)` returns the time of the last motion, or `now` while motion lasts.
 
     `at` is a capture time. All times are monotonic seconds.
     """
@@ -28,7 +28,7 @@ class EventGate:
     checks_frames: ClassVar = False
 
     def __init__(self, *, cooldown_s: float, moved_at: Callable[[float], float]) -> None:
-        # The gate starts open, because the camera may report motion late after the connection.
+        # The gate starts open, because the camera may report current motion only some time after the connection.
         self.is_open = True
         self._cooldown_s = cooldown_s
         self._moved_at = moved_at
@@ -48,7 +48,7 @@ class EventGate:
         return self.is_open
 
     def push(self, packet: Packet, at: float, _gop_s: float | None) -> DecodeBatch | None:
-        """Buffer a packet that did not pass. Return None if the gate opens; then, call `release`."""
+        """Buffer a packet that did not pass. Return None if the gate opens; the caller must then call `release`."""
         self._buffer.push(packet, at)
         self._buffer.trim(at - PRE_ROLL_S)
         if self._buffer.is_full:
@@ -61,7 +61,7 @@ class EventGate:
     def release(self) -> tuple[float, Sequence[tuple[Any, float]], DecodeBatch]:
         """Empty the buffer after the gate has opened, and return the pre-roll as `MotionGate.release` does.
 
-        If the opening packet is no keyframe, it is the last packet of the pre-roll, because it needs the others.
+        If the opening packet is no keyframe, it ends the pre-roll, because it builds on the packets before it.
         """
         packets = self._buffer.pop_all()
         if not self._has_opener:

@@ -41,7 +41,7 @@ _CUT_OFF: Final = (
     "the camera sends JPEGs that end too early; check the network connection to the camera, or set a lower resolution "
     "in the camera"
 )
-_SEGMENT: Final = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)  # and its length in two bytes (ITU-T T.81, B.1.1)
+_SEGMENT: Final = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)  # marker; a length of two bytes follows (T.81, B.1.1)
 _SCAN: Final = b"\xda"  # begins the compressed data
 _END: Final = b"\xff\xd9"
 

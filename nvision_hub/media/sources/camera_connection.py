@@ -1,7 +1,7 @@
 """TCP connections to cameras, with TLS if the camera's scheme requires it.
 
-`connect_camera` returns a connection only after it has identified the camera as the setting `tls` requires, so no
-request and no password is sent to an unidentified peer. FFmpeg cannot do this: it neither verifies certificates by
+`connect_camera` checks the camera's identity according to `tls` before it returns a connection. The hub therefore never
+sends a request or a password to an unidentified peer. FFmpeg cannot do this: it neither verifies certificates by
 default nor compares fingerprints. The hub therefore makes all connections to cameras itself.
 """
 
@@ -34,7 +34,7 @@ class OpenDeadline:
     """Time by which a camera must have answered the current request.
 
     Each request may take `timeout_s`, because a connection with a login takes five round trips. All requests together
-    may take twice as long.
+    may take twice `timeout_s`.
     """
 
     def __init__(self, address: CameraAddress, timeout_s: float) -> None:
@@ -100,7 +100,7 @@ def _identify(
 
 
 def _check(address: CameraAddress, policy: TlsPolicy | None, found: str | None, trust: CameraTrust) -> None:
-    """Raise `SourceError` if the fingerprint `found` is not the expected one. None stands for trust on first use."""
+    """Raise `SourceError` if the fingerprint `found` is not the expected one. Without `policy`, trust on first use."""
     if found is None:  # TLS allows servers without a certificate
         raise errors.no_tls(address)
     if policy is not None:
@@ -133,7 +133,7 @@ def _certificate_hash(connection: ssl.SSLSocket) -> str | None:
 
 
 def _fingerprint(address: CameraAddress, deadline: OpenDeadline) -> str | None:
-    """Return the fingerprint of a certificate that failed verification, for the error; None if that fails as well.
+    """Return the fingerprint of a certificate that failed verification, for the error; None if it cannot be read.
 
     Python reveals this certificate only on a connection that does not verify it. This connection carries no request.
     """
@@ -147,7 +147,7 @@ def _fingerprint(address: CameraAddress, deadline: OpenDeadline) -> str | None:
 
 
 def _connect(address: CameraAddress, deadline: OpenDeadline) -> socket.socket:
-    """Connect to one of the host's addresses. The remaining time is shared between them. Raises `SourceError`."""
+    """Connect to one of the host's addresses. The addresses share the remaining time. Raises `SourceError`."""
     endpoints = _resolve(address, deadline)
     while True:
         share_s = deadline.left_s() / len(endpoints)

@@ -28,7 +28,7 @@ _MAX_FILE_BYTES: Final = 256
 
 
 class CertificateChangedError(Exception):
-    """A camera presents another certificate than on first use. `file` is None if the old one is only in memory."""
+    """A camera presents a different certificate than on first use. `file` is None if the old one is only in memory."""
 
     def __init__(self, known: str, file: Path | None) -> None:
         super().__init__(known)
@@ -63,7 +63,7 @@ class KnownCertificates:
     def _record(self, file: Path, fingerprint: str) -> str | None:
         """Store a fingerprint, and return the stored one, which another process may have stored first; None on failure.
 
-        A link never replaces a file, and no reader sees a file without its content.
+        A link never replaces an existing file, and no reader sees a file without its content.
         """
         try:
             file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -88,10 +88,10 @@ class KnownCertificates:
 
 @dataclass(kw_only=True)
 class CameraTrust:
-    """What one process has learned about one camera. It keeps this object while it reconnects to the camera."""
+    """What one process has learned about one camera. The process keeps this object across reconnects."""
 
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
-    transport: Transport | None = None  # of the last stream that opened; None if there was none
+    transport: Transport | None = None  # of the last stream; None if there was none, or it did not open
     offered_digest: bool = False  # whether the camera has ever offered Digest; if so, the hub never answers Basic
     onvif_offered_digest: bool = False  # likewise, for the camera's ONVIF service
     hosts: tuple[CameraHost, ...] = ()  # `gateway.camera_hosts`: other hosts to which an ONVIF camera may refer

@@ -1,4 +1,4 @@
-"""Inputs of FFmpeg: each is an URL of this machine, or an object that FFmpeg reads.
+"""Inputs of FFmpeg: each is a URL or file on this machine, or an object that FFmpeg reads.
 
 The hub makes all connections to cameras itself, because FFmpeg cannot identify a camera (`camera_connection.py`), and
 would send the password wherever a camera redirects it (`rtsp_relay.py`).
@@ -31,8 +31,8 @@ class FfmpegInput(Protocol):
 
     failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
     fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
-    transport: Transport | None  # of the media, as soon as the camera has accepted it; None except for RTSP
-    marks: LossMarks | None  # in place of lost packets; None except for RTSP
+    transport: Transport | None  # accepted by the camera; None before that, and for sources other than RTSP
+    marks: LossMarks | None  # put in place of lost packets; None for sources other than RTSP
 
     @property
     def awaits_datagrams(self) -> bool:

@@ -56,7 +56,7 @@ class StreamSource:
         self._wait = wait
         self._address = camera.address
         self._looped = camera.address.kind == "file"
-        known, trust.transport = trust.transport, None  # forgotten if the stream does not open
+        known, trust.transport = trust.transport, None  # the transport is forgotten if the stream does not open
         self._stall_s = camera.stall_timeout
         device = choose_device(camera.hwaccel)
         timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)

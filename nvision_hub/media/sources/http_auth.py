@@ -1,7 +1,7 @@
 """HTTP and RTSP authentication as cameras implement it: Basic (RFC 7617) and Digest (RFC 7616).
 
 Digest proves that the hub knows the password. Basic sends the password. Anyone who can change the traffic could
-replace a camera's Digest challenge by a Basic one. Once a camera has offered Digest, the hub therefore never answers
+replace a camera's Digest challenge with a Basic one. Once a camera has offered Digest, the hub therefore never answers
 Basic, not even if it does not support the offered variant of Digest.
 """
 
@@ -84,7 +84,7 @@ class CameraAuth:
         self._trust.offered_digest |= any(challenge.scheme == "digest" for challenge in self._challenges)
 
     def header(self, method: str, uri: str) -> str | None:
-        """Return the Authorization header of the next request; None if the camera has not asked for it.
+        """Return the Authorization header of the next request; None before a challenge, or without a user name.
 
         In the header, a lone surrogate stands for each byte that is not valid UTF-8. Raises `SourceError` if the camera
         offers no method that the hub supports and is allowed to use.

@@ -2,7 +2,7 @@
 
 The standard library's HTTP client runs on a connection that `camera_connection.py` has opened, so TLS, fingerprints and
 deadlines are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints and would answer Basic
-challenges of any peer. The client follows redirects only on the camera itself (`redirects.py`).
+challenges from any peer. The client follows redirects only on the camera itself (`redirects.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
-_MAX_IGNORED_BYTES: Final = 64 * 1024  # of the body of an error
+_MAX_IGNORED_BYTES: Final = 64 * 1024  # read from a response before the request is repeated
 # Compression does not make a JPEG smaller, and a small compressed body could expand to a huge one.
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "nvision-hub"}
 
@@ -68,7 +68,7 @@ class HttpCameraClient:
         return self._connection.peer
 
     def get(self, deadline: OpenDeadline) -> HTTPResponse:
-        """Request the camera's URL, and return the response with status 200 before its body is read.
+        """Request the camera's URL, and return the response with status 200. The caller reads its body.
 
         Raises `SourceError`. Reading the body raises `OSError` or `HTTPException` and, at the deadline, `SourceError`.
         """
@@ -90,7 +90,7 @@ class HttpCameraClient:
     ) -> tuple[int, bytes]:
         """Send `body` to a path of the camera, and return the status and the body of the response.
 
-        Raises `SourceError`, also if the response has more than `max_bytes`.
+        Raises `SourceError` if the request fails or the response is larger than `max_bytes`.
         """
         address = self._camera.address
         self._connection.deadline = deadline
@@ -110,7 +110,7 @@ class HttpCameraClient:
         return response.status, content
 
     def _answered(self, request: _Request, deadline: OpenDeadline) -> HTTPResponse:
-        """Return the response to one request, which is repeated with the credentials if the camera asks for them."""
+        """Send a request, repeat it with credentials if the camera asks for them, and return the last response."""
         address = self._camera.address
         try:
             response = self._send(request)
@@ -123,14 +123,17 @@ class HttpCameraClient:
             deadline.on_answered()
         except TimeoutError as error:
             raise errors.stalled(address, deadline.timeout_s) from error
-        except OSError as error:  # also `RemoteDisconnected`, which is an `HTTPException`, too
+        except OSError as error:  # includes `RemoteDisconnected`, which is also an `HTTPException`
             raise errors.hung_up(address) from error
         except HTTPException as error:
             raise errors.no_http(address) from error
         return response
 
     def _should_repeat(self, request: _Request, response: HTTPResponse) -> bool:
-        """Return whether the camera asks for the credentials. An ONVIF device may ask for them in another way."""
+        """Return whether to repeat the request with credentials, because the camera asks for them.
+
+        Without a WWW-Authenticate header, an ONVIF device asks for a login in the body instead (`onvif/client.py`).
+        """
         is_refused = response.status == _UNAUTHORIZED and self.auth.has_credentials
         return is_refused and (request.body is None or "WWW-Authenticate" in response.headers)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.rtp_loss import LossMarks
     from nvision_hub.media.sources.source import Packet
 
-_MANY_LOST: Final = 0.025  # share of the RTP packets
+_MANY_LOST: Final = 0.025  # share of the RTP packets; above this, damaged frames may be better than none
 
 
 class PacketDecoder:
@@ -104,7 +104,7 @@ class PacketDecoder:
             is_whole=has_refreshed or was_torn,
             media_s=media_s,
         )
-        # With few losses, intact frames always come again soon.
+        # If few packets are lost, intact frames soon follow, so no damaged frame needs to be shown.
         return Withheld.TORN if is_torn or (self._was_torn and not self._loses_many) else frame
 
     def decode_alone(self, keyframe: Packet) -> av.VideoFrame | Withheld:

@@ -65,7 +65,7 @@ def redirected_too_often(address: CameraAddress) -> SourceError:
 
 
 def _upgraded(address: CameraAddress, scheme: str, port: int | None) -> SourceError:
-    """Return the error for a camera that requires TLS, at `port`."""
+    """Return the error for a camera that redirects to TLS. `scheme` and `port` are those of the redirect."""
     new = address.scheme.replace(address.scheme.rpartition("+")[2], scheme)
     named = "" if port == address.schemes.get(scheme) else f" and port {port}"
     return SourceError(

@@ -59,7 +59,7 @@ class SnapshotSource:
                 return
 
     def _get(self) -> bytes:
-        """Return the camera's JPEG. Raises `SourceError`, also if the body is too slow or too large."""
+        """Return the camera's JPEG. Raises `SourceError` on failure, or if the body is late, too large or no JPEG."""
         address, body = self._address, bytearray()
         deadline = OpenDeadline(address, self._timeout_s)
         response = self._client.get(deadline)

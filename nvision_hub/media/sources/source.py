@@ -59,8 +59,8 @@ class Packet:
     # Whether a gradual refresh begins here, in a stream without keyframes. The decoder may start here, but withholds
     # frames until the whole image has been renewed. False for a keyframe.
     begins_refresh: bool = False
-    is_incomplete: bool = False  # whether a part of the frame was lost on the way
-    follows_loss: bool = False  # whether frames before this one were lost on the way, completely or in part
+    is_incomplete: bool = False  # whether a part of the frame was lost in transit
+    follows_loss: bool = False  # whether frames before this one were lost in transit, completely or in part
     discontinuity: bool = False  # whether packets before this one were skipped; the decoder must not use older data
     lasting: bool = True  # False if the next packet overwrites this packet's frame
 

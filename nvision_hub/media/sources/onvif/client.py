@@ -1,8 +1,8 @@
 """ONVIF client of one camera, on the connections of `http_client.py`.
 
 The client sends every request to the host and port in the camera's URL, and uses only the paths of the addresses that
-the device reports. A device behind an address translation reports addresses that lead elsewhere, and a hostile one
-could send the client, and a digest of the password, to other hosts.
+the device reports. A device behind NAT reports addresses that lead elsewhere. A hostile device could direct the client,
+and with it a digest of the password, to other hosts.
 
 A device asks for the login with HTTP Digest or in the body of a response (ONVIF Core, 5.9). In the latter case, the
 request contains a digest with the device's own time, because many devices have a wrong clock.

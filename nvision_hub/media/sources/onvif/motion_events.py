@@ -1,6 +1,6 @@
 """Motion events of one ONVIF camera: a thread that keeps a PullPoint subscription (ONVIF Core, 9.2).
 
-While there is no subscription, motion counts as reported, because unneeded frames are better than missed motion.
+While there is no subscription, the hub assumes motion, because unneeded frames are better than missed motion.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.camera")
 
 _REQUEST_TIMEOUT_S: Final = 10.0
-_MAX_PULL_S: Final = 10.0  # how long the camera holds a request until there is an event
-_MIN_PULL_INTERVAL_S: Final = 0.05  # for a camera that answers at once without an event
+_MAX_PULL_S: Final = 10.0  # how long the camera may hold a request while there is no event
+_MIN_PULL_INTERVAL_S: Final = 0.05  # for a camera that answers immediately although there is no event
 _UNSUBSCRIBE_TIMEOUT_S: Final = 1.0
 _WRONG_PASSWORD_INTERVAL_S: Final = 600.0  # more attempts could make the camera lock out the hub
 
@@ -42,7 +42,7 @@ class MotionEvents:
     """Motion that a camera reports. Any thread may read `error` and call `moved_at` and `close`."""
 
     def __init__(self, camera: Camera, trust: CameraTrust, meter: Meter) -> None:
-        self.error: str | None = None  # why there is no subscription, as a sentence
+        self.error: str | None = None  # why there is no subscription, as a sentence; None unless subscribing failed
         self._camera, self._meter = camera, meter
         self._trust = CameraTrust(certificates=trust.certificates, offered_digest=trust.onvif_offered_digest)
         self._moved: float | None = None  # monotonic time of the last motion; None while motion lasts
@@ -52,7 +52,7 @@ class MotionEvents:
         threading.Thread(target=self._run, name="motion events", daemon=True).start()
 
     def moved_at(self, now: float) -> float:
-        """Return the time of the last motion, which is `now` while motion lasts. All times are monotonic seconds."""
+        """Return the time of the last motion, or `now` while motion lasts. All times are monotonic seconds."""
         moved = self._moved
         return now if moved is None else moved
 

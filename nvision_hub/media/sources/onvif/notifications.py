@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.onvif.profiles import MediaProfile
 
 MAX_MESSAGES: Final = 100  # per response
-_MAX_RULES: Final = 64  # that report motion at the same time
+_MAX_RULES: Final = 64  # maximum number of rules that report motion at the same time
 _MAX_REFERENCE_BYTES: Final = 4096
 _MAX_KEY_CHARACTERS: Final = 500
 
 _NOTIFICATION: Final = "http://docs.oasis-open.org/wsn/b-2"
 _ADDRESSING: Final = "http://www.w3.org/2005/08/addressing"
-# The last part of a topic, in all versions of the ONVIF topics and in those of manufacturers.
+# Last parts of the motion topics, in all versions of ONVIF and from manufacturers.
 _TOPICS: Final = frozenset({"Motion", "MotionAlarm"})
 _VALUES: Final = frozenset({"IsMotion", "State"})
 _SOURCES: Final = frozenset({"VideoSourceConfigurationToken", "VideoSource", "VideoSourceToken", "Source"})
@@ -139,7 +139,10 @@ def parse_events(response: ET.Element) -> Iterator[MotionEvent]:
 
 
 class MotionRules:
-    """Which rules of a camera report motion now, of those that watch the video source of the profile `own`."""
+    """Rules of a camera that report motion now.
+
+    Ignores the events of a rule that watches the video source of another profile, but not that of the profile `own`.
+    """
 
     def __init__(self, own: MediaProfile, profiles: Collection[MediaProfile]) -> None:
         self._own = {own.video_source, own.video_source_configuration}

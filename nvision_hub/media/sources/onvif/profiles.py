@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_PROFILES: Final = 256  # a recorder has two or three per channel
 _MAX_TOKEN_CHARACTERS: Final = 64  # of a ReferenceToken (ONVIF Core, common.xsd)
 _MAX_PIXELS: Final = 65535
-# The names of the encodings (ONVIF Media, 5.5, and Media 2, which uses those of RTP), and FFmpeg's.
+# Names of encodings in ONVIF (Media, 5.5; Media 2 uses the names of RTP), and FFmpeg's names for them.
 _CODECS: Final = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg", "MPEG4": "mpeg4", "MPV4-ES": "mpeg4"}
 
 

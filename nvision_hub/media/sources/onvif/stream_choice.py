@@ -129,7 +129,7 @@ def _no_stream(address: CameraAddress) -> SourceError:
 
 
 def _is_same_host(reported: str, configured: str, peer: str | None) -> bool:
-    """Return whether a device with the host name or address `configured`, at the address `peer`, reports itself."""
+    """Return whether `reported` is the device itself, which has the configured host and the IP address `peer`."""
     known = {_normalized(configured), _normalized(peer or configured)}
     return _normalized(reported) in known
 

@@ -23,7 +23,7 @@ _GROUP: Final = ("239.255.255.250", 3702)
 _ADDRESSING: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
 _DISCOVERY: Final = "http://schemas.xmlsoap.org/ws/2005/04/discovery"
 _NETWORK: Final = "http://www.onvif.org/ver10/network/wsdl"
-_REPEATS: Final = 2  # of the search, because datagrams are sometimes lost
+_REPEATS: Final = 2  # how often the search is sent, because datagrams are sometimes lost
 _REPEAT_INTERVAL_S: Final = 0.25
 _MAX_DATAGRAM_BYTES: Final = 2**16
 _MAX_MATCHES: Final = 2000
@@ -40,7 +40,7 @@ class ProbeMatch:
 def find_devices(interfaces: Sequence[str], *, timeout_s: float) -> list[ProbeMatch]:
     """Search from these addresses of this machine, and return the answers. A device may answer several times.
 
-    Raises `OSError` if this machine has none of the addresses.
+    Raises `OSError` if any of the addresses is not an address of this machine.
     """
     found: list[ProbeMatch] = []
     with ExitStack() as resources:
