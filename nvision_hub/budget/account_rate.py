@@ -1,11 +1,11 @@
-"""Limit of the images in any one second, for all cameras that share an account of the service."""
+"""Limit on the images in any one second, for all cameras that share an account of the service."""
 
 from __future__ import annotations
 
 from bisect import insort
 from typing import Final
 
-# The service may see the images of this time within one second, because times of arrival are estimates.
+# Images that arrive this far apart by the estimates below may in fact arrive within one second.
 WINDOW_S: Final = 1.05
 
 
@@ -19,11 +19,11 @@ class AccountRate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._unsent = 0
-        self._sent: list[float] = []  # times in order
+        self._sent: list[float] = []  # arrival times in ascending order
         self._due = float("-inf")  # time of the next grant while images are scarce
 
     def wait_s(self, now: float, *, is_scarce: bool) -> float:
-        """Return the seconds until the next grant; 0 if it may be made now, infinite if a camera must report first.
+        """Return the seconds until an image may be granted: 0 for now, infinite if a camera must report an image first.
 
         If `is_scarce`, the cameras want more images than the limit. Grants are then evenly spaced. Otherwise, images
         may follow each other immediately.

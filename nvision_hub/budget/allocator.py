@@ -17,7 +17,7 @@ from nvision_hub.budget.periods import Period, time_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    # Images of a camera, or of all cameras (None), from one wall-clock time up to another.
+    # Returns the images of a camera, or of all cameras (None), from one wall-clock time up to another.
     ImageCount = Callable[[str | None, float, float], int]
 
 
@@ -26,7 +26,7 @@ ALL_SERVICES: Final = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class SiteBudget:
-    """Limits of all cameras of a site together."""
+    """Limits on all cameras of a site together."""
 
     per_second: Mapping[str, int] = field(default_factory=dict)  # by service; `ALL_SERVICES` limits all together
     per_period: Mapping[Period, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class SiteBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraBudget:
-    """Limits of one camera, and its share of the site's limits."""
+    """Limits on one camera, and its share of the site's limits."""
 
     service: str
     fps: float  # images per second that the camera wants to send at most
@@ -49,7 +49,7 @@ class _Lane:
     """A camera that wants to send images."""
 
     wanted: CameraBudget
-    rates: Sequence[AccountRate]  # that apply to the camera
+    rates: Sequence[AccountRate]  # limits that apply to the camera
     lent: int = 0  # images granted and not yet reported as sent
 
 
@@ -60,7 +60,7 @@ class Allocator:
         self._rates = {service: AccountRate(limit) for service, limit in site.per_second.items()}
         self._demand: dict[AccountRate, float] = {}  # images per second that cameras want to send at most
         self._budgets = self._new_budgets(None, site.per_period, now)
-        # The budgets of a camera stay while it is gone, because they know about jumps of the clock.
+        # A camera's budgets are kept while the camera is gone, because they remember jumps of the clock.
         self._camera_budgets: dict[str, dict[Period, PeriodBudget]] = {}
         self._queue = FairQueue()
         self._lanes: dict[str, _Lane] = {}
@@ -89,7 +89,10 @@ class Allocator:
         self._sum_demand()
 
     def remove_camera(self, camera: str, now: Instant) -> int:
-        """Remove a camera that is gone. Returns the number of its granted images, which it may have sent until now."""
+        """Remove a camera that is gone, and return the number of its granted images.
+
+        These images count as sent now, because the camera may have sent them.
+        """
         lane = self._lanes.pop(camera, None)
         self._queue.remove(camera)
         self._limited_by.pop(camera, None)
@@ -142,7 +145,7 @@ class Allocator:
             budget.update(now, demand)
 
     def grant(self, now: Instant, may_grant: Callable[[str], bool] = lambda _camera: True) -> list[str]:
-        """Return the cameras that may send one image each now. A camera waits as long as `may_grant` is False."""
+        """Return the cameras that may send one image each now. A camera waits if `may_grant` returns False for it."""
         self.update(now)
         granted = []
         while (
@@ -161,11 +164,14 @@ class Allocator:
         return granted
 
     def wait_s(self, now: Instant) -> float:
-        """Return the seconds until a waiting camera may send an image; infinite if none can before a report."""
+        """Return the seconds until a waiting camera may send an image.
+
+        Infinite if no camera waits, or if every waiting camera depends on the report of another image.
+        """
         return min((self._wait(camera, now)[0] for camera in self._queue.waiting), default=float("inf"))
 
     def limited_by(self, camera: str) -> str | None:
-        """Return the limit for which a camera waits, such as `the site's images_per_day`; None if it does not wait."""
+        """Return the limit that makes a camera wait, such as `the site's images_per_day`; None if it does not wait."""
         return self._limited_by.get(camera) or None
 
     def left(self, camera: str) -> int | None:

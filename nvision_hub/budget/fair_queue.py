@@ -61,7 +61,7 @@ class FairQueue:
         return [camera for camera, turn in self._turns.items() if turn.is_waiting]
 
     def first(self, now: float, is_allowed: Callable[[str], bool]) -> str | None:
-        """Return the camera to serve next among the waiting cameras that `is_allowed`; None if there is none."""
+        """Return the camera to serve next, of the waiting cameras that `is_allowed` accepts; None if there is none."""
         allowed = [camera for camera in self.waiting if is_allowed(camera)]
         return min(allowed, key=lambda camera: self._order(self._turns[camera], now), default=None)
 
@@ -73,7 +73,7 @@ class FairQueue:
     def _start(self, turn: _Turn) -> float:
         """Return the virtual time at which the camera's next image starts.
 
-        A camera that was late may catch up by a few images. An idle camera may not, because it would send a burst.
+        A late camera may catch up, but only by `MAX_CATCH_UP` images, so that an idle camera sends no long burst.
         """
         return max(turn.finish, self._virtual - MAX_CATCH_UP * turn.cost)
 

@@ -52,8 +52,8 @@ class PeriodBudget:
         self.span = span_at(period, now.wall, zone)
         self.used = count(*self.span)
         self._since_mono = now.mono - (now.wall - self.span.begin)  # `used` includes all images since then
-        self._hold_until_mono = float("-inf")  # until then, `used` stays after a jump of the clock
-        self._recent = deque([(now.mono, self.used)])  # images by monotonic time of the bucket's last image
+        self._hold_until_mono = float("-inf")  # after a jump of the clock, `used` is not reset before this time
+        self._recent = deque([(now.mono, self.used)])  # per bucket: monotonic time of its last image, and its images
         self._level = 0.0  # images that may be sent at once
         self._rate = 0.0  # images per second that would use up the budget at the end of the period
         self._is_ample = False  # whether the budget is enough for all images until the end of the period

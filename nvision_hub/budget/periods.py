@@ -1,6 +1,6 @@
 """Hours, days and months in a time zone, as spans of seconds since the epoch.
 
-The spans of one period follow each other without gaps, also when clocks change for summer time. Days then last 23 or 25
+The spans of one period follow each other without gaps, even when clocks change for summer time. Days then last 23 or 25
 hours, and the hour that clocks repeat counts as two hours.
 """
 
@@ -104,7 +104,7 @@ def is_time_zone(name: str) -> bool:
     """Return whether the machine's database of time zones has this name, such as Asia/Bangkok."""
     try:
         time_zone(name)
-    except (KeyError, OSError, ValueError):  # not in the database, a folder of it, or no name at all
+    except (KeyError, OSError, ValueError):  # the name is unknown, is a folder of the database, or is invalid
         return False
     return True
 
