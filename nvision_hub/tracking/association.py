@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.open_track import OpenTrack
 
 MAX_COST: Final = 5.0
-INNER_COST: Final = 2.0  # extra limit for a detection away from the edges of the frame, where few objects appear
+INNER_COST: Final = 2.0  # added to the limit away from the edges of the frame, because few objects first appear there
 EDGE_DISTANCE: Final = 0.8  # in sizes
-MAX_TENTATIVE_COST: Final = 6.0  # a track that is not yet started must be continued nearby
+MAX_TENTATIVE_COST: Final = 6.0  # of a track that has not started, so that only a nearby detection continues it
 OTHER_CLASS_COST: Final = 1.0
 OTHER_PARENT_COST: Final = 3.0
 LOW_CONFIDENCE_COST: Final = 3.5  # for a detection of confidence 0; falls to 0 at `min_confidence`
-MAX_OVERLAP: Final = 0.75  # two boxes that overlap more are one object that the service reports twice
-MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked one more begins no track
+MAX_OVERLAP: Final = 0.75  # if two boxes overlap more, the service has reported one object twice
+MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked box by more than this begins no track
 
 
 def distinct(detections: Sequence[tuple[DetectedObject, ObjectBox]]) -> list[tuple[DetectedObject, ObjectBox]]:
-    """Return the detections, most confident first, without those that repeat a more confident one."""
+    """Return the detections, most confident first, without duplicates of more confident detections."""
     kept: list[tuple[DetectedObject, ObjectBox]] = []
     for each in sorted(detections, key=lambda pair: -pair[0].confidence):
         left, top, right, bottom = box = each[1]

@@ -75,7 +75,7 @@ def _observation(sent: SentFrame, detections: tuple[DetectedObject, ...]) -> Obs
 
 
 def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
-    """Return the event of one change. A track has one end, so the id of that event follows from the id of the track."""
+    """Return the event of one change. A track ends only once, so its ended event derives its id from the track's."""
     track = change.track
     ended = change.type is ChangeType.ENDED
     return {

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.observation import ObjectBox
 
 SPEED_SIGMA: Final = 0.9  # standard deviation of speeds, in sizes per second; a walking person has about 1.2
-FAST_FACTOR: Final = 2.0  # objects that are wider than tall, such as cars, are faster in their own sizes
-RELIEF: Final = 1.0  # subtracted from the costs of such objects, because fewer others are near in their own sizes
+FAST_FACTOR: Final = 2.0  # objects that are wider than tall, such as cars, are faster relative to their size
+RELIEF: Final = 1.0  # subtracted from the costs of such objects, because relative to their size, fewer others are near
 SPEED_MEMORY_S: Final = 5.0  # time after which an object's speed is mostly unrelated to its earlier speed
 POSITION_SIGMA: Final = 0.11  # standard deviation of a detected foot point, in sizes
 SIZE_SIGMA: Final = 0.055  # standard deviation of the logarithm of a detected height
-SIZE_DRIFT: Final = 0.15  # and its growth per square root of a second
-SIZE_GAIN: Final = 0.3  # share of a new size in the estimate
+SIZE_DRIFT: Final = 0.15  # growth of this standard deviation per square root of a second
+SIZE_GAIN: Final = 0.3  # weight of a new size in the estimate
 MAX_SIZE_COST: Final = 4.5  # an object that is half hidden has the wrong height, but may have the right place
 CUT_HEIGHT: Final = 0.8  # below this share of the expected height, the lower part may be hidden
 SPEED_VARIANCE: Final = SPEED_SIGMA * SPEED_SIGMA
 POSITION_VARIANCE: Final = POSITION_SIGMA * POSITION_SIGMA
-BEST_VARIANCE: Final = 2 * POSITION_VARIANCE  # of the distance between the estimate and a detection, at least
+BEST_VARIANCE: Final = 2 * POSITION_VARIANCE  # lowest variance of the distance from the estimate to a detection
 
 
 class Step:
@@ -79,7 +79,7 @@ class MotionEstimate:
         self.size_variance += step.size_variance
 
     def reach(self, max_cost: float) -> float:
-        """Return the distance above which every detection costs more than `max_cost`; 0 if all do."""
+        """Return the distance above which every detection costs more than `max_cost`; 0 if all detections do."""
         variance = self.place + POSITION_VARIANCE
         spare = max_cost - math.log(variance / BEST_VARIANCE) + self.relief
         return self.size * math.sqrt(2 * variance * spare) if spare > 0 else 0.0
@@ -113,7 +113,7 @@ class MotionEstimate:
         self.size_variance = SIZE_SIGMA * SIZE_SIGMA
 
     def _foot(self, top: float, bottom: float) -> float:
-        """Return the row of the foot point. A hidden one follows from the top and the known height."""
+        """Return the row of the foot point. If it is probably hidden, compute it from the top and the known height."""
         if bottom - top < CUT_HEIGHT * self.height:
             from_top = top + self.height
             if abs(from_top - self.y) < abs(bottom - self.y):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLASS_LEAD: Final = 1.5  # a class replaces the current one if it has this many times the votes
 MAX_VOTES: Final = 20.0  # above this sum, all votes are halved, so that old detections count less
-MAX_CLASSES: Final = 16  # a track remembers the votes of so many classes
+MAX_CLASSES: Final = 16  # number of classes whose votes a track remembers
 STATIONARY_AFTER_S: Final = 10.0
 STATIONARY_RADIUS: Final = 0.2  # in sizes; a stationary object stays within this distance
 MOVING_RADIUS: Final = 0.4  # a stationary object moves again beyond this distance, in two results in a row
@@ -61,7 +61,7 @@ class OpenTrack:
         self.frame, self.pixels = frame, detection.box
         self.is_started = False
         self.results, self.confidence_sum = 0, 0.0
-        self.misses, self.first_missed_at = 0, 0.0  # results in a row without the object
+        self.misses, self.first_missed_at = 0, 0.0  # number and start of the consecutive results without the object
         self.votes: dict[str, float] = {}  # sum of confidences by class
         self.parents: dict[str, str] = {}
         self.class_name = self.updated_class = detection.name
@@ -72,7 +72,10 @@ class OpenTrack:
         self._count(detection)
 
     def resume(self, state: TrackState, zones: Iterable[str]) -> None:
-        """Continue a started track whose latest detection is the only one so far. `zones` are those it is in."""
+        """Continue a track of an earlier tracker. So far, this object has only the latest detection of that track.
+
+        `zones` are the zones that the tracked object is in.
+        """
         self.is_started, self.stationary = True, state.stationary
         self.started_at, self.last_seen_at = state.started_at, state.last_seen_at
         self.results, self.confidence_sum = state.results, state.confidence * state.results
@@ -101,14 +104,14 @@ class OpenTrack:
         return motion.x, motion.y if anchor == "foot" else motion.y - motion.height / 2
 
     def add_point(self, at: float, place: Place) -> None:
-        """Append a point to the path. A path that is full loses every second point."""
+        """Append a point to the path. If the path is full, first remove every second point."""
         if len(self._path) >= MAX_PATH_POINTS:
             del self._path[1:-1:2]
         x, y = place
         self._path.append(PathPoint(at, x * self.frame.height / self.frame.width, y))
 
     def state(self, ended: EndReason | None = None) -> TrackState:
-        """Return the current state; for a track that ends, with the reason."""
+        """Return the current state. `ended` is the reason why the track ends; None while it is open."""
         return TrackState(
             id=self.id,
             class_name=self.class_name,

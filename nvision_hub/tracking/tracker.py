@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.zones import PlaceChange
 
 MAX_TRACKS: Final = 200
-MAX_DETECTIONS: Final = 200  # the most confident ones of a result
+MAX_DETECTIONS: Final = 200  # per result; the most confident detections are kept
 START_RESULTS: Final = 2
 START_CONFIDENCE: Final = 1.6  # sum of the confidences of a track's detections
 SURE_CONFIDENCE: Final = 0.8  # if results are rare, one detection of this confidence starts a track
@@ -32,8 +32,8 @@ RARE_INTERVAL_S: Final = 1.0
 INTERVAL_GAIN: Final = 0.2
 LOST_RESULTS: Final = 2  # results without the object before a track may end
 TENTATIVE_LOST_AFTER_S: Final = 0.5
-STATIONARY_PATIENCE: Final = 3.0  # a stationary object may be hidden for longer, by this factor
-STATIONARY_UPDATES: Final = 12.0  # a stationary object is updated less often, by this factor
+STATIONARY_PATIENCE: Final = 3.0  # a stationary object may stay hidden this many times longer
+STATIONARY_UPDATES: Final = 12.0  # updates of a stationary object are this many times rarer
 
 
 class Tracker:

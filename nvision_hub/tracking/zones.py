@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Place = tuple[float, float]
 
-CLEAR_DISTANCE: Final = 0.25  # in sizes of the object; so far behind a line, one result proves the crossing
+CLEAR_DISTANCE: Final = 0.25  # in sizes of the object; this far behind a line, one result proves the crossing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ class _Side:
     __slots__ = ("place", "side", "streak", "streak_place")
 
     def __init__(self, place: Place, side: bool) -> None:  # noqa: FBT001 - a value
-        self.place, self.side = place, side  # the last place on the settled side; True: on the right of the line
+        self.place, self.side = place, side  # last place on the settled side; `side`: True on the right of the line
         self.streak, self.streak_place = 0, place  # results in a row on the other side, and the first place there
 
 
@@ -85,7 +85,7 @@ class Whereabouts:
         return tuple(name for name, visit in self._visits.items() if visit.inside)
 
     def enter(self, name: str, at: float) -> None:
-        """Restore the state of an object that is in a zone since `at`."""
+        """Restore the state of an object that has been in a zone since `at`."""
         visit = self._visits[name] = _Visit()
         visit.inside, visit.entered_at = True, at
 
@@ -100,7 +100,7 @@ class Whereabouts:
         confidence: float,
         is_started: bool,
     ) -> Iterator[PlaceChange]:
-        """Add a place of the object, and yield what changed. While a track is not started, nothing changes."""
+        """Add a place of the object, and yield what changed. Before the track has started, nothing changes."""
         for name, zone in rules.zones.items():
             inside = counts(zone, class_name, confidence) and contains(rules.polygons[name], place)
             yield from self._update_zone(name, zone, at, inside=inside, is_started=is_started)
