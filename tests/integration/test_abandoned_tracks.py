@@ -67,11 +67,12 @@ def test_a_track_of_a_killed_worker_ends_once(
     debian_redis: Callable[..., DebianRedis],
     fate: str,
 ) -> None:
-    broker, zones = debian_redis(), {"room": {"points": WHOLE}}
+    zones = {"room": {"points": WHOLE}}
     camera = {"id": "lobby", "url": http_camera().url(), "fps": 10, "zones": zones, "labels": {"floor": "1"}}
+    broker = {} if fate == "tracking_off" else {"redis": {"url": debian_redis().url}}  # {}: the embedded broker
     # No worker restarts within a minute, so that no successor ends the track.
-    hub = start_hub([camera, ABSENT], recorder(), redis={"url": broker.url}, env={"SLOT_TIMEOUT_S": "60"})
-    with redis.Redis.from_url(broker.url) as client:
+    hub = start_hub([camera, ABSENT], recorder(), env={"SLOT_TIMEOUT_S": "60"}, **broker)
+    with redis.Redis.from_url(broker["redis"]["url"] if broker else hub.broker_url()) as client:
         until(lambda: "nvision.zone.entered" in [each["type"] for each in events(client)])
         if fate == "removed_while_stopped":
             hub.kill()
@@ -81,7 +82,6 @@ def test_a_track_of_a_killed_worker_ends_once(
             os.kill(hub.member_pid("camera:lobby"), signal.SIGKILL)
             hub.change([ABSENT] if fate == "removed" else [camera | {"tracking": "off"}, ABSENT])
         until(lambda: not client.exists("nvision:tracks:open:lobby"))
-        hub.stop()
         found = events(client)
     types = [each["type"].removeprefix("nvision.") for each in found]
     assert types[-2:] == ["zone.left", "track.ended"]
