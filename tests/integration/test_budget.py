@@ -13,6 +13,7 @@ from tests.integration.test_reload import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.hub import Hub
     from tests.support.recorder import Recorder
@@ -21,9 +22,13 @@ NAMES = ("street", "parking", "crossing")
 CAMERAS: list[dict[str, Any]] = [{"id": name, "url": f"demo://{name}", "fps": 5} for name in NAMES]
 
 
+def database_of(hub: Hub) -> Path:
+    return hub.folder / "state" / "ledger" / "usage.sqlite3"
+
+
 def stored(hub: Hub) -> tuple[int, int]:
     """Return the images and the images written off in the ledger's database."""
-    with contextlib.closing(sqlite3.connect(hub.folder / "state" / "ledger" / "usage.sqlite3")) as database:
+    with contextlib.closing(sqlite3.connect(database_of(hub))) as database:
         images, written_off = database.execute("SELECT sum(images), sum(written_off) FROM usage").fetchone()
     return images, written_off
 
@@ -42,6 +47,26 @@ def test_cameras_share_the_rate_of_the_account(
     hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the site's images_per_second")
     assert hub.camera("street").metrics["frames_dropped_total{reason=budget}"] > 0
     assert all(hub.camera(name).total("uplink_reconnects_total") == 0 for name in NAMES)
+    assert hub.stop() == 0
+    assert stored(hub) == (len(service.received()), 0)
+
+
+def test_a_disk_that_blocks_a_commit_withholds_no_image(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    """The blocked time is counted in images: more than a reserve of two seconds, less than one of five seconds."""
+    service = recorder()
+    hub = start_hub(CAMERAS, service, budget={"images_per_second": 1000, "images_per_day": 10**9})
+    for number in (15, 45, 75):
+        for name in NAMES:
+            service.wait_for(number, name)
+        with contextlib.closing(sqlite3.connect(database_of(hub), isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")  # the ledger's commits wait for the end of this transaction
+            wanted = {name: len(service.received(name)) + 11 for name in NAMES}
+            for name in NAMES:
+                service.wait_for(wanted[name], name)
+            database.execute("ROLLBACK")
+    assert all(hub.camera(name).info.get("limited_by") is None for name in NAMES)
     assert hub.stop() == 0
     assert stored(hub) == (len(service.received()), 0)
 

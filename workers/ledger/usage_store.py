@@ -58,6 +58,18 @@ class UsedImages:
     written_off: int = 0  # granted to a process that ended without a report; it may have sent them
 
 
+class Recovery(NamedTuple):
+    """State after the previous ledger.
+
+    `instant` is the current moment by the clock of the last commit, so that a jump of the clock since then is noticed.
+    After a restart of the machine, a clock that is not behind the last commit counts as correct.
+    """
+
+    instant: Instant
+    written_off: dict[str, int]  # images by camera
+    idle_s: float  # seconds since the last possible grant; infinite before the first ledger of this run of the machine
+
+
 class UsageStore:
     """Open store. Raises `sqlite3.Error` if the file cannot be used."""
 
@@ -74,25 +86,20 @@ class UsageStore:
         self._reader.close()
         self._database.close()
 
-    def last_instant(self, now: Instant) -> Instant:
-        """Return `now` by the clock of the last commit, so that a jump of the clock since then is noticed.
-
-        After a restart of the machine, a clock that is not behind the last commit counts as correct.
-        """
-        row = self._database.execute("SELECT boot, wall, mono FROM clock").fetchone()
-        if row is None:
-            return now
-        boot, wall, mono = row
-        if boot == _boot_id():
-            return Instant(wall + now.mono - mono, now.mono)
-        return Instant(max(now.wall, wall), now.mono)
-
-    def write_off_reserves(self, now: Instant) -> dict[str, int]:
-        """Count the reserves of a ledger that was killed as used. Returns the images by camera."""
+    def recover(self, now: Instant) -> Recovery:
+        """Count the reserves of a ledger that was killed as used, by the clock of its last commit."""
         reserves = dict(self._database.execute("SELECT camera, images FROM reserve WHERE images > 0").fetchall())
-        lost = {UsageKey(slot_of(now.wall), camera): UsedImages(0, images) for camera, images in reserves.items()}
-        self.commit(lost, {}, now)
-        return reserves
+        row = self._database.execute("SELECT boot, wall, mono FROM clock").fetchone()
+        instant, idle_s = now, float("inf")
+        if row is not None:
+            boot, wall, mono = row
+            if boot == _boot_id():
+                instant, idle_s = Instant(wall + now.mono - mono, now.mono), now.mono - mono
+            else:
+                instant = Instant(max(now.wall, wall), now.mono)
+        lost = {UsageKey(slot_of(instant.wall), camera): UsedImages(0, images) for camera, images in reserves.items()}
+        self.commit(lost, {}, instant)
+        return Recovery(instant, reserves, 0.0 if reserves else idle_s)
 
     def count(self, camera: str | None, begin: float, end: float) -> int:
         """Return the images of a camera, or of all cameras, from `begin` up to `end` (seconds since the epoch)."""

@@ -51,8 +51,9 @@ LOOP_TIMEOUT_S: Final = 10.0
 COMMIT_INTERVAL_S: Final = 1.0
 COMMIT_TIMEOUT_S: Final = 2.0  # when the worker stops
 MIN_WAIT_S: Final = 0.002
-RESERVE_S: Final = 2.0  # a camera's reserve lasts this long at its rate
-RESERVE_SHARE: Final = 0.01  # of the images that are left; a crash writes off at most this share
+RESERVE_S: Final = 5.0  # a camera's reserve lasts this long at its rate, so that a commit may take half of it
+RESERVE_SHARE: Final = 0.01  # of the images that are left; a crash writes off at most this share for each camera
+IDLE_S: Final = 5.0  # images that were granted longer ago have arrived
 FILE_NAME: Final = "usage.sqlite3"
 
 
@@ -94,21 +95,20 @@ class _Ledger:
         self._must_commit = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._error: str | None = None
-        self._began = _now().mono
+        self._opens = float("-inf")  # monotonic time of the first grant
 
     async def live(self, pipe: SupervisorPipe) -> None:
         now = _now()
         file = self._settings.directory / FILE_NAME
         try:
             self._store = UsageStore(file)
-            lost = self._store.write_off_reserves(now)
-            began = self._store.last_instant(now)
+            recovery = self._store.recover(now)
         except (sqlite3.Error, OSError) as error:
             raise UnavailableError(
                 f"{file} cannot be used ({error}), so no camera sends; check the space and permissions of state_dir, "
                 "or remove the file, which renews all limits"
             ) from error
-        for camera, images in lost.items():
+        for camera, images in recovery.written_off.items():
             log.warning(
                 "the ledger ended unexpectedly: %d images of %s are written off",
                 images,
@@ -116,7 +116,9 @@ class _Ledger:
                 extra={"event": "images_written_off"},
             )
             self._count_written_off(images)
-        self._allocator = Allocator(self._settings.site, self._count, began)
+        if self._settings.site.per_second and recovery.idle_s < IDLE_S:  # cameras may have sent images just now
+            self._opens = now.mono + WINDOW_S
+        self._allocator = Allocator(self._settings.site, self._count, recovery.instant)
         self._allocator.update(now)
         listener = unix_listener(self._settings.directory / SOCKET_NAME)
         server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
@@ -125,6 +127,7 @@ class _Ledger:
                 pipe,
                 self._snapshot,
                 tasks={"commits": self._commit_regularly()},
+                started=self._wait_until_open,
                 drain=[
                     "commits",
                     DrainStep(run=self._settle, timeout_s=COMMIT_TIMEOUT_S, after_failure=True),
@@ -133,6 +136,10 @@ class _Ledger:
         finally:
             server.close()
             self._store.close()
+
+    async def _wait_until_open(self) -> None:
+        """Delay the first report, because cameras that start earlier would have to withhold frames."""
+        await asyncio.sleep(self._opens - _now().mono)
 
     def _count(self, camera: str | None, begin: float, end: float) -> int:
         unsaved = [
@@ -213,11 +220,13 @@ class _Ledger:
     def _grant(self) -> None:
         """Grant all images that are allowed now, and schedule the next call."""
         now = _now()
-        wait_s = self._began + WINDOW_S - now.mono if self._settings.site.per_second else 0.0
-        if wait_s <= 0:  # cameras may have sent images just before the ledger started
+        wait_s = self._opens - now.mono
+        if wait_s <= 0:
             for camera in self._allocator.grant(now, self._has_reserve):
                 self._use(camera, now, 1)
                 self._reserves[camera] -= 1
+                if self._reserves[camera] <= self._wanted_reserve(camera) / 2:
+                    self._must_commit.set()  # early enough for a slow disk
                 self._clients[camera].delayed_by = None
                 self._clients[camera].send(ImageGranted())
             wait_s = self._allocator.wait_s(now)
@@ -260,16 +269,17 @@ class _Ledger:
                 async with asyncio.timeout(COMMIT_INTERVAL_S):
                     await self._must_commit.wait()
             self._must_commit.clear()
-            reserves = {camera: self._wanted_reserve(camera) for camera in self._wanted}
+            # The reserve also covers the grants during the commit.
+            reserves = {name: max(self._wanted_reserve(name), self._reserves.get(name, 0)) for name in self._wanted}
             if self._unsaved or reserves != self._reserves:
                 await self._commit(reserves)
                 self._grant()
 
     def _wanted_reserve(self, camera: str) -> int:
-        images = max(1, round(self._wanted[camera].fps * RESERVE_S))
+        images = round(self._wanted[camera].fps * RESERVE_S)
         if (left := self._allocator.left(camera)) is not None:
-            images = max(1, min(images, int(left * RESERVE_SHARE)))
-        return max(images, self._reserves.get(camera, 0))  # grants during the commit must be covered, too
+            images = min(images, int(left * RESERVE_SHARE))
+        return max(1, images)
 
     async def _commit(self, reserves: dict[str, int]) -> None:
         self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
