@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "probe": "Open one camera, and show its stream and CPU cost.",
     "status": "Show the cameras of the running hub.",
     "ps": "List the hubs that run on this machine.",
+    "usage": "Show how many images the cameras have sent, and their cost.",
     "tail": "Show results as they arrive.",
     "logs": "Show the log of a camera or another process.",
     "pause": "Pause cameras of the running hub.",

@@ -24,6 +24,8 @@ def _time_zone(name: str) -> str:
     return name
 
 
+_Price = Annotated[Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None, NoneIfEmpty]
+_Currency = Annotated[Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])] | None, NoneIfEmpty]
 TimeZoneName = Annotated[str, Field(examples=["Asia/Bangkok"]), AfterValidator(_time_zone)]
 
 
@@ -80,6 +82,10 @@ class Budget(PeriodLimits):
     """Spread the images over what is left of the period (`even`), or send until they are used up (`none`)."""
     time_zone: Annotated[TimeZoneName | None, NoneIfEmpty] = None
     """Time zone of schedules, days and months, such as Asia/Bangkok; the machine's if omitted."""
+    price_per_image: _Price = None
+    """Price of an image, for `nvision-hub usage`; no cost is reported if omitted."""
+    currency: _Currency = None
+    """Currency of the price, as the three letters of ISO 4217, such as USD."""
 
     @property
     def zone_name(self) -> str:

@@ -18,7 +18,7 @@ from nvision_hub.cluster.sealed_messages import FleetSeal
 from nvision_hub.config.camera_address import CameraAddress
 from nvision_hub.errors import ConfigError, Diagnostic
 from nvision_hub.hub.gateway_access import access_tokens, check_certificate
-from nvision_hub.hub.ledger_plan import ledger_access, ledger_settings
+from nvision_hub.hub.ledger_plan import ledger_access, ledger_settings, usage_settings
 from nvision_hub.hub.plan_warnings import plan_warnings
 from nvision_hub.hub.resources import HubResources
 from nvision_hub.hub.running_hubs import control_socket
@@ -32,7 +32,7 @@ from workers import gateway, webhooks
 from workers.broker import worker as broker
 from workers.camera import worker as camera_worker
 from workers.camera.settings import CameraWorkerSettings, reconfigure
-from workers.gateway.settings import FleetSettings, GatewaySettings
+from workers.gateway.settings import FleetSettings, GatewaySettings, UsageSettings
 from workers.ledger import worker as ledger_worker
 from workers.mqtt import worker as mqtt
 from workers.relay import worker as relay
@@ -119,7 +119,10 @@ def plan(
     check_certificate(config)
     # The relay serves the supervisor of a hub in a fleet, unless that hub has an address of its own.
     control = control_socket(config.state_dir) if identity is None or is_control else None
-    serving = None if config.gateway.listen.off and control is None else _gateway(config, stream, resources, control)
+    limits = ledger_settings(config, cameras, identity)
+    usage = None if limits is None else usage_settings(limits, config)
+    is_served = not config.gateway.listen.off or control is not None
+    serving = _gateway(config, stream, resources, control, usage) if is_served else None
     local_url = None if local is None else f"ws://{LOOPBACK}:{local.settings.port}/api"
     demo_port = None if demo is None else demo.settings.port
     peers = (
@@ -131,7 +134,6 @@ def plan(
         serving,
     )
     lease = None if identity is None else LeaseSettings(url=stream.url, prefix=stream.prefix, holder=identity.holder)
-    limits = ledger_settings(config, cameras, identity)
     # Cameras wait for the ledger, because without it, they withhold every frame.
     ledger = (
         None
@@ -236,7 +238,13 @@ def _service(nvision: Nvision, local_url: str | None, local_key: str) -> Service
     )
 
 
-def _gateway(config: Config, stream: RedisSettings, resources: HubResources, control: Path | None) -> ProcessSpec:
+def _gateway(
+    config: Config,
+    stream: RedisSettings,
+    resources: HubResources,
+    control: Path | None,
+    usage: UsageSettings | None,
+) -> ProcessSpec:
     listen, health, identity = config.gateway.listen, config.gateway.health_listen, resources.identity
     # If a configured port is in use, the start fails. No other port is chosen, because a proxy, a firewall or a
     # bookmark may refer to the configured port.
@@ -264,6 +272,7 @@ def _gateway(config: Config, stream: RedisSettings, resources: HubResources, con
         callback_max_bytes=config.gateway.callback_max_bytes,
         hosts=config.gateway.hosts,
         spool=_spool(config, "@callback"),
+        usage=usage,
         fleet=fleet,
     )
     return _unawaited(name="gateway", entry=gateway.run, settings=settings, subscriber=True)

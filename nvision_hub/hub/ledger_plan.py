@@ -1,4 +1,4 @@
-"""Settings of the ledger, and of the access of camera workers to it."""
+"""Settings of the ledger, and of the access of camera workers and the gateway to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from nvision_hub.budget.ledger_protocol import WantImages
 from nvision_hub.errors import ConfigError, Diagnostic
 from nvision_hub.hub.state_dir import LEDGER
 from workers.camera.image_permits import LedgerAccess
-from workers.ledger.worker import LedgerSettings
+from workers.gateway.settings import UsageSettings
+from workers.ledger.worker import FILE_NAME, LedgerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,17 +18,22 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera, Config
 
 
+def has_limits(config: Config, cameras: Sequence[Camera]) -> bool:
+    """Return whether cameras.yaml limits the images of the site or of a camera."""
+    site = config.budget.site
+    return bool(site.per_second or site.per_period or any(camera.budget.per_period for camera in cameras))
+
+
 def ledger_settings(config: Config, cameras: Sequence[Camera], identity: HubIdentity | None) -> LedgerSettings | None:
     """Return the settings of the ledger; None without any limit. Raises `ConfigError` for a hub of a fleet."""
-    site = config.budget.site
-    if not (site.per_second or site.per_period or any(camera.budget.per_period for camera in cameras)):
+    if not has_limits(config, cameras):
         return None
     if identity is not None:
         message, fix = "limits are not supported with several hubs yet", "remove the limits"
         raise ConfigError(
             [Diagnostic(code="not_supported", message=message, fix=fix, path=("budget",), file=config.path.name)]
         )
-    return LedgerSettings(site=site, directory=config.state_dir / LEDGER)
+    return LedgerSettings(site=config.budget.site, directory=config.state_dir / LEDGER)
 
 
 def ledger_access(settings: LedgerSettings, camera: Camera) -> LedgerAccess:
@@ -39,3 +45,10 @@ def ledger_access(settings: LedgerSettings, camera: Camera) -> LedgerAccess:
         per_period=camera.budget.per_period,
     )
     return LedgerAccess(directory=settings.directory, wanted=wanted)
+
+
+def usage_settings(settings: LedgerSettings, config: Config) -> UsageSettings:
+    budget = config.budget
+    return UsageSettings(
+        file=settings.directory / FILE_NAME, price_per_image=budget.price_per_image, currency=budget.currency
+    )

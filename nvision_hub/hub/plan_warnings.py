@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from nvision_hub.cluster.fleet_key import missing_fleet_key
 from nvision_hub.config.url import is_ip
 from nvision_hub.hub.gateway_access import access_warnings
+from nvision_hub.hub.ledger_plan import has_limits
 from workers.webhooks.ssrf import is_public
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ def _ineffective(config: Config, cameras: Sequence[Camera]) -> Iterator[str]:
                 f"webhook {webhook.id}: {webhook.url.host} is not a public address, so no delivery will succeed; set "
                 "allow_private: true on this webhook"
             )
+    if config.budget.price_per_image is not None and not has_limits(config, cameras):
+        yield (
+            "budget.price_per_image has no effect, because the hub counts images only with a limit; add one, such as "
+            "images_per_month"
+        )
     with_images = [
         camera for camera in cameras if camera.nvision.output_cropped_image or camera.nvision.output_visualized_image
     ]

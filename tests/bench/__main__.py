@@ -37,6 +37,7 @@ from tests.bench import (
     start,
     storm,
     tracks,
+    usage,
     webhooks,
 )
 from tests.bench.report import summary
@@ -55,6 +56,7 @@ BENCHMARKS: Final = {
     "publish": publish.run,
     "overhead": overhead.run,
     "scrape": scrape.run,
+    "usage": usage.run,
     "webhooks": webhooks.run,
     "storm": storm.run,
     "tracks": tracks.run,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+
 from tests.integration.test_reload import rewrite
+from tests.support import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +36,12 @@ def stored(hub: Hub) -> tuple[int, int]:
     with contextlib.closing(sqlite3.connect(database_of(hub))) as database:
         images, written_off = database.execute("SELECT sum(images), sum(written_off) FROM usage").fetchone()
     return images, written_off
+
+
+def used_by_camera(hub: Hub) -> dict[str, int]:
+    """Return the images of each camera in the gateway's report."""
+    report = httpx2.get(f"{hub.gateway()}/api/v1/usage", params={"by": "camera"}).raise_for_status().json()
+    return {row["key"]: row["images"] for row in report["rows"]}
 
 
 def test_cameras_share_the_rate_of_the_account(
@@ -106,9 +117,27 @@ def test_a_camera_has_a_budget_and_the_others_send_on(
 ) -> None:
     service = recorder()
     limited: dict[str, Any] = CAMERAS[0] | {"budget": {"images_per_hour": 10}, "priority": "low"}
-    hub = start_hub([limited, CAMERAS[1]], service, budget={"pacing": "none"})
+    budget = {"pacing": "none", "price_per_image": 0.5, "currency": "EUR"}
+    hub = start_hub([limited, CAMERAS[1]], service, budget=budget, gateway=True)
     hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the camera's images_per_hour")
     service.wait_for(30, "parking")
     assert len(service.received("street")) == 10
     assert hub.camera("parking").info.get("limited_by") is None
     assert hub.camera("parking").metrics.get("frames_dropped_total{reason=budget}", 0) == 0
+    hub.wait_until(lambda: used_by_camera(hub).get("street") == 10 and used_by_camera(hub).get("parking", 0) >= 30)
+    done = command.run("usage", "--by", "month", "--json", "--url", hub.gateway(), cwd=hub.folder)
+    report = json.loads(done.stdout)
+    assert report["total"]["images"] == sum(row["images"] for row in report["rows"]) >= 40
+    assert report["total"]["cost"] == 0.5 * report["total"]["images"]
+    table = command.run("usage", "--by", "camera", "--url", hub.gateway(), cwd=hub.folder).stdout
+    assert re.search(r"camera +images +written off +cost \(EUR\)\n", table), table
+    assert re.search(r"\nstreet +10 +0 +5\.00\n", table), table
+
+
+def test_without_a_limit_usage_says_that_nothing_is_counted(
+    start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
+) -> None:
+    hub = start_hub(CAMERAS[:1], recorder(), gateway=True)
+    done = command.run("usage", "--url", hub.gateway(), cwd=hub.folder)
+    assert done.returncode == 1
+    assert "cameras.yaml contains no limit of images; set one" in done.stderr

@@ -35,6 +35,7 @@ CALLS: Final = {
     "probe": ("probe rtsp://127.0.0.1:9/ --json", 69, False),
     "status": ("status --json", 69, False),
     "ps": ("ps --json", 0, True),
+    "usage": ("usage --json", 69, False),
     "tail": ("tail --json", 69, False),
     "logs": ("logs lobby --json", 1, False),
     "pause": ("pause lobby --json", 69, False),

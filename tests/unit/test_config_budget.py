@@ -81,3 +81,14 @@ def test_an_invalid_budget_is_an_error_with_its_place(tmp_path: Path, section: s
     with pytest.raises(ConfigError) as caught:
         loaded(tmp_path, section)
     assert problem in str(caught.value)
+
+
+def test_a_price_without_a_limit_is_a_warning(tmp_path: Path) -> None:
+    text = "price_per_image: 0.0004, currency: USD"
+    assert any(
+        "budget.price_per_image has no effect" in each for each in plan(loaded(tmp_path, f"{{{text}}}")).warnings
+    )
+    limited = plan(loaded(tmp_path, f"{{{text}, images_per_day: 5}}"))
+    assert not any("price_per_image" in each for each in limited.warnings)
+    gateway: Any = next(spec.settings for spec in limited.children if spec.name == "gateway")
+    assert (gateway.usage.price_per_image, gateway.usage.currency) == (0.0004, "USD")

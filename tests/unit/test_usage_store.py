@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
+from itertools import product
+from random import Random
 from typing import TYPE_CHECKING
 
 from nvision_hub.budget.period_budget import Instant
-from workers.ledger.usage_store import SLOT_S, Recovery, UsageKey, UsageStore, UsedImages
+from nvision_hub.budget.periods import Period, span_at, time_zone
+from workers.ledger.usage_store import SLOT_S, Recovery, UsageKey, UsageStore, UsedImages, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +21,8 @@ BEGAN = Instant(NOON, 1000.0)
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[UsageStore]:
-    store = UsageStore(folder / "usage.sqlite3")
+def opened(folder: Path, zone: str = "UTC") -> Iterator[UsageStore]:
+    store = UsageStore(folder / "usage.sqlite3", zone)
     try:
         yield store
     finally:
@@ -62,3 +66,30 @@ def test_a_clock_that_jumps_while_no_ledger_runs_is_noticed(tmp_path: Path) -> N
     with opened(tmp_path) as store:
         assert store.recover(Instant(NOON + 86_400, 1060.0)).instant == Instant(NOON + 60, 1060.0)
         assert store.count("dock", NOON, NOON + SLOT_S) == 14  # in the day in which they were granted
+
+
+def test_days_and_months_add_up_in_every_time_zone(tmp_path: Path) -> None:
+    """The file is reopened with another time zone, for which it sums the days up again, also around summer time."""
+    rng = Random(1)  # noqa: S311 - determines counts, not secrets
+    begin = slot_of(datetime(2026, 2, 20, tzinfo=UTC).timestamp())
+    rows = {
+        UsageKey(begin + n * SLOT_S, camera): UsedImages(rng.randint(0, 9), n % 2)
+        for n in range(6000)
+        for camera in "ab"
+    }
+    with opened(tmp_path) as store:
+        store.commit(rows, {}, Instant(begin + 6000 * SLOT_S, 0.0))
+    for zone in ("Europe/Berlin", "Asia/Kathmandu", "America/New_York"):
+        with opened(tmp_path, zone) as store:
+            new = {UsageKey(begin + 48 * SLOT_S, "a"): UsedImages(5)}
+            store.commit(new, {}, Instant(begin + 6000 * SLOT_S, 0.0))
+            rows[UsageKey(begin + 48 * SLOT_S, "a")].images += 5
+            for period, hour in product(Period, range(0, 1500, 37)):
+                span = span_at(period, begin + hour * 3600, time_zone(zone))
+                for camera in ("a", None):
+                    expected = sum(
+                        each.images + each.written_off
+                        for key, each in rows.items()
+                        if camera in {None, key.camera} and span.includes(key.slot)
+                    )
+                    assert store.count(camera, *span) == expected, (zone, span)

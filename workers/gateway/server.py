@@ -30,6 +30,7 @@ from workers.gateway.api.camera_routes import camera_control_routes, camera_rout
 from workers.gateway.api.control import FleetControl
 from workers.gateway.api.hub_routes import HEALTH, BrokerHealth, health_routes, hub_routes
 from workers.gateway.api.schemas import HubSummary, camera_summaries, hub_summary, webhook_summaries
+from workers.gateway.api.usage_routes import usage_routes
 from workers.gateway.api.webhook_routes import webhook_routes
 from workers.gateway.auth.audit_trail import AuditTrail
 from workers.gateway.auth.identity import TokenTable, TrustedProxy
@@ -103,6 +104,7 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
         camera_routes(control, snapshots),
         camera_control_routes(control),
         webhook_routes(fleet, client, prefix=settings.stream.prefix, site=site),
+        usage_routes(settings.usage),
         callback_routes(receiver),
     )
     app, servers, health_url = application(routers, files, live, policy), list[HttpServer](), None

@@ -25,6 +25,15 @@ class FleetSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UsageSettings:
+    """The ledger's database, and the price of an image for reports."""
+
+    file: Path
+    price_per_image: float | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
     """Settings of the gateway."""
 
@@ -44,4 +53,5 @@ class GatewaySettings:
     callback_max_bytes: int = 8 * 2**20
     hosts: tuple[str, ...] = ()  # host names under which a proxy serves the gateway
     spool: SpoolSettings | None = None  # None: events that wait for Redis stay in memory
+    usage: UsageSettings | None = None  # None: no ledger counts images
     fleet: FleetSettings | None = None  # None if there are no other hubs

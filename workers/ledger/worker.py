@@ -101,7 +101,7 @@ class _Ledger:
         now = _now()
         file = self._settings.directory / FILE_NAME
         try:
-            self._store = UsageStore(file)
+            self._store = UsageStore(file, self._settings.site.time_zone)
             recovery = self._store.recover(now)
         except (sqlite3.Error, OSError) as error:
             raise UnavailableError(
