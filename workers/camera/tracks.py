@@ -1,4 +1,4 @@
-"""Tracks of one camera: follows the results, and publishes the events of tracks through a publisher of their own.
+"""Tracks of one camera: follows objects over its results, and publishes their events through a separate publisher.
 
 The latest event of each open track is in a hash in Redis, written in the transaction that publishes the event. After a
 worker has died, its successor continues these tracks, so every track that has started also ends.
@@ -53,7 +53,7 @@ class CameraTracks:
         self._meter = meter
         self._label = label
         self._stream = replace(stream, stream="tracks", max_bytes=min(stream.max_bytes, TRACK_STREAM_BYTES))
-        self._own_meter = Meter()  # a publisher counts results; `report` copies what counts events of tracks
+        self._own_meter = Meter()  # of the publisher, which counts events as results; `report` copies the lost ones
         self._lost_after_s = 0.0
         self._tracker: Tracker | None = None  # None: tracking is off
         if camera.tracking is not None:
@@ -68,7 +68,7 @@ class CameraTracks:
         self._lost = 0.0
         self._outdated = asyncio.Event()  # the hash in Redis may contain tracks that the tracker does not know
         self._outdated.set()
-        self._resume_until: float | None = None  # monotonic; None before the first result
+        self._resume_until: float | None = None  # monotonic deadline; None before the first result
         self._away_since: float | None = None  # monotonic time since which the camera sends no frames
         self._occupied: set[tuple[str, str]] = set()  # zones and classes with a gauge
 
@@ -137,7 +137,7 @@ class CameraTracks:
                 lost += value
         if lost > self._lost:
             self._lost = lost
-            self._outdated.set()  # the event of an end may be lost
+            self._outdated.set()  # the event that ended a track may be lost
 
     def _waits_for_resume(self) -> bool:
         now = time.monotonic()
@@ -169,7 +169,7 @@ class CameraTracks:
                 except (RedisError, OSError, TimeoutError) as error:
                     log.debug("the open tracks cannot be read: %s", type(error).__name__)
                 else:
-                    if queued == self._queued:  # otherwise, what was read may be older than the tracker
+                    if queued == self._queued:  # otherwise, the tracks in Redis may be older than the tracker's
                         tracker.restore(stored)
                         self._outdated.clear()
                         continue

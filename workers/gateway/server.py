@@ -172,8 +172,8 @@ async def _started(servers: Sequence[HttpServer], url: str | None, health_url: s
 async def _serve_control(server: HttpServer, listening: socket.socket, control: FleetControl) -> None:
     """Serve the control socket once the state of all processes is known. Until then, its clients wait.
 
-    The worker's first status report must not wait for this. The supervisor sends the process states only after that
-    report, so the worker would wait for itself.
+    The worker's first status report must not wait for this. The worker reads the supervisor's messages only afterwards,
+    so it would wait for itself.
     """
     processes = control.fleet.processes
     await control.wait_until(lambda: HUB in processes and processes[HUB].status.ready, FIRST_STATE_TIMEOUT_S)

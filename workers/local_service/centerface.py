@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MAX_SIDE: Final = 800  # pixels; at this size, a face of 48 pixels in a 1080p frame has 20 pixels
 MAX_OVERLAP: Final = 0.3  # intersection over union
 MAX_FACES: Final = 200
-# Share of the boxes with a score near `SCORES` that are faces, measured on photos of groups of people at sizes from
-# 15 to 200 pixels per face, in front of other photos (docs/detection.md).
+# `CONFIDENCES[i]` is the share of boxes with a score near `SCORES[i]` that are faces. Measured on photos of groups of
+# people, scaled to 15 to 200 pixels per face and placed on other photos (docs/detection.md).
 SCORES: Final = (0.1, 0.175, 0.225, 0.3, 0.375, 0.425, 0.475, 0.55, 0.7, 1.0)
 CONFIDENCES: Final = (0.02, 0.08, 0.15, 0.3, 0.55, 0.65, 0.9, 0.97, 0.99, 1.0)
 

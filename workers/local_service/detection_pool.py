@@ -30,9 +30,9 @@ class _Job(Generic[_Result]):
 
 
 class DetectionPool:
-    """One thread per core. Only the event loop's thread may use the pool.
+    """Pool of one thread per core, at most `MAX_THREADS`. Only the event loop's thread may use the pool.
 
-    Images wait in the queue of this pool instead of the executor's, so that a thread always starts the newest image.
+    Images wait in the pool's own queue, not in the executor's, so that a newer image can replace a waiting image.
     """
 
     def __init__(self) -> None:

@@ -35,14 +35,14 @@ class NoDetections:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorChoice:
-    """What answers the requests of one service: its name for people, and a factory for the detector of a source.
+    """Choice of the detector for one service: its display name, and a factory for the detector of each source.
 
     Sources share a model, but each source has its own background.
     """
 
     name: str
     create: Callable[[], Detector]
-    is_fallback: bool = False  # True: this build of nvision-hub does not contain the model that would answer
+    is_fallback: bool = False  # True if this build of nvision-hub does not contain the packaged model
 
 
 def choose_detectors(settings: LocalServiceSettings) -> Mapping[ServiceName, DetectorChoice]:

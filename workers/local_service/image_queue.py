@@ -33,7 +33,7 @@ class _Entry(Generic[_Image]):
 @dataclass(kw_only=True, slots=True)
 class _SourceQueue(Generic[_Image]):
     waiting: deque[_Entry[_Image]] = field(default_factory=deque)
-    is_busy: bool = False  # an image of the source is in progress
+    is_busy: bool = False  # whether an image of the source is in progress
 
 
 class ImageQueue(Generic[_Image]):
@@ -48,8 +48,8 @@ class ImageQueue(Generic[_Image]):
     def push(self, key: Hashable, image: _Image, *, size_bytes: int, is_replaceable: bool) -> _Image | None:
         """Add an image of the source `key`. Return the image that it replaces, if any.
 
-        An image replaces the waiting image of its source if both are replaceable. A source then waits for its turn with
-        one image, the newest. Raises `QueueFullError` at a limit.
+        An image replaces the last waiting image of its source if both are replaceable. If all images of a source are
+        replaceable, only the newest waits. Raises `QueueFullError` at a limit.
         """
         source = self._sources.get(key)
         replaced: _Entry[_Image] | None = None

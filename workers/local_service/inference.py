@@ -39,7 +39,7 @@ def suppress_overlaps(
     max_overlap: float,
     max_objects: int,
 ) -> list[int]:
-    """Return the indices of the boxes that remain if one box per group and place is kept, the one with the best score.
+    """Return the indices of the boxes to keep: for each object, the box with the best score.
 
     `boxes` are N x (left, top, right, bottom) in any unit. Boxes of one group whose intersection over union is above
     `max_overlap` count as one object. At most `max_objects` indices are returned, in no particular order across groups.

@@ -44,6 +44,6 @@ def _load() -> dict[str, PackagedModel]:
     }
 
 
-MODELS: Final = _load()  # by what they detect
+MODELS: Final = _load()  # by the kind of objects that they detect
 OBJECTS: Final = MODELS["objects"]
 FACES: Final = MODELS["faces"]

@@ -1,4 +1,4 @@
-"""Object detection with the packaged SSD MobileNet V2 of Open Images.
+"""Object detection with the packaged SSD MobileNet V2, trained on Open Images V4.
 
 The input is 300 x 300 pixels in RGB, from -1 to 1. For each of 1,917 anchors, the model predicts an offset and 24
 logits: background and 23 classes. The anchors are those of TensorFlow's object detection API with six feature maps.
@@ -30,7 +30,7 @@ NAMES: Final = (
     "box", "mug", "coffee cup", "stationary bicycle", "table", "bottle", "high heels", "vehicle", "footwear", "dog",
     "book", "camera", "car",
 )  # fmt: skip
-# Open Images has classes that include others. Overlapping boxes of one group are one object.
+# Some classes of Open Images include others. Overlapping boxes of one group count as one object.
 _GROUPS: Final = (
     {"bicycle", "stationary bicycle"}, {"car", "vehicle"}, {"desk", "table"}, {"mug", "coffee cup"},
     {"footwear", "boot", "high heels"},
@@ -41,15 +41,16 @@ _PARTS: Final = frozenset({"footwear", "boot", "high heels"})
 INPUT_SIDE: Final = 300  # pixels
 MAX_OVERLAP: Final = 0.35  # intersection over union; a higher limit leaves two boxes on many pedestrians
 MAX_OBJECTS: Final = 300
-# Share of the person boxes with a score near `SCORES` that are right, on the first half of vtest.avi (opencv-doc)
-# against the detections of a Faster R-CNN (confidence above 0.7, IoU 0.4). docs/detection.md shows the second half.
+# `CONFIDENCES[i]` is the share of person boxes with a score near `SCORES[i]` that are right, measured on the first half
+# of vtest.avi (opencv-doc). A box is right if it matches a detection of a Faster R-CNN (confidence above 0.7, IoU 0.4).
+# docs/detection.md has the results for the second half.
 SCORES: Final = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.65, 1.0)
 CONFIDENCES: Final = (0.001, 0.002, 0.03, 0.095, 0.24, 0.765, 0.94, 0.971, 0.995, 1.0)
 
 _MAX_ASPECT: Final = 4 / 3
 _GRAY: Final = 127.5  # 0 for the model
 _MAPS: Final = (19, 10, 5, 3, 2, 1)  # cells per side of each feature map
-_SCALES: Final = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # of each map, and of the map that would follow
+_SCALES: Final = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # of the anchors of each map, and of one further map
 _ASPECTS: Final = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width over height
 _LOWEST_MAP: Final = ((0.1, 1.0), (0.2, 2.0), (0.2, 1 / 2))  # scale and aspect
 _CENTER_SCALE: Final = 10.0

@@ -110,7 +110,7 @@ def read_output(table: Floats, *, classes: int, threshold: float) -> tuple[Float
     """Return the boxes (left, top, right, bottom in pixels of the model's input), scores and class numbers in a table.
 
     `classes` is the model's number of classes. If the size of the table does not match this number, a table
-    with one candidate per row counts as one with objectness scores (v5, v7), and any other table as one without them.
+    with one candidate per row is read with objectness scores (v5, v7), and any other table without them.
     """
     rows, has_objectness = _candidates_in_rows(table, classes)
     if has_objectness is None:

@@ -61,7 +61,7 @@ class YunetFaces:
 
 
 def _has_yunet_outputs(path: Path) -> bool:
-    """Return whether the model has YuNet's outputs. OpenCV reads them without a check of their sizes."""
+    """Return whether the model has YuNet's outputs. OpenCV reads the outputs without checking their sizes."""
     sizes = {
         f"{kind}_{stride}": values * (_TRIAL_SIDE // stride) ** 2
         for stride in (8, 16, 32)
