@@ -13,15 +13,15 @@ from typing import Final
 _HEADER_BYTES: Final = 12  # of an RTP packet
 _SENDER_REPORT, _RECEIVER_REPORT, _SOURCE_DESCRIPTION = 200, 201, 202
 _SENDER_REPORT_BYTES: Final = 28  # without report blocks
-_CLOCK_HZ: Final = 90_000  # of all video (RFC 6184, 7798 and 2435)
+_CLOCK_HZ: Final = 90_000  # clock rate of all video (RFC 6184, 7798 and 2435)
 _CNAME: Final = 1
-_JITTER_SHARE: Final = 1 / 16  # of a new difference (RFC 3550, A.8)
-_HALF: Final = 2**15  # of all sequence numbers
+_JITTER_SHARE: Final = 1 / 16  # weight of a new difference in the average (RFC 3550, A.8)
+_HALF: Final = 2**15  # half of all sequence numbers
 _MAX_LOST: Final = 2**23 - 1
 
 
 class ReceiverReports:
-    """Counts the packets of one stream, and writes reports about them. All times are monotonic seconds."""
+    """Packet counts of one stream, and the reports about them. All times are monotonic seconds."""
 
     def __init__(self) -> None:
         self.source: bytes | None = None  # SSRC of the camera's stream; None before the first packet
@@ -31,7 +31,7 @@ class ReceiverReports:
 
     def _restart(self, source: bytes, sequence: int) -> None:
         self.source = source or None
-        self._highest = sequence  # with the number of wraps in the upper bits
+        self._highest = sequence  # highest sequence number, with the number of wraps in the upper bits
         self._first = sequence
         self._received = 0
         self._reported = (0, 0)  # packets expected and received at the last report
@@ -57,7 +57,7 @@ class ReceiverReports:
         return is_new
 
     def on_rtcp(self, packet: bytes, now: float) -> bool:
-        """Note the time of a sender report. Return whether the packet belongs to the stream."""
+        """Record the time of a sender report. Return whether the packet belongs to the stream."""
         if len(packet) < 8 or packet[4:8] != self.source:  # noqa: PLR2004 - the header and the SSRC
             return False
         if packet[1] == _SENDER_REPORT and len(packet) >= _SENDER_REPORT_BYTES:

@@ -18,24 +18,24 @@ _MAX_DATAGRAM_BYTES: Final = 2**16
 _MAX_BURST: Final = 256  # datagrams read at once
 _RECEIVE_BUFFER_BYTES: Final = 2**21  # a keyframe of a 4K camera arrives in one burst
 _PORT_ATTEMPTS: Final = 32
-_FIRST_REPORT_S: Final = 1.0  # after PLAY, in case that the network has lost the first empty packets
-_REPORT_INTERVAL_S: Final = 5.0  # the shortest one of RFC 3550, 6.2
+_FIRST_REPORT_S: Final = 1.0  # after PLAY, because the network may have lost the first empty packets
+_REPORT_INTERVAL_S: Final = 5.0  # the shortest interval that RFC 3550, 6.2, recommends
 _SENDER_TIMEOUT_S: Final = 1.0
 _SERVER_PORTS: Final = re.compile(r"(?i)server_port=(\d{1,5})(?:-(\d{1,5}))?")
 _SOURCE: Final = re.compile(r"(?i)[;,]\s*source=([0-9a-f.:]+)")
 
 
 class DatagramTrack:
-    """Two sockets that receive one track over UDP. `channel` is the number by which FFmpeg knows the track's RTP."""
+    """Two sockets that receive one track over UDP. `channel` is the number of FFmpeg's channel for the track's RTP."""
 
     def __init__(self, camera: socket.socket, channel: int) -> None:
         self.channel = channel
         self.has_media = False  # whether an RTP packet has arrived
         self._peer: tuple[str, int, *tuple[int, ...]] = camera.getpeername()
         self._hosts = {self._peer[0]}
-        self._ports: tuple[int, int] | None = None  # of the camera
-        self._sender: tuple[str, int] | None = None  # of the accepted RTP packets
-        self._heard = 0.0  # when the last of them arrived
+        self._ports: tuple[int, int] | None = None  # RTP and RTCP ports of the camera
+        self._sender: tuple[str, int] | None = None  # of the last accepted RTP packet
+        self._heard = 0.0  # when the last accepted RTP packet arrived
         self._order = ReorderBuffer()
         self._reports = ReceiverReports()
         self._report_at = float("inf")
@@ -50,22 +50,22 @@ class DatagramTrack:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether packets wait for an earlier one."""
+        """Whether packets wait for an earlier packet."""
         return self._order.is_waiting
 
     def on_setup(self, transport: str) -> None:
-        """Learn the camera's ports, and the address from which it sends, from its response to SETUP."""
+        """Read the camera's ports and source address from the Transport header of its response to SETUP."""
         if found := _SERVER_PORTS.search(transport):
             first = int(found[1])
             self._ports = first, int(found[2] or first + 1)
-        if found := _SOURCE.search(transport):  # a camera with two network interfaces may send from the other one
+        if found := _SOURCE.search(transport):  # a camera with two network interfaces may send from its other address
             self._hosts.add(found[1])
 
     def open_firewalls(self) -> None:
-        """Send an empty packet and a report, so that firewalls in between let the camera's packets pass.
+        """Send an empty packet and a report, so that firewalls on the way let the camera's packets pass.
 
-        FFmpeg and GStreamer do so as well before PLAY. The hub repeats it until the first packet arrives, because the
-        network may lose the empty packet.
+        FFmpeg and GStreamer also send such packets before PLAY. The hub sends an empty packet with each report until
+        the first media packet arrives, because the network may lose the empty packet.
         """
         now = time.monotonic()
         if not self.has_media:
@@ -102,8 +102,9 @@ class DatagramTrack:
     def _is_sender(self, sender: tuple[str, int], now: float) -> bool:
         """Return whether a packet belongs to this stream.
 
-        A camera may still send an earlier stream, whose port the kernel has assigned again. Some cameras send from
-        another port than they have announced, so the announced port only takes precedence.
+        If the kernel has assigned the port of an earlier stream again, that stream may still arrive. Packets from the
+        port that the camera announced are always accepted. Some cameras send from a different port, so packets from
+        another port are accepted if no accepted packet has arrived for `_SENDER_TIMEOUT_S`.
         """
         is_announced = self._ports is not None and sender[1] == self._ports[0]
         if sender != self._sender and not is_announced and now - self._heard < _SENDER_TIMEOUT_S:
@@ -112,7 +113,7 @@ class DatagramTrack:
         return True
 
     def on_tick(self) -> Iterator[tuple[int, bytes]]:
-        """Send a report if one is due. Yield the packets that have waited long enough for an earlier one."""
+        """Send a report if one is due. Yield the packets that have waited long enough for an earlier packet."""
         now = time.monotonic()
         if now >= self._report_at:
             self.open_firewalls()

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES: Final = 12
 _SEQUENCES: Final = 2**16
-_MAX_REORDERED: Final = 500  # packets that wait for an earlier one
-_MAX_REORDER_S: Final = 0.1  # FFmpeg waits as long for packets over UDP
+_MAX_REORDERED: Final = 500  # maximum number of packets that wait for an earlier packet
+_MAX_REORDER_S: Final = 0.1  # FFmpeg also waits this long for packets over UDP
 _AVERAGED: Final = 400
 _MIN_SHARE: Final = 1e-4
 _MARK_BYTES: Final = 12
 _INCOMPLETE, _LOST_AFTER = 0x81, 0x82  # kinds of marks; no zero bytes, which could imitate a start code
 
 # Types of NAL units and RTP payloads (H.264, table 7-1; RFC 6184, 5.2; H.265, table 7-1; RFC 7798, 4.4).
-_H264_FIRST: Final = frozenset({6, 7, 8, 9})  # they begin a frame: SEI, parameter sets, delimiter
+_H264_FIRST: Final = frozenset({6, 7, 8, 9})  # types that begin a frame: SEI, parameter sets, delimiter
 _H264_STAP_A, _H264_FU_A = 24, 28
 _H265_FIRST: Final = frozenset({32, 33, 34, 35, 39})
 _H265_SLICES: Final = 32
@@ -47,7 +47,7 @@ def parse(packet: bytes) -> RtpHeader | None:
     if len(packet) < _HEADER_BYTES or packet[0] >> 6 != 2:  # noqa: PLR2004 - the version
         return None
     begin = _HEADER_BYTES + 4 * (packet[0] & 15)
-    if packet[0] & 0x10:  # an extension of as many words as its third and fourth byte say
+    if packet[0] & 0x10:  # an extension, whose third and fourth byte contain its length in words
         begin += 4 + 4 * int.from_bytes(packet[begin + 2 : begin + 4])
     return RtpHeader(
         sequence=int.from_bytes(packet[2:4]),
@@ -59,7 +59,7 @@ def parse(packet: bytes) -> RtpHeader | None:
 
 
 class ReorderBuffer:
-    """Restores the order of datagrams. All times are monotonic seconds."""
+    """Buffer that restores the order of datagrams. All times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._next: int | None = None
@@ -67,7 +67,7 @@ class ReorderBuffer:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether packets wait for an earlier one."""
+        """Whether packets wait for an earlier packet."""
         return bool(self._waiting)
 
     def push(self, packet: bytes, now: float) -> Iterator[bytes]:
@@ -103,7 +103,7 @@ class ReorderBuffer:
         return min(self._waiting, key=lambda sequence: (sequence - begin) % _SEQUENCES)
 
     def restart(self) -> Iterator[bytes]:
-        """Yield all packets, and accept any number of the next one."""
+        """Yield all waiting packets, and accept any sequence number in the next packet."""
         packets = [packet for _, packet in self._waiting.values()]
         self._waiting.clear()
         self._next = None
@@ -115,7 +115,7 @@ class LossMarks:
 
     def __init__(self) -> None:
         self.inserted = 0
-        self.lost_share = 0.0  # of about the last `_AVERAGED` packets
+        self.lost_share = 0.0  # share of lost packets among about the last `_AVERAGED` packets
         self._found = 0
         # A camera cannot know the mark. It contains no zero bytes, which could imitate a start code.
         self._mark = bytes(1 + byte % 255 for byte in secrets.token_bytes(_MARK_BYTES))
@@ -139,17 +139,17 @@ class LossMarks:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a mark has been inserted that has not been found yet."""
+        """Whether an inserted mark has not been found yet."""
         return self.inserted > self._found
 
 
 class LossMarker:
-    """Finds gaps in one sequence of RTP packets, and inserts marks. `codecs` maps payload types to names as in SDP."""
+    """Marker of gaps in one sequence of RTP packets. `codecs` maps payload types to names as in SDP."""
 
     def __init__(self, codecs: dict[int, str], marks: LossMarks) -> None:
         self._codecs, self._marks = codecs, marks
         self._last: bytes | None = None
-        self._next = -1  # the number of the next packet; -1 before the first one
+        self._next = -1  # sequence number of the next packet; -1 before the first packet
         self._dropped: int | None = None  # timestamp of a frame that has lost its beginning
 
     def push(self, packet: bytes) -> list[bytes]:
@@ -180,7 +180,7 @@ class LossMarker:
             is_same = header.timestamp == last.timestamp
             nal = self._marks.create(codec, incomplete=is_same or not last.marker)
             out.append(_in_place_of_lost(packet, header, last, nal))
-            # The rest of a frame without its beginning would look to FFmpeg like a part of the frame before.
+            # The rest of a frame without its beginning would look to FFmpeg like a part of the previous frame.
             self._dropped = None if is_same or _begins_frame(codec, header.payload) else header.timestamp
         if header.timestamp == self._dropped:
             return out

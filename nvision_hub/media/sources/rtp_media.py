@@ -25,7 +25,7 @@ _RTPMAP: Final = re.compile(rb"^a=rtpmap:(\d{1,3}) (H26[45])/", re.MULTILINE | r
 
 
 class Interleaved:
-    """Splits media packets on an RTSP connection (RFC 2326, 10.12)."""
+    """Splitter of media packets on an RTSP connection (RFC 2326, 10.12)."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -51,7 +51,7 @@ class MediaPath:
 
     def __init__(self, description: bytes) -> None:
         self.marks = LossMarks()
-        self.poll = select.poll()  # of the relay; contains the sockets of all tracks
+        self.poll = select.poll()  # used by the relay; contains the sockets of all tracks
         self._codecs = {int(kind): codec.decode().upper() for kind, codec in _RTPMAP.findall(description)}
         self._packets = Interleaved()
         self._markers: dict[int, LossMarker] = {}  # by channel
@@ -101,7 +101,7 @@ class MediaPath:
         return b"".join(self._marked(track.receive(end)) for track, end in ends if end.fileno() == descriptor)
 
     def on_tick(self) -> bytes:
-        """Send due reports. Return what FFmpeg receives in place of datagrams that have waited for an earlier one."""
+        """Send due reports. Return what FFmpeg receives in place of datagrams that have waited long enough."""
         return b"".join(self._marked(track.on_tick()) for track in self._tracks)
 
     def _marked(self, packets: Iterator[tuple[int, bytes]]) -> bytes:

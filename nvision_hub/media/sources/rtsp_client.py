@@ -87,7 +87,7 @@ class RtspClient:
         return response
 
     def should_repeat(self, response: RtspMessage) -> bool:
-        """Return whether the camera asks for the credentials, so that the request should be sent again with them.
+        """Return whether to repeat the request with credentials, because the camera asks for them.
 
         If the camera has refused the credentials, it would count a repetition as one more wrong password.
         """

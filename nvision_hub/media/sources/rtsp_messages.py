@@ -19,7 +19,7 @@ _PACKET_HEAD_BYTES: Final = 4
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_LENGTH_DIGITS: Final = 9  # of Content-Length; `int` raises `ValueError` for a number of more than 4,300 digits
-_START: Final = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # of a message, or as much of it as has arrived
+_START: Final = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # start of a message, or as much of the start as has arrived
 _START_BYTES: Final = 17
 # FFmpeg separates words at spaces and tabs only. With `\s`, the two could read different statuses from one line.
 _STATUS: Final = re.compile(r"RTSP/[!-~]*[ \t]+([0-9]{3})(?![0-9])")
@@ -81,7 +81,7 @@ class RtspMessage:
 
 
 class RtspReader:
-    """Splits one direction of an RTSP connection into messages and media packets.
+    """Reader that splits one direction of an RTSP connection into messages and media packets.
 
     Some cameras send stray bytes between packets. If `resyncs`, the reader skips bytes up to the next `$`. Otherwise,
     such bytes raise `RtspSyntaxError`.

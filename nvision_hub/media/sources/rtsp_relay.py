@@ -53,9 +53,9 @@ class _Pending(NamedTuple):
 
     message: RtspMessage
     repeated: bool = False
-    is_own: bool = False  # of the relay, so FFmpeg does not wait for the response
+    is_own: bool = False  # whether it is the relay's own request, whose response FFmpeg does not expect
     asked: RtspMessage | None = None  # FFmpeg's SETUP, which requests TCP
-    track: DatagramTrack | None = None  # of a SETUP that requests UDP
+    track: DatagramTrack | None = None  # the track of a SETUP that requests UDP
 
 
 class RtspRelay:
@@ -63,7 +63,7 @@ class RtspRelay:
 
     def __init__(self, client: RtspClient, known: Transport | None = None) -> None:
         self.failure: SourceError | None = None
-        self.transport: Transport | None = None  # that the camera has accepted
+        self.transport: Transport | None = None  # accepted by the camera; None before that
         self.fingerprint = client.fingerprint
         self._client = client
         self._camera = client.socket
@@ -91,7 +91,7 @@ class RtspRelay:
 
     @property
     def awaits_datagrams(self) -> bool:
-        """Whether the camera has promised to send media over UDP, but none has arrived."""
+        """Whether the camera has accepted PLAY over UDP, but no media has arrived."""
         return self._is_playing and self.transport == "udp" and not self._media.has_datagrams
 
     def on_opened(self) -> None:
@@ -136,7 +136,7 @@ class RtspRelay:
                 self._camera.send(self._client.prepared(end.with_header("Range", None))[1])
 
     def _accept(self) -> socket.socket:
-        """Return FFmpeg's connection. Another user of this machine could connect first, and is disconnected."""
+        """Return FFmpeg's connection. If another user of this machine connects first, disconnect that user."""
         while True:
             connection, peer = self._listener.accept()
             if _is_own(peer, connection.getsockname()):

@@ -66,7 +66,7 @@ def refused(camera: Camera, description: bytes) -> SourceError:
 
 
 def no_media_over_udp(camera: Camera, waited_s: float) -> SourceError:
-    """Return the error for a camera that has accepted UDP, but whose packets do not arrive."""
+    """Return the error for a camera that has accepted UDP if no packets arrive."""
     advice = ", or set `transport: auto` of this camera" if camera.transport == "udp" else ""
     return SourceError(
         CameraState.STALLED,
