@@ -53,13 +53,13 @@ _SMALL: Final[dict[str, Any]] = {"driver_info": None, "protocol": 2}
 class RedisSettings:
     url: str  # complete, as `Redis.dial` returns it
     prefix: str
-    max_entries: int  # the result stream is trimmed to about this length
+    max_entries: int  # Redis trims the stream to about this length
     max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
     stream: Literal["results", "tracks"] = "results"
 
     @property
     def tls_files(self) -> list[Path]:
-        """The files of certificates and keys that a connection reads."""
+        """The certificate and key files that a connection reads."""
         options = parse_qs(urlsplit(self.url).query)
         return [
             Path(text) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") for text in options.get(name, ())
@@ -102,7 +102,7 @@ def connect(
 
 
 def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: Any) -> redis.Redis:
-    """Return a blocking client with a time limit per command. The client connects at its first command, as above."""
+    """Return a blocking client with a time limit per command. Like `connect`'s, it connects at its first command."""
     discovery = parse_discovery(url)
     client = redis.Redis.from_url(
         url if discovery is None else discovery.url,
@@ -123,9 +123,10 @@ def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: A
 
 
 def _socket_path(url: str) -> dict[str, str]:
-    """Return the option with the path in a unix:// URL. redis-py always decodes the path as UTF-8.
+    """Return redis-py's option `path` for a unix:// URL, and no option for any other URL.
 
-    The locale's encoding may differ. The system calls need the bytes of the URL.
+    redis-py decodes the path as UTF-8. If the locale has another encoding, the system calls would then receive other
+    bytes than those in the URL.
     """
     parts = urlsplit(url)
     return {"path": os.fsdecode(unquote_to_bytes(parts.path))} if parts.scheme == "unix" else {}
@@ -172,7 +173,7 @@ async def follow_channel(url: str, channel: str) -> AsyncIterator[bytes]:
 
 
 class _TicketReader:
-    """Mix-in for a blocking TLS connection that reads one reply after connecting.
+    """Mix-in that makes a blocking TLS connection read one reply after connecting.
 
     With hiredis, redis-py mistakes the session tickets of TLS 1.3 for an unread reply, and rejects every new connection
     (redis-py 8.1, `ConnectionPool.get_connection`). Reading a reply also reads the tickets.
@@ -232,7 +233,7 @@ def open_tracks_key(prefix: str, camera: str) -> str:
 
 
 def trim_keys(stream: str) -> tuple[str, str]:
-    """Return the keys of the script results_trim: the stream, and the sizes of its entries."""
+    """Return the keys that the script results_trim uses: the stream, and the sizes of its entries."""
     return stream, f"{stream}:sizes"
 
 
@@ -308,12 +309,12 @@ class RedisConnection:
             for _ in commands[:-1]:
                 await connection.read_response()
             replies = await connection.read_response()
-        # The results are published even if they could not be counted, so an error of the script must not repeat them.
+        # The results are published even if the script fails, so its error must not make the publisher send them again.
         trimmed = replies.pop() if trims else None
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-        if isinstance(trimmed, NoScriptError):  # another program removed all scripts; the next connection loads it
+        if isinstance(trimmed, NoScriptError):  # another program removed all scripts; a new connection loads it again
             await self.close()
         else:
             self._on_trimmed(trimmed)

@@ -2,7 +2,8 @@
 
 Redis removes the oldest entries of a long stream, even if a group has not read them. The gap is the number of entries
 that were trimmed before the group read them. While the stream still holds the last entry that the group read, the gap
-is 0. Otherwise, the gap is the number of entries added, minus those left, minus those read.
+is 0. Otherwise, the gap is the number of entries added, minus those still in the stream, minus those that the group has
+read.
 
 Redis' own counter of read entries does not suffice: it forgets the gap at the next read (7.2 and later) or keeps the
 gap indefinitely (7.0). A script therefore computes the gap, corrects the counter and reads entries in one atomic step.

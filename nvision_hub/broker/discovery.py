@@ -1,6 +1,6 @@
 """Discovery of the master in a Sentinel set or a Cluster: addresses, commands and replies.
 
-This module opens no connection. `node_finder` asks the servers, and `client` connects to the server that it finds.
+This module opens no connection. `node_finder` asks the servers for the master, and `client` connects to the master.
 
 All keys of a hub share a hash tag, so in a Cluster the master of one slot stores them all.
 """
@@ -39,16 +39,16 @@ class NotMasterError(RedisConnectionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discovery:
-    """A Sentinel set or a Cluster, as its address describes it."""
+    """Content of the address of a Sentinel set or a Cluster."""
 
     kind: Literal["sentinel", "cluster"]
     nodes: tuple[Node, ...]  # the Sentinels, or some nodes of the Cluster
     master: str = ""  # name of the master that the Sentinels watch
     slot: int = 0  # slot of the Cluster that has the hub's keys
     scheme: str
-    login: str = field(repr=False)  # escaped, with @; empty without a login
+    login: str = field(repr=False)  # user and password, percent-encoded, with a final @; empty if there are none
     sentinel_login: str = field(repr=False)  # likewise, for the Sentinels
-    options: str  # options of redis-py as a query, such as the paths of TLS files
+    options: str  # redis-py's options as a query string, such as the paths of TLS files
     database: int = 0
 
     def seed_url(self, node: Node) -> str:
@@ -69,7 +69,7 @@ class Discovery:
         return "CLUSTER", "SLOTS"
 
     def parse_reply(self, reply: Any, asked: Node) -> Node:
-        """Return the master in a seed's reply to `seed_command`. Raises `NodeNotFoundError`."""
+        """Return the master in a seed's reply to `seed_command`. Raises `NodeNotFoundError` if the reply names none."""
         try:
             return self._from_sentinel(reply) if self.kind == "sentinel" else self._from_cluster(reply, asked)
         except (TypeError, ValueError, LookupError, AttributeError):
@@ -92,7 +92,7 @@ class Discovery:
         raise NodeNotFoundError(f"no node of the Cluster has slot {self.slot}; check it with redis-cli --cluster check")
 
     def all_nodes(self, reply: Any) -> list[Node]:
-        """Return every node in a Cluster's reply; empty for any other reply."""
+        """Return every node in a Cluster's reply; an empty list for any other reply."""
         if self.kind == "sentinel":
             return []
         try:
@@ -104,7 +104,7 @@ class Discovery:
 
 
 def parse_discovery(url: str) -> Discovery | None:
-    """Return the Sentinel set or the Cluster in an address from `Redis.dial`; None for one server.
+    """Parse an address from `Redis.dial`. Return None if it is the address of a single server.
 
     Raises `ValueError` for an incomplete address.
     """

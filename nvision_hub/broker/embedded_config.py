@@ -47,7 +47,7 @@ class EmbeddedBroker:
     is_open: bool = False  # whether a connection without a password may do everything
     stream_max_bytes: int = DEFAULT_STREAM_BYTES  # the result stream is trimmed to about this size
     webhooks: int = 0  # number of webhooks, because each has a queue
-    socket_name: str = ""  # name of the socket's directory if `directory` is too long; by default, made from the path
+    socket_name: str = ""  # name of the socket's directory if `directory` is too long; empty: derived from `directory`
 
     @property
     def socket_path(self) -> Path:
@@ -168,14 +168,15 @@ def program() -> Path:
 class PortClaim:
     """A free loopback port, claimed for the lifetime of this object.
 
-    Without the claim, other hubs would find the port free until the server listens. The claim is the same port of
-    `_CLAIM_ADDRESS`, bound but not listening. Like a port, the kernel releases it when the process ends, and each
-    network namespace has its own.
+    Without the claim, other hubs would find the port free until the server listens. The claim is a socket that is
+    bound to the same port of `_CLAIM_ADDRESS` but does not listen. The kernel releases the claim when the process ends.
+    Each network namespace has its own claims.
     """
 
     def __init__(self, port: int, descriptor: int | None) -> None:
         self.port = port
-        # A socket object would warn if it were garbage-collected before this object. None: another process holds it.
+        # None if another process holds the claim. This is no socket object, because the garbage collector may destroy
+        # a socket object before this object, with a warning.
         self._descriptor = descriptor
 
     @property
@@ -204,12 +205,12 @@ def claim_port(wanted: int) -> PortClaim:
     near = range(wanted, min(wanted + _MAX_PORTS_TRIED, 65536)) if wanted else ()
     for port in (*near, *[0] * _MAX_PORTS_TRIED):
         with socket.socket() as probe, socket.socket() as claim:
-            # With this option, connections of an earlier server that are still closing do not matter.
+            # With this option, `bind` succeeds even if connections of an earlier server are still closing.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((LOOPBACK, port))
                 found = int(probe.getsockname()[1])
-                claim.bind((_CLAIM_ADDRESS, found))  # fails if another claim exists, because it lacks this option
+                claim.bind((_CLAIM_ADDRESS, found))  # fails if another claim exists, because `claim` lacks this option
             except OSError as error:
                 if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
                     raise

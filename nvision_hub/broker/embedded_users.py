@@ -2,7 +2,7 @@
 
     hub        the hub's own processes and commands: everything except administration
     reader     programs that read results: subscribe to channels, read streams
-    consumer   the same, and consumer groups on the streams
+    consumer   the same, and programs that use consumer groups on the streams
 
 Every other connection is rejected, on TCP and on the unix socket alike. Passwords are random, and stay the same while
 the file exists, so that programs can connect again after a restart of the hub.
@@ -51,7 +51,7 @@ class BrokerUser(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerPasswords:
-    """One password per user. The text form of this object contains none of them."""
+    """One password per user. The `repr` of this object contains no password."""
 
     hub: str = field(default_factory=lambda: secrets.token_urlsafe(_PASSWORD_BYTES), repr=False)
     reader: str = field(default_factory=lambda: secrets.token_urlsafe(_PASSWORD_BYTES), repr=False)
@@ -77,7 +77,7 @@ class BrokerPasswords:
 
 
 def load_passwords(file: Path, *, owner: int | None = None) -> BrokerPasswords | None:
-    """Return the saved passwords; None if there is no file, or if another user may have read or written it.
+    """Return the saved passwords; None if the file is missing or invalid, or if another user owns or can access it.
 
     `owner` is the user id of the hub; None stands for this process's user.
     """

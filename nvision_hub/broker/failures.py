@@ -1,4 +1,4 @@
-"""Causes of failures to use Redis, as sentences with the setting that helps. This module opens no connection."""
+"""Sentences for known failures of Redis: the cause, and the setting that fixes it. This module opens no connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def known_cause(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes. redis-py keeps the original error as the context of its own."""
+    """Yield an error and its causes. redis-py keeps the original error as the context of its own error."""
     seen = set[int]()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
-SEED_TIMEOUT_S: Final = 1.5  # short, because a silent seed delays the question to the next one
+SEED_TIMEOUT_S: Final = 1.5  # short, because the finder asks the next seed only after a silent one times out
 MAX_SEEDS: Final = 64  # configured and learned servers
 
 
@@ -31,7 +31,7 @@ class NodeFinder:
         self._seeds = list(discovery.nodes)
 
     def find(self, open_client: Callable[[str], redis.Redis]) -> Node:
-        """Return the master. Raises `NodeNotFoundError`; its cause is the error of the last server."""
+        """Return the master. Raises `NodeNotFoundError` from the last server's error if no server names a master."""
         last: Exception | None = None
         for seed in list(self._seeds):
             with contextlib.closing(open_client(self.discovery.seed_url(seed))) as client:
@@ -44,7 +44,7 @@ class NodeFinder:
         raise self._not_found(last) from last
 
     async def find_async(self, open_client: Callable[[str], redis.asyncio.Redis]) -> Node:
-        """Return the master. Raises `NodeNotFoundError`; its cause is the error of the last server."""
+        """Return the master. Raises `NodeNotFoundError` from the last server's error if no server names a master."""
         last: Exception | None = None
         for seed in list(self._seeds):
             async with contextlib.aclosing(open_client(self.discovery.seed_url(seed))) as client:

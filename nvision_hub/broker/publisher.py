@@ -76,7 +76,7 @@ class Publisher:
         self._send_limit: asyncio.Timeout | None = None  # time limit of the batch that is being sent
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self._redis_error: str | None = None
-        self.is_recovered = False  # whether the results of an earlier process, if any, are in `results_waiting`
+        self.is_recovered = False  # whether `results_waiting` includes the results of an earlier process, if any
 
     @property
     def error(self) -> str | None:
@@ -107,7 +107,7 @@ class Publisher:
         self._on_change()
 
     def publish_track(self, camera: str, event: dict[str, Any]) -> None:
-        """Queue an event of a track, if this publisher's stream is `tracks`."""
+        """Queue an event of a track. The publisher's stream must be `tracks`."""
         self._queue(_outgoing(event["id"], camera, event))
 
     def announce(self, camera: str, event: dict[str, Any]) -> None:
@@ -162,8 +162,8 @@ class Publisher:
             await self._send(connection, results)
             self._results.remove_reserved()
         self._on_sent(results)
-        # While the spool and the memory each hold more than a batch, the results in memory go to the spool, because a
-        # killed process would lose them.
+        # A killed process would lose the results in memory. They go to the spool if the buffer is more than half full,
+        # or if the spool and the buffer each hold more than a batch.
         if self._results.is_half_full or self._spool.count > BATCH_EVENTS < len(self._results):
             await self._save()
         elif spooled is None and self._spool.count:  # the spool is unreadable at present

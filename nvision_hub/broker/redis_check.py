@@ -1,4 +1,4 @@
-"""Check of the configured Redis, before the hub starts and in `doctor`: whether it answers and fits the address."""
+"""Check before the hub starts, and in `doctor`, whether the configured Redis answers and is of the configured kind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check_files(redis: Redis) -> None:
 
 
 def _mode(client: Any) -> str | None:
-    """Return `standalone`, `sentinel` or `cluster`; None if the server does not say."""
+    """Return `standalone`, `sentinel` or `cluster`; None if the server does not report its mode."""
     try:
         info = client.info("server")
     except (RedisError, OSError):  # an ACL may forbid INFO
@@ -81,7 +81,7 @@ def _mode(client: Any) -> str | None:
 
 
 def _wrong_kind(redis: Redis, mode: str | None) -> str | None:
-    """Return the problem if the server in a plain address is a Sentinel or a node of a Cluster."""
+    """Return the problem if a plain address leads to a Sentinel or a node of a Cluster; None otherwise."""
     if redis.url.topology != "server":
         return None
     if mode == "sentinel":

@@ -41,7 +41,7 @@ class SendBuffer:
 
     @property
     def is_half_full(self) -> bool:
-        """Whether the buffer is more than half full, so that its events should be moved to the spool."""
+        """Whether the buffer is more than half full. The publisher then moves its events to the spool."""
         return len(self._events) * 2 > self._max_events or self._bytes * 2 > self._max_bytes
 
     def add(self, event: OutgoingEvent) -> int:

@@ -80,7 +80,7 @@ class Spool:
 
     def __init__(self, settings: SpoolSettings) -> None:
         self._settings = settings
-        self._lock = threading.RLock()  # after its owner is canceled, one call may still run in a thread
+        self._lock = threading.RLock()  # a call may still run in a thread after the spool's owner is canceled
         self._database: sqlite3.Connection | None = None
         self._bytes = 0
         self._done_to = 0  # all results up to this position are sent or lost, even if not yet deleted

@@ -1,4 +1,4 @@
-"""Probe of a Redis that closed a connection without a reason, for example because only one side uses TLS."""
+"""Probe of a Redis that closed a connection without giving a reason, for example because only one side uses TLS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMEOUT_S: Final = 2.0
 
 
 def tls_problem(redis: Redis) -> str | None:
-    """Return the problem with TLS and its fix; None if the first server in the address shows none."""
+    """Return the problem with TLS and its fix; None if the probe of the first server in the address finds none."""
     if not redis.url.nodes:
         return None
     host, port = redis.url.nodes[0]

@@ -152,7 +152,10 @@ async def _queue_entries(
     *,
     are_dead: bool = False,
 ) -> ReplayResult:
-    """Queue the chosen entries, due now, until the queue is full. If they are dead letters, remove the queued ones."""
+    """Queue the chosen entries for immediate delivery, until the queue is full.
+
+    If `are_dead`, also remove each queued entry from the stream of dead letters.
+    """
     room = MAX_WAITING - await client.zcard(keys.due)
     room_bytes = MAX_WAITING_BYTES - await webhook_queue.waiting_bytes(client, keys)
     queued = 0

@@ -9,7 +9,7 @@
 
 A waiting delivery carries its body, because Redis may trim the result stream long before the last attempt. The
 functions add commands to a pipeline, and the caller may add more commands to the same transaction. All functions except
-`move_to_dead_letters` are idempotent.
+`move_to_dead_letters` and `set_aside` are idempotent.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Delivery:
 
 
 def put(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, due: float, only_new: bool = False) -> None:
-    """Store a delivery. `due` is in seconds since the epoch. `only_new` keeps an existing delivery with the same id.
+    """Store a delivery. `due` is in seconds since the epoch. If `only_new`, keep an existing delivery with the same id.
 
     This function adds two commands to the pipeline. The reply to the first command is 1 if the delivery is new.
     """
@@ -127,13 +127,13 @@ def move_to_dead_letters(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, 
 def remove_dead_letters(pipe: Pipeline, keys: WebhookKeys, entries: Iterable[bytes]) -> None:
     """Remove dead letters by the ids of their stream entries."""
     pipe.xdel(keys.dead, *entries)
-    # The sizes would still include the removed letters, so the limit in bytes would apply too early. Without sizes, the
-    # next dead letter measures the stream again.
+    # The sizes would still include the removed letters, so the limit in bytes would apply too early. If the sizes are
+    # missing, the script results_trim measures the stream again at the next dead letter.
     pipe.delete(trim_keys(keys.dead)[1])
 
 
 def set_aside(pipe: Pipeline, keys: WebhookKeys, delivery_id: bytes, data: bytes) -> None:
-    """Move an entry of the queue that is not a delivery to the dead letters, where operators can look at it."""
+    """Move a queue entry that is not a delivery to the dead letters, where operators can inspect it."""
     pipe.zrem(keys.due, delivery_id)
     pipe.hdel(keys.waiting, delivery_id)
     shown = delivery_id.decode("ascii", errors="backslashreplace")
@@ -141,7 +141,7 @@ def set_aside(pipe: Pipeline, keys: WebhookKeys, delivery_id: bytes, data: bytes
 
 
 async def waiting_bytes(client: redis.asyncio.Redis, keys: WebhookKeys) -> int:
-    """Return the memory that the webhook's queue takes in Redis; 0 if Redis does not report it."""
+    """Return the memory of the webhook's queue in Redis, in bytes; 0 if Redis does not report it."""
     try:
         return int(await client.memory_usage(keys.waiting, samples=0) or 0)
     except ResponseError:  # an ACL forbids MEMORY
