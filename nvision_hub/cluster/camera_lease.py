@@ -1,10 +1,10 @@
-"""Lease on one camera: the right to stream the camera. At most one hub holds it, even during network partitions.
+"""Lease on one camera: the right to stream the camera. At most one hub holds the lease, even during network partitions.
 
 A hub that loses its connection to Redis stops streaming before another hub may start. The holder's term starts before
 the request is sent, and Redis' term starts when the request arrives, so the holder's term ends first. Each new holder
 gets a higher epoch. If Redis loses its data, or a replica takes over, a new holder waits for a term, because the
-earlier one may still stream. The same applies after another program has written a lease that no hub writes: the hub
-replaces the lease and counts it.
+earlier holder may still stream. The new holder also waits if another program has written a malformed lease. The hub
+replaces the malformed lease and counts it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LeaseReply:
     """Reply of the script `lease_acquire`."""
 
     epoch: int  # 0 if another hub has the lease
-    holder: str  # the other hub, for people
+    holder: str  # name of the other hub, for display
     ms: int  # remaining term of the other hub, or age of the record of epochs
     repaired: bool  # whether the script has replaced an entry that no hub writes
 

@@ -45,7 +45,7 @@ def stream_ms_per_s(
 ) -> float:
     """Estimate the cost of sending `sent_fps` full-size frames per second of a stream with `fps` frames per second.
 
-    The hub decodes only keyframes if they come often enough. A keyframe interval of None is unknown.
+    The hub decodes only keyframes if they come often enough. `keyframe_interval_s` is None if it is unknown.
     """
     is_sparse = keyframe_interval_s is None or keyframe_interval_s * sent_fps > 1
     decoded_per_s = fps if is_sparse or not keyframe_interval_s else min(fps, 1 / keyframe_interval_s)

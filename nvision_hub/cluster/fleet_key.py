@@ -1,7 +1,7 @@
 """The fleet key: a secret that the hubs of a fleet and their operators share, and that is never stored in Redis.
 
-`redis.fleet_key` in cameras.yaml contains the key for several machines. Without it, the Ray engine creates a key in the
-state_dir of its cameras.yaml, which the commands on the same machine read.
+`redis.fleet_key` in cameras.yaml contains the key for several machines. Without this setting, the Ray engine creates
+a key in the state_dir, and commands on the same machine read the key there.
 """
 
 from __future__ import annotations

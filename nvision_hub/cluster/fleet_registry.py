@@ -105,7 +105,7 @@ class RegistryRecord(StrictData):
         return record.on_this_clock(time.time() - time.monotonic())
 
     def on_this_clock(self, behind_s: float) -> RegistryRecord:
-        """Return the record with times of a monotonic clock that is `behind_s` behind its wall clock."""
+        """Return the record with its times converted to a monotonic clock that is `behind_s` behind its wall clock."""
         ahead_s = self.behind_s - behind_s
         info, status = self.account, self.status
         if info.started_at is not None:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 12
 MAX_STRING_CHARACTERS: Final = 20_000
-MAX_NUMBER: Final = 2.0**53  # above this, a float cannot count
-MAX_TIME_S: Final = 250_000_000_000.0  # seconds since the epoch; in the year 9892, so that ISO 8601 can express it
+MAX_NUMBER: Final = 2.0**53  # above this, a float cannot represent every integer
+MAX_TIME_S: Final = 250_000_000_000.0  # seconds since the epoch: the year 9892, because ISO 8601 years have four digits
 
 _PROCESS: Final = re.compile(rf"camera:{ID_PATTERN}|[a-z][a-z_-]{{0,31}}")
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_ -]{0,31}")
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CAMERA: Final = "camera:"
-# What `replace_control_characters` replaces, as it appears in JSON.
+# The characters that `replace_control_characters` replaces, as they appear in JSON.
 _SUSPICIOUS: Final = re.compile(rb"\\u00[01789]|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
 
 
@@ -42,7 +42,7 @@ def parse_plain(data: bytes) -> Any:
 
 
 def without_control_characters(data: bytes) -> bytes:
-    """Return JSON with a question mark in place of each control character in its strings, except lines and tabs.
+    """Return JSON with a question mark in place of each control character in its strings, except line feeds and tabs.
 
     A camera's error may quote a peer, whose control characters must not make the whole record invalid.
     """
@@ -52,7 +52,7 @@ def without_control_characters(data: bytes) -> bytes:
 
 
 def check_info(info: ProcessInfo) -> None:
-    """Raise `ValueError` if no hub describes a process like this."""
+    """Raise `ValueError` if no hub could have written this description of a process."""
     is_camera = info.name.startswith(_CAMERA)
     _require(_PROCESS.fullmatch(info.name) and _WORD.fullmatch(info.phase))
     _require(info.pid is None or 0 < info.pid < 2**31)
@@ -68,7 +68,7 @@ def check_info(info: ProcessInfo) -> None:
 
 
 def check_status(status: Status) -> None:
-    """Raise `ValueError` if no worker reports a status like this."""
+    """Raise `ValueError` if no worker could have reported this status."""
     camera = status.camera
     _require(_WORD.fullmatch(status.state) and 0 <= status.pid < 2**31)
     times = (camera.since, camera.last_frame_at, camera.last_result_at)

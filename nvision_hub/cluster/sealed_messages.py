@@ -118,8 +118,7 @@ class FleetSeal:
     def open(self, kind: MessageKind, data: bytes, *, addressee: str, now: float, max_bytes: int) -> SealedMessage:
         """Return the content of a message. Raises `RejectedEntryError` unless the message is valid and authentic.
 
-        Without a fleet key, an unsigned or foreign message passes if its form is valid. The caller must then not treat
-        it as authentic.
+        Without a fleet key, this method checks no signature, so the caller must not treat the message as authentic.
         """
         if len(data) > max_bytes + MAX_HEADER_BYTES:
             raise RejectedEntryError(RejectionReason.TOO_LARGE)

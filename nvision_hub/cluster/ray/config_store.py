@@ -57,7 +57,7 @@ class ConfigStore:
         self._client.set(self._name, self._fernet.encrypt(text.encode()))
 
     def get(self) -> str | None:
-        """Return the stored cameras.yaml; None if nothing is stored, or if another key encrypted the file."""
+        """Return the stored cameras.yaml; None if nothing is stored, or if it was encrypted with another key."""
         encrypted = self._client.get(self._name)
         if not isinstance(encrypted, bytes):
             return None

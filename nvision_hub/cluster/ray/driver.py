@@ -92,10 +92,11 @@ class RayDriver:
         self._split = split
 
     def _default_key(self, config: Config) -> Secret:
-        """Return the key in the state_dir, for a file without `redis.fleet_key`. Raises `UnavailableError`."""
+        """Return the key in the state_dir, or create it if no group runs yet. Raises `UnavailableError`."""
         key = read_fleet_key(config)
         if key is None and self._groups():
-            # Another driver created the groups with its own key. Two drivers with two keys would replace each other's.
+            # Another driver created the groups with its own key. Two drivers with different keys would repeatedly
+            # replace each other's configurations.
             raise UnavailableError(
                 f"groups of {self._site} already run, but state_dir {config.state_dir} has no fleet key; set the same "
                 "redis.fleet_key in every copy of cameras.yaml, or run this command with the state_dir of the first "
@@ -145,7 +146,7 @@ class RayDriver:
         self._wait_for_leases()
 
     def _wait_for_leases(self) -> None:
-        """Wait until no lease is held. A killed hub releases no lease. A hub on a lost node may still stream."""
+        """Wait until no lease is held: a killed hub releases no lease, and a hub on a lost node may still stream."""
         try:
             cameras = [*config_store.get_assignment(self._client, self._prefix)]
             deadline = time.monotonic() + RELEASE_TIMEOUT_S

@@ -1,7 +1,7 @@
 """Ray actor of one group: runs the group's hub and keeps the hub's configuration in Redis.
 
-When Ray restarts the actor, it repeats the constructor's arguments. They therefore contain nothing that changes: only
-the group and the encryption key. The constructor must not fail, because Ray would then abandon the actor.
+When Ray restarts the actor, Ray passes the original arguments to the constructor. They are therefore values that never
+change: the group and the encryption key. The constructor must not fail, because Ray would then abandon the actor.
 """
 
 from __future__ import annotations

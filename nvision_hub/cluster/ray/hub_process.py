@@ -96,7 +96,10 @@ class HubProcess:
                 self._stopping.wait(delay_s)
 
     def _run(self) -> int | None:
-        """Run the hub until its last process has ended. Returns the exit code; None if `drain` came first."""
+        """Run the hub until its last process has ended. Returns the exit code.
+
+        Returns None if `drain` was called before the hub could start.
+        """
         with self._lock:
             if self._stopping.is_set():
                 return None
