@@ -1,7 +1,7 @@
 """Audit log: who changed the hub or was refused, in `state_dir/audit.jsonl`, one JSON object per line.
 
-The file belongs to the hub's user (0600). At `MAX_FILE_BYTES`, the current file replaces the previous one. The gateway
-and the command line append to the file under a lock.
+The file belongs to the hub's user (0600). Before the file would exceed `MAX_FILE_BYTES`, it is renamed to
+`audit.jsonl.1`, which replaces the earlier file of that name. The gateway and the command line append under a lock.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ Outcome = Literal["done", "refused", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One action or one refused try. None and empty values are left out of the log."""
+    """One action or one refused attempt. None and empty values are left out of the log."""
 
     action: str  # such as `camera_pause`
     outcome: Outcome
     actor: str | None = None  # name of the token or of the proxy's user; None if the client is not known
     kind: str | None = None  # how the actor was identified: token, proxy, user (control socket), local or cli
     role: str | None = None
-    address: str | None = None  # of the client, or `uid 1000` on the control socket; None for the command line
+    address: str | None = None  # of the client; on the control socket, such as `uid 1000`; None for the command line
     camera: str | None = None
     webhook: str | None = None
     token: str | None = None  # name of the token that the action created or revoked
     values: Mapping[str, Any] = field(default_factory=dict)  # the settings that the action changed
     status: int | None = None  # of the HTTP response
     code: str | None = None  # of the problem document
-    suppressed: int = 0  # earlier refused tries of this client that have no entry of their own
+    suppressed: int = 0  # earlier refused attempts of this client that have no entry of their own
 
     def line(self, at: float) -> str:
         """Return the entry as JSON without line breaks. Secrets are hidden and control characters are escaped."""
@@ -70,7 +70,7 @@ def append(state_dir: Path, lines: Iterable[str]) -> None:
 
 
 def append_command(state_dir: Path, action: str, **facts: Any) -> None:
-    """Append an action of the command line, by the user of this machine who runs it. Raises `OSError`."""
+    """Append an entry for an action of the command line. The actor is the user who runs it. Raises `OSError`."""
     entry = AuditEntry(action=action, outcome="done", actor=user_name(), kind="cli", **facts)
     append(state_dir, [entry.line(time.time())])
 

@@ -1,7 +1,7 @@
 """Tokens that operators create with `nvision-hub token`, in `state_dir/tokens.json`.
 
 The file contains digests only, and belongs to the hub's user (0600). Each change replaces the whole file, so a reader
-never sees half a change. A running gateway reads the file again when it has changed.
+never sees half a change. A running gateway reads the file again after each change.
 """
 
 from __future__ import annotations

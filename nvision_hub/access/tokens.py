@@ -80,7 +80,7 @@ def weakness(token: str) -> str | None:
 
 
 def _bits(text: str, *, like: str | None = None) -> float:
-    """Return the bits of random text with the alphabet of `like` (by default of `text`). Hyphens do not count."""
+    """Return the bits of a random `text` with the alphabet of `like` (default: of `text`). Separators do not count."""
     sample = text if like is None else like
     size = next((size for alphabet, size in _ALPHABETS if alphabet.fullmatch(sample)), _MAX_ALPHABET)
     return len(text.replace("-", "") if size <= 32 else text) * math.log2(size)  # noqa: PLR2004 - separators of groups
