@@ -22,7 +22,7 @@ from websockets.frames import CloseCode
 
 from nvision_hub.retry_after import parse_retry_after
 
-# This wait is short enough to notice a corrected account soon, and long enough to put no load on the service.
+# With this interval, the hub notices a corrected account soon enough and puts no noticeable load on the service.
 FINAL_RETRY_S: Final = 600.0
 MAX_RETRY_AFTER_S: Final = 3600.0
 TRY_AGAIN_LATER_S: Final = 10.0

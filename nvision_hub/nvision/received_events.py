@@ -1,7 +1,7 @@
 """Strict models of events that come from Redis, where another program may have written anything.
 
-A reader checks every message and entry with one of these models before it uses the content. What fails the check is set
-aside and counted (`redis_entries_rejected_total`).
+A reader checks every message and entry with one of these models before it uses the content. The reader sets
+aside data that fails the check and counts it (`redis_entries_rejected_total`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
-    """Model without conversions. Keys that are not described here are allowed, as in later versions of the hub."""
+    """Model without conversions. Unknown keys are allowed, because later versions of the hub may add keys."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
