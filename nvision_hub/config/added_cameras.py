@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 MAX_ADDED_CAMERAS: Final = 256
-CREDENTIALS: Final = frozenset({"username", "password"})  # keys of `defaults` that a camera receives when it asks
+CREDENTIALS: Final = frozenset({"username", "password"})  # keys of `defaults` for a camera that requests a login
 
 _NAME: Final = re.compile(r"(?=.{1,254}$)[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?!\.))*")
 _MAPPED_BITS: Final = 96  # length of the prefix ::ffff:0:0/96 of IPv4 addresses that are written as IPv6 addresses
@@ -83,9 +83,9 @@ class CameraHost(ConfigString):
 def with_inherited(camera: YamlNode, base: YamlNode, hosts: Collection[CameraHost]) -> YamlNode:
     """Return an added camera with missing keys added from `base`, which contains `defaults` and `nvision`.
 
-    Without credentials, unless an entry of `hosts` lists the camera's host. A camera that inherits the password also
-    inherits `auth: digest`, even if it sets `any`. The privacy masks of `base` apply in addition to the camera's own
-    masks.
+    The camera inherits credentials only if an entry of `hosts` lists the camera's host. A camera that inherits the
+    password also inherits `auth: digest`, even if it sets `any`. The privacy masks of `base` apply in addition to the
+    camera's own masks.
     """
     address = _address_of(camera)
     if address.host and any(entry.matches(address.host) for entry in hosts):
@@ -97,20 +97,20 @@ def with_inherited(camera: YamlNode, base: YamlNode, hosts: Collection[CameraHos
     merged = camera.merged_over(base)
     own, inherited = camera.child("masks"), base.child("masks")
     if own is None or inherited is None or not (own.value is None or isinstance(own.value, list)):
-        return merged  # the models report own masks that are no list
+        return merged  # the models report a camera's `masks` that are not a list
     # The camera's own masks come first, so that errors name their positions in the camera's entry.
     masks = YamlNode([*own.items, *inherited.items], own.line, own.column)
     return YamlNode({**merged.entries, "masks": masks}, merged.line, merged.column)
 
 
 def camera_hosts(tree: YamlNode) -> list[CameraHost]:
-    """Return the valid entries of `gateway.camera_hosts` in the tree of a file. The models report the others."""
+    """Return the valid entries of `gateway.camera_hosts` in the tree of a file. The models report the invalid ones."""
     node = tree.at(("gateway", "camera_hosts"))
     return [] if node is None else list(_valid_hosts(node))
 
 
 def added_camera_problem(entry: Mapping[str, Any]) -> Diagnostic | None:
-    """Return the problem of an entry that is valid in cameras.yaml but not allowed at run time; None if allowed.
+    """Return the problem of an entry that is valid in cameras.yaml but not allowed at run time; None otherwise.
 
     The path is relative to the entry.
     """
@@ -143,7 +143,7 @@ def _is_text(section: YamlNode, key: str, text: str) -> bool:
 
 
 def _address(text: str) -> CameraAddress:
-    """Return the parsed address; one without a host if the text is invalid, which the models report."""
+    """Return the parsed address; an address without a host if the text is invalid. The models report invalid text."""
     try:
         return CameraAddress.parse(text)
     except ValueError:
@@ -163,9 +163,10 @@ def _normalized(name: str) -> str:
 
 
 def _network(text: str) -> _Network | None:
-    """Return the network that an address with or without a prefix belongs to; None if `text` is neither.
+    """Return the network of an IP address with or without a prefix length; None for any other text.
 
-    None for an address with an interface (`fe80::1%eth0`), because `ipaddress` ignores the interface in comparisons.
+    Also returns None for an address with an interface (`fe80::1%eth0`), because `ipaddress` ignores the interface in
+    comparisons.
     """
     try:
         return None if "%" in text else ipaddress.ip_network(text, strict=False)

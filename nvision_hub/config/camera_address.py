@@ -76,7 +76,7 @@ class CameraAddress(Address):
         return scheme.removeprefix("snapshot+").replace("onvif", "http") + rest
 
     def with_credentials(self, username: str | None, password: Secret | None) -> CameraAddress:
-        """Return the address with the credentials that its URL lacks; unchanged if the camera is not on the network."""
+        """Return the address. For a network camera, add the user name and the password if the URL lacks them."""
         if not self.host:
             return self
         user = username if self.username is None else self.username

@@ -171,5 +171,5 @@ def _items(node: YamlNode | None) -> list[YamlNode]:
 
 
 def _is_given(node: YamlNode | None) -> bool:
-    """Return whether the node has a non-empty string or an invalid one. Invalid strings are reported elsewhere."""
+    """Return whether the setting has a value: a non-empty string, or a string with a reference that is unresolvable."""
     return node is not None and (node.is_invalid or bool(node.text))

@@ -67,7 +67,7 @@ def _fleet_key(key: Secret) -> Secret:
 
 
 def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path. A relative path starts at the folder of cameras.yaml."""
+    """Return the absolute path. A relative path is relative to the folder of cameras.yaml."""
     return path if info.context is None else Path(os.path.normpath(info.context["path"].parent / path))
 
 

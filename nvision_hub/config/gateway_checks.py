@@ -85,7 +85,7 @@ def _tokens(gateway: YamlNode) -> Iterator[tuple[str, YamlNode]]:
 
 
 def _address(node: YamlNode | None) -> ListenAddress | None:
-    """Return the address of a listener; None if there is none, or an invalid one, which the models report."""
+    """Return the address of a listener; None if it is missing or invalid. The models report an invalid address."""
     try:
         return None if node is None or node.text is None else ListenAddress.parse(node.text)
     except InvalidValueError:
@@ -93,7 +93,7 @@ def _address(node: YamlNode | None) -> ListenAddress | None:
 
 
 def _is_public(node: YamlNode) -> bool:
-    """Return whether other machines can reach the address; False for an invalid one, which the models report."""
+    """Return whether other machines can reach the address; False if it is invalid. The models report that problem."""
     listen = _address(node)
     return listen is not None and not listen.loopback
 
@@ -103,5 +103,5 @@ def _is_true(node: YamlNode | None) -> bool:
 
 
 def _is_given(node: YamlNode) -> bool:
-    """Return whether the node has a non-empty string or an invalid one. Invalid strings are reported elsewhere."""
+    """Return whether the setting has a value: a non-empty string, or a string with a reference that is unresolvable."""
     return node.is_invalid or bool(node.text)

@@ -108,5 +108,5 @@ class Gateway(Section):
 
     @property
     def is_private(self) -> bool:
-        """Whether only programs on this machine use the gateway. It then needs no token, as long as there is none."""
+        """Whether only programs on this machine use the gateway. The gateway then requires tokens only if any exist."""
         return self.listen.loopback and not self.hosts and self.proxy is None

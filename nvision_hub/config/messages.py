@@ -144,7 +144,7 @@ def _message(path: KeyPath, details: Any, node: YamlNode) -> Message:
 def _id_like(node: YamlNode) -> str | None:
     """Return a suggestion: the valid id that is most like the given one.
 
-    None if nothing of it can be kept, or if it may contain a secret.
+    None if no character of the given id can be kept, or if the given id may contain a secret.
     """
     text = "" if node.is_substituted else node.text or ""
     found = re.sub("[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63]

@@ -27,7 +27,7 @@ _MASTER: Final = re.compile(r"/(?P<name>[A-Za-z0-9._-]{1,128})(?:/(?P<database>[
 class RedisAddress(Address):
     """Address of Redis, or `embedded`. `host` and `port` are those of the first server, Sentinel or node."""
 
-    others: tuple[tuple[str, int | None], ...] = ()  # hosts and ports of the further Sentinels or nodes
+    others: tuple[tuple[str, int | None], ...] = ()  # hosts and ports of the other Sentinels or nodes
 
     example: ClassVar = "redis://10.0.0.2:6379/0"
     pattern: ClassVar = r"^embedded$|^rediss?(\+sentinel|\+cluster)?://|^unix://"
@@ -100,7 +100,7 @@ class RedisAddress(Address):
                 "write redis+sentinel://user:password@10.0.0.2,10.0.0.3/mymaster; and %2C for a comma in a user name",
             )
         first, *others = found["hosts"].split(",")
-        # Each host is parsed alone, with the login before the first one.
+        # Parse each host separately. The login is part of the first host's address.
         one = super(RedisAddress, cls).parse(f"{scheme}://{login}{at}{first}")
         more = tuple(super(RedisAddress, cls).parse(f"{scheme}://{host}") for host in others)
         path = _sentinel_path(found["path"]) if one.topology == "sentinel" else _cluster_path(found["path"])

@@ -1,7 +1,7 @@
-"""The secret values in the tree of cameras.yaml, so that logs can hide them.
+"""Search for the secret values in the tree of cameras.yaml, so that logs can hide them.
 
-The values come from the tree instead of the models, so that values that the models reject are included. The names of
-unknown keys count as well, because a mistyped key (`pasword`) holds a secret too.
+The search uses the tree instead of the models, so it also finds values that the models reject. It includes unknown keys
+whose names look like those of secrets, because a mistyped key (`pasword`) holds a secret, too.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Address(ConfigString):
         if len(readings) > 1:
             readings = [reading for reading in readings if is_ip(reading.host)] or readings
         if not readings and any(found and int(found["port"] or 1) not in PORTS for found in cls._hosts(rest)):
-            # Without the number, which may be part of a password with a slash.
+            # The message omits the number, which may be part of a password with a slash.
             raise InvalidValueError("has a port that is out of range", f"use a port from 1 to {MAX_PORT}")
         if not readings:
             raise InvalidValueError("has no readable host", "use the form scheme://user:password@host:port/path")
@@ -124,7 +124,7 @@ class Address(ConfigString):
 
     @staticmethod
     def _hosts(rest: str) -> list[re.Match[str] | None]:
-        """Return what may be the host, the port and the path: at the start of `rest`, and after each @."""
+        """Match a host, a port and a path at the start of `rest`, and after each @. A failed match gives None."""
         return [_HOST.fullmatch(rest, start) for start in (0, *(found.end() for found in re.finditer("@", rest)))]
 
     @classmethod

@@ -30,7 +30,7 @@ class VariableError(InvalidValueError):
 
 
 def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str:
-    """Return `text` with every reference replaced. Relative paths start at `directory`. Raises `VariableError`."""
+    """Return `text` with every reference replaced. File paths are relative to `directory`. Raises `VariableError`."""
 
     def value(found: re.Match[str]) -> str:
         if found["escaped"]:
