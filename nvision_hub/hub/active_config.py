@@ -44,7 +44,7 @@ class ActiveConfig:
         identity: HubIdentity | None = None,
         check: Callable[[Config, Overrides], object] = lambda _config, _overrides: None,
     ) -> ActiveConfig:
-        """Return the configuration with which a hub starts. Raises `HubError`, and what `check` raises."""
+        """Return the configuration with which a hub starts. Raises `HubError`, and any error of `check`."""
         config, overrides = read(path)
         check(config, overrides)
         resources = HubResources(identity=identity)

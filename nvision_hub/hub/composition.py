@@ -117,7 +117,7 @@ def plan(
     )
     local, demo = _local_service(cameras, resources), _demo(cameras, resources, config.state_dir)
     check_certificate(config)
-    # The relay serves the supervisor of a hub in a fleet, unless that hub has an address of its own.
+    # In a fleet, only the control hub has a control socket. Commands reach the other hubs through their relays.
     control = control_socket(config.state_dir) if identity is None or is_control else None
     limits = ledger_settings(config, cameras, identity)
     usage = None if limits is None else usage_settings(limits, config)

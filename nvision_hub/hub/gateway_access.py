@@ -38,7 +38,7 @@ def access_tokens(section: Gateway) -> Iterator[AccessToken]:
 
 
 def access_warnings(config: Config) -> Iterator[str]:
-    """Yield a sentence for each setting with which the gateway runs, but is easier to attack."""
+    """Yield a sentence for each permitted setting that makes the gateway easier to attack."""
     section, file = config.gateway, config.path.name
     if section.insecure and not section.listen.loopback:
         yield (

@@ -1,4 +1,4 @@
-"""Settings of the ledger, and of the access of camera workers and the gateway to it."""
+"""Settings of the ledger, and settings with which camera workers and the gateway use the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_limits(config: Config, cameras: Sequence[Camera]) -> bool:
 
 
 def ledger_settings(config: Config, cameras: Sequence[Camera], identity: HubIdentity | None) -> LedgerSettings | None:
-    """Return the settings of the ledger; None without any limit. Raises `ConfigError` for a hub of a fleet."""
+    """Return the ledger's settings; None if no limit is set. Raises `ConfigError` if a hub of a fleet has a limit."""
     if not has_limits(config, cameras):
         return None
     if identity is not None:

@@ -1,7 +1,8 @@
 """Storage of the run-time overrides in the state_dir, and their checks when a hub restores them.
 
-A stored change may be invalid: an earlier version of the hub accepted it, the file was edited, or cameras.yaml has
-changed since. The hub then sets this change aside. It has no effect, but it stays in the file for the next start.
+A stored change may be invalid, because an earlier version of the hub accepted it, a user edited the file, or
+cameras.yaml has changed since. The hub sets such changes aside: they have no effect, but stay in the file for the next
+start.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def read(path: Path) -> tuple[Config, Overrides]:
 
 
 def restore(state_dir: Path) -> Overrides:
-    """Return the stored overrides, unchecked; none, with a warning in the log, if their file is unreadable."""
+    """Return the stored overrides, unchecked. If their file is unreadable, log a warning and return no overrides."""
     file = state_dir / FILE
     try:
         return _OVERRIDES.validate_json(file.read_bytes())
@@ -97,7 +98,7 @@ def save(state_dir: Path, overrides: Overrides) -> None:
 
 
 def _valid_settings(camera: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the stored settings of a camera in their proper types; None, and set them aside, if they are invalid."""
+    """Return a camera's stored settings in their proper types. If they are invalid, log a warning and return None."""
     try:
         return RuntimeSettings.model_validate(values).given()
     except ValidationError as error:
@@ -107,7 +108,7 @@ def _valid_settings(camera: str, values: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 def _allowed(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of added cameras that the API would accept today. Set the others aside."""
+    """Return the entries of added cameras that the API would accept today. Log a warning for each of the others."""
     allowed = {camera: entry for camera, entry in stored.items() if _is_allowed(camera, entry)}
     for camera in [*allowed][MAX_ADDED_CAMERAS:]:
         _set_aside(f"camera {camera!r}", f"at most {MAX_ADDED_CAMERAS} cameras may be added at run time")
@@ -116,7 +117,7 @@ def _allowed(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def _is_allowed(camera: str, entry: Mapping[str, Any]) -> bool:
-    """Return whether the API would accept the entry of an added camera today. Set the entry aside otherwise."""
+    """Return whether the API would accept the entry of an added camera today. Otherwise, log a warning."""
     reason: object = "its entry has another id"
     if entry.get("id") == camera:
         try:
@@ -130,7 +131,7 @@ def _is_allowed(camera: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _fits(camera: str, entry: Mapping[str, Any], path: Path) -> bool:
-    """Return whether the entry of an added camera is valid beside the file in `path`. Set the entry aside otherwise."""
+    """Return whether the entry of an added camera is valid together with the file `path`. Otherwise, log a warning."""
     try:
         Overrides(added={camera: entry}).configuration(path)
     except ConfigError as error:

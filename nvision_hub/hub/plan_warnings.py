@@ -111,7 +111,7 @@ def login_warning(config: Config, cameras: Sequence[Camera], overrides: Override
 
 
 def tls_warning(camera: Camera) -> str | None:
-    """Return a warning if the hub does not identify the camera although it uses TLS."""
+    """Return a warning if the hub does not identify the camera although the camera uses TLS."""
     if camera.tls is None or camera.tls.mode != "insecure" or not camera.address.is_encrypted:
         return None
     return (

@@ -30,7 +30,7 @@ log = logging.getLogger("nvision_hub.config")
 
 
 class ConfigReloader(SupervisorObserver):
-    """Owner of the active plan. `resolver` reads the configuration, and `plan` is its first plan."""
+    """Owner of the active plan. `resolver` reads the configuration, and `plan` is the first plan of `resolver`."""
 
     def __init__(self, resolver: Resolver, plan: PublicPlan) -> None:
         self.plan = plan

@@ -1,7 +1,7 @@
 """Reader of the configuration for the supervisor: short-lived processes turn cameras.yaml into sealed settings.
 
 All workers are forks of the supervisor and inherit a copy of its memory, so the supervisor's memory must contain no
-secret. The active configuration is in a memory file, and so are the settings of each process. The supervisor only keeps
+secret. The active configuration is in a memory file, and so are the settings of each process. The supervisor keeps only
 the descriptors. A short-lived process reads the active configuration, and returns new settings and a `PublicPlan`.
 """
 
@@ -82,11 +82,11 @@ class Resolver:
         return self._replace(lambda _none: self._first(check=check), START_TIMEOUT_S, passed_errors)
 
     def reload(self) -> PublicPlan:
-        """Read the file again, and return the new plan. If it raises `HubError`, nothing changes."""
+        """Read the file again, and return the new plan. Raises `HubError`, and then changes nothing."""
         return self._replace(ActiveConfig.reloaded, TIMEOUT_S)
 
     def apply(self, request: CameraRequest | SealedRequest) -> PublicPlan:
-        """Carry out an operator's request, and return the new plan. If it raises `HubError`, nothing changes.
+        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing.
 
         A request that takes too long may still come into effect when the hub starts again.
         """
@@ -150,7 +150,7 @@ class Resolver:
         return None if self._active is None else self._active.reveal()
 
     def _resolved(self, function: Callable[[Any], ActiveConfig]) -> tuple[object, Sequence[HasDescriptor]]:
-        """Return the public plan and the claimed ports, and descriptors. Runs in a short-lived process."""
+        """Return the public plan and the claimed ports, and their descriptors. Runs in a short-lived process."""
         before = self._current()
         after = function(before)
         old_specs = {} if before is None else {spec.name: spec for spec in before.plan.children}
@@ -177,7 +177,7 @@ class Resolver:
 
 
 def _sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
-    """Return the memory file of `sealed`. Raises `UnavailableError` if a limit is reached."""
+    """Call `sealed`, and return its memory file. Raises `UnavailableError` if a limit is reached."""
     try:
         return sealed(settings, secrets)
     except OSError as error:

@@ -44,7 +44,7 @@ def start(
     *,
     on_tick: Callable[[Sequence[ProcessState]], None] = lambda _processes: None,
 ) -> signal.Signals:
-    """Run `plan`, the first one of `resolver`, until SIGTERM or SIGINT. Returns the signal after all processes ended.
+    """Run `plan`, the first plan of `resolver`, until SIGTERM or SIGINT. Returns the signal after all processes end.
 
     The hub reloads the configuration file when it changes, and carries out operators' requests. `on_tick` receives all
     processes twice a second.

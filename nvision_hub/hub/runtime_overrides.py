@@ -147,7 +147,7 @@ def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def relative_to_entry(found: Diagnostic) -> Diagnostic:
-    """For an added camera, which has no line in the file, make a diagnostic's path relative to the camera's entry."""
+    """Make the path of an added camera's diagnostic relative to its entry. An added camera has no line in the file."""
     if found.path[:1] != ("cameras",) or found.line is not None:
         return found
     return replace(found, path=found.path[2:], file=None)

@@ -1,7 +1,8 @@
 """Environment variables that cameras.yaml refers to, kept out of the environment of the hub's processes.
 
-A process shows its environment in /proc, and its children inherit it. Before the hub starts, the program therefore
-replaces itself with a new run of the same command. A memory file passes these variables to the new run.
+The environment of a process is visible in /proc, and its children inherit the environment. Before the hub starts, the
+program therefore replaces itself with a new run of the same command. A memory file passes these variables to the new
+run.
 """
 
 from __future__ import annotations
