@@ -67,7 +67,7 @@ def render(
         raise ConfigError(diagnostics)
     keys = file_keys(references(source.data).files)
     configs = {group.name: _config_data(source, group, groups) for group in groups}
-    token = _metrics_token(configs[groups[0].name]["gateway"])  # one reference
+    token = _metrics_token(configs[groups[0].name]["gateway"])  # exactly one reference
     egress_rules, egress_notes = egress(source)
     shared = templates.documents(
         "shared.yaml",
@@ -136,7 +136,7 @@ def _gateway(section: Any) -> dict[str, Any]:
 
 
 def _metrics_token(gateway: Mapping[str, Any]) -> SecretRefs:
-    """Return the reference to a token that allows Prometheus to read the metrics: if possible, to nothing else."""
+    """Return the reference to a token for Prometheus: if possible, a token that allows only reading the metrics."""
     tokens = gateway.get("tokens")
     for entry in tokens.values() if isinstance(tokens, dict) else ():
         found = references(entry)
@@ -216,7 +216,7 @@ def _secrets(
 
 
 def _files(source: SourceConfig) -> Iterator[str]:
-    """Yield a note if pods need files that no Secret of the rendered files contains."""
+    """Yield a note if pods need files that none of the Secrets contains."""
     tls = source.tree.at(("redis", "tls"))
     paths = [] if tls is None else [scalar.text for _, scalar in tls.scalars() if scalar.text]
     if paths:

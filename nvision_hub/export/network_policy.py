@@ -50,9 +50,9 @@ def egress(source: SourceConfig) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _port(text: str) -> int | None:
-    """Return the port of an address as written; None if it depends on a variable, or if there may be further ports."""
+    """Return the port of an address as written; None if it depends on a variable, or if there may be other ports."""
     scheme = text.partition("://")[0].lower()
-    # Sentinels and the nodes of a Cluster name further servers with any port, and ONVIF cameras name their streams.
+    # Sentinels and Cluster nodes refer to other servers on any port, and ONVIF cameras refer to their streams.
     if not _PORTS.get(scheme) or scheme.endswith(("+sentinel", "+cluster", "onvif", "onvifs")):
         return None
     try:

@@ -58,7 +58,7 @@ def first_free(name: str, used: Iterable[str], *, separator: str) -> str:
 
 
 def with_file_paths(data: Any, paths: dict[str, str]) -> Any:
-    """Return a copy of `data` with the path in each file reference replaced by its path in `paths`."""
+    """Return a copy of `data` with new paths in its file references. `paths` maps each old path to the new path."""
 
     def moved(match: re.Match[str]) -> str:
         return f"${{file:{paths[match['file']]}}}" if match["file"] else match[0]
