@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_IPV6_PREFIX: Final = 64  # one customer usually has at least this many addresses, RFC 6177
+_IPV6_PREFIX: Final = 64  # a customer usually has at least one network of this size (RFC 6177)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +23,14 @@ class ConnectionLimits:
     """Limits of one server. The defaults fit into the usual limit of 1,024 open files."""
 
     max_connections: int = 512
-    max_per_address: int = 256  # also holds for a proxy, which has one address for all its clients
+    max_per_address: int = 256  # also applies to a proxy, which has one address for all its clients
     header_timeout_s: float = 10.0  # for the complete headers of a request, from the connection or the last response
     request_timeout_s: float = 300.0  # from a request's headers to the end of its response
     max_queued_messages: int | None = 64  # unread messages of a WebSocket, and fragments of one message
 
 
 class NoRoomError(Exception):
-    """All connections that a new connection could replace have a request in progress, and their clients read."""
+    """No connection can be replaced: each has a response in progress or is a WebSocket, and its client reads."""
 
 
 class ConnectionPhase(enum.IntEnum):
@@ -72,8 +72,9 @@ class ConnectionTable:
         """Add a connection. Return the connection that it replaces, which the caller must close; None if there is room.
 
         A client at its limit replaces one of its own connections. At the limit of all connections, the new connection
-        replaces one of the client with the most connections. Idle connections are replaced first, then those whose
-        request is still arriving, then those whose client does not read; among these, the one that has waited longest.
+        may replace any other. Idle connections are replaced first, then those whose request is still arriving, then
+        those whose client does not read. Among equal connections, the client with the most connections loses the
+        connection that has waited longest.
 
         Raises `NoRoomError` if no connection can be replaced; the table then stays unchanged.
         """

@@ -106,7 +106,7 @@ def call_in_child(
 def _started(
     function: Callable[[], tuple[Any, Sequence[HasDescriptor]]], passed_errors: tuple[type[Exception], ...]
 ) -> tuple[ForkProcess, socket.socket]:
-    """Start the child. Returns it and the socket for its reply. Raises `UnavailableError` if it cannot start."""
+    """Start the child. Returns the process and the socket for its reply. Raises `UnavailableError` on failure."""
     with contextlib.ExitStack() as undo:
         try:
             before = open_descriptors()
@@ -176,7 +176,7 @@ def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, lis
     try:
         while len(files) < count:
             _receive_descriptors(channel, deadline, files)
-        # The child is this program, and it read only what operators have written.
+        # The child runs this program, and reads only what operators have written.
         return pickle.loads(_receive_exactly(channel, size, deadline)), files  # noqa: S301
     except BaseException:
         for descriptor in files:
@@ -185,7 +185,10 @@ def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, lis
 
 
 def _receive_descriptors(channel: socket.socket, deadline: float, files: list[int]) -> None:
-    """Append the descriptors of one message to `files`, even if some of them are missing. Raises like `_receive`."""
+    """Receive one message, and append its descriptors to `files`. Raises the same errors as `_receive`.
+
+    If some descriptors are missing, append the others before raising `OSError`.
+    """
     channel.settimeout(max(0.001, deadline - time.monotonic()))
     data, descriptors, flags, _ = socket.recv_fds(channel, 1, _FILES_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)
     files += descriptors

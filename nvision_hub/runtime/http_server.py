@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from nvision_hub.runtime.connection_limits import ConnectionLimits
 
-# asyncio accepts this many connections before it closes any. A flood of them must not exhaust the limit on open files.
+# asyncio accepts up to this many connections at once, before the server can close any of them. A flood of connections
+# must not exhaust the limit on open files.
 ACCEPTED_AT_ONCE: Final = 128
 BACKLOG: Final = 1_024  # connections that wait in the kernel; beyond this number, clients have to try again
 GRACE_S: Final = 1  # time for responses in progress when the server closes
@@ -78,7 +79,7 @@ class HttpServer(uvicorn.Server):
         for listening in sockets or ():
             server = await loop.create_server(self._protocol, sock=listening, backlog=ACCEPTED_AT_ONCE)
             self.servers.append(server)
-            listening.listen(BACKLOG)  # asyncio has set this to `ACCEPTED_AT_ONCE`
+            listening.listen(BACKLOG)  # asyncio has set the backlog to `ACCEPTED_AT_ONCE`
         self.started = True
         self.listening.set()
 

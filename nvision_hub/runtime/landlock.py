@@ -62,7 +62,7 @@ class _RulesetAttributes(ctypes.Structure):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileAccess:
-    """Files and directories that a domain may open. A directory includes all files below it, also future ones."""
+    """Files and directories that a domain may open. A directory includes all files below it, even later ones."""
 
     readable: Iterable[Path]
     writable: Iterable[Path] = ()  # directories in which files may also be created and removed

@@ -54,9 +54,9 @@ class LimitedServerState(ServerState):
         self._by_socket: dict[object, OpenConnection] = {}
 
     def connected(self, transport: asyncio.Transport, host: str, now: float) -> OpenConnection | None:
-        """Count a new connection, and close another one if there is no room. Return None if all others are busy.
+        """Count a new connection. If there is no room, close another connection, or return None if all are busy.
 
-        A connection with TLS connects twice: when it starts, and after its handshake.
+        A TLS connection calls this method twice: when it starts, and after its handshake.
         """
         socket = transport.get_extra_info("socket")
         if socket in self._by_socket:
@@ -135,7 +135,7 @@ class LimitedHttpProtocol(H11Protocol):
         self, config: Config, server_state: LimitedServerState, app_state: dict[str, Any], **more: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **more)
-        self._connection: OpenConnection | None = None  # None before it is counted, and after it becomes a WebSocket
+        self._connection: OpenConnection | None = None  # None until it is counted, and after it becomes a WebSocket
         self._timer: asyncio.TimerHandle | None = None
         self._timed_cycle: object = None  # the request to which the timer belongs; None while the connection is idle
 
@@ -167,7 +167,7 @@ class LimitedHttpProtocol(H11Protocol):
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         self._close()
-        if self.cycle is not None:  # the application's own response would follow the end of the connection
+        if self.cycle is not None:  # otherwise, the application would respond on a closed connection
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
@@ -207,7 +207,7 @@ class LimitedHttpProtocol(H11Protocol):
             self._set_timer(self.server_state.limits.request_timeout_s, self.transport.abort)
 
     def _close(self) -> None:
-        """Close the connection after the client has received the rest of the response, but without a long wait."""
+        """Close the connection after the rest of the response has been sent, or after `FLUSH_TIMEOUT_S`."""
         self.transport.close()
         self._set_timer(FLUSH_TIMEOUT_S, self.transport.abort)
 

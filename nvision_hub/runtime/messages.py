@@ -213,7 +213,10 @@ class AddCamera(RequestData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestInFile(RequestData):
-    """Carry out the `AddCamera` with the same id, which is in the memory file of this record because of its secrets."""
+    """Carry out the `AddCamera` in the memory file that comes with this record. Both have the same `request_id`.
+
+    The memory file keeps the secrets of the `AddCamera` out of the supervisor's memory.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

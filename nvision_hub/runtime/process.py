@@ -131,7 +131,7 @@ class ChildProcess:
     def receive(self) -> ChildOutput:
         """Return the messages since the last call, with at most one request of a subscriber.
 
-        Raises `EOFError` if none is left and the child closed its end.
+        Raises `EOFError` if no message is left and the child has closed its end of the pipe.
         """
         records: list[tuple[bytes, MemoryFile | None]] = []
         with contextlib.suppress(BlockingIOError):

@@ -112,8 +112,8 @@ _SYSTEM_PATHS: Final = (
     "/opt/amdgpu",
     "/opt/intel",
     "/opt/rocm",
-    # A rule for /proc/self would end when the kernel drops its directory from the cache. The domain protects the
-    # files of other processes.
+    # A rule for /proc/self would lose its effect when the kernel drops that directory from its cache. The domain
+    # protects the files of other processes.
     "/proc",
     "/sbin",
     "/sys",
@@ -179,7 +179,7 @@ def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
 
 
 def _system_paths() -> Iterator[Path]:
-    """Yield what libraries may read at any time: programs' data, Python's modules, name service and certificates."""
+    """Yield the paths that libraries may read at any time: system files, Python's modules, and certificates."""
     yield from map(Path, _SYSTEM_PATHS)
     yield from map(Path, {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix})
     yield from (Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))
@@ -223,6 +223,6 @@ def _filter(seccomp: Any) -> Any:
         add(deny, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
     # A filter cannot read the flags of clone3. The C library uses clone if clone3 does not exist.
     add(seccomp.ERRNO(errno.ENOSYS), "clone3")
-    # Limits of another process. 0 is this process.
+    # Deny access to the resource limits of another process. 0 means this process.
     add(deny, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))
     return rules

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.runtime.messages import CameraMessage
 
-_BEGINNING: Final = 4  # bytes by which `SecretFinder` looks up forms
+_BEGINNING: Final = 4  # number of first bytes by which `SecretFinder` looks up a form of a secret
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,9 +24,9 @@ class SealedSettings:
     """Settings of one process. Each object is equal only to itself."""
 
     file: MemoryFile
-    revision: int  # different for all settings of a hub
-    # Revision of the settings that these replace, and the message that changes a running child accordingly. None: there
-    # are no earlier settings, or the child must restart.
+    revision: int  # unique among all settings of a hub
+    # `replaces` is the revision of the settings that these settings replace; None if there are none. `change` is the
+    # message that applies these settings to a running child; None if there is no such child, or if it must restart.
     replaces: int | None = None
     change: CameraMessage | None = None
 

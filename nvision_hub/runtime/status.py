@@ -80,7 +80,7 @@ class ServiceInfo(StrictData):
     refused: float
     connections: int
     sources: int
-    object_model: str  # names for people of what detects objects and faces
+    object_model: str  # display name of the model that detects objects; `face_model` likewise
     face_model: str
 
 

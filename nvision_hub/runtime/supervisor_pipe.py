@@ -60,9 +60,9 @@ class SupervisorPipe:
             self._pipe.send(record)
 
     def request(self, request: Request | TurnRequest) -> bool:
-        """Send a request. Any thread may do this. Returns False if the pipe cannot send. Raises `MessageError`.
+        """Send a request, from any thread. Returns False if the pipe cannot send. Raises `MessageError`.
 
-        The supervisor must not read a request with secrets, so this request is sent as a memory file.
+        The supervisor must not read secrets. An `AddCamera` may contain secrets, so it is sent in a memory file.
         """
         if self._pipe is None:
             return False
@@ -132,7 +132,7 @@ class SupervisorPipe:
 
 
 async def _wait_for_first(*works: Awaitable[object]) -> None:
-    """Wait until one of `works` ends, and cancel the others. Raises the error of the one that has ended."""
+    """Wait until one of `works` ends, then cancel the others. If the ended one failed, raises its error."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

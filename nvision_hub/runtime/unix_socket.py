@@ -16,14 +16,14 @@ _CREDENTIALS: Final = struct.Struct("=iII")  # pid, uid, gid: `struct ucred` of 
 
 
 class _HasOptions(Protocol):
-    """A socket, or the view of one that asyncio gives to protocols."""
+    """A socket, or the object that asyncio gives to protocols in place of the socket."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
 
 
 @contextlib.contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Provide a path to the same socket that fits into the 107 bytes of an address. Raises `OSError`."""
+    """Provide a path to the same socket, short enough for the 107 bytes of a socket address. Raises `OSError`."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -50,6 +50,6 @@ def unix_listener(path: Path) -> socket.socket:
 
 
 def peer_uid(connection: _HasOptions) -> int:
-    """Return the user id of the process at the other end. The kernel vouches for it (SO_PEERCRED)."""
+    """Return the user id of the process at the other end. The kernel supplies the id (SO_PEERCRED)."""
     _, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return int(uid)
