@@ -39,7 +39,7 @@ class ReconnectTurns:
     _next: dict[str, float] = field(default_factory=dict)  # the next free turn, by service
 
     def delay_s(self, service: str, now: float) -> float:
-        """Reserve the next free turn of a service. Returns the seconds until the turn; random if none is free."""
+        """Reserve the next free turn of a service. Return the seconds until then; a random delay if none is free."""
         turn = max(now, self._next.get(service, now))
         if turn > now + MAX_RECONNECT_DELAY_S:
             return self.rng.uniform(0.0, MAX_RECONNECT_DELAY_S)
