@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MAX_FILE_BYTES: Final = 2**20  # at this size, the current file replaces the previous one
+MAX_FILE_BYTES: Final = 2**20  # before a file would exceed this size, it replaces the previous file
 MAX_LINES_WAITING: Final = 1000
-MAX_FILE_AGE_S: Final = 30 * 86400  # the hub deletes files without a write for this long
+MAX_FILE_AGE_S: Final = 30 * 86400  # the hub deletes files that were not written for this long
 CLOSE_TIMEOUT_S: Final = 1.0
 
 _SUFFIX: Final = ".jsonl"

@@ -1,7 +1,7 @@
 """Transport of a child process's log records to the supervisor's handlers, with one pipe per child.
 
-The pipe is the queue of `multiprocessing_logging.MultiProcessingHandler`. A subclass adapts these points, for which the
-library has no option:
+The pipe is the queue of `multiprocessing_logging.MultiProcessingHandler`. A subclass changes the following, for which
+the library has no options:
 
 - One handler per child. A process that dies while holding the queue's lock never releases the lock. With a queue
   shared by all children, all logging stopped after 10 to 80 `kill -9` under load (measured). With one pipe per child,
@@ -172,7 +172,7 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
 
 
 def _read_lines(descriptor: int) -> Iterator[list[bytes]]:
-    """Yield the lines that each read completes. A line that is too long for a record is cut, but remains too long.
+    """Yield the lines that each read completes. Cut a line that is too long for a record, but leave it too long.
 
     The function uses no buffered file, because a file has a lock that a fork could copy while the lock is held.
     """

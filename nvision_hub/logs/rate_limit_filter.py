@@ -129,7 +129,7 @@ class RateLimitFilter(logging.Filter):
             return
         timer = threading.Timer(max(0.0, due_at - time.monotonic()), self._on_timer)
         timer.daemon = True
-        with contextlib.suppress(RuntimeError):  # if no thread starts, the next timer or flush emits them
+        with contextlib.suppress(RuntimeError):  # if no thread starts, the next timer or flush emits the records
             timer.start()
             self._timer = timer
 

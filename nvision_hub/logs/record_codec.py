@@ -80,6 +80,6 @@ def _unicode(text: str) -> str:
 
 
 def _identifier(value: object) -> str | None:
-    """Return a name of an event or state; None if `value` is not one."""
+    """Return a name of an event or state; None if `value` is no such name."""
     text = str(value)
     return text if value is not None and re.fullmatch(_EVENT, text) else None
