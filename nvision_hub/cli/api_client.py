@@ -155,7 +155,7 @@ def _address(socket: Path) -> Iterator[str]:
 
 
 def _default_context(gateway: str) -> ssl.SSLContext | bool:
-    """Return the context that accepts the certificates of this machine's authorities, or those in SSL_CERT_FILE."""
+    """Return a TLS context that trusts this machine's authorities, or those in SSL_CERT_FILE; True for plain HTTP."""
     return ssl.create_default_context() if gateway.startswith("https:") else True
 
 

@@ -53,9 +53,9 @@ class HubBroker:
 
 
 def find_broker(chosen: HubOptions) -> HubBroker:
-    """Return the Redis of the chosen hub. An embedded broker needs a running hub, another Redis only cameras.yaml.
+    """Return the Redis of the chosen hub. Only a running hub has an embedded broker.
 
-    Raises `HubError` if neither leads to a Redis.
+    If no hub is running, cameras.yaml supplies the address of another Redis. Raises `HubError` if no Redis is found.
     """
     try:
         hub = find_hub(chosen)
@@ -79,9 +79,10 @@ def find_broker(chosen: HubOptions) -> HubBroker:
 
 
 def subscriber_url(hub: RunningHub, user: BrokerUser) -> str:
-    """Return the address at which other programs read results: as `user` if the broker is embedded.
+    """Return the address at which other programs read results.
 
-    Contains no password if the broker is not embedded, or if it needs none.
+    For an embedded broker that requires a password, the address contains the name and the password of `user`. Any
+    other address contains no password.
     """
     endpoints = hub.endpoints
     is_open = endpoints.redis_open or (hub.config is not None and hub.config.redis.embedded_open)

@@ -55,8 +55,8 @@ BASIC_WARNING: Final = (
     "The camera asks for the password in plain text (Basic). Set the camera to Digest or use TLS, and set "
     "`auth: digest`, so that the hub never sends the password."
 )
-# A gap between media times is a jump if it exceeds the usual gap by more than this. A step back by less is none: the
-# packets of a stream with B-frames arrive in the order of decoding.
+# A step between media times is a jump if it exceeds the usual step by more than this, or goes back by more than this. A
+# smaller step back is no jump, because the packets of a stream with B-frames arrive in decoding order.
 JUMP_S: Final = 1.0
 _LOOPS: Final = 6  # number of replays; the planner learns the length of a GOP during the first one
 
@@ -141,7 +141,7 @@ def dialed(camera: Camera, endpoints: Endpoints | None) -> Camera | None:
 
 
 def known_certificates(state_dir: Path) -> KnownCertificates:
-    """Return the fingerprints that the hub of this state directory knows. Commands record no new ones."""
+    """Return the fingerprints that the hub of this state directory knows. Commands record no new fingerprints."""
     return KnownCertificates(state_dir / CERTIFICATES, records=False)
 
 
@@ -206,7 +206,7 @@ def _inspect(frame: Any, report: StreamReport) -> None:
 
 
 def survey(report: StreamReport, packets: Sequence[Packet], *, decoded: int, decode_cpu_s: float) -> StreamReport:
-    """Add the statistics of `packets` to `report`, and return it. `decode_cpu_s` is the total for `decoded` frames."""
+    """Add the statistics of `packets` to `report`. Return `report`. `decode_cpu_s` is the total of `decoded` frames."""
     stamps = [packet.media_s for packet in packets if packet.media_s is not None]
     # Some cameras send no media times with their first frames, and others never send any.
     times = stamps if len(stamps) > len(packets) / 2 else [packet.arrived for packet in packets]

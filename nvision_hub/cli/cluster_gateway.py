@@ -1,4 +1,4 @@
-"""Gateway of a hub that only cameras.yaml leads to: its address in Redis, its token and its certificate."""
+"""Gateway of a hub that commands find only through cameras.yaml: its address in Redis, token and certificate."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def cluster_endpoints(config: Config) -> Endpoints | None:
 
 
 def _opened_address(config: Config, sealed: bytes) -> str:
-    """Return the address of a gateway that has the fleet key. Raises `UnavailableError`."""
+    """Return the gateway's address from a message that is sealed with the fleet key. Raises `UnavailableError`."""
     fleet_key = read_fleet_key(config)
     if fleet_key is None:
         raise UnavailableError(
@@ -78,10 +78,11 @@ def _opened_address(config: Config, sealed: bytes) -> str:
 
 
 def token_for(config: Config) -> str | None:
-    """Return the token of cameras.yaml with the highest role. None if there is none.
+    """Return the token of cameras.yaml with the highest role; None if the gateway requires no token.
 
-    If the file has no token, but the gateway requires one, the command creates one for itself. It may do so, because
-    only the hub's user can write to the state directory. The token expires soon.
+    If the file has no token, but the gateway requires one, this function creates a token that expires after
+    `OWN_TOKEN_LIFETIME_S`. This gives no user more rights, because only the hub's user can write to the state
+    directory.
     """
     gateway = config.gateway
     if gateway.token:

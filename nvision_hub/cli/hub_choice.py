@@ -1,9 +1,9 @@
 """Choice of the running hub that a command talks to, without reading cameras.yaml.
 
-`--site` and `--state-dir` name a hub of this machine, and `--url` a hub anywhere. Without them, the command uses the
-hub that runs from `--config` or, if the current folder has one, from its cameras.yaml. In a folder without
-cameras.yaml, it uses the only hub of this machine. cameras.yaml is read only if no running hub was found: the hub may
-be older than this program, or may run on other machines.
+`--site` and `--state-dir` choose a hub on this machine, and `--url` chooses a hub on any machine. Without these
+options, a command uses the hub that runs from the file in `--config`, or by default from cameras.yaml in the current
+folder. If there is no cameras.yaml, the command uses the only hub on this machine. A command reads cameras.yaml only if
+it finds no running hub. The hub may then be of an older version, or may run on other machines.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HubOptions:
 
     @property
     def file(self) -> Path | None:
-        """The cameras.yaml of the chosen hub; None if there is none to go by."""
+        """The file in `--config`, or else cameras.yaml in the current folder; None if there is neither."""
         if self.config is not None:
             return self.config
         default = Path(DEFAULT_CONFIG)
@@ -120,7 +120,7 @@ def find_hub(chosen: HubOptions) -> RunningHub:
 
 
 def find_state_dir(chosen: HubOptions) -> Path:
-    """Return the state directory of the chosen hub, which need not run.
+    """Return the state directory of the chosen hub, even if the hub is not running.
 
     Raises `UsageError` for a hub on another machine, and `HubError` if no hub is found.
     """
@@ -140,7 +140,7 @@ def find_state_dir(chosen: HubOptions) -> Path:
 
 
 def only_hub(hubs: Sequence[Endpoints]) -> Endpoints:
-    """Return the only one of these hubs. Raises `UsageError` with a list of them if there are several."""
+    """Return the only hub in `hubs`. Raises `UsageError`, which lists the hubs, if there are several."""
     if len(hubs) > 1:
         raise click.UsageError(f"several hubs match; {_PICK}:\n{_listed(hubs)}")
     return hubs[0]
@@ -172,7 +172,7 @@ def _runs_from(hub: Endpoints, file: Path) -> bool:
 
 
 def _configured(file: Path, hubs: Sequence[Endpoints]) -> RunningHub:
-    """Return a hub that only cameras.yaml leads to. Raises `ConfigError` if the file is invalid."""
+    """Find a hub through its cameras.yaml. Raises `ConfigError`, and `UnavailableError` if there is no hub."""
     config = load(file)
     endpoints = read_endpoints(config.state_dir)
     if endpoints is not None and endpoints.control is not None:

@@ -1,4 +1,4 @@
-"""Search for ONVIF cameras on this machine's networks: WS-Discovery finds the cameras, and each one lists its streams.
+"""Search for ONVIF cameras on this machine's networks: WS-Discovery finds them, and each camera lists its streams.
 
 Any device on the network can respond, so responses are untrusted. The search sends passwords only as digests, limits
 every wait and every list, and replaces control characters in strings.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_PARALLEL_QUERIES: Final = 16
 REQUEST_TIMEOUT_S: Final = 5.0  # all requests to one device together may take twice as long
 MAX_DEVICES: Final = 500
-SENT_FPS: Final = 1.0  # rate in the printed entries
+SENT_FPS: Final = 1.0  # frames per second in the printed entries
 _NOT_IPV4: Final = 2**32  # sorts all other hosts after the IPv4 addresses
 
 # linux/sockios.h and linux/if.h

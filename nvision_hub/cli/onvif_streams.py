@@ -1,6 +1,6 @@
-"""Streams that an ONVIF camera offers, with an estimate of what each one costs.
+"""Streams that an ONVIF camera offers, each with its estimated CPU cost.
 
-The hub never changes a camera's own settings. It suggests those that save CPU time.
+The hub never changes a camera's own settings. It only suggests changes that save CPU time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_STREAMS: Final = 16  # per device; recorders have several streams per channel
 SECONDS_PER_DAY: Final = 86_400
 _SUGGESTED_KEYFRAME_INTERVAL_S: Final = 1.0
-_SUGGESTED_RATE_FACTOR: Final = 2.0  # a lower rate is worth changing only if it saves half of the decoding
+_SUGGESTED_RATE_FACTOR: Final = 2.0  # suggest a lower rate only if it saves at least half of the decoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +56,14 @@ class OnvifStream:
 
 
 def list_streams_of(camera: Camera, certificates: KnownCertificates) -> list[OnvifStream]:
-    """Connect to the camera, and return its streams, for sending frames at its `fps`. Raises `SourceError`."""
+    """Connect to the camera. Return its streams with their CPU costs at the camera's `fps`. Raises `SourceError`."""
     timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)
     with OnvifClient(camera, CameraTrust(certificates=certificates), timeout_s=timeout_s) as client:
         return list_streams(client, sent_fps=camera.fps)
 
 
 def list_streams(client: OnvifClient, *, sent_fps: float) -> list[OnvifStream]:
-    """Return the camera's streams, for sending `sent_fps` frames per second. Raises `SourceError`.
+    """Return the streams, each with its CPU cost if the hub sends `sent_fps` frames per second. Raises `SourceError`.
 
     Leaves out the streams that the hub cannot read, or that are on another host.
     """

@@ -59,8 +59,8 @@ config_option = click.option(
 def configured_state_dir(path: Path) -> Path:
     """Return the state directory of a cameras.yaml.
 
-    The only problem that the file may have is that the gateway needs a token, because an operator can then create one.
-    Raises `ConfigError`.
+    Raises `ConfigError` if the file is invalid. It may lack a token that the gateway requires, because operators create
+    tokens in this directory.
     """
     try:
         return load(path).state_dir
@@ -79,7 +79,7 @@ def subscribe_command(url: str, prefix: str) -> str:
     """Return the command that prints all results as they arrive, for the user to copy.
 
     The password is in the environment, because every user of the machine can read the arguments of a process. If the
-    address hides its password, redis-cli asks for it. `-u` would accept neither unix:// nor an IPv6 address.
+    URL has a user name but no password, redis-cli prompts for the password. `-u` accepts neither unix:// nor IPv6.
     """
     if "+sentinel://" in url:  # redis-cli does not ask Sentinels for the master
         return "nvision-hub tail"

@@ -100,7 +100,7 @@ def set_(camera: str, settings: tuple[str, ...], chosen: HubOptions, *, as_json:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Parse settings such as `fps=2`. The value `file` becomes `_FROM_FILE`. Raises `UsageError` if any is invalid."""
+    """Parse settings such as `fps=2`. The value `file` becomes `_FROM_FILE`. Raises `UsageError` if one is invalid."""
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")

@@ -65,7 +65,7 @@ def _process_name(name: str, logged: Sequence[str], file: Path | None) -> str:
     if name in logged:
         return name
     cameras = []
-    if file is not None:  # names a camera that has no log yet
+    if file is not None:  # the file also names cameras that have no log yet
         with contextlib.suppress(ConfigError):
             cameras = [camera.id for camera in load(file).cameras]
     if name in cameras:

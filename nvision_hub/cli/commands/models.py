@@ -51,7 +51,7 @@ def show_model(detects: str, *, as_json: bool) -> None:
 
 
 def _facts(detects: str, model: PackagedModel) -> dict[str, Any]:
-    """Return what is known of a model. `size_bytes` is None if this build of nvision-hub does not contain the model."""
+    """Return the facts about a model. `size_bytes` is None if this build of nvision-hub does not contain the model."""
     return {
         "detects": detects,
         "name": model.name,

@@ -236,9 +236,9 @@ def _notes(found: StreamReport) -> Iterator[str]:
 
 
 def _configurable(camera: Camera, folder: Path) -> tuple[Camera, str]:
-    """Return the camera as cameras.yaml in `folder` accepts it, and the condition for this.
+    """Return the camera in the form that a cameras.yaml in `folder` accepts, and the condition for this as text.
 
-    cameras.yaml accepts only files in its own folder, with a path relative to it.
+    cameras.yaml accepts only video files in its own folder, with paths relative to that folder.
     """
     if camera.address.kind != "file":
         return camera, ""

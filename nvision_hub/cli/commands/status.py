@@ -103,7 +103,7 @@ def _lines(api: ApiClient, users: Mapping[BrokerUser, str], width: int, height: 
 
 
 def _addresses(api: ApiClient, hub: Mapping[str, Any]) -> Endpoints:
-    """Return the addresses of the hub. A hub on another machine reports some of them itself."""
+    """Return the addresses of the hub. A hub on another machine reports its site and the address of its Redis."""
     if not api.hub.is_remote:
         return api.endpoints
     return replace(api.endpoints, site=hub["site"], redis=hub["redis"] or "")
