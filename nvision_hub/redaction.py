@@ -63,7 +63,7 @@ class KnownSecrets:
         values, (compiled_values, pattern) = self._values, self._compiled
         if compiled_values is not values:
             pattern = _pattern(values)
-            # One assignment, so that a value that another thread adds meanwhile is not taken for compiled.
+            # Assign both at once, so that `scrub` never uses a pattern that lacks a value of another thread.
             self._compiled = (values, pattern)
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
