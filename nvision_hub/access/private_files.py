@@ -1,7 +1,7 @@
 """Private files in the state directory that the gateway and the command line both write.
 
-Each file is readable by the hub's user only (0600). If root runs a command, the file gets the owner of the state
-directory, because otherwise the hub could not read the file.
+Each file is readable by the hub's user only (0600). If root runs a command, the owner of the state directory
+becomes the file's owner, because otherwise the hub could not read the file.
 """
 
 from __future__ import annotations

@@ -80,7 +80,10 @@ def weakness(token: str) -> str | None:
 
 
 def _bits(text: str, *, like: str | None = None) -> float:
-    """Return the bits of a random `text` with the alphabet of `like` (default: of `text`). Separators do not count."""
+    """Return the bits of a random `text` with the alphabet of `like` (default: of `text`).
+
+    In alphabets of up to 32 characters, hyphens only separate groups, so they do not count.
+    """
     sample = text if like is None else like
     size = next((size for alphabet, size in _ALPHABETS if alphabet.fullmatch(sample)), _MAX_ALPHABET)
     return len(text.replace("-", "") if size <= 32 else text) * math.log2(size)  # noqa: PLR2004 - separators of groups

@@ -175,8 +175,8 @@ class PortClaim:
 
     def __init__(self, port: int, descriptor: int | None) -> None:
         self.port = port
-        # None if another process holds the claim. This is no socket object, because the garbage collector may destroy
-        # a socket object before this object, with a warning.
+        # None if another process holds the claim. A socket object is unsuitable, because the garbage collector may
+        # destroy it before this object, with a warning.
         self._descriptor = descriptor
 
     @property

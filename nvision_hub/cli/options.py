@@ -59,8 +59,8 @@ config_option = click.option(
 def configured_state_dir(path: Path) -> Path:
     """Return the state directory of a cameras.yaml.
 
-    Raises `ConfigError` if the file is invalid. It may lack a token that the gateway requires, because operators create
-    tokens in this directory.
+    Raises `ConfigError` if the file is invalid. The file may lack a token that the gateway requires, because operators
+    create tokens in this directory.
     """
     try:
         return load(path).state_dir

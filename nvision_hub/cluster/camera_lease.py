@@ -3,7 +3,7 @@
 A hub that loses its connection to Redis stops streaming before another hub may start. The holder's term starts before
 the request is sent, and Redis' term starts when the request arrives, so the holder's term ends first. Each new holder
 gets a higher epoch. If Redis loses its data, or a replica takes over, a new holder waits for a term, because the
-earlier holder may still stream. The new holder also waits if another program has written a malformed lease. The hub
+earlier holder may still stream. A new holder also waits if another program has written a malformed lease. The hub
 replaces the malformed lease and counts it.
 """
 

@@ -141,7 +141,7 @@ class FleetSeal:
         return SealedMessage(payload=payload, nonce=found["nonce"], expires_at=expires_at)
 
     def _signature(self, head: bytes, payload: bytes) -> bytes | None:
-        """Return the HMAC in hexadecimal; None without a fleet key."""
+        """Return the HMAC in hexadecimal; None if there is no fleet key."""
         if self.key is None:
             return None
         scope = b"nvision-hub fleet\0%b\0%b" % (self.site.encode(), self.prefix.encode())

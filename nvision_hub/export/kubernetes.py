@@ -67,7 +67,7 @@ def render(
         raise ConfigError(diagnostics)
     keys = file_keys(references(source.data).files)
     configs = {group.name: _config_data(source, group, groups) for group in groups}
-    token = _metrics_token(configs[groups[0].name]["gateway"])  # exactly one reference
+    token = _metrics_token(configs[groups[0].name]["gateway"])  # contains at least one reference
     egress_rules, egress_notes = egress(source)
     shared = templates.documents(
         "shared.yaml",

@@ -3,7 +3,7 @@
 Each hub has a record (`<key>.json`) and a control socket (`<key>.sock`) in a runtime directory. `<key>` is derived from
 the hub's state directory, so hubs do not collide. The runtime directory is `$RUNTIME_DIRECTORY` (a systemd unit, a
 container), `$XDG_RUNTIME_DIR/nvision-hub` (a login session) or `/run/nvision-hub` (root). A hub that can use none of
-these has its socket in its state directory, where commands find it by `--state-dir`.
+these directories has its socket in its state directory, where commands find the socket by `--state-dir`.
 """
 
 from __future__ import annotations

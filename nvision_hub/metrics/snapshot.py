@@ -81,7 +81,7 @@ class Buckets(StrictData):
         return Buckets(self.bounds, counts, max(0.0, self.total - before.total))
 
     def quantile(self, share: float) -> float | None:
-        """Return the value below which `share` (0..1) of the observations lie; None without observations.
+        """Return the value below which `share` (0..1) of the observations lie; None if there are none.
 
         Interpolates linearly within a bucket.
         """

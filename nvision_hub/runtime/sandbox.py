@@ -179,7 +179,7 @@ def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
 
 
 def _system_paths() -> Iterator[Path]:
-    """Yield the paths that libraries may read at any time: system files, Python's modules, and certificates."""
+    """Yield the paths that libraries may read: system files, Python's modules, name service and certificates."""
     yield from map(Path, _SYSTEM_PATHS)
     yield from map(Path, {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix})
     yield from (Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))
