@@ -2,9 +2,9 @@
 
 The table `day` contains the same images for each camera and day in the site's time zone, so that reports are fast.
 
-A grant must be on disk before it is made, but a commit takes too long for each grant. The store therefore also holds a
-reserve for each camera: the number of images that may have been granted since the last commit. After a crash, the
-reserve counts as used, in the column `written_off`.
+A grant must be on disk before it is made, but a commit for each grant would take too long. The store therefore also
+holds a reserve for each camera: the number of images that may have been granted since the last commit. After a crash,
+the reserve counts as used, in the column `written_off`.
 
 `UsageStore.commit` may run in another thread. It may block for as long as the disk does.
 """
@@ -73,11 +73,11 @@ class UsedImages:
     """Images of one camera in one slot."""
 
     images: int = 0  # granted, and not written off
-    written_off: int = 0  # granted to a process that ended without a report; it may have sent them
+    written_off: int = 0  # granted to a process that ended without a report, and may have sent them
 
 
 class Recovery(NamedTuple):
-    """State after the previous ledger.
+    """State that the previous ledger left.
 
     `instant` is the current moment by the clock of the last commit, so that a jump of the clock since then is noticed.
     After a restart of the machine, a clock that is not behind the last commit counts as correct.
@@ -89,16 +89,16 @@ class Recovery(NamedTuple):
 
 
 class UsageStore:
-    """Open store. Raises `sqlite3.Error` if the file cannot be used.
+    """Store of the usage. Raises `sqlite3.Error` if the file cannot be used.
 
-    `zone_name` is the time zone of the table `day`. If it has changed, the store sums the table up again, which takes
-    some seconds for 200 cameras.
+    `zone_name` is the time zone of the table `day`. If the time zone has changed, the store computes the table again,
+    which takes several seconds for 200 cameras.
     """
 
     def __init__(self, file: Path, zone_name: str) -> None:
         self._zone = time_zone(zone_name)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The ledger commits in another thread. Meanwhile, it reads the committed rows over a connection of its own.
+        # While the ledger commits in another thread, it reads the committed rows through a separate connection.
         self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = FULL")  # a power failure must not renew a budget
         if self._database.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -143,7 +143,7 @@ class UsageStore:
         self._database.close()
 
     def recover(self, now: Instant) -> Recovery:
-        """Count the reserves of a ledger that was killed as used, by the clock of its last commit."""
+        """Count the reserves of a killed ledger as used, at a time by the clock of its last commit."""
         reserves = dict(self._database.execute("SELECT camera, images FROM reserve WHERE images > 0").fetchall())
         row = self._database.execute("SELECT boot, wall, mono FROM clock").fetchone()
         instant, idle_s = now, float("inf")

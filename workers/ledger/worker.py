@@ -1,7 +1,7 @@
 """Ledger worker: grants images to camera workers over a Unix socket, and keeps the usage on disk.
 
-Each camera worker has one connection. Its images count as used from the grant on. If the connection ends before the
-camera has reported a granted image, the image counts as written off.
+Each camera worker has one connection. An image counts as used as soon as it is granted. If the connection ends
+before the camera has reported a granted image, the image counts as written off.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ log = logging.getLogger("nvision_hub.ledger")
 
 LOOP_TIMEOUT_S: Final = 10.0
 COMMIT_INTERVAL_S: Final = 1.0
-COMMIT_TIMEOUT_S: Final = 2.0  # when the worker stops
+COMMIT_TIMEOUT_S: Final = 2.0  # for the last commit when the worker stops
 MIN_WAIT_S: Final = 0.002
 RESERVE_S: Final = 5.0  # a camera's reserve lasts this long at its rate, so that a commit may take half of it
 RESERVE_SHARE: Final = 0.01  # of the images that are left; a crash writes off at most this share for each camera
-IDLE_S: Final = 5.0  # images that were granted longer ago have arrived
+IDLE_S: Final = 5.0  # an image that was granted earlier than this has arrived at the service
 FILE_NAME: Final = "usage.sqlite3"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerSettings:
-    """The limits of the site, and the directory with the ledger's socket and database."""
+    """The limits on the site, and the directory with the ledger's socket and database."""
 
     site: SiteBudget
     directory: Path
@@ -75,7 +75,7 @@ class _LedgerClient:
     """Connection of one camera worker."""
 
     writer: asyncio.StreamWriter
-    camera: str = ""  # empty before its first message
+    camera: str = ""  # empty before the first message
     delayed_by: str | None = None  # the last reported limit
 
     def send(self, message: LedgerMessage) -> None:
@@ -90,7 +90,7 @@ class _Ledger:
         self._clients: dict[str, _LedgerClient] = {}  # by camera
         self._wanted: dict[str, CameraBudget] = {}
         self._unsaved: defaultdict[UsageKey, UsedImages] = defaultdict(UsedImages)
-        self._saving: dict[UsageKey, UsedImages] = {}  # in the running commit; empty as soon as it has succeeded
+        self._saving: dict[UsageKey, UsedImages] = {}  # usage in the running commit; empty while no commit runs
         self._reserves: dict[str, int] = {}  # images that each camera may still be granted before the next commit
         self._must_commit = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -186,7 +186,7 @@ class _Ledger:
     def _want(self, client: _LedgerClient, message: WantImages, now: Instant) -> None:
         camera = client.camera = message.camera
         if (earlier := self._clients.get(camera)) is not None and earlier is not client:
-            self._forget(earlier)  # of a worker that has ended
+            self._forget(earlier)  # the connection of a worker that has ended
             earlier.writer.close()
         self._clients[camera] = client
         if message.fps > 0:
@@ -231,7 +231,7 @@ class _Ledger:
                 self._clients[camera].send(ImageGranted())
             wait_s = self._allocator.wait_s(now)
             self._report_delays()
-        if wait_s <= 0:  # a camera waits for the end of a commit, which calls this method
+        if wait_s <= 0:  # a camera waits for a commit, after which this method is called again
             wait_s = COMMIT_INTERVAL_S
         if self._timer is not None:
             self._timer.cancel()
@@ -259,7 +259,7 @@ class _Ledger:
 
     def _count_written_off(self, images: int) -> None:
         self._meter.count(catalogue.IMAGES_WRITTEN_OFF_TOTAL, images)
-        self._meter.count(catalogue.IMAGES_SENT_TOTAL, images)  # they may have been sent
+        self._meter.count(catalogue.IMAGES_SENT_TOTAL, images)  # the images may have been sent
 
     # Commits
 

@@ -1,4 +1,4 @@
-"""End of tracks whose camera's worker will not return: its camera was removed, or is no longer tracked.
+"""End of abandoned tracks, which no worker will end: the camera was removed, or is no longer tracked.
 
 A worker that stops ends its tracks itself, and the successor of a killed worker continues them. The gateway ends the
 tracks that remain. Each end is one transaction that publishes the events only if no other process has changed the
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.tracks")
 
 INTERVAL_S: Final = 1.0
-SCAN_KEYS: Final = 1000  # keys of Redis per step of a scan
+SCAN_KEYS: Final = 1000  # number of keys that Redis examines per step of a scan
 
 
 class AbandonedTracks:
-    """Ends the abandoned tracks of this hub's cameras or, in a fleet, of all cameras. The caller starts `run`."""
+    """Task that ends abandoned tracks of this hub's cameras or, in a fleet, of all cameras. The caller starts `run`."""
 
     def __init__(self, settings: GatewaySettings, fleet: FleetState, client: redis.asyncio.Redis) -> None:
         self._settings = settings
@@ -45,7 +45,7 @@ class AbandonedTracks:
         self._client = client
 
     async def run(self) -> None:
-        """End abandoned tracks of earlier cameras at the start, and of each camera that goes later, until canceled."""
+        """Until canceled, end abandoned tracks of earlier cameras, and of cameras removed or untracked later."""
         known: set[str] | None = None  # cameras that may have open tracks; None until Redis or the disk is readable
         while True:
             await asyncio.sleep(INTERVAL_S)
