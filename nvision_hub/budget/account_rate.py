@@ -40,7 +40,7 @@ class AccountRate:
     def grant(self, now: float) -> None:
         self._unsent += 1
         spacing_s = WINDOW_S / self.limit
-        is_late = now - self._due < spacing_s  # a late grant does not delay the following ones
+        is_late = now - self._due < spacing_s  # a late grant does not delay the following grants
         self._due = (self._due if is_late else now) + spacing_s
 
     def on_sent(self, at: float) -> None:

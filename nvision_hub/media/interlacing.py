@@ -1,4 +1,4 @@
-"""Interlaced video: which frames have two fields, and which are a field.
+"""Interlaced video: which frames contain two fields, and which frames are single fields.
 
 A camera captures the two fields of a frame at different times. Together, they would show the edges of moving objects
 like combs, which detection models are not trained on. The hub therefore sends one field, scaled to the full height.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Field:
     """Mark (`opaque`) of one frame that is a field. FFmpeg has the same flag for fields and for frames of two fields.
 
-    Each frame needs a mark of its own: PyAV forgets an object that several frames share when the first one is freed.
+    Each frame needs a mark of its own: when one frame is freed, PyAV forgets its object, even if others share it.
     """
 
 

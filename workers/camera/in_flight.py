@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nvision_hub.nvision.result_events import SentFrame
 
 MAX_FRAMES: Final = 1_000
-MAX_SETTLED: Final = 500  # settled frames to remember, to distinguish late and duplicate results from unknown ones
+MAX_SETTLED: Final = 500  # settled frames to remember, to distinguish late and duplicate from unknown results
 
 
 class InFlightFrames:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.camera")
 
 SETTLED_S: Final = 15.0  # longer than the window of a measured rate (10 s), which must refill after each change
-MIN_SHARE: Final = 0.8  # of the target; the measured rates of slow cameras vary by one frame per window
+MIN_SHARE: Final = 0.8  # share of the target; the measured rates of slow cameras vary by one frame per window
 MIN_CHECKED_FPS: Final = 0.5  # below this, a window holds too few frames
 
 INTERVAL_S: Final = 1.0

@@ -45,8 +45,8 @@ class GatewaySettings:
     control: Path | None = None  # control socket, for root and the hub's own user; None: no control socket
     site: str
     stream: RedisSettings
-    tokens: tuple[AccessToken, ...] = ()  # of cameras.yaml
-    state_dir: Path | None = None  # with the tokens of `nvision-hub token` and the audit log; None: neither
+    tokens: tuple[AccessToken, ...] = ()  # the tokens in cameras.yaml
+    state_dir: Path | None = None  # contains the tokens of `nvision-hub token` and the audit log; None: neither
     proxy: GatewayProxy | None = None
     tls: GatewayTls | None = None
     callback_token: Secret | None = None  # None disables the callback endpoint

@@ -1,4 +1,4 @@
-"""Sender of one webhook: posts deliveries while the endpoint is healthy, and retries or dead-letters failed ones.
+"""Sender of one webhook: posts deliveries while the endpoint is healthy, and retries or dead-letters failed deliveries.
 
 The sender owns the endpoint's circuit breaker and disabled state. It announces each change of state,
 and logs when deliveries stop or resume.

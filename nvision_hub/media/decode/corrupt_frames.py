@@ -63,7 +63,7 @@ class LossTracker:
     """
 
     def __init__(self) -> None:
-        self.is_torn = False  # whether the packets from now on build on lost ones
+        self.is_torn = False  # whether the packets from now on build on lost packets
         self._in_decoder: dict[int, bool] = {}  # whether a packet's frame builds on lost packets
         self._torn_before: int | None = None  # `pts` of a keyframe after a loss; frames shown before it are damaged
 

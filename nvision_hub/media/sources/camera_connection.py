@@ -171,7 +171,7 @@ def _resolve(address: CameraAddress, deadline: OpenDeadline) -> list[_Endpoint]:
     found: list[object] = []
 
     def resolve() -> None:
-        with contextlib.suppress(OSError, UnicodeError):  # the latter if a part of the name has over 63 characters
+        with contextlib.suppress(OSError, UnicodeError):  # `UnicodeError` if a part of the name has over 63 characters
             found.extend(socket.getaddrinfo(address.host, address.dialed_port, type=socket.SOCK_STREAM))
 
     # Without this thread, a name server that is down would block the caller for a minute.
