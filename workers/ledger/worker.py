@@ -1,7 +1,7 @@
 """Ledger worker: grants images to camera workers over a Unix socket, and keeps the usage on disk.
 
-Each camera worker has one connection. An image counts as used as soon as it is granted. If the connection ends
-before the camera has reported a granted image, the image counts as written off.
+Each camera worker has one connection. An image counts as used from its grant on. If the connection ends before the
+camera has reported a granted image, the image counts as written off.
 """
 
 from __future__ import annotations
