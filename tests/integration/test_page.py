@@ -16,6 +16,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.support.browser import CAMERAS, PHONE, TOKEN, View
+from workers.local_service import packaged_models
+from workers.local_service.detectors import MOVING_OBJECTS, NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +128,16 @@ def test_killed_worker_shows_its_restart(open_page: Callable[..., View], demo_hu
     view.page.get_by_role("link", name="Hub").click()
     row = view.page.get_by_role("row", name=re.compile("camera:crossing"))
     expect(row).to_contain_text(str(demo_hub.member_pid("camera:crossing")))
+
+
+def test_hub_page_names_the_models_that_answer(open_page: Callable[..., View]) -> None:
+    view = open_page("#/hub")
+    for label, model, fallback in (
+        ("Object model", packaged_models.OBJECTS, MOVING_OBJECTS),
+        ("Face model", packaged_models.FACES, NOTHING),
+    ):
+        stat = view.page.locator(".stat", has=view.page.get_by_text(label, exact=True))
+        expect(stat.locator("dd")).to_have_text(model.name if model.is_installed else fallback)
 
 
 def test_token_prompt_stores_the_token_for_its_tab(open_page: Callable[..., View]) -> None:
