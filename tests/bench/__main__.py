@@ -1,12 +1,13 @@
 """Run benchmarks: `python -m tests.bench [NAME ...] [--quick] [--json]`. The exit code is 1 if a goal is missed.
 
-`soak`, `fanout`, `overload`, `sizing` and `paired` run only on request and have their own options:
+`soak`, `fanout`, `overload`, `sizing`, `paired` and `detect` run only on request and have their own options:
 
     soak      runs a hub under random faults
     fanout    runs a hub and repeatedly kills its broker, dispatcher and endpoint
     overload  runs more cameras than the machine can handle
     sizing    measures the cost of each kind of camera
     paired    compares the CPU time with that of another checkout
+    detect    measures the precision and recall of the local service's detectors
 
 Most goals are ratios of two measurements, because other work on the machine affects both measurements.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import (
     cpu,
     crowd,
+    detect,
     fanout,
     fleet,
     keyframes,
@@ -32,6 +34,7 @@ from tests.bench import (
     publish,
     rates,
     scrape,
+    service,
     sizing,
     soak,
     start,
@@ -61,6 +64,7 @@ BENCHMARKS: Final = {
     "storm": storm.run,
     "tracks": tracks.run,
     "onvif": onvif.run,
+    "service": service.run,
 }
 TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
     "soak": soak.main,
@@ -68,6 +72,7 @@ TRIALS: Final[dict[str, Callable[[list[str]], int]]] = {
     "overload": overload.main,
     "paired": paired.main,
     "sizing": sizing.main,
+    "detect": detect.main,
 }
 
 

@@ -10,23 +10,20 @@ cameras and the service have all cores of the machine. The exit code is 1 if a g
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.bench import bench, wait
+from tests.bench.bench import bench, two_cores, wait
 from tests.bench.report import Goal, Report, median, percentile
 from tests.support import clips, counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tests.support.hub import CameraNow
     from tests.support.recorder import Received, Recorder
 
-CORES: Final = 2
 MOUNT: Final = "/h264"
 SETTLE_S: Final = 15.0  # until all cameras are connected and the first cameras fall behind
 MAX_LATE_MS: Final = 1500.0  # the hub encodes no frame older than a second; sending takes additional time
@@ -145,7 +142,7 @@ def _measure(name: str, seconds: float) -> list[Run]:
         camera = own.cameras({MOUNT: clips.H264_1080P})
         recorder = own.recorder()
         entries = [{"id": each, "url": camera.url(MOUNT), "fps": fps, "max_width": width} for each in ids]
-        with _two_cores(), own.hub(entries, recorder) as hub:
+        with two_cores(), own.hub(entries, recorder) as hub:
             for each in ids:
                 recorder.wait_for(1, each, 120)
             wait(SETTLE_S)
@@ -171,14 +168,3 @@ def _true_ages(records: Sequence[Received], sent: Sequence[counter.Push], record
         if number is not None:
             ages.append(1000 * (record.at - unwrapper.find(number, record.at).at))
     return ages
-
-
-@contextlib.contextmanager
-def _two_cores() -> Iterator[None]:
-    """Limit processes started inside the block to two cores."""
-    mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(mine)[:CORES])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, mine)
