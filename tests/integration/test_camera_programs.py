@@ -27,6 +27,7 @@ VLC: Final = pytest.mark.peer("RTSP camera", "VLC", "debian:vlc-bin")
 RTSP_STREAMING_SERVER: Final = pytest.mark.peer(
     "RTSP camera", "rtsp-streaming-server", "npm:tests/peers:rtsp-streaming-server"
 )
+RTSP_SERVER_PERL: Final = pytest.mark.peer("RTSP camera", "rtsp-server-perl", "debian:rtsp-server-perl")
 NGINX: Final = pytest.mark.peer("HTTP camera", "nginx with JPEGs", "debian:nginx")
 LOGIN: Final = {"username": "viewer", "password": "right"}
 
@@ -96,6 +97,18 @@ def test_rtsp_streaming_server_sends_only_udp(camera_programs: CameraPrograms, w
     assert watching.capture.trust.transport == "udp"
     _, sentence = watch(f"rtsp://127.0.0.1:{port}/cam", **LOGIN, transport="tcp").wait_for_state("unsupported")
     assert "set `transport: udp` of this camera, or `transport: auto`" in sentence
+
+
+@RTSP_SERVER_PERL
+def test_rtsp_server_perl_refuses_tcp_as_a_bad_request(
+    camera_programs: CameraPrograms, watch: Callable[..., Watching]
+) -> None:
+    url = f"rtsp://127.0.0.1:{camera_programs.rtsp_server_perl(CLIP)}/cam"
+    watching = watch(url, stall_timeout=10)
+    watching.wait_for(5)
+    assert watching.capture.trust.transport == "udp"
+    _, sentence = watch(url, transport="tcp").wait_for_state("unsupported")
+    assert "refuses RTP over TCP (400); set `transport: udp` of this camera, or `transport: auto`" in sentence
 
 
 @NGINX

@@ -156,6 +156,19 @@ def test_a_camera_may_begin_another_stream_with_earlier_numbers(
     assert playing.relay.marks.lost_share < 0.01
 
 
+def test_auto_requests_udp_if_the_camera_refuses_tcp_as_a_bad_request(
+    datagram_camera: Callable[..., DatagramCamera], play: Callable[..., Playing]
+) -> None:
+    camera = datagram_camera(refusal="400 Bad Request")
+    playing = play(camera)
+    assert playing.relay.transport == "udp"
+    assert playing.relay.failure is None
+    assert [camera.wait_for("SETUP").partition("Transport: ")[2][:11] for _ in range(2)] == [
+        "RTP/AVP/TCP",
+        "RTP/AVP/UDP",
+    ]
+
+
 def test_the_largest_datagram_arrives(
     datagram_camera: Callable[..., DatagramCamera], play: Callable[..., Playing]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Programs that act as cameras: Motion, uStreamer, VLC, nginx, and npm's rtsp-streaming-server.
+"""Programs that act as cameras: Motion, uStreamer, VLC, nginx, rtsp-server-perl, and npm's rtsp-streaming-server.
 
 Each program runs in a folder of its own, with free ports. It ends with the test.
 """
@@ -118,6 +118,22 @@ class CameraPrograms:
         script = _PEERS / "rtsp_server.cjs"
         rtp_port = 20_000 + 200 * (os.getpid() % 50)
         self._run([needs.program("node", "nodejs"), str(script), str(publish_port), str(port), str(rtp_port)], port)
+        publisher = Publisher(f"rtsp://127.0.0.1:{publish_port}/cam", spec)
+        self._resources.callback(publisher.close)
+        return port
+
+    def rtsp_server_perl(self, spec: clips.ClipSpec) -> int:
+        """Start Debian's rtsp-server-perl, which sends the clip as `/cam`, over UDP only. Return its port."""
+        publish_port, port = free_port(), free_port()
+        settings = {
+            "clientport": port,
+            "serverport": publish_port,
+            "client_listen_address": "127.0.0.1",
+            "source_listen_address": "127.0.0.1",
+            "rtp_start_port": 10_000 + 200 * (os.getpid() % 50),
+        }
+        program = needs.program("rtsp-server-perl", "rtsp-server-perl")
+        self._run([program, *(f"--{name}={value}" for name, value in settings.items())], port)
         publisher = Publisher(f"rtsp://127.0.0.1:{publish_port}/cam", spec)
         self._resources.callback(publisher.close)
         return port

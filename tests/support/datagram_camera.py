@@ -7,7 +7,7 @@ import queue
 import re
 import socket
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -28,9 +28,14 @@ def rtp(number: int, payload: bytes, *, time: int = 0, last: bool = True, ssrc: 
 
 
 class DatagramCamera:
-    """Camera for one client at a time. `source` is an address that the camera names in its Transport header."""
+    """Camera for one client at a time.
 
-    def __init__(self, *, host: str = "127.0.0.1", source: str = "", timeout_s: int = 60) -> None:
+    `source` is an address that the camera names in its Transport header, and `refusal` its response to TCP.
+    """
+
+    def __init__(
+        self, *, host: str = "127.0.0.1", source: str = "", timeout_s: int = 60, refusal: str = "461 Unsupported"
+    ) -> None:
         self.host = host
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, 0), family=self._family)
@@ -39,7 +44,7 @@ class DatagramCamera:
         self.requests: queue.Queue[str] = queue.Queue()  # each one without its last line
         self.at_play: list[bytes] = []  # what the hub had sent to the ports for RTP and RTCP before PLAY arrived
         self.client = ("", 0)  # address for RTP; the next port is the one for RTCP
-        self._source, self._timeout_s = source, timeout_s
+        self._source, self._timeout_s, self._refusal = source, timeout_s, refusal
         threading.Thread(target=self._accept, daemon=True).start()
 
     def bind(self, host: str = "") -> socket.socket:
@@ -87,6 +92,7 @@ class DatagramCamera:
                 connection.sendall(self._response(head.decode(), host))
 
     def _response(self, request: str, host: str) -> bytes:
+        self.requests.put(request)
         method = request.partition(" ")[0]
         headers, body = re.findall(r"CSeq: \d+", request), b""
         match method:
@@ -97,14 +103,13 @@ class DatagramCamera:
             case "SETUP":
                 ports = _CLIENT_PORTS.search(request)
                 if ports is None:
-                    return f"RTSP/1.0 461 Unsupported Transport\r\n{headers[0]}\r\n\r\n".encode()
+                    return f"RTSP/1.0 {self._refusal}\r\n{headers[0]}\r\n\r\n".encode()
                 self.client = (host, int(ports[1]))
                 server = f"{self.rtp.getsockname()[1]}-{self.rtcp.getsockname()[1]}"
                 headers.append(f"Transport: RTP/AVP/UDP;unicast;{ports[0]};server_port={server}{self._source}")
                 headers.append(f"Session: 7;timeout={self._timeout_s}")
             case "PLAY":
                 self.at_play = [end.recv(4096) for end in (self.rtp, self.rtcp)]
-        self.requests.put(request)
         head = "\r\n".join(["RTSP/1.0 200 OK", *headers, f"Content-Length: {len(body)}", "", ""])
         return head.encode() + body
 
@@ -114,8 +119,8 @@ def datagram_camera() -> Iterator[Callable[..., DatagramCamera]]:
     """Start a camera: `datagram_camera(timeout_s=2)`."""
     started: list[DatagramCamera] = []
 
-    def start(*, host: str = "127.0.0.1", source: str = "", timeout_s: int = 60) -> DatagramCamera:
-        started.append(DatagramCamera(host=host, source=source, timeout_s=timeout_s))
+    def start(**settings: Any) -> DatagramCamera:
+        started.append(DatagramCamera(**settings))
         return started[-1]
 
     yield start

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nvision_hub.config.models import Camera
-from nvision_hub.media.sources.rtsp_transport import chosen_transport, no_media_over_udp, refused, requested
+from nvision_hub.media.sources.rtsp_transport import chosen_transport, is_cause, no_media_over_udp, refused, requested
 
 PLAIN = b"v=0\r\nm=video 0 RTP/AVP 96\r\nm=audio 0 RTP/SAVP 0\r\n"
 SRTP = b"v=0\r\nm=video 0 RTP/SAVPF 96\r\nm=audio 0 RTP/AVP 0\r\n"
@@ -55,9 +55,26 @@ def test_the_response_to_setup_names_the_transport(header: str, transport: str) 
     ],
 )
 def test_the_error_names_the_setting(settings: dict[str, str], description: bytes, words: str) -> None:
-    assert words in str(refused(camera(**settings), description))
+    assert words in str(refused(camera(**settings), description, 461))
 
 
 def test_the_error_for_missing_packets_names_the_firewall() -> None:
     assert str(no_media_over_udp(camera(), 10.0)).endswith("let UDP packets of the camera pass all firewalls")
     assert "or set `transport: auto`" in str(no_media_over_udp(camera(transport="udp"), 10.0))
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "setting", "expected"),
+    [
+        ("SETUP", 461, "auto", True),
+        ("SETUP", 461, "tcp", True),
+        ("SETUP", 400, "tcp", True),
+        ("SETUP", 400, "auto", False),
+        ("PLAY", 400, "tcp", False),
+        ("SETUP", 404, "tcp", False),
+    ],
+)
+def test_a_bad_request_is_due_to_the_transport_only_if_one_transport_was_requested(
+    method: str, status: int, setting: str, *, expected: bool
+) -> None:
+    assert is_cause(camera(transport=setting), method, status) is expected

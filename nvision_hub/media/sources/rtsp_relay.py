@@ -30,7 +30,7 @@ from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.redirects import is_redirect, redirected
 from nvision_hub.media.sources.rtp_media import MediaPath
 from nvision_hub.media.sources.rtsp_messages import RtspMessage, RtspReader, RtspTooLongError
-from nvision_hub.media.sources.rtsp_transport import UNSUPPORTED_TRANSPORT, chosen_transport, refused, requested
+from nvision_hub.media.sources.rtsp_transport import REFUSES_TRANSPORT, chosen_transport, is_cause, refused, requested
 from nvision_hub.media.sources.rtsp_unused_tracks import UnusedTracks
 from nvision_hub.media.sources.source import SourceError
 
@@ -280,7 +280,8 @@ class RtspRelay:
         if not pending.repeated and self._client.should_repeat(part):
             self._request(pending._replace(repeated=True))
             return b""
-        if pending.asked is not None and part.status == UNSUPPORTED_TRANSPORT and len(self._transports) > 1:
+        if pending.asked is not None and part.status in REFUSES_TRANSPORT and len(self._transports) > 1:
+            self.failure = self._refusal("SETUP", part.status)  # in case that the camera disconnects
             del self._transports[0]
             self._media.close_track(pending.track)
             self._set_up(pending.asked)
@@ -304,7 +305,7 @@ class RtspRelay:
         if method not in {"SETUP", "PLAY"}:
             return
         if not _is_ok(response):
-            self.failure = self._refusal(response.status)
+            self.failure = self._refusal(method, response.status)
             return
         self.failure = None
         if method == "PLAY":
@@ -313,9 +314,9 @@ class RtspRelay:
         else:
             self.transport = chosen_transport(response.values("Transport"))
 
-    def _refusal(self, status: int) -> SourceError:
-        if status == UNSUPPORTED_TRANSPORT:
-            return refused(self._client.camera, self._description)
+    def _refusal(self, method: str, status: int) -> SourceError:
+        if is_cause(self._client.camera, method, status):
+            return refused(self._client.camera, self._description, status)
         return errors.refused(self._client.address, status)
 
 

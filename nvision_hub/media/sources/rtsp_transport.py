@@ -1,7 +1,8 @@
 """Transport of RTSP media: what the relay requests, and what a refusal means. Performs no I/O.
 
 With `transport: auto`, the relay requests TCP first. If the camera refuses TCP with status 461 (RFC 2326, 11.3.16), the
-relay requests UDP on the same connection. The hub remembers the transport of the last stream, and requests it first.
+relay requests UDP on the same connection. Some servers refuse TCP with status 400. The hub remembers the transport of
+the last stream, and requests it first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 Transport = Literal["tcp", "udp"]
 
-UNSUPPORTED_TRANSPORT: Final = 461
+_BAD_REQUEST, _UNSUPPORTED_TRANSPORT = 400, 461
+REFUSES_TRANSPORT: Final = frozenset({_BAD_REQUEST, _UNSUPPORTED_TRANSPORT})
 _VIDEO_PROFILE: Final = re.compile(rb"^m=video \S+ (\S+)", re.MULTILINE)
 
 
@@ -37,7 +39,14 @@ def chosen_transport(headers: Iterable[str]) -> Transport:
     return "tcp" if any("/TCP" in header.upper() or "INTERLEAVED" in header.upper() for header in headers) else "udp"
 
 
-def refused(camera: Camera, description: bytes) -> SourceError:
+def is_cause(camera: Camera, method: str, status: int) -> bool:
+    """Return whether a camera has refused a request because of the transport. After `auto`, a 400 has another cause."""
+    if status == _BAD_REQUEST:
+        return method == "SETUP" and camera.transport != "auto" and not camera.address.is_encrypted
+    return status == _UNSUPPORTED_TRANSPORT
+
+
+def refused(camera: Camera, description: bytes, status: int) -> SourceError:
     """Return the error for a camera that refuses the requested transports. `description` is its SDP."""
     shown, setting = camera.address.shown, camera.transport
     profiles = _VIDEO_PROFILE.findall(description)
@@ -59,7 +68,7 @@ def refused(camera: Camera, description: bytes) -> SourceError:
     else:
         other = "udp" if setting == "tcp" else "tcp"
         sentence = (
-            f"{shown} refuses RTP over {setting.upper()} (461); set `transport: {other}` of this camera, or "
+            f"{shown} refuses RTP over {setting.upper()} ({status}); set `transport: {other}` of this camera, or "
             "`transport: auto`, which tries both"
         )
     return SourceError(CameraState.UNSUPPORTED, sentence)
