@@ -101,7 +101,7 @@ IMAGES_WRITTEN_OFF_TOTAL = Counter(
     "Images in images_sent_total that no worker reported, because a process was killed.", OF_HUB
 )
 BUDGET_USED_IMAGES = Gauge(
-    "Images used in the current hour, day or month; without a camera, those of the site.", (*OF_CAMERA, "window")
+    "Images used in this hour, day or month. The series without a camera is for the site.", (*OF_CAMERA, "window")
 )
 BUDGET_LIMIT_IMAGES = Gauge("Images allowed in this hour, day or month.", (*OF_CAMERA, "window"))
 

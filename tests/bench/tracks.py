@@ -89,7 +89,7 @@ def _tracks(
 ) -> tuple[dict[int, list[tuple[str, Xywh]]], dict[str, float]]:
     """Return the boxes of the published tracks by frame, and the duration of each track in seconds.
 
-    A track has its boxes from before its start as well, because its events contain the path from the first detection.
+    The boxes of a track include those that led to its start, because its events contain the whole path.
     """
     tracker = Tracker(Tracking(), ids())
     found: dict[int, list[tuple[str, Xywh]]] = {}
