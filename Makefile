@@ -21,9 +21,8 @@
 PYTHON ?= python3
 CONFIG ?= cameras.yaml
 VENV := .venv
-# Tests also wait for their peers, so more tests run at once than the machine has cores. Long tests wait half of the time.
+# Tests mostly wait for their peers, so one test more runs at once than the machine has cores.
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
-LONG_JOBS ?= $(shell echo $$(($$(nproc) * 2 + 1)))
 BIN := $(VENV)/bin
 # Each process runs adjacent tests, because the tests of a file share its servers.
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
@@ -52,7 +51,7 @@ test: $(VENV)/peers
 	$(PYTEST) $(ARGS)
 
 test-long: $(VENV)/peers
-	$(PYTEST) --numprocesses $(LONG_JOBS) -m long $(ARGS)
+	$(PYTEST) -m long $(ARGS)
 
 coverage: $(VENV)/peers
 	$(PYTEST) -m '' --cov --cov-report=term $(ARGS)

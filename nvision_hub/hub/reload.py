@@ -2,6 +2,8 @@
 
 The supervisor's loop calls the reloader and waits for it, so the reloader has a time limit.
 
+A change that fails because the machine lacks a resource, such as file descriptors, is tried again later.
+
 The reloader polls the file, because Kubernetes updates a ConfigMap by swapping a symbolic link above the file. A watch
 on the file itself would not detect the swap.
 """
@@ -9,11 +11,13 @@ on the file itself would not detect the swap.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from nvision_hub.backoff import Backoff
 from nvision_hub.config.load import file_fingerprint
-from nvision_hub.errors import HubError
+from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.hub.preflight import check_libraries
 from nvision_hub.runtime.messages import SealedRequest
 from nvision_hub.supervisor.observer import SupervisorObserver
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.config")
 
+# Delays between attempts. A file system that hangs blocks the supervisor's loop during each attempt, so they are rare.
+FIRST_RETRY_S: Final = 5.0
+MAX_RETRY_S: Final = 300.0
+
 
 class ConfigReloader(SupervisorObserver):
     """Owner of the active plan. `resolver` reads the configuration, and `plan` is the first plan of `resolver`."""
@@ -37,22 +45,28 @@ class ConfigReloader(SupervisorObserver):
         self._resolver = resolver
         self._has_request = False
         self._loaded = self._seen = file_fingerprint(plan.path)
+        self._backoff = Backoff(first_s=FIRST_RETRY_S, cap_s=MAX_RETRY_S)
+        self._retry_at = float("inf")  # monotonic time of the next attempt after a failure
         self.rejected: str | None = None  # why the last change of the file was rejected; None if it was applied
         self.outcomes: Counter[str] = Counter({"taken": 0, "refused": 0})
 
     def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
         """Return the processes that should run from now on; None if nothing changes.
 
-        Reads the file if `requested`, or if the file has changed and then stayed the same between two calls.
+        Reads the file if `requested`, if the file has changed and then stayed the same between two calls, or if a failed
+        attempt is due again.
         """
         before, self._seen = self._seen, file_fingerprint(self.plan.path)
         settled = self._seen == before and self._seen is not None
         if self._has_request:
             self._has_request = False
             return self.plan.children
-        if not requested and (not settled or self._seen == self._loaded):
+        is_changed = settled and self._seen != self._loaded
+        if not requested and not is_changed and time.monotonic() < self._retry_at:
             return None
-        self._loaded = self._seen
+        if is_changed:
+            self._backoff.tries = 0
+        self._loaded, self._retry_at = self._seen, float("inf")
         try:
             plan = self._resolver.reload()
             check_libraries(plan)
@@ -65,6 +79,8 @@ class ConfigReloader(SupervisorObserver):
             )
             self.rejected = str(error)
             self.outcomes["refused"] += 1
+            if isinstance(error, UnavailableError):
+                self._retry_at = time.monotonic() + self._backoff.next_s()
             return None
         self.plan, self.rejected = plan, None
         self.outcomes["taken"] += 1

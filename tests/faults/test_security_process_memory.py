@@ -59,6 +59,8 @@ def processes(running: Running) -> dict[str, int]:
     """Return the pids of the supervisor (`hub`) and of its children by name."""
     names = {"hub": running.process.pid}
     for child in psutil.Process(running.process.pid).children():
+        if child.status() == psutil.STATUS_ZOMBIE:  # a process that read the reloaded configuration
+            continue
         title = " ".join(child.cmdline()).strip()
         if title.startswith("nvision-hub "):
             names[title.removeprefix("nvision-hub ")] = child.pid

@@ -133,6 +133,7 @@ def monitored_hub(
         gateway=True,
         webhooks=[{"id": "alarms", "url": endpoint.url("/alarms"), "secret": SECRET, "allow_private": True}],
         mqtt={"url": mosquitto().url},
+        budget={"images_per_day": 1_000_000},
     )
     endpoint.wait_for(3)
     return hub

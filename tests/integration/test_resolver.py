@@ -1,19 +1,23 @@
-"""Resolver of the configuration: limits of the supervisor."""
+"""Resolver of the configuration, with the limits of the supervisor, and reloads that need the resolver."""
 
 from __future__ import annotations
 
 import resource
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nvision_hub.errors import UnavailableError
+from nvision_hub.hub import reload
+from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.resolver import Resolver
 from nvision_hub.runtime.process_resources import open_descriptors
 from tests.support import hub
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -31,3 +35,37 @@ def test_a_low_limit_of_open_files_is_reported_with_the_fix(tmp_path: Path) -> N
     hub.write(tmp_path, [{"id": f"camera{number}", "url": f"rtsp://10.0.0.{number}/"} for number in range(100)], None)
     with pytest.raises(UnavailableError, match=r"Too many open files; raise the limit of open files \(`ulimit -n`"):
         Resolver(tmp_path / "cameras.yaml").start()
+
+
+@pytest.fixture
+def limit_descriptors() -> Iterator[Callable[[int], None]]:
+    """Return a function that lets this process open only so many more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit(more: int) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(open_descriptors()) + more, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_reload_without_descriptors_is_tried_again(
+    limit_descriptors: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "FIRST_RETRY_S", 0.01)
+    (tmp_path / "state").mkdir(mode=0o700)
+    cameras = [{"id": f"camera{number}", "url": f"rtsp://10.0.0.{number}/"} for number in range(2)]
+    hub.write(tmp_path, cameras, None)
+    resolver = Resolver(tmp_path / "cameras.yaml")
+    reloader = ConfigReloader(resolver, resolver.start())
+    hub.write(tmp_path, cameras[:1], None)
+    limit_descriptors(2)
+    assert reloader.reload(requested=True) is None
+    assert "Too many open files" in (reloader.rejected or "")
+    limit_descriptors(100)
+    deadline = time.monotonic() + PATIENCE_S
+    while reloader.reload(requested=False) is None:
+        assert time.monotonic() < deadline, reloader.rejected
+        time.sleep(0.02)
+    assert reloader.rejected is None
+    assert len([spec for spec in reloader.plan.children if spec.name.startswith("camera:")]) == 1

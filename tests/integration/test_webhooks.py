@@ -165,6 +165,7 @@ def test_failed_deliveries_wait_in_redis_and_become_dead_letters(
         client.xtrim(f"{PREFIX}:results", maxlen=0, approximate=False)
     row = hub.wait_for_row(lambda row: row["dead"] == 1 and row["retrying"] == 0)
     assert (row["failed"], row["last_error"]) == (3, "answered 500")
+    it.wait_for(3)
     assert [each.id for each in it.deliveries()] == [own_id] * 3
     (letter,) = call_admin(redis_server.url, lambda client: webhook_admin.dead_letters(client, PREFIX))
     assert (letter["webhook"], letter["id"], letter["attempts"]) == ("alarms", own_id, 3)
