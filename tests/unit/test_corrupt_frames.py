@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker
+from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker, UnexplainedDamage
 
 
 def test_frames_that_build_on_a_corrupt_one_are_withheld_until_the_next_keyframe() -> None:
@@ -27,6 +27,13 @@ def test_few_frames_are_withheld_if_every_gop_is_corrupt() -> None:
     ]
     assert sum(withheld) / len(withheld) < 0.06
     assert sum(withheld) > 100
+
+
+def test_only_a_few_frames_are_withheld_for_damage_without_losses() -> None:
+    damage = UnexplainedDamage()
+    withheld = [damage.may_withhold(damaged=True) for _ in range(5000)]
+    assert all(withheld[:50])
+    assert sum(withheld) / len(withheld) < 0.06
 
 
 class Coded(NamedTuple):

@@ -12,6 +12,9 @@ _MAX_WEIGHT: Final = 0.15  # of one frame; a few damaged keyframes in a row do n
 # when the share falls below the second value.
 _OFTEN_SHARE: Final = 0.65
 _RARE_SHARE: Final = 0.5
+# Limits of the frames withheld for damage without lost packets.
+_UNEXPLAINED_SHARE: Final = 0.04
+_MAX_UNEXPLAINED: Final = 50.0  # initial and largest allowance, in frames: two seconds at 25 fps, a usual GOP
 _MAX_IN_DECODER: Final = 64  # packets whose frames the decoder may still hold; H.264 and H.265 allow 16
 
 
@@ -54,6 +57,25 @@ class CorruptFrameFilter:
         elif self._share < _RARE_SHARE:
             self.is_rare = True
         return self.is_torn and self.is_rare
+
+
+class UnexplainedDamage:
+    """Allowance of frames to withhold because the decoder reports damage, although no packet was lost.
+
+    The camera or the link may cause such damage all the time, and most of these frames look intact. Therefore, only a
+    small share of the frames is withheld.
+    """
+
+    def __init__(self) -> None:
+        self._allowance = _MAX_UNEXPLAINED
+
+    def may_withhold(self, *, damaged: bool) -> bool:
+        """Return whether to withhold the next decoded frame."""
+        self._allowance = min(_MAX_UNEXPLAINED, self._allowance + _UNEXPLAINED_SHARE)
+        if not damaged or self._allowance < 1:
+            return False
+        self._allowance -= 1
+        return True
 
 
 class LossTracker:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 import av.error
 
-from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker, Withheld
+from nvision_hub.media.decode.corrupt_frames import CorruptFrameFilter, LossTracker, UnexplainedDamage, Withheld
 from nvision_hub.media.interlacing import Field
 from nvision_hub.media.memory_limits import MAX_PIXELS
 
@@ -32,6 +32,7 @@ class PacketDecoder:
         context.flags |= av.codec.context.Flags.output_corrupt
         self._context = context
         self._filter, self._losses = CorruptFrameFilter(), LossTracker()
+        self._unexplained = UnexplainedDamage()
         self._marks = marks
         self._was_torn = False  # whether the last frame built on lost packets
         self._refreshing: Withheld | None = None  # set while the decoder waits for the end of a gradual refresh
@@ -104,8 +105,12 @@ class PacketDecoder:
             is_whole=has_refreshed or was_torn,
             media_s=media_s,
         )
+        if self._unexplained.may_withhold(damaged=is_torn and not self._was_torn):
+            return Withheld.TORN
         # If few packets are lost, intact frames soon follow, so no damaged frame needs to be shown.
-        return Withheld.TORN if is_torn or (self._was_torn and not self._loses_many) else frame
+        if self._was_torn and (is_torn or not self._loses_many):
+            return Withheld.TORN
+        return frame
 
     def decode_alone(self, keyframe: Packet) -> av.VideoFrame | Withheld:
         """Return the frame of a keyframe immediately, or why it should be withheld.
