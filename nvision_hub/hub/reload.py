@@ -53,8 +53,8 @@ class ConfigReloader(SupervisorObserver):
     def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
         """Return the processes that should run from now on; None if nothing changes.
 
-        Reads the file if `requested`, if the file has changed and then stayed the same between two calls, or if a failed
-        attempt is due again.
+        Reads the file if `requested`, if the file has changed and then stayed the same between two calls, or if another
+        attempt is due after a failure.
         """
         before, self._seen = self._seen, file_fingerprint(self.plan.path)
         settled = self._seen == before and self._seen is not None

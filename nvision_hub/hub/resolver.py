@@ -22,7 +22,7 @@ from nvision_hub.redaction import known_secrets
 from nvision_hub.runtime.forked_call import call_in_child
 from nvision_hub.runtime.memory_file import MemoryFile
 from nvision_hub.runtime.messages import MessageError, SealedRequest
-from nvision_hub.runtime.process_resources import cause_and_fix
+from nvision_hub.runtime.process_resources import DescriptorReserve, cause_and_fix
 from nvision_hub.runtime.sealed_settings import SealedSettings, SecretFinder, change_of_settings, sealed
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START_TIMEOUT_S: Final = 60.0
+# Descriptors that a reload needs, so that removing cameras helps a hub that has reached its limit of open files.
+RESERVED_DESCRIPTORS: Final = 16
 TIMEOUT_S: Final = 10.0  # while the hub runs; the supervisor's loop waits, and a worker may be silent for 15 s
 
 
@@ -68,6 +70,7 @@ class Resolver:
         self._settings: dict[str, SealedSettings] = {}  # by the name of their process
         self._revisions = itertools.count()
         self._claims: list[PortClaim] = []
+        self._reserve = DescriptorReserve(RESERVED_DESCRIPTORS)
 
     def start(
         self,
@@ -121,9 +124,10 @@ class Resolver:
         passed_errors: tuple[type[Exception], ...] = (HubError,),
     ) -> PublicPlan:
         plan: PublicPlan
-        (plan, ports), descriptors = call_in_child(
-            lambda: self._resolved(function), timeout_s=timeout_s, passed_errors=passed_errors
-        )
+        with self._reserve.released():
+            (plan, ports), descriptors = call_in_child(
+                lambda: self._resolved(function), timeout_s=timeout_s, passed_errors=passed_errors
+            )
         received = iter(descriptors)
         self._active = self._sealed(next(received))
         before, self._settings = self._settings, {}

@@ -7,7 +7,10 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # How to fix each error that can prevent the start of a process.
 FIXES: Final = {
@@ -33,6 +36,27 @@ def open_descriptors() -> Descriptors:
         with contextlib.suppress(OSError):  # the descriptor of this listing or of an ended log thread is closed by now
             found[int(entry.name)] = identity(int(entry.name))
     return found
+
+
+class DescriptorReserve:
+    """Descriptors kept for work that must succeed even if this process has reached its limit of open files."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._descriptors: list[int] = []
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Release the reserve while the context is active. Afterwards, fill it as far as the limit permits."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                while len(self._descriptors) < self._count:
+                    self._descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def close_pipes_made_since(before: Descriptors) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nvision_hub.backoff import Backoff
 from nvision_hub.errors import UnavailableError
-from nvision_hub.hub import reload
 from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.resolver import Resolver
 from nvision_hub.runtime.process_resources import open_descriptors
@@ -39,33 +39,47 @@ def test_a_low_limit_of_open_files_is_reported_with_the_fix(tmp_path: Path) -> N
 
 @pytest.fixture
 def limit_descriptors() -> Iterator[Callable[[int], None]]:
-    """Return a function that lets this process open only so many more files."""
+    """Return a function that sets this process's limit of open files, until the test ends."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def limit(more: int) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(open_descriptors()) + more, before[1]))
-
-    yield limit
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_reload_without_descriptors_is_tried_again(
-    limit_descriptors: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reload, "FIRST_RETRY_S", 0.01)
+@pytest.fixture
+def reloader(tmp_path: Path) -> ConfigReloader:
+    """Read a cameras.yaml with two cameras, and remove one of them from the file."""
     (tmp_path / "state").mkdir(mode=0o700)
     cameras = [{"id": f"camera{number}", "url": f"rtsp://10.0.0.{number}/"} for number in range(2)]
     hub.write(tmp_path, cameras, None)
     resolver = Resolver(tmp_path / "cameras.yaml")
-    reloader = ConfigReloader(resolver, resolver.start())
+    made = ConfigReloader(resolver, resolver.start())
     hub.write(tmp_path, cameras[:1], None)
-    limit_descriptors(2)
+    return made
+
+
+def camera_names(reloader: ConfigReloader) -> list[str]:
+    return [spec.name for spec in reloader.plan.children if spec.name.startswith("camera:")]
+
+
+def test_cameras_can_be_removed_while_no_descriptor_is_free(
+    limit_descriptors: Callable[[int], None], reloader: ConfigReloader
+) -> None:
+    limit_descriptors(len(open_descriptors()))
+    assert reloader.reload(requested=True) is not None, reloader.rejected
+    assert camera_names(reloader) == ["camera:camera0"]
+
+
+def test_a_reload_that_fails_for_lack_of_descriptors_is_tried_again(
+    limit_descriptors: Callable[[int], None], reloader: ConfigReloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reloader, "_backoff", Backoff(first_s=0.01))
+    limit_descriptors(3)
     assert reloader.reload(requested=True) is None
     assert "Too many open files" in (reloader.rejected or "")
-    limit_descriptors(100)
+    limit_descriptors(1024)
     deadline = time.monotonic() + PATIENCE_S
     while reloader.reload(requested=False) is None:
         assert time.monotonic() < deadline, reloader.rejected
         time.sleep(0.02)
     assert reloader.rejected is None
-    assert len([spec for spec in reloader.plan.children if spec.name.startswith("camera:")]) == 1
+    assert camera_names(reloader) == ["camera:camera0"]
