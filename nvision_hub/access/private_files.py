@@ -20,8 +20,13 @@ _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 def open_private(file: Path, flags: int) -> int:
     """Open a file, or create it with mode 0600, and return its descriptor. Raises `OSError`."""
-    descriptor = os.open(file, flags | _FLAGS, 0o600)
-    owner = file.parent.stat()
+    # The folder may belong to another user, who could replace it between two calls that use its path.
+    folder = os.open(file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(file.name, flags | _FLAGS, 0o600, dir_fd=folder)
+        owner = os.fstat(folder)
+    finally:
+        os.close(folder)
     try:
         if os.geteuid() == 0 and os.fstat(descriptor).st_uid != owner.st_uid:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)

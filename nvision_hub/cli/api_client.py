@@ -50,7 +50,12 @@ class ApiClient(httpx2.Client):
         else:
             options = self._port_options(self.hub)
         # Requests to the hub must not go through HTTP_PROXY.
-        super().__init__(timeout=REQUEST_TIMEOUT_S, trust_env=False, **options)
+        try:
+            super().__init__(timeout=REQUEST_TIMEOUT_S, trust_env=False, **options)
+        except httpx2.InvalidURL as error:
+            raise click.UsageError(f"{self._where} is not an address of a hub ({error}); correct --url") from error
+        except UnicodeEncodeError as error:
+            raise HubError(f"the token has a character that no token contains; {self._token_fix}") from error
 
     def _port_options(self, hub: RunningHub) -> dict[str, Any]:
         """Return the options of a client for the gateway's port."""
@@ -62,7 +67,9 @@ class ApiClient(httpx2.Client):
         self._where = gateway
         if hub.config is None:
             self._token_fix = f"set {TOKEN_VARIABLE} to a token of the hub"
-            token, verify = os.environ.get(TOKEN_VARIABLE), _default_context(gateway)
+            # Only `--url` names an address that the user has chosen. Another user may have written a record.
+            token = os.environ.get(TOKEN_VARIABLE) if hub.is_remote else None
+            verify = _default_context(gateway)
             register_secrets([token] if token else [])
         else:
             self._token_fix = "set gateway.token in cameras.yaml to the token that the hub started with"  # noqa: S105

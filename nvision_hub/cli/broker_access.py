@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from redis.exceptions import AuthenticationError
 
 from nvision_hub.broker.embedded_config import PASSWORDS_NAME, socket_url, user_url
@@ -72,6 +73,8 @@ def find_broker(chosen: HubOptions) -> HubBroker:
         return HubBroker(url=url, shown=endpoints.redis, prefix=endpoints.prefix, is_embedded=True)
     if hub.config is not None:
         return _configured_broker(hub.config.redis)
+    if hub.is_remote:
+        raise click.UsageError("a hub reports its Redis on its own machine only; run the command on that machine")
     with ApiClient(chosen) as api:
         found = api.call("GET", "/broker")
     register_secrets([found["url"]])

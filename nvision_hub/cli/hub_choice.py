@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from nvision_hub.access.audit_log import user_name
 from nvision_hub.cli.cluster_gateway import cluster_endpoints
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE: Final = "NVISION_HUB_URL"
 TOKEN_VARIABLE: Final = "NVISION_HUB_TOKEN"  # noqa: S105 - the name of a variable
+_PARAMETERS: Final = ("site", "directory", "url", "config_path")  # of the options that choose a hub
 _PICK: Final = "choose one with --site or --state-dir"
 
 
@@ -45,9 +47,14 @@ class HubOptions:
 
     @property
     def file(self) -> Path | None:
-        """The file in `--config`, or else cameras.yaml in the current folder; None if there is neither."""
+        """The file in `--config`, or else cameras.yaml in the current folder.
+
+        None if there is neither, or if another option chooses the hub, because that hub may run from another file.
+        """
         if self.config is not None:
             return self.config
+        if self.site is not None or self.state_dir is not None or self.url is not None:
+            return None
         default = Path(DEFAULT_CONFIG)
         return default if default.exists() else None
 
@@ -73,9 +80,16 @@ def hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
         config_path: Path | None,
         **more: Any,
     ) -> Any:
-        named = [name for name, given in (("--site", site), ("--state-dir", directory), ("--url", url)) if given]
-        if len(named) > 1:
-            raise click.UsageError(f"{' and '.join(named)} exclude each other; use one of them")
+        context = click.get_current_context()
+        given = {"--site": site, "--state-dir": directory, "--url": url, "--config": config_path}
+        typed = [
+            option for option, name in zip(given, _PARAMETERS, strict=True)
+            if given[option] and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        ]  # fmt: skip
+        if len(typed) > 1:
+            raise click.UsageError(f"{' and '.join(typed)} exclude each other; use one of them")
+        if typed:  # an option on the command line takes precedence over variables
+            site, directory, url, config_path = (value if option in typed else None for option, value in given.items())  # type: ignore[assignment]
         return function(
             *arguments, chosen=HubOptions(site=site, state_dir=directory, url=url, config=config_path), **more
         )

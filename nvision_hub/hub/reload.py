@@ -61,26 +61,20 @@ class ConfigReloader(SupervisorObserver):
         if self._has_request:
             self._has_request = False
             return self.plan.children
-        is_changed = settled and self._seen != self._loaded
-        if not requested and not is_changed and time.monotonic() < self._retry_at:
+        is_retry = not requested and not (settled and self._seen != self._loaded)
+        if is_retry and time.monotonic() < self._retry_at:
             return None
-        if is_changed:
+        if not is_retry:
             self._backoff.tries = 0
         self._loaded, self._retry_at = self._seen, float("inf")
         try:
             plan = self._resolver.reload()
             check_libraries(plan)
         except HubError as error:
-            log.error(  # noqa: TRY400 - a message for people, without a traceback
-                "reload of %s rejected; the previous configuration stays active:\n%s",
-                self.plan.path.name,
-                error,
-                extra={"event": "reload_rejected"},
-            )
-            self.rejected = str(error)
-            self.outcomes["refused"] += 1
             if isinstance(error, UnavailableError):
                 self._retry_at = time.monotonic() + self._backoff.next_s()
+            if not is_retry or self.rejected != str(error):
+                self._reject(error)
             return None
         self.plan, self.rejected = plan, None
         self.outcomes["taken"] += 1
@@ -88,6 +82,16 @@ class ConfigReloader(SupervisorObserver):
         for sentence in plan.warnings:
             log.warning("%s", sentence, extra={"event": "config_warning"})
         return plan.children
+
+    def _reject(self, error: HubError) -> None:
+        log.error(
+            "reload of %s rejected; the previous configuration stays active:\n%s",
+            self.plan.path.name,
+            error,
+            extra={"event": "reload_rejected"},
+        )
+        self.rejected = str(error)
+        self.outcomes["refused"] += 1
 
     def on_camera_request(self, request: CameraRequest | SealedRequest) -> None:
         """Apply an operator's request at the next call of `reload`, and store the change for restarts of the hub.

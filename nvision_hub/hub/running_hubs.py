@@ -88,17 +88,25 @@ def _is_usable(folder: Path) -> bool:
 
 
 def _genuine_record(file: Path) -> Endpoints | None:
-    """Return the endpoints in a record; None unless the state directory belongs to the user who wrote the record.
+    """Return the endpoints in a record; None unless the hub's files belong to the user who wrote the record.
 
-    Root also reads the records of other users, who must not direct root's commands to files of a third user.
+    Root also reads the records of other users, who must not direct root's commands to files of a third user, or to a
+    hub of their own in place of another user's.
     """
+    socket = file.with_suffix(".sock")
     try:
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_RECORD_BYTES:
             return None
         endpoints = read_record(file)
-        if endpoints is None or endpoints.state_dir is None:
+        if endpoints is None or endpoints.state_dir is None or endpoints.control != str(socket):
             return None
-        return endpoints if Path(endpoints.state_dir).stat().st_uid == found.st_uid else None
+        state_dir = Path(endpoints.state_dir)
+        owned = [socket.lstat(), state_dir.stat()]
+        if endpoints.config is not None and RUN / "user" in file.parents:
+            # Every user may write records there. In a unit's directory, cameras.yaml may belong to root.
+            owned.append(Path(endpoints.config).stat())
+        is_genuine = all(each.st_uid == found.st_uid for each in owned)
     except OSError:
         return None
+    return endpoints if is_genuine else None

@@ -21,7 +21,7 @@ from nvision_hub.runtime.connection_limits import (
     OpenConnection,
     client_of,
 )
-from nvision_hub.runtime.unix_socket import peer_uid
+from nvision_hub.runtime.unix_socket import is_confined, peer_of
 
 if TYPE_CHECKING:
     import ssl
@@ -144,8 +144,16 @@ class LimitedHttpProtocol(H11Protocol):
         host = self.client[0] if self.client else ""
         connection = transport.get_extra_info("socket")
         if connection.family == AF_UNIX:
-            uid = peer_uid(connection)
-            host, self.app_state = f"uid {uid}", {**self.app_state, PEER_UID: uid}
+            peer = peer_of(connection)
+            if is_confined(peer):
+                log.warning(
+                    "refused process %d on the control socket: it is a restricted process of the hub",
+                    peer.pid,
+                    extra={"event": "control_refused"},
+                )
+                transport.abort()
+                return
+            host, self.app_state = f"uid {peer.uid}", {**self.app_state, PEER_UID: peer.uid}
         self._connection = self.server_state.connected(transport, host, self.loop.time())
         if self._connection is not None:
             self._set_timer(self.server_state.limits.header_timeout_s, self._close)

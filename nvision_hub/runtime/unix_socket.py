@@ -1,4 +1,4 @@
-"""Unix sockets: listening, paths of any length, and the user at the other end of a connection."""
+"""Unix sockets: listening, paths of any length, and the process at the other end of a connection."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _CREDENTIALS: Final = struct.Struct("=iII")  # pid, uid, gid: `struct ucred` of unix(7)
 
@@ -49,7 +49,37 @@ def unix_listener(path: Path) -> socket.socket:
     return listening
 
 
-def peer_uid(connection: _HasOptions) -> int:
-    """Return the user id of the process at the other end. The kernel supplies the id (SO_PEERCRED)."""
-    _, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return int(uid)
+class Peer(NamedTuple):
+    """The process at the other end of a connection, as the kernel reports it (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+
+
+def peer_of(connection: _HasOptions) -> Peer:
+    """Return the process at the other end of a connection."""
+    pid, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return Peer(pid, uid)
+
+
+def is_confined(peer: Peer) -> bool:
+    """Return whether a process of this user is more restricted than this process, or has ended.
+
+    Camera workers have the hub's user id, but restrict themselves (`sandbox`), and no process can undo that. The files
+    in /proc of other users' processes may be hidden, and no camera worker has another user id.
+    """
+    if peer.uid != os.geteuid():
+        return False
+    try:
+        theirs, ours = _restrictions(str(peer.pid)), _restrictions("self")
+    except OSError:
+        return True
+    return any(their > our for their, our in zip(theirs, ours, strict=True))
+
+
+def _restrictions(process: str) -> list[int]:
+    """Return whether a process can gain no privileges, and its number of system call filters. Raises `OSError`."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace")
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    # Seccomp_filters exists since Linux 5.9, and Seccomp (2: filtered) since Linux 3.8.
+    return [int(fields.get("NoNewPrivs", "0")), int(fields.get("Seccomp_filters") or fields.get("Seccomp", "0"))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from nvision_hub.runtime import landlock
+from tests.support.command import environment
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -94,6 +97,46 @@ def test_only_camera_workers_are_restricted(start_hub: Callable[..., Hub]) -> No
     assert {status(pid, "Seccomp") for pid in {hub.process.pid, *processes} - {worker}} == {own}
     assert hub.stop() == 0
     assert "sandbox" not in hub.log()
+
+
+ASKS_FOR_CAMERAS: Final = """
+import os, socket, sys
+from nvision_hub.runtime import sandbox
+folder, name = os.path.split(sys.argv[1])
+os.chdir(folder)  # the whole path may be too long for a socket address
+if sys.argv[2:]:
+    sandbox.restrict()
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(name)
+    try:
+        client.sendall(b"GET /api/v1/cameras HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+        print(client.recv(12))
+    except ConnectionError:
+        print(b"")
+"""
+
+
+def test_a_restricted_process_of_the_hubs_user_cannot_use_the_control_socket(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub([DEMO], None)
+    control = json.loads((hub.folder / "state" / "hub.json").read_text())["control"]
+
+    def reply(*more: str) -> str:
+        words = [sys.executable, "-c", ASKS_FOR_CAMERAS, control, *more]
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert reply() == "b'HTTP/1.1 200'"
+    assert reply("restricted") == "b''"
+    hub.wait_until(lambda: "it is a restricted process of the hub" in hub.log())
+    hub.stop()
+    measured(
+        81,
+        "camera worker under an attacker's control connects to the control socket",
+        injected="a restricted process with the hub's user id requests the cameras",
+        target="refused; the hub's own commands still work",
+        measured="the connection was closed, and the refusal logged",
+    )
 
 
 def status(task: int, field: str) -> int:

@@ -16,7 +16,7 @@ from nvision_hub.hub import running_hubs
 from nvision_hub.hub.running_hubs import control_socket, record_of
 from nvision_hub.hub.running_hubs import running_hubs as found_hubs
 from nvision_hub.hub.state_dir import Endpoints, published_endpoints
-from nvision_hub.runtime.unix_socket import peer_uid, short_path, unix_listener
+from nvision_hub.runtime.unix_socket import peer_of, short_path, unix_listener
 from workers.gateway.auth.identity import local_user
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def test_records_of_ended_hubs_and_damaged_records_are_ignored(tmp_path: Path) -
     session = {"XDG_RUNTIME_DIR": str(tmp_path)}
     state = tmp_path / "state"
     state.mkdir()
-    record = record_of(control_socket(state, session))
+    control = control_socket(state, session)
+    record = record_of(control)
     assert record is not None
-    with published_endpoints(state, endpoints(state), record):
+    with published_endpoints(state, endpoints(state, control=str(control)), record), unix_listener(control):
         assert [hub.site for hub in found_hubs(session)] == ["demo"]
         folder = record.parent
         for index, damaged in enumerate(("[]", "{", '{"pid": 1}', "9" * 100_000)):
@@ -81,11 +82,38 @@ def test_a_record_cannot_name_the_state_directory_of_another_user(tmp_path: Path
     folder.mkdir(parents=True)
     state = tmp_path / "state"
     state.mkdir()
-    record = folder / "forged.json"
-    record.write_text(json.dumps(asdict(endpoints(state))))
-    assert [hub.site for hub in found_hubs({})] == ["demo"]
-    os.chown(record, 1000, 1000)
-    assert found_hubs({}) == []
+    record, control = folder / "forged.json", folder / "forged.sock"
+    record.write_text(json.dumps(asdict(endpoints(state, control=str(control)))))
+    with unix_listener(control):
+        assert [hub.site for hub in found_hubs({})] == ["demo"]
+        for path in (record, control):
+            os.chown(path, 1000, 1000)
+        assert found_hubs({}) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_record_cannot_claim_the_socket_or_the_cameras_of_another_user(tmp_path: Path, empty_run: Path) -> None:
+    """Otherwise a user could receive the commands that root means for another hub."""
+    folder = empty_run / "user" / "1000" / "nvision-hub"
+    state, config = tmp_path / "state", tmp_path / "cameras.yaml"
+    for path in (folder, state):
+        path.mkdir(parents=True)
+    config.touch()
+    record, control, foreign = folder / "a.json", folder / "a.sock", tmp_path / "foreign.sock"
+    with unix_listener(control), unix_listener(foreign):
+        for path in (control, state, config):
+            os.chown(path, 1000, 1000)
+
+        def found(**facts: str | None) -> bool:
+            record.write_text(json.dumps(asdict(endpoints(state)) | {"control": str(control), **facts}))
+            os.chown(record, 1000, 1000)
+            return bool(found_hubs({}))
+
+        assert found(config=str(config))
+        assert not found(control=str(foreign))
+        assert not found(control=None)
+        os.chown(config, 0, 0)
+        assert not found(config=str(config))
 
 
 def test_several_hubs_are_listed(tmp_path: Path) -> None:
@@ -111,7 +139,7 @@ def test_a_socket_may_have_a_long_path(deep_folder: Path) -> None:
                 one.connect(address)
                 accepted, _ = listening.accept()
                 with accepted:
-                    assert peer_uid(accepted) == os.geteuid()
+                    assert peer_of(accepted) == (os.getpid(), os.geteuid())
 
 
 def test_only_root_and_the_own_user_have_a_role(monkeypatch: pytest.MonkeyPatch) -> None:

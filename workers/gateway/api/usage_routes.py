@@ -82,11 +82,15 @@ def usage_routes(settings: UsageSettings | None) -> APIRouter:
 def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end: date | None) -> UsageReport:
     """Return the usage. The ledger stores it once a second.
 
-    Raises `ProblemError` if `begin` is after `end`, and `sqlite3.Error` if the database is missing or unreadable.
+    Raises `ProblemError` if `begin` is after `end`, and `sqlite3.Error` if the database is missing, unreadable or not
+    ready, because an upgraded ledger adds up the days of earlier rows first.
     """
     address = f"{settings.file.absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
-        (zone,) = database.execute("SELECT name FROM day_zone").fetchone()
+        zones = database.execute("SELECT name FROM day_zone").fetchone()
+        if zones is None:
+            raise sqlite3.OperationalError("the sums of days are not ready")
+        (zone,) = zones
         today = datetime.now(time_zone(zone)).date()
         last = end or today
         first = begin or min(today, last).replace(day=1)
