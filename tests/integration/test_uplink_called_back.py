@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from nvision_hub.budget.ledger_protocol import (
+    SOCKET_NAME,
+    ImageGranted,
+    ImageSent,
+    RequestImage,
+    WantImages,
+    decode_line,
+    encode_line,
+)
 from nvision_hub.runtime.messages import AnsweredFrame
 from tests.support.uplinks import feeding
+from workers.camera.image_permits import ImagePermits, LedgerAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.recorder import Recorder
     from tests.support.uplinks import Feed
@@ -37,6 +49,36 @@ async def test_a_callback_answers_its_frame_once(recorder: Callable[..., Recorde
         await feed.until(lambda: feed.counted("frames_unanswered_total", reason="timeout") > 0)
         assert feed.counted("frames_unanswered_total", reason="callback") == 0
         assert feed.counted("results_received_total") == feed.counted("results_lost_total") == 0
+
+
+async def test_a_callback_reports_to_the_ledger_when_its_frame_arrived(
+    recorder: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    """Otherwise, the ledger counts each image in `images_per_second` for two more seconds."""
+    reports: list[ImageSent] = []
+
+    async def grant_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            match decode_line(line):
+                case RequestImage():
+                    writer.write(encode_line(ImageGranted()))
+                case ImageSent() as report:
+                    reports.append(report)
+        writer.close()
+
+    service = recorder(answer="none")
+    wanted = WantImages(camera="lobby", service="object-detection", fps=20.0, priority="normal")
+    permits = ImagePermits(LedgerAccess(directory=tmp_path, wanted=wanted))
+    server = await asyncio.start_unix_server(grant_all, tmp_path / SOCKET_NAME)
+    running = asyncio.create_task(permits.run())
+    async with feeding(service.url) as feed:
+        feed.uplink.permits = permits
+        await feed.until(lambda: len(sent(service)) >= 3)
+        call_back(feed, sent(service)[-2:])
+        await feed.until(lambda: any(report.age_s > 0 for report in reports))  # a report without a result has no age
+    running.cancel()
+    await asyncio.wait({running})
+    server.close()
 
 
 @pytest.mark.long

@@ -280,7 +280,10 @@ class Uplink:
             if sent is not None:
                 answered.append((frame, sent))
                 self._is_called_back = True
-                self.meter.observe(catalogue.ROUND_TRIP_SECONDS, max(0.0, frame.at - sent.sent_mono))
+                round_trip_s = max(0.0, frame.at - sent.sent_mono)
+                if self.permits is not None:
+                    self.permits.on_answered(sent.frame_id, round_trip_s)
+                self.meter.observe(catalogue.ROUND_TRIP_SECONDS, round_trip_s)
         self._update_flow()
         return answered
 
