@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from nvision_hub.budget.period_budget import Instant
 from nvision_hub.budget.periods import Period, span_at, time_zone
-from workers.ledger.usage_store import SLOT_S, Recovery, UsageKey, UsageStore, UsedImages, slot_of
+from workers.ledger.usage_store import (
+    KEPT_S,
+    PRUNE_INTERVAL_S,
+    SLOT_S,
+    Recovery,
+    UsageKey,
+    UsageStore,
+    UsedImages,
+    slot_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +75,30 @@ def test_a_clock_that_jumps_while_no_ledger_runs_is_noticed(tmp_path: Path) -> N
     with opened(tmp_path) as store:
         assert store.recover(Instant(NOON + 86_400, 1060.0)).instant == Instant(NOON + 60, 1060.0)
         assert store.count("dock", NOON, NOON + SLOT_S) == 14  # in the day in which they were granted
+
+
+def test_a_clock_far_in_the_future_erases_at_most_the_oldest_day(tmp_path: Path) -> None:
+    after(tmp_path, {})
+    day, far = UsageKey(int(NOON) + 5 * 86_400, "dock"), 2.0 * KEPT_S
+    with opened(tmp_path) as store:
+        store.recover(Instant(NOON + 60, 1060.0))
+        store.commit({day: UsedImages(7)}, {}, Instant(NOON + 61, 1061.0))
+        for seconds in range(62, PRUNE_INTERVAL_S, 600):
+            store.commit({}, {}, Instant(NOON + far + seconds, 1000.0 + seconds))
+        assert store.count("dock", NOON, NOON + 6 * 86_400) == 17
+        store.commit({}, {}, Instant(NOON + far + PRUNE_INTERVAL_S + 62, 1062.0 + PRUNE_INTERVAL_S))
+        assert store.count("dock", NOON, NOON + 6 * 86_400) == 7
+
+
+def test_old_rows_are_erased_regularly_and_not_at_the_start(tmp_path: Path) -> None:
+    after(tmp_path, {})
+    later = Instant(NOON + KEPT_S + 2 * 86_400, 1000.0 + KEPT_S + 2 * 86_400)
+    with opened(tmp_path) as store:
+        store.recover(later)
+        assert store.count("dock", NOON, NOON + SLOT_S) == 10
+        store.commit({}, {}, Instant(*(at + PRUNE_INTERVAL_S for at in later)))
+        assert store.count("dock", NOON, NOON + SLOT_S) == 0
+        assert store.count("dock", NOON - 43_200, NOON + 43_200) == 0  # from the table of days
 
 
 def test_days_and_months_add_up_in_every_time_zone(tmp_path: Path) -> None:

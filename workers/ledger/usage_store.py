@@ -18,7 +18,7 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nvision_hub.budget.period_budget import Instant
+from nvision_hub.budget.period_budget import JUMP_S, Instant
 from nvision_hub.budget.periods import Period, span_at, time_zone
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SLOT_S: Final = 900
 KEPT_S: Final = 400 * 86400
+PRUNE_INTERVAL_S: Final = 3 * 3600
+MAX_PRUNED_S: Final = 86400  # of the oldest rows at once, so that a wrong clock erases little until it is corrected
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = f"""
@@ -107,6 +109,8 @@ class UsageStore:
         if self._database.execute("SELECT name FROM day_zone").fetchall() != [(zone_name,)]:
             self._sum_days(zone_name)
         self._reader = sqlite3.connect(file, isolation_level=None)
+        self._last: Instant | None = None  # time of the last commit of this process
+        self._prune_mono = float("inf")  # monotonic time from which old rows are deleted
 
     def _sum_days(self, zone_name: str) -> None:
         with self._transaction():
@@ -173,16 +177,34 @@ class UsageStore:
     def commit(self, used: Mapping[UsageKey, UsedImages], reserves: Mapping[str, int], now: Instant) -> None:
         """Add `used` to the rows, and replace all reserves, in one transaction. Raises `sqlite3.Error`."""
         rows = [(*key, each.images, each.written_off) for key, each in used.items()]
-        oldest = slot_of(now.wall) - KEPT_S
+        should_prune = self._should_prune(now)
         with self._transaction():
             self._database.executemany(_ADD, rows)
             self._database.executemany(_ADD_TO_DAY, [(self._date(slot), *row) for slot, *row in rows])
-            self._database.execute("DELETE FROM usage WHERE slot < ?", (oldest,))
-            self._database.execute("DELETE FROM day WHERE date < ?", (self._date(oldest),))
+            if should_prune:
+                self._prune(slot_of(now.wall) - KEPT_S)
             self._database.execute("DELETE FROM reserve")
             self._database.executemany("INSERT INTO reserve VALUES (?, ?)", reserves.items())
             self._database.execute("DELETE FROM clock")
             self._database.execute("INSERT INTO clock VALUES (?, ?, ?)", (_boot_id(), *now))
+
+    def _should_prune(self, now: Instant) -> bool:
+        """Return whether old rows are due for deletion: rarely, and not soon after a start or a jump of the clock."""
+        last, self._last = self._last, now
+        if last is None or abs(now.wall - last.wall - (now.mono - last.mono)) > JUMP_S:
+            self._prune_mono = now.mono + PRUNE_INTERVAL_S
+        if now.mono < self._prune_mono:
+            return False
+        self._prune_mono = now.mono + PRUNE_INTERVAL_S
+        return True
+
+    def _prune(self, oldest: int) -> None:
+        """Delete rows before the slot `oldest`, at most those of `MAX_PRUNED_S`."""
+        (first,) = self._database.execute("SELECT min(slot) FROM usage").fetchone()
+        if first is not None and first < oldest:
+            oldest = min(oldest, first + MAX_PRUNED_S)
+            self._database.execute("DELETE FROM usage WHERE slot < ?", (oldest,))
+            self._database.execute("DELETE FROM day WHERE date < ?", (self._date(oldest),))
 
 
 def slot_of(wall: float) -> int:
