@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 ALL_SERVICES: Final = "all"
+NO_RESERVE: Final = "the ledger's disk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,10 @@ class Allocator:
             budget.update(now, demand)
 
     def grant(self, now: Instant, may_grant: Callable[[str], bool] = lambda _camera: True) -> list[str]:
-        """Return the cameras that may send one image each now. A camera waits if `may_grant` returns False for it."""
+        """Return the cameras that may send one image each now.
+
+        `may_grant` returns False for a camera whose next image the disk does not cover yet. This camera waits.
+        """
         self.update(now)
         granted = []
         while (
@@ -160,7 +164,9 @@ class Allocator:
             lane.lent += 1
             self._limited_by.pop(camera, None)
             granted.append(camera)
-        self._limited_by.update({name: self._wait(name, now)[1] for name in self._queue.waiting})
+        for name in self._queue.waiting:
+            wait_s, limit = self._wait(name, now)
+            self._limited_by[name] = limit if wait_s > 0 else NO_RESERVE
         return granted
 
     def wait_s(self, now: Instant) -> float:
@@ -172,7 +178,7 @@ class Allocator:
 
     def limited_by(self, camera: str) -> str | None:
         """Return the limit that makes a camera wait, such as `the site's images_per_day`; None if it does not wait."""
-        return self._limited_by.get(camera) or None
+        return self._limited_by.get(camera)
 
     def left(self, camera: str) -> int | None:
         """Return the number of images that the budgets still allow the camera; None if there is no limit."""

@@ -200,6 +200,17 @@ def test_an_image_that_was_never_sent_is_given_back() -> None:
         allocator.on_returned("a")
 
 
+def test_a_camera_that_waits_only_for_its_reserve_shows_no_limit_of_images() -> None:
+    now = Instant(NOON, 0.0)
+    allocator = Allocator(SiteBudget(per_period={Period.DAY: 9}, is_even=False), lambda *_: 0, now)
+    allocator.set_camera("a", CameraBudget(service="od", fps=1.0), now)
+    allocator.request("a", now)
+    assert allocator.grant(now, lambda _camera: False) == []
+    assert allocator.limited_by("a") == "the ledger's disk"
+    assert allocator.grant(now) == ["a"]
+    assert allocator.limited_by("a") is None
+
+
 def test_a_restarted_allocator_continues_with_the_recorded_usage() -> None:
     site = Site(site=SiteBudget(per_period={Period.HOUR: 100}, is_even=False), cameras=cameras(1))
     for _ in range(10):

@@ -274,6 +274,8 @@ class _Ledger:
             if self._unsaved or reserves != self._reserves:
                 await self._commit(reserves)
                 self._grant()
+                if self._error is not None:  # otherwise, cameras without a reserve would request a commit at once
+                    await asyncio.sleep(COMMIT_INTERVAL_S)
 
     def _wanted_reserve(self, camera: str) -> int:
         images = round(self._wanted[camera].fps * RESERVE_S)
