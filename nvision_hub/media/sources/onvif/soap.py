@@ -1,7 +1,8 @@
 """SOAP messages of ONVIF devices: requests with a login, and parsed responses. Performs no I/O.
 
-A device is untrusted, so `parse` limits the size, the depth and the number of elements of a response, and refuses
-document types, which could expand a small response to a huge one. SOAP forbids them anyway (SOAP 1.2, part 1, 5).
+A device is untrusted, so `parse` limits the size, the depth, the number of elements and the length of their names. It
+refuses document types, which could expand a small response to a huge one. SOAP forbids them anyway (SOAP 1.2, part 1,
+5).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_RESPONSE_BYTES: Final = 2**20  # the profiles of a recorder with 64 channels have about half as many
 _MAX_ELEMENTS: Final = 50_000
 _MAX_DEPTH: Final = 64
+_MAX_NAME_CHARACTERS: Final = 512  # with the namespace, which each element and attribute repeats in memory
 _MAX_TEXT_CHARACTERS: Final = 80
 
 _ENVELOPE: Final = "http://www.w3.org/2003/05/soap-envelope"
@@ -156,6 +158,8 @@ class _Builder:
         self._elements += 1
         if self._depth > _MAX_DEPTH or self._elements > _MAX_ELEMENTS:
             raise SoapSyntaxError("has too many elements")
+        if any(len(each) > _MAX_NAME_CHARACTERS for each in (name, *attributes)):
+            raise SoapSyntaxError("contains a name that is too long")
         self.tree.start(_qualified(name), {_qualified(key): value for key, value in attributes.items()})
 
     def end(self, name: str) -> None:
