@@ -126,9 +126,16 @@ def test_a_stream_on_another_host_needs_permission(onvif_device: Callable[..., O
     assert (state, "a stream on another host, 10.0.0.66" in sentence) == ("not_found", True)
     trust = CameraTrust(hosts=(CameraHost.parse("10.0.0.0/24"),))
     assert chosen(device, trust=trust) == "rtsp://10.0.0.66:99/main"
-    # A camera with a host name reports its address.
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_camera_with_a_host_name_may_report_its_ip_address(
+    onvif_device: Callable[..., OnvifDevice],
+    *,
+    closes: bool,
+) -> None:
+    device = onvif_device(profiles=(MAIN_PROFILE,), closes=closes)
     by_name = camera(device).model_copy(update={"url": camera(device).url.parse(f"onvif://localhost:{device.port}")})
-    device.profiles = (MAIN_PROFILE,)
     assert choose_stream(by_name, CameraTrust(), timeout_s=2).camera.address.shown == "rtsp://localhost:1/main"
 
 

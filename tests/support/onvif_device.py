@@ -82,6 +82,7 @@ class OnvifDevice:
     answers: dict[str, bytes] = field(default_factory=dict)  # raw responses instead of the usual ones, by operation
     operations: list[str] = field(default_factory=list)  # of all requests, in order
     refused_logins: int = 0
+    closes: bool = False  # closes the connection after each response
 
     def __post_init__(self) -> None:
         self.nonce = secrets.token_hex(8)
@@ -339,6 +340,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "application/soap+xml; charset=utf-8")
+        if self.owner.closes:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

@@ -64,7 +64,7 @@ class HttpCameraClient:
 
     @property
     def peer(self) -> str | None:
-        """The IP address of the camera; None while the client is not connected."""
+        """The IP address of the camera at the last connection; None before the first connection."""
         return self._connection.peer
 
     def get(self, deadline: OpenDeadline) -> HTTPResponse:
@@ -186,6 +186,7 @@ class _Connection(HTTPConnection):
         self.default_port = address.schemes[address.scheme]  # left out of the Host header
         self.deadline: OpenDeadline | None = None
         self.fingerprint: str | None = None
+        self.peer: str | None = None  # IP address of the camera, kept after the camera closes the connection
         self._camera = camera
         self._trust = trust
         self._raw: socket.socket | None = None
@@ -193,14 +194,9 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         assert self.deadline is not None  # noqa: S101 - `get` sets it
         self._raw, self.fingerprint = connect_camera(self._camera, self._trust, self.deadline)
+        with contextlib.suppress(OSError):  # the camera has disconnected at once
+            self.peer = str(self._raw.getpeername()[0])
         self.sock: Any = _DeadlineSocket(self._raw, self)
-
-    @property
-    def peer(self) -> str | None:
-        try:
-            return None if self._raw is None else str(self._raw.getpeername()[0])
-        except OSError:  # closed
-            return None
 
     def remove_deadline(self) -> None:
         self.deadline = None

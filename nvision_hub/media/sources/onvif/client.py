@@ -61,7 +61,7 @@ class OnvifClient:
 
     @property
     def peer(self) -> str | None:
-        """The IP address of the camera; None while the client is not connected."""
+        """The IP address of the camera at the last connection; None before the first connection."""
         return self._http.peer
 
     @property
