@@ -34,6 +34,13 @@ def test_motion_lasts_until_every_rule_has_ended() -> None:
     assert not rules.is_moving
 
 
+def test_a_response_may_contain_more_messages_than_requested() -> None:
+    rules = MotionRules(OWN, [OWN])
+    begins = [motion_message("Changed", is_moving=True)] * 150
+    pushed(rules, *begins, motion_message("Changed", is_moving=False))
+    assert not rules.is_moving
+
+
 def test_an_event_without_an_end_does_not_last() -> None:
     rules = MotionRules(OWN, [OWN])
     single = motion_message("Changed", is_moving=True).replace(' PropertyOperation="Changed"', "")

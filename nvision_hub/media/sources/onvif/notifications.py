@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.media.sources.onvif.profiles import MediaProfile
 
-MAX_MESSAGES: Final = 100  # per response
+_MAX_MESSAGES: Final = 100  # requested per response; a response with more messages is valid
 _MAX_RULES: Final = 64  # maximum number of rules that report motion at the same time
 _MAX_REFERENCE_BYTES: Final = 4096
 _MAX_KEY_CHARACTERS: Final = 500
@@ -67,7 +67,7 @@ def subscribe_body() -> str:
 
 def pull_body(wait_s: float) -> str:
     return (
-        f'<PullMessages xmlns="{EVENTS}"><Timeout>PT{wait_s:.2f}S</Timeout><MessageLimit>{MAX_MESSAGES}</MessageLimit>'
+        f'<PullMessages xmlns="{EVENTS}"><Timeout>PT{wait_s:.2f}S</Timeout><MessageLimit>{_MAX_MESSAGES}</MessageLimit>'
         "</PullMessages>"
     )
 
@@ -120,7 +120,7 @@ def granted_s(response: ET.Element) -> float:
 
 def parse_events(response: ET.Element) -> Iterator[MotionEvent]:
     """Yield the motion events in a response to PullMessages."""
-    for notification in list(soap.children(response, "NotificationMessage"))[:MAX_MESSAGES]:
+    for notification in soap.children(response, "NotificationMessage"):
         topic = soap.text(notification, "Topic")
         message = soap.child(notification, "Message", "Message")
         if topic.rpartition("/")[2].rpartition(":")[2] not in _TOPICS or message is None:
