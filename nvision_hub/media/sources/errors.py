@@ -135,6 +135,15 @@ def stalled(address: CameraAddress, waited_s: float) -> SourceError:
     )
 
 
+def no_udp_ports(error: OSError) -> SourceError:
+    """Return the error for a stream over UDP if this machine has no port or no file descriptor for it."""
+    return SourceError(
+        CameraState.UNREACHABLE,
+        f"this machine cannot open UDP ports for the camera's stream ({error.strerror or error}); close programs that "
+        "use many UDP ports, or raise the limit of open files; if the camera supports TCP, set `transport: tcp`",
+    )
+
+
 def refused(address: CameraAddress, status: int | None = None) -> SourceError:
     """Return the error for a camera that refused the stream with this HTTP or RTSP status, if known.
 

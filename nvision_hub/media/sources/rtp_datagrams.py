@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from nvision_hub.media.sources import errors
 from nvision_hub.media.sources.rtcp_reports import ReceiverReports
 from nvision_hub.media.sources.rtp_loss import ReorderBuffer, parse
 
@@ -26,7 +28,10 @@ _SOURCE: Final = re.compile(r"(?i)[;,]\s*source=([0-9a-f.:]+)")
 
 
 class DatagramTrack:
-    """Two sockets that receive one track over UDP. `channel` is the number of FFmpeg's channel for the track's RTP."""
+    """Two sockets that receive one track over UDP. `channel` is the number of FFmpeg's channel for the track's RTP.
+
+    Raises `SourceError` if this machine has no UDP ports left, and `OSError` if the camera has disconnected.
+    """
 
     def __init__(self, camera: socket.socket, channel: int) -> None:
         self.channel = channel
@@ -39,7 +44,11 @@ class DatagramTrack:
         self._order = ReorderBuffer()
         self._reports = ReceiverReports()
         self._report_at = float("inf")
-        self.rtp, self.rtcp = port_pair(camera.family, camera.getsockname())
+        host = camera.getsockname()
+        try:
+            self.rtp, self.rtcp = port_pair(camera.family, host)
+        except OSError as error:
+            raise errors.no_udp_ports(error) from error
         for each in (self.rtp, self.rtcp):
             each.setblocking(False)  # noqa: FBT003 - the standard library's signature
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
@@ -130,14 +139,16 @@ def port_pair(
 ) -> tuple[socket.socket, socket.socket]:
     """Return sockets with an even port and the port after it (RFC 3550, 11). The port in `host` does not matter.
 
-    No other process can bind these ports. Raises `OSError` if no pair is free.
+    No other process can bind these ports. Raises `OSError` if no pair or no file descriptor
+    is free.
     """
     for _ in range(_PORT_ATTEMPTS):
-        with contextlib.ExitStack() as pair, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as pair:
             first, second = (pair.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(2))
             first.bind((host[0], 0, *host[2:]))
             port: int = first.getsockname()[1]
-            second.bind((host[0], port ^ 1, *host[2:]))
-            pair.pop_all()
-            return (second, first) if port % 2 else (first, second)
-    raise OSError("no free pair of UDP ports")
+            with contextlib.suppress(OSError):  # the other port is not free
+                second.bind((host[0], port ^ 1, *host[2:]))
+                pair.pop_all()
+                return (second, first) if port % 2 else (first, second)
+    raise OSError(errno.EADDRINUSE, "no free pair of UDP ports")

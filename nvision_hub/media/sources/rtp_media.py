@@ -70,7 +70,7 @@ class MediaPath:
         return any(track.has_media for track in self._tracks)
 
     def open_track(self, camera: socket.socket, channel: int) -> DatagramTrack:
-        """Receive a track over UDP. Raises `OSError`."""
+        """Receive a track over UDP. Raises `SourceError` and `OSError` (`DatagramTrack`)."""
         track = DatagramTrack(camera, channel)
         self._tracks.append(track)
         for each in (track.rtp, track.rtcp):
