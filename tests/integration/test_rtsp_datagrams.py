@@ -63,6 +63,12 @@ class Playing:
         out, self._waiting = self._waiting[:number], self._waiting[number:]
         return [packet for _, packet in out]
 
+    def wait_for_the_end(self, request: str) -> None:
+        """Send a request, and wait until the relay disconnects FFmpeg."""
+        self._ffmpeg.sendall(f"{request} {self.relay.opened_by_ffmpeg} RTSP/1.0\r\nCSeq: 9\r\n\r\n".encode())
+        while self._ffmpeg.recv(4096):
+            pass
+
     def close(self) -> None:
         self._ffmpeg.close()
         self.relay.close()
@@ -189,6 +195,27 @@ def test_an_aborted_stream_ends_the_session(
     assert request.splitlines()[0] == f"TEARDOWN {camera.url} RTSP/1.0"
     assert "Session: 7" in request
     assert "Range" not in request
+
+
+class LateChallengeCamera(DatagramCamera):
+    """Camera that asks for a login of an unsupported kind once the stream plays."""
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("//", "//viewer:canary@")
+
+    def _response(self, request: str, host: str) -> bytes:
+        response = super()._response(request, host)
+        if request.startswith("GET_PARAMETER"):
+            return response.replace(b"200 OK", b'401 Unauthorized\r\nWWW-Authenticate: Bearer realm="camera"')
+        return response
+
+
+def test_a_login_of_an_unsupported_kind_ends_the_stream(play: Callable[..., Playing]) -> None:
+    with contextlib.closing(LateChallengeCamera()) as camera:
+        playing = play(camera)
+        playing.wait_for_the_end("GET_PARAMETER")
+        assert "unsupported authentication method" in str(playing.relay.failure)
 
 
 def nal_units() -> Iterator[bytes]:

@@ -62,6 +62,21 @@ class SetupProtectingCamera(ScriptedCamera):
         return b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
+class OneTrackCamera(ScriptedCamera):
+    """Camera that accepts one track over TCP, and refuses every other track."""
+
+    setups = 0
+
+    def _response(self, head: bytes) -> bytes:
+        if head.startswith(b"SETUP"):
+            self.setups += 1
+            if self.setups > 1:
+                return b"RTSP/1.0 461 Unsupported Transport\r\n\r\n"
+            return b"RTSP/1.0 200 OK\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 7\r\n\r\n"
+        body = b"v=0\r\nm=video 0 RTP/AVP 96\r\n"
+        return b"RTSP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
 def relay_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "rtsp relay"}
 
@@ -103,6 +118,20 @@ def test_a_password_sent_after_the_description_is_reported() -> None:
                 ffmpeg.sendall(f"SETUP {address.geturl()} RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
                 assert ffmpeg.recv(4096).startswith(b"RTSP/1.0 200 OK")
             assert relay.sent_basic
+
+
+def test_udp_is_not_requested_in_a_session_over_tcp() -> None:
+    with contextlib.closing(OneTrackCamera(status=b"")) as peer:
+        settings = Camera.model_validate({"id": "cam", "url": f"rtsp://127.0.0.1:{peer.port}/cam"})
+        client = describe_stream(settings, CameraTrust(), timeout_s=PATIENCE_S)
+        with contextlib.closing(RtspRelay(client)) as relay:
+            address = urlsplit(relay.opened_by_ffmpeg)
+            with socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S) as ffmpeg:
+                for number, status in ((0, b"200"), (2, b"461")):
+                    transport = f"Transport: RTP/AVP/TCP;unicast;interleaved={number}-{number + 1}"
+                    ffmpeg.sendall(f"SETUP {address.geturl()} RTSP/1.0\r\nCSeq: 1\r\n{transport}\r\n\r\n".encode())
+                    assert ffmpeg.recv(4096).startswith(b"RTSP/1.0 " + status)
+            assert (peer.setups, relay.transport) == (2, "tcp")
 
 
 def test_an_unused_relay_ends(relay: RtspRelay) -> None:

@@ -132,7 +132,7 @@ class RtspRelay:
         """End a session over UDP that FFmpeg has not ended. The camera would send until its own timeout of a minute."""
         if self._played is not None and self.transport == "udp":
             end = replace(self._played, start=self._played.start.replace("PLAY", "TEARDOWN", 1))
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SourceError):  # the camera may have asked for an unsupported login
                 self._camera.send(self._client.prepared(end.with_header("Range", None))[1])
 
     def _accept(self) -> socket.socket:
@@ -280,7 +280,7 @@ class RtspRelay:
         if not pending.repeated and self._client.should_repeat(part):
             self._request(pending._replace(repeated=True))
             return b""
-        if pending.asked is not None and part.status in REFUSES_TRANSPORT and len(self._transports) > 1:
+        if pending.asked and part.status in REFUSES_TRANSPORT and not self.transport and len(self._transports) > 1:
             self.failure = self._refusal("SETUP", part.status)  # in case that the camera disconnects
             del self._transports[0]
             self._media.close_track(pending.track)
