@@ -119,6 +119,7 @@ with socket.socket(socket.AF_UNIX) as client:
 def test_a_restricted_process_of_the_hubs_user_cannot_use_the_control_socket(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub([DEMO], None)
     control = json.loads((hub.folder / "state" / "hub.json").read_text())["control"]
+    hub.wait_until(lambda: Path(control).exists())
 
     def reply(*more: str) -> str:
         words = [sys.executable, "-c", ASKS_FOR_CAMERAS, control, *more]
