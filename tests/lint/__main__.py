@@ -16,6 +16,7 @@ def main() -> int:
         *names.unused_allowances(),
         *log_events.missing_events(modules),
         *prose.avoided_words(prose_files()),
+        *prose.conflict_markers(prose_files()),
         *prose.unused_allowances(),
     ]
     for finding in findings:

@@ -43,6 +43,14 @@ def avoided_words(paths: Iterable[str]) -> Iterator[str]:
                     yield f"{path}:{line}: avoid “{found[0].lower()}”"
 
 
+def conflict_markers(paths: Iterable[str]) -> Iterator[str]:
+    """Find the marks that git leaves in a file with a conflict."""
+    for path in paths:
+        for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), 1):
+            if line.startswith(("<<<<<<< ", ">>>>>>> ")):
+                yield f"{path}:{number}: a conflict that is not resolved"
+
+
 def unused_allowances() -> Iterator[str]:
     """Find allowed sentences that no longer exist."""
     for path, words in ALLOWED:
