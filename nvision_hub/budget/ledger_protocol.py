@@ -9,9 +9,9 @@ A message is one line: the class name, a space, and the fields as JSON.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Annotated, Final, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from nvision_hub.budget.fair_queue import Priority  # noqa: TC001 - pydantic reads the annotation
 from nvision_hub.budget.periods import Period  # noqa: TC001 - likewise
@@ -27,7 +27,7 @@ class WantImages(StrictData):
 
     camera: str
     service: str
-    fps: float  # images per second; 0 while the camera is paused
+    fps: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]  # images per second; 0 while the camera is paused
     priority: Priority
     per_period: dict[Period, int] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class ImageSent(StrictData):
     It arrived at the service at least `age_s` seconds ago.
     """
 
-    age_s: float
+    age_s: Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,24 +61,29 @@ class PeriodBudget:
         self._level = self._burst
 
     def update(self, now: Instant, demand_per_s: float) -> None:
-        """Advance to `now`. `demand_per_s` is the number of images per second that cameras want to send at most."""
-        before, self._now = self._now, now
+        """Advance to `now`. `demand_per_s` is the number of images per second that cameras want to send at most.
+
+        If `count` raises an error, the budget stays unchanged.
+        """
+        before = self._now
         step = now.mono - before.mono
         if abs(now.wall - before.wall - step) > JUMP_S:
-            self._on_jump(before.wall + step)
+            self._on_jump(now, before.wall + step)
         elif not self.span.includes(now.wall) and now.mono >= self._hold_until_mono:
-            self.span = span_at(self.period, now.wall, self._zone)
-            self.used = self._count(*self.span)
-            self._since_mono = now.mono - (now.wall - self.span.begin)
+            span = span_at(self.period, now.wall, self._zone)
+            self.used, self.span = self._count(*span), span
+            self._since_mono = now.mono - (now.wall - span.begin)
             self._hold_until_mono = float("-inf")
+        self._now = now
         self._refill(step, demand_per_s)
 
-    def _on_jump(self, expected_wall: float) -> None:
-        now, before = self._now, self.span
-        self.span = span_at(self.period, now.wall, self._zone)
+    def _on_jump(self, now: Instant, expected_wall: float) -> None:
+        before, span = self.span, span_at(self.period, now.wall, self._zone)
+        counted = self._count(*span)
+        self.span = span
         self._since_mono = min(self._since_mono, now.mono - (now.wall - self.span.begin))
         carried = sum(images for mono, images in self._recent if mono >= self._since_mono)
-        self.used = max(self.used, carried, self._count(*self.span))
+        self.used = max(self.used, carried, counted)
         left_s = max(before.end - expected_wall, self.span.end - now.wall)
         self._hold_until_mono = max(self._hold_until_mono, now.mono + left_s)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nvision_hub.budget.account_rate import AccountRate
 from nvision_hub.budget.allocator import Allocator, CameraBudget, SiteBudget
-from nvision_hub.budget.period_budget import Instant
+from nvision_hub.budget.period_budget import Instant, PeriodBudget
 from nvision_hub.budget.periods import Period
 
 if TYPE_CHECKING:
@@ -209,6 +209,20 @@ def test_a_camera_that_waits_only_for_its_reserve_shows_no_limit_of_images() -> 
     assert allocator.limited_by("a") == "the ledger's disk"
     assert allocator.grant(now) == ["a"]
     assert allocator.limited_by("a") is None
+
+
+@pytest.mark.parametrize("wall_s", [2 * HOUR, 9 * HOUR])
+def test_a_period_whose_usage_cannot_be_read_begins_with_the_next_update(wall_s: float) -> None:
+    """Either the hour ends, or the clock jumps."""
+    images = [5]
+    budget = PeriodBudget(9, Period.HOUR, UTC, count=lambda *_: images.pop(), now=Instant(NOON, 0.0))
+    later = Instant(NOON + wall_s, 2 * HOUR)
+    with pytest.raises(IndexError):
+        budget.update(later, 0.0)
+    assert (budget.used, budget.span.begin) == (5, NOON)
+    images.append(7)
+    budget.update(later, 0.0)
+    assert (budget.used, budget.span.begin) == (7, NOON + wall_s)
 
 
 def test_a_restarted_allocator_continues_with_the_recorded_usage() -> None:

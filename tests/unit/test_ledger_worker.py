@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nvision_hub.budget.allocator import Allocator, SiteBudget
-from nvision_hub.budget.ledger_protocol import WantImages
+from nvision_hub.budget.ledger_protocol import WantImages, encode_line
+from nvision_hub.budget.period_budget import Instant
 from nvision_hub.budget.periods import Period
 from workers.ledger import worker
-from workers.ledger.usage_store import UsageStore
+from workers.ledger.usage_store import UsageKey, UsageStore, UsedImages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,3 +81,74 @@ async def test_commits_pause_after_a_commit_failed(
     while ledger._error is not None or not ledger._reserves.get("dock"):
         await sleep(0.01)
     commits.cancel()
+
+
+async def serve(ledger: worker._Ledger, line: bytes) -> FakeWriter:
+    """Let a camera send one line, and return its closed connection."""
+    reader, writer = asyncio.StreamReader(), FakeWriter()
+    reader.feed_data(line)
+    reader.feed_eof()
+    await ledger._serve(reader, writer)  # type: ignore[arg-type]
+    return writer
+
+
+async def test_a_disk_that_cannot_be_read_ends_no_grants_for_good(
+    ledger: worker._Ledger, disk: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.execute("ALTER TABLE day RENAME TO gone")
+    wanted = WantImages(camera="dock", service="od", fps=5.0, priority="normal", per_period={Period.DAY: 10})
+    assert (await serve(ledger, encode_line(wanted))).is_closed
+    assert "cannot be read" in (ledger._snapshot().error or "")
+    tomorrow = Instant(*(at + 86_400 for at in worker._now()))
+    ledger._allocator._budgets[Period.DAY]._now = Instant(*(at - 1 for at in tomorrow))
+    monkeypatch.setattr(worker, "_now", lambda: tomorrow)
+    ledger._grant()
+    assert ledger._snapshot().error is not None
+    assert ledger._timer is not None
+    disk.execute("ALTER TABLE gone RENAME TO day")
+    ledger._grant()
+    assert ledger._snapshot().error is None
+    ledger._timer.cancel()
+
+
+@pytest.mark.parametrize("fps", ["Infinity", "NaN", "-1", "61"])
+async def test_an_impossible_rate_closes_only_its_connection(ledger: worker._Ledger, fps: str) -> None:
+    line = re.sub(rb'"fps":[^,]*', b'"fps":' + fps.encode(), encode_line(WANTED))
+    assert (await serve(ledger, line)).is_closed
+    assert not ledger._wanted
+    connected(ledger)
+    assert ledger._wanted
+
+
+async def test_a_stop_during_a_commit_stores_all_images(ledger: worker._Ledger, disk: sqlite3.Connection) -> None:
+    ledger._use("dock", worker._now(), 3)
+    disk.execute("BEGIN IMMEDIATE")
+    ledger._must_commit.set()
+    commits = asyncio.create_task(ledger._commit_regularly())
+    while not ledger._saving:  # noqa: ASYNC110 - no event exists
+        await asyncio.sleep(0)
+    commits.cancel()
+    await asyncio.wait({commits})
+    ledger._use("dock", worker._now(), 4)
+    settling = asyncio.create_task(ledger._settle())
+    await asyncio.sleep(0)
+    disk.execute("ROLLBACK")
+    await settling
+    assert ledger._error is None
+    assert disk.execute("SELECT sum(images) FROM usage").fetchone() == (7,)
+    assert not ledger._unsaved
+
+
+async def test_a_commit_that_fails_for_any_reason_loses_no_image(
+    ledger: worker._Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger._unsaved[UsageKey(0, "dock")] = UsedImages(3, 1)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no thread")
+
+    monkeypatch.setattr(ledger._store, "commit", fail)
+    with pytest.raises(RuntimeError):
+        await ledger._commit({})
+    assert ledger._unsaved == {UsageKey(0, "dock"): UsedImages(3, 1)}
+    assert not ledger._saving

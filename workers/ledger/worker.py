@@ -94,7 +94,9 @@ class _Ledger:
         self._reserves: dict[str, int] = {}  # images that each camera may still be granted before the next commit
         self._must_commit = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._error: str | None = None
+        self._commit_task: asyncio.Task[None] | None = None  # the last commit
+        self._error: str | None = None  # of the last commit
+        self._read_error: str | None = None
         self._opens = float("-inf")  # monotonic time of the first grant
 
     async def live(self, pipe: SupervisorPipe) -> None:
@@ -148,21 +150,29 @@ class _Ledger:
             for key, each in rows.items()
             if camera in {None, key.camera} and begin <= key.slot < end
         ]
-        return self._store.count(camera, begin, end) + sum(unsaved)
+        try:
+            stored = self._store.count(camera, begin, end)
+        except sqlite3.Error as error:
+            if self._read_error is None:
+                log.error("the usage of images cannot be read: %s", error, extra={"event": "usage_not_read"})  # noqa: TRY400 - for people
+            self._read_error = f"the usage of images cannot be read: {error}; check the disk of state_dir"
+            raise
+        self._read_error = None
+        return stored + sum(unsaved)
 
     # Connections
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _LedgerClient(writer)
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, sqlite3.Error):  # the camera connects again
                 while line := await reader.readline():
                     self._receive(client, decode_line(line))
         except ValueError as error:  # a malformed or overlong line
             log.warning("%s; the connection is closed", error, extra={"event": "message_malformed"})
         finally:
-            self._forget(client)
             writer.close()
+            self._forget(client)
 
     def _receive(self, client: _LedgerClient, message: LedgerMessage) -> None:
         now, camera = _now(), client.camera
@@ -179,8 +189,6 @@ class _Ledger:
             case ImageReturned():
                 if self._allocator.on_returned(camera):
                     self._use(camera, now, -1)
-            case _:
-                pass
         self._grant()
 
     def _want(self, client: _LedgerClient, message: WantImages, now: Instant) -> None:
@@ -219,25 +227,27 @@ class _Ledger:
 
     def _grant(self) -> None:
         """Grant all images that are allowed now, and schedule the next call."""
-        now = _now()
-        wait_s = self._opens - now.mono
-        if wait_s <= 0:
-            for camera in self._allocator.grant(now, self._has_reserve):
-                self._use(camera, now, 1)
-                self._reserves[camera] -= 1
-                if self._reserves[camera] <= self._wanted_reserve(camera) / 2:
-                    self._must_commit.set()  # early enough for a slow disk
-                self._clients[camera].delayed_by = None
-                self._clients[camera].send(ImageGranted())
-            wait_s = self._allocator.wait_s(now)
-            self._report_delays()
-        if wait_s <= 0:  # a camera waits for a commit, after which this method is called again
-            wait_s = COMMIT_INTERVAL_S
+        wait_s = COMMIT_INTERVAL_S
+        with contextlib.suppress(sqlite3.Error):  # `_count` has reported it
+            wait_s = min(max(self._grant_now(_now()), MIN_WAIT_S), COMMIT_INTERVAL_S)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(
-            min(max(wait_s, MIN_WAIT_S), COMMIT_INTERVAL_S), self._grant
-        )
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._grant)
+
+    def _grant_now(self, now: Instant) -> float:
+        """Grant all images that are allowed now, and return the seconds until more may be allowed."""
+        if now.mono < self._opens:
+            return self._opens - now.mono
+        for camera in self._allocator.grant(now, self._has_reserve):
+            self._use(camera, now, 1)
+            self._reserves[camera] -= 1
+            if self._reserves[camera] <= self._wanted_reserve(camera) / 2:
+                self._must_commit.set()  # early enough for a slow disk
+            self._clients[camera].delayed_by = None
+            self._clients[camera].send(ImageGranted())
+        self._report_delays()
+        # If the time is 0, a camera waits for a commit, after which `_grant` is called again.
+        return self._allocator.wait_s(now) or COMMIT_INTERVAL_S
 
     def _has_reserve(self, camera: str) -> bool:
         if self._reserves.get(camera, 0) > 0:
@@ -284,24 +294,33 @@ class _Ledger:
         return max(1, images)
 
     async def _commit(self, reserves: dict[str, int]) -> None:
+        """Store the usage and the reserves. If the caller is canceled, the commit continues."""
+        if self._commit_task is not None:
+            await asyncio.wait({self._commit_task})
+        self._commit_task = asyncio.create_task(self._store_usage(reserves))
+        await asyncio.shield(self._commit_task)
+
+    async def _store_usage(self, reserves: dict[str, int]) -> None:
         self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
         before = dict(self._reserves)
         try:
             await asyncio.to_thread(self._store.commit, self._saving, reserves, _now())
         except sqlite3.Error as error:
-            for key, each in self._saving.items():
-                self._unsaved[key].images += each.images
-                self._unsaved[key].written_off += each.written_off
             self._error = f"the usage of images cannot be stored: {error}; check the space and permissions of state_dir"
             log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - for people
         else:
+            self._saving = {}
             # Grants during the commit are not in the rows, but the reserve on disk covers them.
             self._reserves = {
                 camera: images - (before.get(camera, 0) - self._reserves.get(camera, 0))
                 for camera, images in reserves.items()
             }
             self._error = None
-        self._saving = {}
+        finally:
+            for key, each in self._saving.items():  # empty after a success
+                self._unsaved[key].images += each.images
+                self._unsaved[key].written_off += each.written_off
+            self._saving = {}
 
     async def _settle(self) -> None:
         """Store the usage without reserves, so that nothing is written off."""
@@ -320,7 +339,7 @@ class _Ledger:
         return Status(
             state="running",
             ready=True,
-            error=self._error,
+            error=self._error or self._read_error,
             deadlines={"event loop": Deadline(at=time.monotonic(), timeout_s=LOOP_TIMEOUT_S)},
             metrics=self._meter.snapshot(),
         )
