@@ -33,6 +33,7 @@ from nvision_hub.nvision.result_events import SentFrame, new_id
 from nvision_hub.nvision.skipping import is_notice
 from nvision_hub.timestamps import iso_utc
 from workers.camera.in_flight import InFlightFrames
+from workers.camera.latest_frame import MAX_BEHIND_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,6 +75,7 @@ class Uplink:
     refused: bool = False  # whether connecting is useless until the user fixes the cause
     last_frame_id: str | None = None  # id of the last frame sent
     _draining: bool = False
+    _held: EncodedFrame | None = None  # waits for a permit of the budget
     _in_flight: InFlightFrames = field(init=False)
     _sequence: int = 0
     _results: int = 0  # number of results on this connection
@@ -139,10 +141,11 @@ class Uplink:
             if self._is_dropped():
                 continue
             if self.permits is not None:
-                frame = await self._permitted(frame, self.permits)
-                if self._is_dropped():
+                permitted = await self._permitted(frame, self.permits)
+                if permitted is None or self._is_dropped():
                     self.permits.on_returned()
                     continue
+                frame = permitted
             self._sequence += 1
             sent = SentFrame(
                 frame_id=new_id(frame.captured_at),
@@ -199,9 +202,13 @@ class Uplink:
         self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason=reason)
         return True
 
-    async def _permitted(self, frame: EncodedFrame, permits: ImagePermits) -> EncodedFrame:
-        """Wait until a frame may be sent, and return the newest frame, or the oldest frame of a pre-roll."""
+    async def _permitted(self, frame: EncodedFrame, permits: ImagePermits) -> EncodedFrame | None:
+        """Wait for a permit, and return the newest frame, or the oldest frame of a pre-roll.
+
+        Return None if the frame became too old or the camera was paused. The frame is then counted as dropped.
+        """
         permit = permits.request()
+        self._held = frame
         try:
             if frame.behind:
                 await asyncio.wait({permit})
@@ -213,16 +220,29 @@ class Uplink:
                 finally:
                     newer.cancel()
                 if newer.done():
-                    self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="budget")
-                    permits.on_withheld(time.monotonic())
-                    frame = newer.result()
+                    self._drop_held("budget", permits)
+                    self._held = newer.result()
         except asyncio.CancelledError:  # the connection has ended
-            self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="uplink")
+            self._drop_held("uplink")
             if permit.done():
                 permits.on_returned()
             permit.cancel()
             raise
+        return self._pop_held(permits)
+
+    def _pop_held(self, permits: ImagePermits) -> EncodedFrame | None:
+        if self._held is not None and time.monotonic() - self._held.captured_mono > MAX_BEHIND_S:
+            self._drop_held("budget", permits)
+        frame, self._held = self._held, None
         return frame
+
+    def _drop_held(self, reason: str, withheld_by: ImagePermits | None = None) -> None:
+        """Drop the frame that waits for a permit, if there is one."""
+        if self._held is not None:
+            self._held = None
+            self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason=reason)
+            if withheld_by is not None:
+                withheld_by.on_withheld(time.monotonic())
 
     async def _receive(self, connection: ClientConnection, backoff: Backoff) -> None:
         while True:
@@ -313,9 +333,11 @@ class Uplink:
         self.service = replace(self.service, options=options)
 
     def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - a setting
-        """Pause or resume sending. A change drops the frames in the slot."""
-        if paused != self.paused and (dropped := self.slot.clear()):
-            self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, by=dropped, reason="paused")
+        """Pause or resume sending. A change drops the frames in the slot and the frame that waits for a permit."""
+        if paused != self.paused:
+            self._drop_held("paused")
+            if dropped := self.slot.clear():
+                self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, by=dropped, reason="paused")
         self.paused = paused
 
     async def drain(self, timeout_s: float) -> None:
