@@ -76,6 +76,12 @@ def test_a_search_without_a_response_is_reported(onvif_network: OnvifNetwork) ->
     assert json.loads(done.stdout) == {"cameras": []}
 
 
+def test_a_device_that_announces_another_host_is_not_queried(onvif_network: OnvifNetwork) -> None:
+    onvif_network.add(name="Gate", onvif_port=8081, xaddrs="http://127.0.0.2:8081/onvif/device_service")
+    done = onvif_network.run("discover", "--seconds", "0.5")
+    assert "No camera responded on 127.0.0.1" in done.stderr
+
+
 def test_a_password_needs_a_user(tmp_path: Path) -> None:
     done = command.run("discover", "--password-env", "HOME", cwd=tmp_path)
     assert done.returncode == 2

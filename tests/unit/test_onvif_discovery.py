@@ -8,7 +8,7 @@ from nvision_hub.cli.onvif_discovery import announced
 from nvision_hub.cli.onvif_streams import OnvifStream, suggestions
 from nvision_hub.cluster import cost_model
 from nvision_hub.config.url import MAX_URL_CHARACTERS
-from nvision_hub.media.sources.onvif.ws_discovery import ProbeMatch
+from nvision_hub.media.sources.onvif.ws_discovery import ProbeMatch, on_host
 
 
 def answer(*xaddrs: str, name: str = "") -> ProbeMatch:
@@ -27,6 +27,12 @@ def test_the_ipv4_address_is_preferred_and_devices_are_sorted() -> None:
         ("10.0.0.3", "http://10.0.0.3/x", ""),
         ("10.0.0.20", "http://10.0.0.20/x", "Gate 1"),
     ]
+
+
+def test_only_addresses_of_the_sender_are_queried() -> None:
+    own = "http://10.0.0.3:8080/x"
+    match = answer("http://10.0.0.66/x", own, "http://[", "http://10.0.0.3@10.0.0.66/", "10.0.0.3", name="Gate")
+    assert on_host(match, "10.0.0.3") == answer(own, name="Gate")
 
 
 def test_an_address_that_becomes_too_long_when_it_is_escaped_does_not_end_the_search() -> None:

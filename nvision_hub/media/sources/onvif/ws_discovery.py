@@ -1,6 +1,7 @@
 """WS-Discovery: search for ONVIF devices on this machine's networks (ONVIF Core, 7).
 
-Any device on the network can answer, so answers are untrusted.
+Any device on the network can answer, so answers are untrusted. The search keeps only the addresses of the host that
+sent the answer. Otherwise, a device could direct the queries, and with them a digest of the password, to other hosts.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import socket
 import time
 import uuid
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from nvision_hub.media.sources.onvif import soap
 
@@ -31,7 +32,7 @@ _MAX_MATCHES: Final = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeMatch:
-    """One device that answered. `addresses` are those of its ONVIF service, as it announces them."""
+    """One device that answered. `addresses` are those of its ONVIF service that it announces."""
 
     addresses: tuple[str, ...]
     name: str = ""
@@ -60,7 +61,8 @@ def find_devices(interfaces: Sequence[str], *, timeout_s: float) -> list[ProbeMa
             until = min(end, send_at) if sent < _REPEATS else end
             for key, _ in selector.select(until - now):
                 with suppress(OSError):
-                    found += parse_matches(key.fileobj.recv(_MAX_DATAGRAM_BYTES))  # type: ignore[union-attr] # a socket
+                    data, sender = key.fileobj.recvfrom(_MAX_DATAGRAM_BYTES)  # type: ignore[union-attr] # a socket
+                    found += (on_host(each, sender[0]) for each in parse_matches(data))
     return found
 
 
@@ -74,6 +76,18 @@ def parse_matches(data: bytes) -> list[ProbeMatch]:
         ProbeMatch(addresses=tuple(soap.text(each, "XAddrs").split()), name=_name(soap.text(each, "Scopes").split()))
         for each in soap.descendants(content, "ProbeMatch")
     ]
+
+
+def on_host(match: ProbeMatch, host: str) -> ProbeMatch:
+    """Return the device with only its addresses on one host, which is an IP address."""
+    return replace(match, addresses=tuple(address for address in match.addresses if _host(address) == host))
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def _name(scopes: Sequence[str]) -> str:
