@@ -10,10 +10,12 @@ import pytest
 from nvision_hub.config.added_cameras import CameraHost
 from nvision_hub.config.models import Camera
 from nvision_hub.media.sources import CameraTrust, SourceError, open_source
+from nvision_hub.media.sources.onvif.client import OnvifClient
 from nvision_hub.media.sources.onvif.soap import MAX_RESPONSE_BYTES
 from nvision_hub.media.sources.onvif.stream_choice import choose_stream
 from tests.support import clips, command
 from tests.support.onvif_device import Profile, envelope, fault
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +96,20 @@ def test_a_wrong_password_is_tried_once_per_connection(onvif_device: Callable[..
         state, sentence = error(device)
         assert (state, device.refused_logins) == ("auth_failed", 1)
         assert "asks for a user name and password" in sentence
+
+
+def test_a_step_of_the_cameras_clock_is_no_wrong_password(onvif_device: Callable[..., OnvifDevice]) -> None:
+    device = onvif_device(profiles=(MAIN_PROFILE,), login="token", **LOGIN)
+    settings = camera(device, username=LOGIN["user"], password=LOGIN["password"])
+    with OnvifClient(settings, CameraTrust(), timeout_s=PATIENCE_S) as client:
+        client.device_information()
+        device.clock_offset_s = 3600
+        client.device_information()
+        assert device.refused_logins == 1
+        device.password = "canary-other"
+        with pytest.raises(SourceError, match="refused the user name or password"):
+            client.device_information()
+        assert device.refused_logins == 2
 
 
 def test_basic_is_refused_if_the_camera_requires_digest(onvif_device: Callable[..., OnvifDevice]) -> None:

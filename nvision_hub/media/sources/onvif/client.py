@@ -34,6 +34,7 @@ MEDIA: Final = "http://www.onvif.org/ver10/media/wsdl"
 MEDIA2: Final = "http://www.onvif.org/ver20/media/wsdl"  # the only version with H.265
 EVENTS: Final = "http://www.onvif.org/ver10/events/wsdl"
 DEVICE_PATH: Final = "/onvif/device_service"  # ONVIF Core, 5.1.1
+_MAX_CLOCK_DRIFT: Final = dt.timedelta(seconds=2)  # devices report whole seconds, after a delay
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
@@ -113,13 +114,18 @@ class OnvifClient:
             return self._call(path, body, action, header)
         except _LoginRequiredError as error:
             # With HTTP Digest, the password was wrong. A second attempt in the body could lock the user out.
-            if not self._http.auth.has_credentials or self._http.auth.is_challenged or self._clock_offset is not None:
+            if not self._http.auth.has_credentials or self._http.auth.is_challenged or not self._has_new_clock():
                 raise errors.refused(self.address, error.status) from error
-        self._clock_offset = self._read_clock()
         try:
             return self._call(path, body, action, header)
         except _LoginRequiredError as error:
             raise errors.refused(self.address, error.status) from error
+
+    def _has_new_clock(self) -> bool:
+        """Read the device's clock. Return whether this is the first time, or a clock was set since the last time."""
+        known, self._clock_offset = self._clock_offset, None  # this request needs no login
+        self._clock_offset = self._read_clock(known or dt.timedelta())
+        return known is None or abs(self._clock_offset - known) > _MAX_CLOCK_DRIFT
 
     def _call(self, path: str, body: str, action: str, header: str) -> Element:
         if self._clock_offset is not None:
@@ -157,8 +163,8 @@ class OnvifClient:
             nonce=secrets.token_bytes(16),
         )
 
-    def _read_clock(self) -> dt.timedelta:
-        """Return by how much the device's clock is ahead of this machine's; 0 if the device reports no time."""
+    def _read_clock(self, default: dt.timedelta) -> dt.timedelta:
+        """Return by how much the device's clock is ahead of this machine's; `default` if the device reports no time."""
         try:
             response = self._call(
                 self._device_path,
@@ -167,7 +173,7 @@ class OnvifClient:
                 "",
             )
         except (_LoginRequiredError, OnvifRefusalError):
-            return dt.timedelta()
+            return default
         now = soap.child(response, "SystemDateAndTime", "UTCDateTime")
         parts = [
             soap.text(now, group, name)
@@ -178,10 +184,10 @@ class OnvifClient:
             year, month, day, hour, minute, second = (int(part[:4]) for part in parts)
             time = dt.datetime(year, month, day, hour, minute, min(second, 59), tzinfo=dt.UTC)
         except ValueError:
-            return dt.timedelta()
+            return default
         offset = time - dt.datetime.now(dt.UTC)
         # Near the ends of the calendar, adding the offset to a later time would overflow.
-        return offset if 1970 <= year <= 9000 else dt.timedelta()  # noqa: PLR2004
+        return offset if 1970 <= year <= 9000 else default  # noqa: PLR2004
 
     def abort(self) -> None:
         """Disconnect, so that a waiting request fails. Any thread may call this method."""
