@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nvision_hub.budget.account_rate import AccountRate
 from nvision_hub.budget.fair_queue import FairQueue, Priority
-from nvision_hub.budget.period_budget import Instant, PeriodBudget
+from nvision_hub.budget.period_budget import Instant, PeriodBudget, RenewalHold
 from nvision_hub.budget.periods import Period, time_zone
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     # Returns the images of a camera, or of all cameras (None), from one wall-clock time up to another.
     ImageCount = Callable[[str | None, float, float], int]
+    Holds = Mapping[tuple[str | None, Period], RenewalHold]  # by camera (None: the site) and period
 
 
 ALL_SERVICES: Final = "all"
@@ -55,13 +56,16 @@ class _Lane:
 
 
 class Allocator:
-    def __init__(self, site: SiteBudget, count: ImageCount, now: Instant) -> None:
+    def __init__(self, site: SiteBudget, count: ImageCount, now: Instant, holds: Holds | None = None) -> None:
+        """Continue the `holds` of an earlier allocator."""
         self._site, self._count = site, count
         self._zone = time_zone(site.time_zone)
         self._rates = {service: AccountRate(limit) for service, limit in site.per_second.items()}
         self._demand: dict[AccountRate, float] = {}  # images per second that cameras want to send at most
+        self._holds = dict(holds or {})  # of budgets that do not exist yet
+        self._began = now
         self._budgets = self._new_budgets(None, site.per_period, now)
-        # A camera's budgets are kept while the camera is gone, because they remember jumps of the clock.
+        # The budgets of a camera that is gone are kept until they are renewed, because they notice jumps of the clock.
         self._camera_budgets: dict[str, dict[Period, PeriodBudget]] = {}
         self._queue = FairQueue()
         self._lanes: dict[str, _Lane] = {}
@@ -73,16 +77,33 @@ class Allocator:
         def count(begin: float, end: float) -> int:
             return self._count(camera, begin, end)
 
-        return {
-            period: PeriodBudget(limit, period, self._zone, count=count, now=now, is_even=self._site.is_even)
+        budgets = {
+            period: PeriodBudget(
+                limit,
+                period,
+                self._zone,
+                count=count,
+                now=self._began,
+                is_even=self._site.is_even,
+                hold=self._holds.get((camera, period)),
+            )
             for period, limit in limits.items()
         }
+        for budget in budgets.values():
+            budget.update(now, 0.0)  # notices a jump of the clock since the allocator began
+        for period in budgets:
+            self._holds.pop((camera, period), None)
+        return budgets
 
     def set_camera(self, camera: str, wanted: CameraBudget, now: Instant) -> None:
         """Add a camera, or change its rate, priority or limits."""
-        limits = {period: budget.limit for period, budget in self._camera_budgets.get(camera, {}).items()}
-        if limits != wanted.per_period:
-            self._camera_budgets[camera] = self._new_budgets(camera, wanted.per_period, now)
+        known = self._camera_budgets.get(camera, {})
+        budgets = {period: budget for period, budget in known.items() if period in wanted.per_period}
+        added = {period: limit for period, limit in wanted.per_period.items() if period not in budgets}
+        budgets |= self._new_budgets(camera, added, now)
+        for period, limit in wanted.per_period.items():
+            budgets[period].limit = limit
+        self._camera_budgets[camera] = budgets
         rates = [self._rates[name] for name in (ALL_SERVICES, wanted.service) if name in self._rates]
         lane = self._lanes.setdefault(camera, _Lane(wanted=wanted, rates=rates))
         lane.wanted = wanted
@@ -138,9 +159,11 @@ class Allocator:
     def update(self, now: Instant) -> None:
         """Advance all budgets to `now`."""
         fps = {camera: lane.wanted.fps for camera, lane in self._lanes.items()}
-        for camera, budgets in self._camera_budgets.items():
+        for camera, budgets in list(self._camera_budgets.items()):
             for budget in budgets.values():
                 budget.update(now, fps.get(camera, 0.0))
+            if camera not in fps and not any(budget.used or budget.hold for budget in budgets.values()):
+                del self._camera_budgets[camera]
         demand = sum(fps.values())
         for budget in self._budgets.values():
             budget.update(now, demand)
@@ -189,6 +212,11 @@ class Allocator:
         yield from ((None, budget) for budget in self._budgets.values())
         for camera, budgets in self._camera_budgets.items():
             yield from ((camera, budget) for budget in budgets.values())
+
+    def holds(self, now: Instant) -> Holds:
+        """Return the holds that continue now."""
+        holds = {(camera, budget.period): hold for camera, budget in self.budgets() if (hold := budget.hold)}
+        return {key: hold for key, hold in (self._holds | holds).items() if hold.until_mono > now.mono}
 
     def _all_budgets(self, camera: str) -> Iterable[PeriodBudget]:
         yield from self._budgets.values()

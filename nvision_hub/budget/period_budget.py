@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nvision_hub.budget.periods import Period, span_at
+from nvision_hub.budget.periods import Period, Span, span_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 JUMP_S: Final = 2.0  # the wall clock has jumped if it deviates this much from the monotonic clock between two updates
 BURST_S: Final = 60.0  # a camera that was idle may send the images of this time at once
-_MAX_PERIOD_S: Final = 32 * 86400.0
+_REMEMBERED_S: Final = {Period.HOUR: 2 * 3600.0, Period.DAY: 2 * 90_000.0, Period.MONTH: 2 * 32 * 86400.0}
 _BUCKETS_S: Final = {Period.HOUR: 60.0, Period.DAY: 900.0, Period.MONTH: 3600.0}
 
 
@@ -29,11 +29,20 @@ class Instant(NamedTuple):
     mono: float  # monotonic seconds, which also pass while the machine is suspended
 
 
+class RenewalHold(NamedTuple):
+    """State of a budget that has noticed a jump of the clock."""
+
+    span: Span
+    used: int
+    until_mono: float  # before this monotonic time, the budget is not renewed
+
+
 class PeriodBudget:
     """Budget of `limit` images per period.
 
     `count` returns the number of images recorded from one wall-clock time up to another, both multiples of 15 minutes.
-    `is_even` spreads the images over the period; otherwise cameras may use up the budget at any time.
+    `is_even` spreads the images over the period; otherwise cameras may use up the budget at any time. `hold` continues
+    the hold of an earlier budget.
     """
 
     def __init__(
@@ -45,14 +54,17 @@ class PeriodBudget:
         count: Callable[[float, float], int],
         now: Instant,
         is_even: bool = True,
+        hold: RenewalHold | None = None,
     ) -> None:
         self.limit, self.period = limit, period
         self._zone, self._count, self._is_even = zone, count, is_even
         self._now = now
-        self.span = span_at(period, now.wall, zone)
-        self.used = count(*self.span)
+        if hold is None or hold.until_mono <= now.mono:
+            hold = RenewalHold(span_at(period, now.wall, zone), 0, float("-inf"))
+        self.span = hold.span
+        self.used = max(hold.used, count(*self.span))
         self._since_mono = now.mono - (now.wall - self.span.begin)  # `used` includes all images since then
-        self._hold_until_mono = float("-inf")  # after a jump of the clock, `used` is not reset before this time
+        self._hold_until_mono = hold.until_mono  # after a jump of the clock, `used` is not reset before this time
         self._recent = deque([(now.mono, self.used)])  # per bucket: monotonic time of its last image, and its images
         self._level = 0.0  # images that may be sent at once
         self._rate = 0.0  # images per second that would use up the budget at the end of the period
@@ -94,6 +106,12 @@ class PeriodBudget:
         self._level = self._burst if self._is_ample else min(self._burst, self._level + self._rate * step_s)
 
     @property
+    def hold(self) -> RenewalHold | None:
+        """The hold after a jump of the clock; None if the budget is renewed at the end of its period."""
+        is_held = self._hold_until_mono > self._now.mono
+        return RenewalHold(self.span, self.used, self._hold_until_mono) if is_held else None
+
+    @property
     def _burst(self) -> float:
         return max(1.0, self._rate * BURST_S)
 
@@ -120,5 +138,5 @@ class PeriodBudget:
             self._recent[-1] = (mono, self._recent[-1][1] + images)
         else:
             self._recent.append((mono, images))
-        while mono - self._recent[0][0] > _MAX_PERIOD_S:
+        while mono - self._recent[0][0] > _REMEMBERED_S[self.period]:
             self._recent.popleft()

@@ -225,6 +225,62 @@ def test_a_period_whose_usage_cannot_be_read_begins_with_the_next_update(wall_s:
     assert (budget.used, budget.span.begin) == (7, NOON + wall_s)
 
 
+def used_up_before_a_jump() -> tuple[Allocator, Instant]:
+    """Return an allocator whose camera has used up its day when the clock jumps to the next day."""
+    now = Instant(NOON, 0.0)
+    allocator = Allocator(SiteBudget(is_even=False), lambda *_: 0, now)
+    allocator.set_camera("dock", CameraBudget(service="od", fps=1.0, per_period={Period.DAY: 1}), now)
+    allocator.request("dock", now)
+    assert allocator.grant(now) == ["dock"]
+    later = Instant(NOON + 24 * HOUR, 1.0)
+    allocator.update(later)
+    return allocator, later
+
+
+def test_a_restart_after_a_jump_of_the_clock_renews_no_budget() -> None:
+    allocator, now = used_up_before_a_jump()
+    wanted = CameraBudget(service="od", fps=1.0, per_period={Period.DAY: 1})
+    for _ in range(2):  # the second restart comes before the camera
+        allocator = Allocator(SiteBudget(is_even=False), lambda *_: 0, now, allocator.holds(now))
+    allocator.set_camera("dock", wanted, now)
+    allocator.request("dock", now)
+    assert allocator.grant(now) == []
+    assert allocator.grant(Instant(NOON + 36 * HOUR + 1, 12 * HOUR + 2)) == ["dock"]
+
+
+def test_a_jump_of_the_clock_before_a_camera_connects_renews_no_budget() -> None:
+    def count(_camera: str | None, begin: float, end: float) -> int:
+        return int(begin <= NOON < end)
+
+    allocator, now = Allocator(SiteBudget(is_even=False), count, Instant(NOON, 0.0)), Instant(NOON + 24 * HOUR, 1.0)
+    allocator.set_camera("dock", CameraBudget(service="od", fps=1.0, per_period={Period.DAY: 1}), now)
+    assert allocator.left("dock") == 0
+
+
+def test_a_changed_limit_after_a_jump_of_the_clock_renews_no_budget() -> None:
+    allocator, now = used_up_before_a_jump()
+    limits = {Period.DAY: 2, Period.HOUR: 9}
+    allocator.set_camera("dock", CameraBudget(service="od", fps=1.0, per_period=limits), now)
+    assert allocator.left("dock") == 1
+
+
+def test_the_budgets_of_an_absent_camera_go_when_they_are_renewed() -> None:
+    allocator, now = used_up_before_a_jump()
+    allocator.remove_camera("dock", now)
+    allocator.update(Instant(now.wall + HOUR, now.mono + HOUR))
+    assert [camera for camera, _ in allocator.budgets()] == ["dock"]
+    allocator.update(Instant(now.wall + 24 * HOUR, now.mono + 24 * HOUR))
+    assert not list(allocator.budgets())
+
+
+def test_a_budget_remembers_two_periods() -> None:
+    budget = PeriodBudget(10**6, Period.HOUR, UTC, count=lambda *_: 0, now=Instant(NOON, 0.0))
+    for minute in range(1, 600):
+        budget.update(Instant(NOON + 60 * minute, 60.0 * minute), 0.0)
+        budget.spend()
+    assert len(budget._recent) <= 122
+
+
 def test_a_restarted_allocator_continues_with_the_recorded_usage() -> None:
     site = Site(site=SiteBudget(per_period={Period.HOUR: 100}, is_even=False), cameras=cameras(1))
     for _ in range(10):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nvision_hub.budget.allocator import Allocator, SiteBudget
-from nvision_hub.budget.ledger_protocol import WantImages, encode_line
+from nvision_hub.budget.ledger_protocol import WantImages, decode_line, encode_line
 from nvision_hub.budget.period_budget import Instant
 from nvision_hub.budget.periods import Period
 from workers.ledger import worker
@@ -114,6 +114,8 @@ async def test_a_disk_that_cannot_be_read_ends_no_grants_for_good(
 @pytest.mark.parametrize("fps", ["Infinity", "NaN", "-1", "61"])
 async def test_an_impossible_rate_closes_only_its_connection(ledger: worker._Ledger, fps: str) -> None:
     line = re.sub(rb'"fps":[^,]*', b'"fps":' + fps.encode(), encode_line(WANTED))
+    with pytest.raises(ValueError, match="malformed WantImages"):
+        decode_line(line)
     assert (await serve(ledger, line)).is_closed
     assert not ledger._wanted
     connected(ledger)

@@ -8,7 +8,7 @@ from itertools import product
 from random import Random
 from typing import TYPE_CHECKING
 
-from nvision_hub.budget.period_budget import Instant
+from nvision_hub.budget.period_budget import Instant, RenewalHold
 from nvision_hub.budget.periods import Period, span_at, time_zone
 from workers.ledger.usage_store import (
     KEPT_S,
@@ -46,13 +46,13 @@ def after(folder: Path, reserves: dict[str, int]) -> None:
 
 def test_the_first_ledger_of_a_machine_writes_nothing_off(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        assert store.recover(BEGAN) == Recovery(BEGAN, {}, float("inf"))
+        assert store.recover(BEGAN) == Recovery(BEGAN, {}, float("inf"), {})
 
 
 def test_a_ledger_that_ended_in_order_leaves_its_last_instant(tmp_path: Path) -> None:
     after(tmp_path, {})
     with opened(tmp_path) as store:
-        assert store.recover(Instant(NOON + 60, 1060.0)) == Recovery(Instant(NOON + 60, 1060.0), {}, 60.0)
+        assert store.recover(Instant(NOON + 60, 1060.0)) == Recovery(Instant(NOON + 60, 1060.0), {}, 60.0, {})
         assert store.count(None, NOON, NOON + SLOT_S) == 10
 
 
@@ -99,6 +99,17 @@ def test_old_rows_are_erased_regularly_and_not_at_the_start(tmp_path: Path) -> N
         store.commit({}, {}, Instant(*(at + PRUNE_INTERVAL_S for at in later)))
         assert store.count("dock", NOON, NOON + SLOT_S) == 0
         assert store.count("dock", NOON - 43_200, NOON + 43_200) == 0  # from the table of days
+
+
+def test_a_new_ledger_continues_the_holds_after_a_jump_of_the_clock(tmp_path: Path) -> None:
+    span = span_at(Period.DAY, NOON, time_zone("UTC"))
+    keys: list[tuple[str | None, Period]] = [(None, Period.DAY), ("dock", Period.MONTH)]
+    with opened(tmp_path) as store:
+        store.commit({}, {"dock": 4, "yard": 1}, BEGAN, {key: RenewalHold(span, 10, 5000.0) for key in keys})
+    for _ in range(2):  # the new ledger may be killed, too
+        with opened(tmp_path) as store:
+            holds = store.recover(Instant(NOON + 60, 1060.0)).holds
+        assert holds == {keys[0]: RenewalHold(span, 15, 5000.0), keys[1]: RenewalHold(span, 14, 5000.0)}
 
 
 def test_days_and_months_add_up_in_every_time_zone(tmp_path: Path) -> None:

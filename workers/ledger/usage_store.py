@@ -18,11 +18,13 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from nvision_hub.budget.period_budget import JUMP_S, Instant
-from nvision_hub.budget.periods import Period, span_at, time_zone
+from nvision_hub.budget.period_budget import JUMP_S, Instant, RenewalHold
+from nvision_hub.budget.periods import Period, Span, span_at, time_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from nvision_hub.budget.allocator import Holds
 
 SLOT_S: Final = 900
 KEPT_S: Final = 400 * 86400
@@ -54,6 +56,16 @@ CREATE TABLE IF NOT EXISTS day (
   PRIMARY KEY (date, camera)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS day_zone (name TEXT NOT NULL);
+"""
+_HOLD_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS hold (  -- of budgets that have noticed a jump of the clock
+  camera TEXT,  -- null for the site
+  period TEXT NOT NULL,
+  begin_at REAL NOT NULL,
+  end_at REAL NOT NULL,
+  used INTEGER NOT NULL,
+  until REAL NOT NULL  -- by the clock in the table `clock`
+);
 """
 _ADDED: Final = """
 ON CONFLICT DO UPDATE SET images = images + excluded.images, written_off = written_off + excluded.written_off
@@ -88,6 +100,7 @@ class Recovery(NamedTuple):
     instant: Instant
     written_off: dict[str, int]  # images by camera
     idle_s: float  # seconds since the last possible grant; infinite before the first ledger of this run of the machine
+    holds: Holds
 
 
 class UsageStore:
@@ -105,7 +118,7 @@ class UsageStore:
         self._database.execute("PRAGMA synchronous = FULL")  # a power failure must not renew a budget
         if self._database.execute("PRAGMA user_version").fetchone()[0] == 0:
             self._database.executescript(_SCHEMA)
-        self._database.executescript(_DAY_SCHEMA)
+        self._database.executescript(_DAY_SCHEMA + _HOLD_SCHEMA)
         if self._database.execute("SELECT name FROM day_zone").fetchall() != [(zone_name,)]:
             self._sum_days(zone_name)
         self._reader = sqlite3.connect(file, isolation_level=None)
@@ -158,8 +171,16 @@ class UsageStore:
             else:
                 instant = Instant(max(now.wall, wall), now.mono)
         lost = {UsageKey(slot_of(instant.wall), camera): UsedImages(0, images) for camera, images in reserves.items()}
-        self.commit(lost, {}, instant)
-        return Recovery(instant, reserves, 0.0 if reserves else idle_s)
+        holds = self._read_holds(instant, reserves)
+        self.commit(lost, {}, instant, holds)
+        return Recovery(instant, reserves, 0.0 if reserves else idle_s, holds)
+
+    def _read_holds(self, now: Instant, written_off: Mapping[str, int]) -> Holds:
+        holds = {}
+        for camera, period, begin, end, used, until in self._database.execute("SELECT * FROM hold").fetchall():
+            more = sum(written_off.values()) if camera is None else written_off.get(camera, 0)
+            holds[camera, Period(period)] = RenewalHold(Span(begin, end), used + more, now.mono + until - now.wall)
+        return holds
 
     def count(self, camera: str | None, begin: float, end: float) -> int:
         """Return the images of a camera, or of all cameras, from `begin` up to `end` (seconds since the epoch)."""
@@ -174,8 +195,14 @@ class UsageStore:
             return int(self._reader.execute(query, bounds).fetchone()[0])
         return int(self._reader.execute(f"{query} AND camera = ?", (*bounds, camera)).fetchone()[0])
 
-    def commit(self, used: Mapping[UsageKey, UsedImages], reserves: Mapping[str, int], now: Instant) -> None:
-        """Add `used` to the rows, and replace all reserves, in one transaction. Raises `sqlite3.Error`."""
+    def commit(
+        self,
+        used: Mapping[UsageKey, UsedImages],
+        reserves: Mapping[str, int],
+        now: Instant,
+        holds: Holds | None = None,
+    ) -> None:
+        """Add `used` to the rows, and replace all reserves and holds, in one transaction. Raises `sqlite3.Error`."""
         rows = [(*key, each.images, each.written_off) for key, each in used.items()]
         should_prune = self._should_prune(now)
         with self._transaction():
@@ -185,6 +212,10 @@ class UsageStore:
                 self._prune(slot_of(now.wall) - KEPT_S)
             self._database.execute("DELETE FROM reserve")
             self._database.executemany("INSERT INTO reserve VALUES (?, ?)", reserves.items())
+            self._database.execute("DELETE FROM hold")
+            for (camera, period), (span, images, until_mono) in (holds or {}).items():
+                row = (camera, period, *span, images, now.wall + until_mono - now.mono)
+                self._database.execute("INSERT INTO hold VALUES (?, ?, ?, ?, ?, ?)", row)
             self._database.execute("DELETE FROM clock")
             self._database.execute("INSERT INTO clock VALUES (?, ?, ?)", (_boot_id(), *now))
 

@@ -111,16 +111,12 @@ class _Ledger:
                 "or remove the file, which renews all limits"
             ) from error
         for camera, images in recovery.written_off.items():
-            log.warning(
-                "the ledger ended unexpectedly: %d images of %s are written off",
-                images,
-                camera,
-                extra={"event": "images_written_off"},
-            )
+            message = "the ledger ended unexpectedly: %d images of %s are written off"
+            log.warning(message, images, camera, extra={"event": "images_written_off"})
             self._count_written_off(images)
         if self._settings.site.per_second and recovery.idle_s < IDLE_S:  # cameras may have sent images just now
             self._opens = now.mono + WINDOW_S
-        self._allocator = Allocator(self._settings.site, self._count, recovery.instant)
+        self._allocator = Allocator(self._settings.site, self._count, recovery.instant, recovery.holds)
         self._allocator.update(now)
         listener = unix_listener(self._settings.directory / SOCKET_NAME)
         server = await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_LINE_BYTES)
@@ -302,9 +298,11 @@ class _Ledger:
 
     async def _store_usage(self, reserves: dict[str, int]) -> None:
         self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
-        before = dict(self._reserves)
+        before, now = dict(self._reserves), _now()
         try:
-            await asyncio.to_thread(self._store.commit, self._saving, reserves, _now())
+            self._allocator.update(now)  # a jump of the clock must be noticed before the new clock is stored
+            holds = self._allocator.holds(now)
+            await asyncio.to_thread(self._store.commit, self._saving, reserves, now, holds)
         except sqlite3.Error as error:
             self._error = f"the usage of images cannot be stored: {error}; check the space and permissions of state_dir"
             log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - for people
