@@ -78,7 +78,9 @@ def watch(source: Clip, **settings: Any) -> Sent:
     return sent
 
 
-def check_what_was_sent(sent: Sent, *, gop_s: float, camera_fps: int, rate: float = FPS) -> None:
+def check_what_was_sent(
+    sent: Sent, *, gop_s: float, camera_fps: int, rate: float = FPS, missing_at_start: int = 1
+) -> None:
     """Assert that every crossing is sent at full rate from its start, each frame once and in order, and little else."""
     assert sent.at == sorted(set(sent.at))
     shown = [number for number in sent.numbers if number is not None]
@@ -86,7 +88,7 @@ def check_what_was_sent(sent: Sent, *, gop_s: float, camera_fps: int, rate: floa
     # The number in each frame must match the frame's capture time.
     assert all(abs(number / camera_fps - at) < 0.15 for number, at in zip(shown, sent.at, strict=True))
     for begin, end in CROSSINGS:
-        assert len(sent.within(begin, begin + 1)) >= rate - 1, f"the first second of {begin}"
+        assert len(sent.within(begin, begin + 1)) >= rate - missing_at_start, f"the first second of {begin}"
         seen = [begin, *sent.within(begin, end), end]
         assert max(later - earlier for earlier, later in pairwise(seen)) <= 2 / rate + 0.3
         assert len(sent.within(begin, end)) >= 0.9 * rate * (end - begin)
@@ -133,5 +135,6 @@ def test_no_crossing_is_missed_in_a_stream_without_keyframes(tmp_path: Path) -> 
     """With intra-refresh, the pipeline decodes every packet, but sends few frames while the scene is idle."""
     refreshing = reordered(replace(SMALL, noise=2.5), tmp_path, options=":bframes=0:intra-refresh=1")
     sent = watch(refreshing)
-    check_what_was_sent(sent, gop_s=SMALL.gop_s, camera_fps=SMALL.fps)
+    # The gate checks a few frames per second, so it sees the beginning of a crossing a little late.
+    check_what_was_sent(sent, gop_s=SMALL.gop_s, camera_fps=SMALL.fps, missing_at_start=2)
     assert any(sent.behind)
