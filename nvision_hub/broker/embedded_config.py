@@ -193,7 +193,8 @@ class PortClaim:
 
     def __del__(self) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # a forked child has closed the descriptors that it does not need
+                os.close(self._descriptor)
 
 
 def claim_port(wanted: int) -> PortClaim:
