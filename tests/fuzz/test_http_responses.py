@@ -103,6 +103,9 @@ class Peer:
     def settimeout(self, timeout_s: float) -> None:
         assert 0 < timeout_s <= 10
 
+    def getpeername(self) -> tuple[str, int]:
+        return "127.0.0.1", 80
+
     def sendall(self, data: bytes) -> None:
         self.requests.append(data)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +21,6 @@ from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -64,8 +66,12 @@ def camera_names(reloader: ConfigReloader) -> list[str]:
 def test_cameras_can_be_removed_while_no_descriptor_is_free(
     limit_descriptors: Callable[[int], None], reloader: ConfigReloader
 ) -> None:
-    limit_descriptors(len(open_descriptors()))
-    assert reloader.reload(requested=True) is not None, reloader.rejected
+    limit_descriptors(max(open_descriptors()) + 1)
+    with contextlib.ExitStack() as occupied:
+        with contextlib.suppress(OSError):
+            while True:
+                occupied.enter_context(Path(os.devnull).open("rb"))
+        assert reloader.reload(requested=True) is not None, reloader.rejected
     assert camera_names(reloader) == ["camera:camera0"]
 
 
