@@ -42,6 +42,26 @@ def check_redis(redis: Redis) -> float | None:
         return float(seconds) + float(microseconds) / 1e6 - (before + time.time()) / 2
 
 
+def failover_warning(redis: Redis) -> str | None:
+    """Return a warning if a failover of this Redis can lose results; None if it cannot, or if that is unknown.
+
+    INFO contains `min_slaves_good_slaves` only if the master stops accepting writes when it has too few replicas.
+    """
+    if redis.url.topology == "server":
+        return None
+    with contextlib.closing(connect_sync(redis.dial())) as client:
+        try:
+            replication = client.info("replication")
+        except (RedisError, OSError):  # an ACL may forbid INFO
+            return None
+    if "min_slaves_good_slaves" in replication:
+        return None
+    return (
+        "the master also accepts results while no replica receives them, and these results are lost in a failover; "
+        "set min-replicas-to-write 1 and min-replicas-max-lag 3 in redis.conf of each server"
+    )
+
+
 def failure(redis: Redis, error: Exception) -> UnavailableError | None:
     """Return the error to show after the configured Redis failed with `error`; None if the cause is unknown."""
     where = redis.url.shown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nvision_hub.broker.client import connect
-from nvision_hub.broker.redis_check import check_redis
+from nvision_hub.broker.redis_check import check_redis, failover_warning
 from nvision_hub.config.redis_section import Redis
 from nvision_hub.errors import UnavailableError
 from tests.support import command, hub
@@ -53,9 +53,14 @@ def test_a_sentinel_is_not_mistaken_for_a_redis(
     plain = debian_redis()
     assert "the server is not a Sentinel" in problem(f"redis+sentinel://{HOST}:{plain.port}/{MASTER}")
     assert "no Sentinel answers" in problem(f"redis+sentinel://{HOST}:1/{MASTER}")
-    offset_s = check_redis(Redis.model_validate({"url": servers.url, **right}))
+    correct = Redis.model_validate({"url": servers.url, **right})
+    offset_s = check_redis(correct)
     assert offset_s is not None
     assert abs(offset_s) < 60
+    assert failover_warning(correct) is None
+    master.client().config_set("min-replicas-to-write", 0)
+    assert "set min-replicas-to-write 1" in str(failover_warning(correct))
+    assert failover_warning(Redis.model_validate({"url": plain.url})) is None
     assert master.port != sentinel.port
 
 

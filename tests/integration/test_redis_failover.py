@@ -150,7 +150,7 @@ async def test_results_that_no_replica_has_are_published_again(
     # On a busy machine, more than the usual 3 s may pass between the loss of the replicas and that of the master.
     monkeypatch.setattr(publisher, "RECENT_S", PATIENCE_S)
     monkeypatch.setattr(publisher, "MAX_RECENT_EVENTS", 100_000)
-    servers = sentinel_set(password=PASSWORD)
+    servers = sentinel_set(password=PASSWORD, accepts_alone=True)
     master = servers.master()
     replicas = [each for each in servers.servers if each is not master]
     async with running(servers.url) as clients:

@@ -204,13 +204,20 @@ def _sentinel(folder: Path, master: Process, own_password: str, tls: Mapping[str
 def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
     """Start a set: `sentinel_set()`, `sentinel_set(password="...", sentinel_password="...")`.
 
-    Other keywords are the files of `Process` for TLS.
+    A busy machine can delay the replies of a master for so long that the Sentinels choose another one. The first master
+    then accepts writes for eight more seconds, which are lost when it becomes a replica. By default, the servers have
+    the settings of docs/deployment.md, "Failover", which prevent this. `accepts_alone=True` omits these settings: a
+    master then also accepts writes without a replica. Other keywords are the files of `Process` for TLS.
     """
     made: list[Process] = []
 
-    def start(*, password: str = "", sentinel_password: str = "", **tls: Any) -> SentinelSet:
+    def start(
+        *, password: str = "", sentinel_password: str = "", accepts_alone: bool = False, **tls: Any
+    ) -> SentinelSet:
         folder = tmp_path / "redis"
         options: dict[str, object] = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": 0}
+        if not accepts_alone:
+            options |= {"min-replicas-to-write": 1, "min-replicas-max-lag": 3}
         if password:
             options["masterauth"] = password
         master = Process(folder=folder / "server0", options={**options}, password=password, **tls)

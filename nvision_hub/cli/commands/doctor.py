@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.text import Text
 
-from nvision_hub.broker.redis_check import check_redis
+from nvision_hub.broker.redis_check import check_redis, failover_warning
 from nvision_hub.cli.camera_probe import BASIC_WARNING, known_certificates, probe_cameras
 from nvision_hub.cli.checks import (
     CheckResult,
@@ -108,7 +108,10 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
             message = next(each for each in plan.warnings if "redis.embedded_open" in each)
             yield warning("broker's access", message)
     else:
-        yield run_check("Redis", lambda: _check_redis(config.redis, ahead_s))
+        reached = run_check("Redis", lambda: _check_redis(config.redis, ahead_s))
+        yield reached
+        if reached.status is CheckStatus.PASSED and (loss := failover_warning(config.redis)) is not None:
+            yield warning("Redis failover", loss)
         yield machine.check_fleet_key(config, is_in_fleet=HubIdentity.from_environ(os.environ) is not None)
     yield from service_and_clocks.check_services(cameras)
     for address in {camera.nvision.url for camera in cameras}:
