@@ -31,7 +31,8 @@ _SUGGESTED_RATE_FACTOR: Final = 2.0  # suggest a lower rate only if it saves at 
 class OnvifStream:
     """One stream of a camera. A property is None if the camera does not report it.
 
-    `core_percent` estimates the CPU time for sending `sent_fps` frames of the stream per second, in percent of a core.
+    `core_percent` estimates the CPU use, as a percentage of one core, of sending `sent_fps` frames of the stream per
+    second.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Count and log of the entries in Redis that a process rejected.
+"""Counter and log for the Redis entries that a process rejects.
 
 Anyone who can write to Redis can cause these log lines, so each cause is logged once per minute at most.
 """

@@ -62,7 +62,7 @@ class SourceConfig:
 
     path: Path
     tree: YamlNode  # as written, with a reference in place of each secret
-    config: Config  # do not use its secrets and addresses, which may be stand-ins
+    config: Config  # do not use its secrets or addresses, which may be stand-ins
     literals: tuple[Literal, ...]
 
     @property

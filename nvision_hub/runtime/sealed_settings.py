@@ -38,7 +38,7 @@ class SealedSettings:
 
 
 def sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
-    """Return a memory file with `settings` and the secrets to hide. Raises `OSError`."""
+    """Return a memory file that contains `settings`, and the secrets to hide from logs. Raises `OSError`."""
     return MemoryFile.create(pickle.dumps((settings, tuple(secrets))))
 
 

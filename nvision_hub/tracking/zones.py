@@ -110,7 +110,7 @@ class Whereabouts:
                 yield PlaceChange(type=ChangeType.LINE_CROSSED, line=name, direction=direction)
 
     def leave(self, at: float) -> Iterator[PlaceChange]:
-        """Leave all zones, because the track ends."""
+        """Record that the object leaves all zones, because its track ends."""
         for name, visit in self._visits.items():
             if visit.inside:
                 visit.inside = False

@@ -91,7 +91,7 @@ class Turn:
     seconds: float
 
     def ours(self) -> float:
-        """Return the worker's CPU use in percent of a core."""
+        """Return the worker's CPU use as a percentage of one core."""
         case = self.case
         cameras = [{"id": "ours", "url": self.address, "fps": case.fps, "max_width": case.width, **case.settings}]
         with self.own.hub(cameras, self.recorder) as hub:
@@ -102,7 +102,7 @@ class Turn:
             return cpu_percent(pid, self.seconds)
 
     def other(self, kind: str) -> float:
-        """Return a contender's CPU use in percent of a core."""
+        """Return a contender's CPU use as a percentage of one core."""
         if kind in SENDS_NOTHING:
             with self.own.contender(kind, None, camera=self.address) as process:
                 wait(2 * SETTLE_S)

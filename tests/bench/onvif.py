@@ -75,7 +75,7 @@ def run(*, quick: bool) -> Report:
 
 
 def _decoding(device: OnvifDevice, main: str, seconds: float) -> tuple[float, float]:
-    """Return the CPU use of decoding the sub-stream and the main stream at the same time, in percent of a core."""
+    """Return the CPU use of decoding the sub-stream and the main stream at once, as a percentage of one core."""
     cameras = [Camera.model_validate({"id": "probe", "url": url, "max_width": WIDTH}) for url in (device.url, main)]
     with ThreadPoolExecutor(2) as pool:
         sub, full = pool.map(lambda camera: measure(camera, seconds, KnownCertificates()), cameras)
@@ -89,7 +89,7 @@ def _decode_percent(found: StreamReport) -> float:
 
 
 def _pair(hub: Hub, seconds: float) -> tuple[float, float]:
-    """Return the CPU use of the workers of the sub-stream and the main stream, in percent of a core."""
+    """Return the CPU use of the workers of the sub-stream and the main stream, as a percentage of one core."""
     pids = [hub.camera(name).pid for name in ("sub", "main")]
     before = [_cpu_s(pid) for pid in pids]
     wait(seconds)

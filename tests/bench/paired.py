@@ -99,7 +99,7 @@ class Trial:
     seconds: float
 
     def pair(self, *, first_is_baseline: bool) -> tuple[float, float]:
-        """Return the worker's CPU use in this checkout and in the baseline, in percent of a core."""
+        """Return the worker's CPU use in this checkout and in the baseline, as a percentage of one core."""
         case, checkouts = self.case, [HERE, self.baseline]
         if first_is_baseline:
             checkouts.reverse()

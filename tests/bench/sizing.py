@@ -1,8 +1,8 @@
 """Measure the cost of a camera by codec, size, rate and mode: `python -m tests.bench sizing [--quick] [--json]`.
 
-Each cell shows the CPU use of the camera's process in percent of a core, and how many of these cameras fill a core. The
-figures are for planning and are valid only for the measured machine. `nvision_hub/cluster/cost_model.py` contains the
-model fitted to them. An asterisk marks a figure that is too low, because the busy machine dropped frames.
+Each cell shows the CPU use of the camera's process as a percentage of one core, and how many of these cameras fill a
+core. The figures are for planning and are valid only for the measured machine. `nvision_hub/cluster/cost_model.py`
+contains the model fitted to them. An asterisk marks a figure that is too low, because the busy machine dropped frames.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def check_queue(data: bytes) -> None:
 
 
 def check_stream(camera: bytes, payload: bytes) -> None:
-    """Read the data as an entry of the result stream: for webhooks and for MQTT."""
+    """Parse the data as a stream entry, once as the webhook worker does and once as the MQTT worker does."""
     for each in FILTERS:
         try:
             delivery = each.apply(camera.decode(), payload)

@@ -1,4 +1,4 @@
-"""The control socket of a hub: commands that read no cameras.yaml, and the users whom it admits."""
+"""The control socket of a hub: commands that work without cameras.yaml, and the users who may connect."""
 
 from __future__ import annotations
 

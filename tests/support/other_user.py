@@ -1,4 +1,4 @@
-"""Programs that run as another local user, with a real user id of their own."""
+"""Programs that run as another local user, with that user's real UID."""
 
 from __future__ import annotations
 

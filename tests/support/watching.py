@@ -1,4 +1,4 @@
-"""Test harness for a camera's capture: a thread with a real source, whose frames and states are recorded."""
+"""Test harness for a camera's capture: runs a real source in a thread, and records its frames and states."""
 
 from __future__ import annotations
 

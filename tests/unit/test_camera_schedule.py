@@ -1,4 +1,4 @@
-"""Schedules of cameras: the entries of cameras.yaml, and the rate at which a worker sends."""
+"""Camera schedules: the entries in cameras.yaml, and the rate at which a worker sends frames."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Exceptio
 
 
 class AtFirstWait(threading.Event):
-    """Event for the wait between two attempts. Its first wait calls `at_wait`."""
+    """Event for the wait between two attempts. At the first wait, it calls `at_wait`."""
 
     def __init__(self, at_wait: Callable[[], None]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The decode pipeline with `when: motion`, for any camera: it never skips a reference frame and misses no motion.
+"""The decode pipeline with `when: motion`: for any camera, it never skips a reference frame and never misses motion.
 
 The source acts as the camera and as a strict decoder. This decoder fails on packets that a real decoder would decode to
 corrupt frames. The scene is static except for a moving figure.

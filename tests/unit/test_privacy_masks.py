@@ -37,7 +37,7 @@ sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
 
 def winding(polygon: Polygon, x: float, y: float) -> int:
-    """Return how often a polygon winds around a point, calculated from the angles between its corners."""
+    """Return the winding number of a polygon around a point, calculated from the angles between its corners."""
     angles = [math.atan2(py - y, px - x) for px, py in polygon]
     turns = [(b - a + math.pi) % (2 * math.pi) - math.pi for a, b in zip(angles, angles[1:] + angles[:1], strict=True)]
     return round(sum(turns) / (2 * math.pi))

@@ -1,4 +1,4 @@
-"""The publisher's buffers in memory are bounded, keep the order and count every loss."""
+"""The publisher's in-memory buffers are bounded, preserve the order and report every loss."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _timestamps(found: StreamReport) -> str:
 
 
 def _other_percent(found: StreamReport, fps: float) -> float:
-    """Return the cost of sending `fps` full-size frames per second, excluding decoding, in percent of a core."""
+    """Return the cost of sending `fps` full-size frames per second, excluding decoding, as a percentage of one core."""
     size = (found.width or cost_model.FULL_HD[0], found.height or cost_model.FULL_HD[1])
     frame_ms = cost_model.frame_ms(size, passed_on=(found.pixel_format or "").startswith("JPEG"))
     return (cost_model.PROCESS_MS_PER_S + fps * frame_ms) / 10

@@ -121,7 +121,10 @@ class LossMarks:
         self._mark = bytes(1 + byte % 255 for byte in secrets.token_bytes(_MARK_BYTES))
 
     def create(self, codec: str, *, incomplete: bool) -> bytes:
-        """Return a NAL unit that marks a frame before a gap. `incomplete`: the gap begins within this frame."""
+        """Return a NAL unit that marks the preceding frame as followed by a gap.
+
+        `incomplete`: the gap begins within this frame.
+        """
         self.inserted += 1
         return _FILLER[codec] + self._mark + bytes([_INCOMPLETE if incomplete else _LOST_AFTER])
 
