@@ -48,8 +48,10 @@ class GatedDetector:
     def __init__(self) -> None:
         self.gate = Event()
         self.started = Event()
+        self.images = 0
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - interface
+        self.images += 1  # only one thread detects
         self.started.set()
         assert self.gate.wait(PATIENCE_S)
         return []
@@ -156,6 +158,28 @@ async def test_a_full_queue_refuses_images_at_once(monkeypatch: pytest.MonkeyPat
         assert meter.value(catalogue.SERVICE_REFUSED_TOTAL, reason="overload") == 2
         detector.gate.set()
         assert await received(first, 2) == [("lobby 1", False), ("lobby 2", False)]
+
+
+async def test_a_client_that_fills_the_queue_loses_its_images_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 2)
+    detector = GatedDetector()
+    async with serving(detector) as (address, meter), client(address) as greedy, client(address) as camera:
+        await greedy.send(frame(1))
+        await asyncio.to_thread(detector.started.wait, PATIENCE_S)
+        for number in (2, 3):
+            await greedy.send(frame(number))
+        while meter.total(catalogue.SERVICE_REQUESTS_TOTAL) < 3:  # noqa: ASYNC110 - a counter
+            await asyncio.sleep(0.01)
+        await camera.send(frame(1, "camera"))
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await greedy.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+        detector.gate.set()
+        assert await received(camera, 1) == [("camera 1", False)]
+        await camera.send(frame(2, "camera"))
+        assert await received(camera, 1) == [("camera 2", False)]
+        assert detector.images == 3, "no waiting image of the closed stream may be processed"
 
 
 async def test_the_hub_counts_skipped_frames_and_continues_with_fresh_ones() -> None:

@@ -10,8 +10,11 @@ from workers.local_service import image_queue
 from workers.local_service.image_queue import ImageQueue, QueueFullError
 
 
-def push(queue: ImageQueue[str], key: str, image: str, *, live: bool = True, size: int = 1) -> str | None:
-    return queue.push(key, image, size_bytes=size, is_replaceable=live)
+def push(
+    queue: ImageQueue[str], key: str, image: str, *, client: str = "", live: bool = True, size: int = 1
+) -> list[str]:
+    """Push an image of the source `key`. By default, each source is a client of its own."""
+    return queue.push(key, image, client=client or key, size_bytes=size, is_replaceable=live)
 
 
 def drained(queue: ImageQueue[str]) -> list[str]:
@@ -25,8 +28,8 @@ def drained(queue: ImageQueue[str]) -> list[str]:
 
 def test_a_newer_image_replaces_the_waiting_one_of_its_source() -> None:
     queue = ImageQueue[str]()
-    assert [push(queue, "a", image) for image in ("a1", "a2", "a3")] == [None, "a1", "a2"]
-    assert push(queue, "b", "b1") is None
+    assert [push(queue, "a", image) for image in ("a1", "a2", "a3")] == [[], ["a1"], ["a2"]]
+    assert push(queue, "b", "b1") == []
     assert drained(queue) == ["a3", "b1"]
 
 
@@ -34,8 +37,8 @@ def test_an_image_in_progress_is_not_replaced() -> None:
     queue = ImageQueue[str]()
     push(queue, "a", "a1")
     assert queue.pop() == ("a", "a1")
-    assert push(queue, "a", "a2") is None
-    assert push(queue, "a", "a3") == "a2"
+    assert push(queue, "a", "a2") == []
+    assert push(queue, "a", "a3") == ["a2"]
     assert queue.pop() is None  # the images of a source are processed one after another
     queue.release("a")
     assert drained(queue) == ["a3"]
@@ -57,10 +60,10 @@ def test_sources_take_turns() -> None:
 
 def test_an_image_that_must_be_answered_is_never_replaced() -> None:
     queue = ImageQueue[str]()
-    assert push(queue, "a", "a1", live=False) is None
-    assert push(queue, "a", "a2") is None
-    assert push(queue, "a", "a3", live=False) is None
-    assert push(queue, "a", "a4", live=False) is None
+    assert push(queue, "a", "a1", live=False) == []
+    assert push(queue, "a", "a2") == []
+    assert push(queue, "a", "a3", live=False) == []
+    assert push(queue, "a", "a4", live=False) == []
     assert drained(queue) == ["a1", "a2", "a3", "a4"]
 
 
@@ -72,9 +75,9 @@ def test_a_full_queue_accepts_only_images_that_replace_others(monkeypatch: pytes
     for key in ("b", "c"):
         with pytest.raises(QueueFullError):
             push(queue, key, "more")
-    assert push(queue, "a", "a2") == "a1"
+    assert push(queue, "a", "a2") == ["a1"]
     assert drained(queue) == ["a2", "b1"]
-    assert push(queue, "c", "c1") is None
+    assert push(queue, "c", "c1") == []
 
 
 def test_the_size_of_the_waiting_images_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,33 +85,101 @@ def test_the_size_of_the_waiting_images_is_limited(monkeypatch: pytest.MonkeyPat
     queue = ImageQueue[str]()
     push(queue, "a", "a1", size=6)
     with pytest.raises(QueueFullError):
-        push(queue, "b", "b1", size=5)
-    assert push(queue, "a", "a2", size=10) == "a1"
+        push(queue, "b", "b1", size=6)
+    assert push(queue, "a", "a2", size=10) == ["a1"]
     assert queue.pop() == ("a", "a2")
-    assert push(queue, "b", "b2", size=10) is None
+    assert push(queue, "b", "b2", size=10) == []
 
 
-@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["live", "plain", "pop", "release"]))))
-def test_every_image_is_processed_once_or_replaced_once_in_order(steps: list[tuple[str, str]]) -> None:
+def test_a_client_that_fills_the_queue_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 4)
     queue = ImageQueue[str]()
-    replaced: list[str] = []
+    for image in ("g1", "g2", "g3", "g4"):
+        push(queue, "g", image, live=False)
+    with pytest.raises(QueueFullError):
+        push(queue, "g", "g5", live=False)
+    assert push(queue, "a", "a1") == ["g1"]
+    assert push(queue, "b", "b1", live=False) == ["g2"]
+    with pytest.raises(QueueFullError):
+        push(queue, "b", "b2", live=False)
+    assert push(queue, "c", "c1") == ["g3"]
+    with pytest.raises(QueueFullError):
+        push(queue, "d", "d1")
+    assert drained(queue) == ["g4", "a1", "b1", "c1"]
+
+
+def test_a_client_gains_nothing_from_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 3)
+    queue = ImageQueue[str]()
+    for key in ("g", "h", "i"):
+        push(queue, key, f"{key}1", client="greedy", live=False)
+    assert push(queue, "a", "a1") == ["g1"]
+    assert drained(queue) == ["h1", "i1", "a1"]
+
+
+def test_a_source_in_progress_can_lose_its_waiting_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 2)
+    queue = ImageQueue[str]()
+    push(queue, "g", "g1", live=False)
+    assert queue.pop() == ("g", "g1")
+    for image in ("g2", "g3"):
+        push(queue, "g", image, live=False)
+    assert push(queue, "a", "a1") == ["g2"]
+    queue.release("g")
+    assert drained(queue) == ["a1", "g3"]
+
+
+def test_a_client_with_large_images_gives_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_BYTES", 10)
+    queue = ImageQueue[str]()
+    for image in ("g1", "g2"):
+        push(queue, "g", image, live=False, size=5)
+    assert push(queue, "a", "a1", size=2) == ["g1"]
+    with pytest.raises(QueueFullError):
+        push(queue, "b", "b1", size=6)
+    assert push(queue, "b", "b1", size=3) == []
+    assert drained(queue) == ["g2", "a1", "b1"]
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["live", "plain", "pop", "release"]))),
+    max_images=st.sampled_from([3, 256]),
+)
+def test_every_image_is_processed_refused_or_displaced_once_in_order(
+    steps: list[tuple[str, str]], max_images: int
+) -> None:
+    queue = ImageQueue[str]()
+    ended: list[str] = []  # displaced and refused
     processed: list[str] = []
     busy: set[str] = set()
-    for number, (key, step) in enumerate(steps):
-        if step == "pop" and (turn := queue.pop()) is not None:
-            assert turn[0] not in busy
-            busy.add(turn[1][0])
-            processed.append(turn[1])
-        elif step == "release" and key in busy:
-            queue.release(key)
-            busy.remove(key)
-        elif step in {"live", "plain"} and (older := push(queue, key, f"{key}{number}", live=step == "live")):
-            replaced.append(older)
+    waiting: list[str] = []
+    with pytest.MonkeyPatch.context() as limits:
+        limits.setattr(image_queue, "MAX_IMAGES", max_images)
+        for number, (key, step) in enumerate(steps):
+            image = f"{key}{number}"
+            if step == "pop" and (turn := queue.pop()) is not None:
+                assert turn[0] not in busy
+                busy.add(turn[1][0])
+                processed.append(turn[1])
+                waiting.remove(turn[1])
+            elif step == "release" and key in busy:
+                queue.release(key)
+                busy.remove(key)
+            elif step in {"live", "plain"}:
+                own = sum(each[0] == key for each in waiting)
+                try:
+                    displaced = push(queue, key, image, live=step == "live")
+                except QueueFullError:
+                    displaced = [image]
+                    assert all(sum(each[0] == other for each in waiting) <= own + 1 for other in "abc")
+                ended += displaced
+                waiting = [each for each in (*waiting, image) if each not in displaced]
+                assert len(waiting) <= max_images
     for key in busy:
         queue.release(key)
     processed += drained(queue)
     pushed = [f"{key}{number}" for number, (key, step) in enumerate(steps) if step in {"live", "plain"}]
-    assert sorted(processed + replaced) == sorted(pushed)
+    assert sorted(processed + ended) == sorted(pushed)
     for key in "abc":
         numbers = [int(image[1:]) for image in processed if image[0] == key]
         assert numbers == sorted(numbers)

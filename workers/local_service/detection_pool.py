@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 
 
 class SkippedError(Exception):
-    """A newer image of the same source has replaced the image before its turn."""
+    """Another image has displaced the image before its turn: a newer one of its source, or one of another client."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,18 +42,26 @@ class DetectionPool:
         self._is_closed = False
 
     async def run(
-        self, source: Hashable, work: Callable[[], _Result], *, size_bytes: int, is_replaceable: bool
+        self,
+        source: Hashable,
+        work: Callable[[], _Result],
+        *,
+        client: Hashable,
+        size_bytes: int,
+        is_replaceable: bool,
     ) -> _Result:
-        """Run `work` for an image of `source` in a thread, and return its result.
+        """Run `work` for an image of `source` from `client` in a thread, and return its result.
 
-        `size_bytes` is the size of the image file. Raises `SkippedError` if a newer image replaces this image, and
+        `size_bytes` is the size of the image file. Raises `SkippedError` if another image displaces this image, and
         `QueueFullError` at once if too many images wait. Also raises what `work` raises.
         """
         result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         job = _Job(work=work, result=result)
-        replaced = self._queue.push(source, job, size_bytes=size_bytes, is_replaceable=is_replaceable)
-        if replaced is not None and not replaced.result.done():
-            replaced.result.set_exception(SkippedError())
+        for displaced in self._queue.push(
+            source, job, client=client, size_bytes=size_bytes, is_replaceable=is_replaceable
+        ):
+            if not displaced.result.done():
+                displaced.result.set_exception(SkippedError())
         self._start_next()
         return await result
 
@@ -65,6 +73,9 @@ class DetectionPool:
     def _start_next(self) -> None:
         while self._idle and not self._is_closed and (turn := self._queue.pop()) is not None:
             source, job = turn
+            if job.result.done():  # the request is canceled
+                self._queue.release(source)
+                continue
             self._idle -= 1
             running = asyncio.get_running_loop().run_in_executor(self._executor, job.work)
             running.add_done_callback(partial(self._on_done, source, job))

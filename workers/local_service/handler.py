@@ -22,7 +22,7 @@ from workers.local_service.images import open_image
 from workers.local_service.rate_limit import KeyRateLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
 
     from nvision_hub.config.value_types import ServiceName
     from nvision_hub.metrics.meter import Meter
@@ -110,7 +110,7 @@ class RequestHandler:
         self._pool.close()
 
     def start(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """Run `work` to its end, even if the client's connection closes."""
+        """Run `work` in a task. `oldest_at` includes the task until it ends."""
         task = asyncio.create_task(work)
         self._running[task] = time.monotonic()
         task.add_done_callback(self._on_done)
@@ -121,13 +121,15 @@ class RequestHandler:
         if not task.cancelled():
             task.exception()  # mark the error as retrieved; otherwise asyncio logs an error after a disconnect
 
-    async def result(self, key: SourceKey, request: NvisionRequest, *, is_replaceable: bool = False) -> NvisionRequest:
+    async def result(
+        self, key: SourceKey, request: NvisionRequest, *, client: Hashable, is_replaceable: bool = False
+    ) -> NvisionRequest:
         """Return the result of one request, after earlier requests of its source and after the configured latency.
 
-        If `is_replaceable`, a newer request of the source may replace this request while it waits. Raises
-        `ProtocolError` for an invalid option or encoding, `ImageError` for an unreadable image, `SkippedError` for a
-        replaced request, `QueueFullError` at once if too many requests wait, and `DetectionError`. Run this coroutine
-        with `start`, so that a disconnect does not cancel it.
+        If `is_replaceable`, a newer request of the source may replace this request while it waits. At the limits of the
+        queue, requests of `client` compete with those of other clients. Raises `ProtocolError` for an invalid option or
+        encoding, `ImageError` for an unreadable image, `SkippedError` for a displaced request, `QueueFullError` at once
+        if too many requests wait, and `DetectionError`. Run this coroutine with `start`, so that `oldest_at` counts it.
         """
         at = time.monotonic()
         self._meter.count(catalogue.SERVICE_REQUESTS_TOTAL, service=key.service)
@@ -136,6 +138,7 @@ class RequestHandler:
         result = await self._pool.run(
             key,
             partial(self._detect, key.service, detector, request, options, at),
+            client=client,
             size_bytes=len(request.raw_data),
             is_replaceable=is_replaceable,
         )

@@ -1,12 +1,13 @@
 """Queue of the images that wait for a detector. Performs no I/O.
 
 Sources take turns, so that a fast camera does not slow down the others. A source has at most one image in progress,
-because its detector needs its images in order.
+because its detector needs its images in order. At a limit, the client with the most waiting images loses the oldest of
+them, so that no client can fill the queue.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -20,12 +21,14 @@ _Image = TypeVar("_Image")
 
 
 class QueueFullError(RuntimeError):
-    """The queue accepts no image at the moment."""
+    """The queue is full, and no other client has more waiting images."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Entry(Generic[_Image]):
     image: _Image
+    key: Hashable
+    client: Hashable
     size_bytes: int
     is_replaceable: bool
 
@@ -42,32 +45,31 @@ class ImageQueue(Generic[_Image]):
     def __init__(self) -> None:
         self._sources: dict[Hashable, _SourceQueue[_Image]] = {}
         self._turns: deque[Hashable] = deque()  # sources that are not busy and have a waiting image
-        self._images = 0
-        self._bytes = 0
+        self._waiting: dict[_Entry[_Image], None] = {}  # of all sources, oldest first
 
-    def push(self, key: Hashable, image: _Image, *, size_bytes: int, is_replaceable: bool) -> _Image | None:
-        """Add an image of the source `key`. Return the image that it replaces, if any.
+    def push(
+        self, key: Hashable, image: _Image, *, client: Hashable, size_bytes: int, is_replaceable: bool
+    ) -> list[_Image]:
+        """Add an image that `client` sent for the source `key`. Return the waiting images that it displaces.
 
         An image replaces the last waiting image of its source if both are replaceable. If all images of a source are
-        replaceable, only the newest waits. Raises `QueueFullError` at a limit.
+        replaceable, only the newest waits. At a limit, the image displaces images of clients with more waiting images
+        or bytes. Raises `QueueFullError` if there is no such client.
         """
+        entry = _Entry(image=image, key=key, client=client, size_bytes=size_bytes, is_replaceable=is_replaceable)
         source = self._sources.get(key)
-        replaced: _Entry[_Image] | None = None
-        if is_replaceable and source is not None and source.waiting and source.waiting[-1].is_replaceable:
-            replaced = source.waiting[-1]
-        images = self._images + (replaced is None)
-        total_bytes = self._bytes + size_bytes - (0 if replaced is None else replaced.size_bytes)
-        if images > MAX_IMAGES or total_bytes > MAX_BYTES:
-            raise QueueFullError
+        last = source.waiting[-1] if source is not None and source.waiting else None
+        replaced = last if last is not None and last.is_replaceable and is_replaceable else None
+        displaced = self._displaced_by(entry, replaced)
         if source is None:
             source = self._sources[key] = _SourceQueue()
-        if replaced is not None:
-            source.waiting.pop()
-        elif not source.waiting and not source.is_busy:
+        if not source.waiting and not source.is_busy:
             self._turns.append(key)
-        source.waiting.append(_Entry(image=image, size_bytes=size_bytes, is_replaceable=is_replaceable))
-        self._images, self._bytes = images, total_bytes
-        return None if replaced is None else replaced.image
+        source.waiting.append(entry)  # before any removal, so that the source keeps its turn
+        self._waiting[entry] = None
+        for each in displaced:
+            self._remove(each)
+        return [each.image for each in displaced]
 
     def pop(self) -> tuple[Hashable, _Image] | None:
         """Return the next image and its source, which is busy until `release`; None if no image may start."""
@@ -75,10 +77,9 @@ class ImageQueue(Generic[_Image]):
             return None
         key = self._turns.popleft()
         source = self._sources[key]
-        entry = source.waiting.popleft()
         source.is_busy = True
-        self._images -= 1
-        self._bytes -= entry.size_bytes
+        entry = source.waiting.popleft()
+        del self._waiting[entry]
         return key, entry.image
 
     def release(self, key: Hashable) -> None:
@@ -89,3 +90,30 @@ class ImageQueue(Generic[_Image]):
             self._turns.append(key)
         else:
             del self._sources[key]
+
+    def _displaced_by(self, entry: _Entry[_Image], replaced: _Entry[_Image] | None) -> list[_Entry[_Image]]:
+        """Return the images that must leave the queue when `entry` arrives, among them `replaced`."""
+        displaced = [] if replaced is None else [replaced]
+        waiting = [*(each for each in self._waiting if each is not replaced), entry]
+        while True:
+            has_many = len(waiting) > MAX_IMAGES
+            if not has_many and sum(each.size_bytes for each in waiting) <= MAX_BYTES:
+                return displaced
+            loads: Counter[Hashable] = Counter()
+            for each in waiting:
+                loads[each.client] += 1 if has_many else each.size_bytes
+            heaviest, load = loads.most_common(1)[0]
+            if load <= loads[entry.client]:
+                raise QueueFullError
+            oldest = next(each for each in waiting if each.client == heaviest)
+            waiting.remove(oldest)
+            displaced.append(oldest)
+
+    def _remove(self, entry: _Entry[_Image]) -> None:
+        """Remove a waiting image. Its source loses its turn with its last waiting image."""
+        source = self._sources[entry.key]
+        source.waiting.remove(entry)
+        del self._waiting[entry]
+        if not source.waiting and not source.is_busy:
+            self._turns.remove(entry.key)
+            del self._sources[entry.key]

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from nvision_hub.nvision.nvision_pb2 import Configuration, NvisionRequest
 from nvision_hub.nvision.protocol import ProtocolError, decode_base64, response_json
+from workers.local_service.detection_pool import SkippedError
 from workers.local_service.handler import MAX_MESSAGE_BYTES, DetectionError, SourceKey
 from workers.local_service.image_queue import QueueFullError
 from workers.local_service.images import ImageError
@@ -58,12 +59,13 @@ async def _respond(handler: RequestHandler, service: ServiceName, request: Reque
     client = request.client.host if request.client is not None else ""
     source = SourceKey(service=service, key=key, source=message.source_id or f"rest {client}")
     try:
-        return response_json(await asyncio.shield(handler.start(handler.result(source, message))), service)
+        working = handler.start(handler.result(source, message, client=f"rest {client}"))
+        return response_json(await asyncio.shield(working), service)
     except ProtocolError as error:
         raise _RequestRejectedError(400, f"{error}.", "option") from error
     except ImageError as error:
         raise _RequestRejectedError(400, f"raw_data holds {error}.", "picture") from error
-    except QueueFullError as error:
+    except (SkippedError, QueueFullError) as error:
         headers = {"retry-after": str(OVERLOAD_RETRY_S)}
         raise _RequestRejectedError(503, "Too many images are waiting.", "overload", headers) from error
     except DetectionError as error:

@@ -11,7 +11,8 @@ Nvision's documentation does not specify how to report errors. This service repo
     an unreadable image                     a result without detections, because a bad frame must not end the stream
     the service is too slow                 a notice for each image that a newer one of its source replaces, if the
                                             client accepts notices (`nvision/skipping.py`); otherwise, images wait
-    too many images of all clients wait     a notice, as above; 1013 for other clients
+    too many images of all clients wait     a notice, as above; 1013 for other clients. This affects the client with
+                                            the most waiting images, or with the most bytes
     the service stops                       the pending results, then close 1001
 """
 
@@ -108,6 +109,9 @@ class _StreamSession:
         finally:
             for end in ends:
                 end.cancel()
+            if self._handler.callbacks is None:  # no one can receive the pending results
+                for task in self._pending:
+                    task.cancel()
         for error in [end.exception() for end in done]:
             if error is not None:
                 raise error
@@ -162,7 +166,9 @@ class _StreamSession:
         source = SourceKey(service=self._service, key=self._key, source=request.source_id or f"stream {id(self)}")
         started_at = time.monotonic()
         try:
-            result = await self._handler.result(source, request, is_replaceable=self._accepts_notices)
+            result = await self._handler.result(
+                source, request, client=f"stream {id(self)}", is_replaceable=self._accepts_notices
+            )
         except (SkippedError, QueueFullError) as error:
             if not self._accepts_notices:
                 raise _CloseStream(CloseCode.TRY_AGAIN_LATER, "Too many images are waiting.", "overload") from error
