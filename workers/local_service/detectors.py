@@ -46,7 +46,7 @@ class DetectorChoice:
 
 
 def choose_detectors(settings: LocalServiceSettings) -> Mapping[ServiceName, DetectorChoice]:
-    """Return the detectors of each service. Raises `UnavailableError` if a model file cannot be used."""
+    """Return the detectors of each service. Raises `UnavailableError` if a model cannot be used."""
     return {"object-detection": _objects(settings), "face-detection": _faces(settings)}
 
 
@@ -56,7 +56,7 @@ def _objects(settings: LocalServiceSettings) -> DetectorChoice:
         return DetectorChoice(name=settings.model.name, create=lambda: yolo)
     packaged = packaged_models.OBJECTS
     if settings.model is None and packaged.is_installed:
-        ssd = SsdMobilenet(packaged.path)
+        ssd = SsdMobilenet(packaged)
         return DetectorChoice(name=packaged.name, create=lambda: ssd)
     return DetectorChoice(name=MOVING_OBJECTS, create=MovingObjectDetector, is_fallback=settings.model is None)
 
@@ -67,6 +67,6 @@ def _faces(settings: LocalServiceSettings) -> DetectorChoice:
         return DetectorChoice(name=settings.face_model.name, create=lambda: yunet)
     packaged = packaged_models.FACES
     if packaged.is_installed:
-        centerface = CenterFace(packaged.path)
+        centerface = CenterFace(packaged)
         return DetectorChoice(name=packaged.name, create=lambda: centerface)
     return DetectorChoice(name=NOTHING, create=NoDetections, is_fallback=True)

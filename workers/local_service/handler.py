@@ -19,6 +19,7 @@ from nvision_hub.nvision.protocol import RequestOptions, image_bytes, parse_opti
 from workers.local_service import responses
 from workers.local_service.detection_pool import DetectionPool
 from workers.local_service.images import open_image
+from workers.local_service.inference import opencv_reason
 from workers.local_service.rate_limit import KeyRateLimiter
 
 if TYPE_CHECKING:
@@ -178,6 +179,6 @@ class RequestHandler:
                 request, service, self.service_id, pixels=pixels, detections=selected, options=options
             )
         except cv2.error as error:
-            raise DetectionError(f"OpenCV failed in {error.func}") from error
+            raise DetectionError(f"OpenCV failed: {opencv_reason(error)}") from error
         except UnavailableError as error:  # every new thread loads the model file, which may have been deleted
             raise DetectionError(str(error)) from error

@@ -1,19 +1,27 @@
-"""What the models share: one network per thread, and one box per object (non-maximum suppression)."""
+"""What the models share: one network per thread, one box per object (non-maximum suppression), and OpenCV's errors."""
 
 from __future__ import annotations
 
+import re
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import cv2
 import numpy as np
+
+from nvision_hub.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
+    from workers.local_service.packaged_models import PackagedModel
+
 _Network = TypeVar("_Network")
+# OpenCV's own errors: "OpenCV(5.0.0) FILE:LINE: error: (CODE:TITLE) REASON in function 'NAME'". The function comes
+# before a reason of several lines.
+_OWN_ERROR: Final = re.compile(r"error: \((-?\d+):[^)]*\) (?:in function '[^']*' )?(.*?)(?: in function '[^']*')?$")
 
 
 class PerThread(Generic[_Network]):
@@ -22,13 +30,52 @@ class PerThread(Generic[_Network]):
     def __init__(self, create: Callable[[], _Network]) -> None:
         self._create = create
         self._local = threading.local()
+        self._spare: list[_Network] = []
+
+    def prepare(self) -> None:
+        """Create a network for the first thread that needs one. Raises what `create` raises."""
+        self._spare.append(self._create())
 
     def get(self) -> _Network:
         """Return the network of the calling thread. Raises what `create` raises."""
         network: _Network | None = getattr(self._local, "network", None)
         if network is None:
-            network = self._local.network = self._create()
+            try:
+                network = self._spare.pop()
+            except IndexError:
+                network = self._create()
+            self._local.network = network
         return network
+
+
+def opencv_reason(error: cv2.error) -> str:
+    """Return OpenCV's reason on one line."""
+    return _parse(error)[1]
+
+
+def is_out_of_memory(error: cv2.error) -> bool:
+    """Return whether an allocation has failed, in OpenCV or in a library that it uses."""
+    code, reason = _parse(error)
+    return code == cv2.Error.StsNoMem or (code is None and "bad_alloc" in reason)
+
+
+def _parse(error: cv2.error) -> tuple[int | None, str]:
+    """Return the code and the reason of an error. Exceptions of C++ that OpenCV passes on have no code.
+
+    OpenCV stores the attributes `code`, `err` and `func` in the class of its errors, so they may be those of another
+    error: an earlier one, or one in another thread. Only the text always belongs to the error.
+    """
+    text = " ".join(str(error).split())
+    own = _OWN_ERROR.search(text)
+    return (None, text) if own is None else (int(own[1]), own[2])
+
+
+def unusable(model: PackagedModel, reason: str) -> UnavailableError:
+    """Return the error for a packaged model that is as built, but does not work with the installed OpenCV."""
+    return UnavailableError(
+        f"OpenCV {cv2.__version__} cannot run the packaged model {model.path}: {reason}; reinstall nvision-hub and its "
+        "dependencies."
+    )
 
 
 def suppress_overlaps(

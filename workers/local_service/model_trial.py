@@ -18,6 +18,7 @@ import cv2
 
 from nvision_hub.errors import UnavailableError
 from nvision_hub.runtime.forked_child import die_with_parent
+from workers.local_service.inference import is_out_of_memory
 from workers.local_service.yolo import YoloModel
 from workers.local_service.yunet import YunetFaces
 
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
 
 TRIAL_TIMEOUT_S: Final = 60
 MAX_MEMORY_BYTES: Final = 8 * 2**30  # of address space
-_OUT_OF_MEMORY: Final = 3  # exit code of the child
+_MAX_MESSAGE_BYTES: Final = 4096  # fits into the buffer of a pipe
 
 
 def try_models(settings: LocalServiceSettings) -> None:
-    """Load each model in a child process. Raises `UnavailableError` if OpenCV crashes.
+    """Load and run each model of the user in a child process. Raises `UnavailableError` if a model cannot be used.
 
-    Call this function before this process starts a thread. This function does not report a model that OpenCV rejects.
-    The parent process reports the model later, when it loads the model itself.
+    Call this function before this process starts a thread.
     """
     if isinstance(settings.model, Path):
         survive(partial(YoloModel, settings.model), settings.model, "a YOLO model with one output")
@@ -45,8 +45,11 @@ def try_models(settings: LocalServiceSettings) -> None:
 
 
 def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
-    """Call `load` in a child process. Raises `UnavailableError` if it crashes, hangs or needs too much memory."""
+    """Call `load` in a child process. Raises `UnavailableError` if it fails, crashes, hangs or runs out of memory."""
+    if path.exists() and not path.is_file():
+        raise UnavailableError(f"The model {path} cannot be used: it is not a regular file; use {wanted}.")
     parent = os.getpid()
+    reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Python 3.12+ warns about a fork while threads run. Only idle threads of libraries run at this time.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
@@ -56,25 +59,41 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
             die_with_parent(parent)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(TRIAL_TIMEOUT_S)
-            resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-            silence = os.open(os.devnull, os.O_WRONLY)  # the parent process prints the same messages
+            _limit_memory()
+            silence = os.open(os.devnull, os.O_WRONLY)  # OpenCV also prints its errors
             os.dup2(silence, 1)
             os.dup2(silence, 2)
-            load()
-        except MemoryError:
-            os._exit(_OUT_OF_MEMORY)
-        except UnavailableError as error:
-            is_memory = isinstance(error.__cause__, cv2.error) and error.__cause__.code == cv2.Error.StsNoMem
-            os._exit(_OUT_OF_MEMORY if is_memory else 0)
+            os.write(writing, failure(load, path, wanted).encode(errors="replace")[:_MAX_MESSAGE_BYTES])
         finally:
             os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as pipe:
+        message = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
         raise UnavailableError(f"OpenCV needs more than {TRIAL_TIMEOUT_S} s to run the model {path}; use {wanted}.")
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _OUT_OF_MEMORY:
-        raise UnavailableError(
-            f"The model {path} needs more than {MAX_MEMORY_BYTES // 2**30} GiB of memory; use {wanted}."
-        )
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         raise UnavailableError(f"OpenCV crashes ({name}) when it runs the model {path}; use {wanted}.")
+    if message:
+        raise UnavailableError(message)
+
+
+def failure(load: Callable[[], object], path: Path, wanted: str) -> str:
+    """Call `load`. Return why it failed; empty if it succeeded."""
+    try:
+        load()
+    except Exception as error:  # noqa: BLE001 - a file may cause any error
+        cause = error.__cause__ if isinstance(error, UnavailableError) else error
+        if isinstance(cause, MemoryError) or (isinstance(cause, cv2.error) and is_out_of_memory(cause)):
+            return f"The model {path} needs more than {MAX_MEMORY_BYTES // 2**30} GiB of memory; use {wanted}."
+        if isinstance(error, UnavailableError):
+            return str(error)
+        return f"The model {path} cannot be used ({type(error).__name__}: {error}); use {wanted}."
+    return ""
+
+
+def _limit_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -6,10 +6,13 @@ editable install. A build without network access may contain no models.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from nvision_hub.errors import UnavailableError
 
 _FOLDER: Final = Path(__file__).parent
 
@@ -28,6 +31,21 @@ class PackagedModel:
     def is_installed(self) -> bool:
         """Return whether this build of nvision-hub contains the model."""
         return self.path.is_file()
+
+    def verify(self) -> None:
+        """Raise `UnavailableError` if the model file is unreadable, or is not the file that the build has added."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UnavailableError(
+                f"The packaged model {self.path} cannot be read: {error.strerror}; correct the permissions of the "
+                "file, or reinstall nvision-hub."
+            ) from error
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise UnavailableError(
+                f"The packaged model {self.path} is damaged: the SHA-256 hash of its {len(content):,} bytes is wrong; "
+                "reinstall nvision-hub."
+            )
 
 
 def _load() -> dict[str, PackagedModel]:

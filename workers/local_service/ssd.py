@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from nvision_hub.errors import UnavailableError
 from workers.local_service.detection_types import Detection, by_confidence, detection_at
-from workers.local_service.inference import PerThread, suppress_overlaps
+from workers.local_service.inference import PerThread, opencv_reason, suppress_overlaps, unusable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from workers.local_service.images import Pixels
+    from workers.local_service.packaged_models import PackagedModel
 
     Floats = npt.NDArray[np.float32]
 
@@ -55,18 +53,20 @@ _ASPECTS: Final = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width over height
 _LOWEST_MAP: Final = ((0.1, 1.0), (0.2, 2.0), (0.2, 1 / 2))  # scale and aspect
 _CENTER_SCALE: Final = 10.0
 _SIZE_SCALE: Final = 5.0
+_OFFSET_LAYERS: Final = tuple(f"BoxPredictor_{number}/BoxEncodingPredictor/" for number in range(len(_MAPS)))
 _CLASSES_OUTPUT: Final = "raw_outputs/class_predictions"
 
 
 class SsdMobilenet:
-    """Thread-safe detector with the packaged model. Loads the model when a thread first detects objects."""
+    """Thread-safe detector with the packaged model. Raises `UnavailableError` if the model cannot be used."""
 
-    def __init__(self, path: Path) -> None:
-        self._nets = PerThread(lambda: _load(path))
+    def __init__(self, model: PackagedModel) -> None:
+        self._nets = PerThread(lambda: _Network(model))
+        self._nets.prepare()
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
         blob, size = _prepare(pixels)
-        offsets, logits = self._run(blob)
+        offsets, logits = self._nets.get().run(blob)
         scores = 1 / (1 + np.exp(-logits[:, 1:]))  # without the background
         anchors, classes = np.nonzero(scores >= max(SCORES[0], float(np.interp(threshold, CONFIDENCES, SCORES))))
         boxes = _decode(offsets[anchors], _ANCHORS[anchors])
@@ -78,30 +78,33 @@ class SsdMobilenet:
             )
         )
 
-    def _run(self, blob: Any) -> tuple[Floats, Floats]:
-        """Return the offsets (1917 x 4) and the logits (1917 x 24) of all anchors."""
-        net, outputs = self._nets.get()
-        net.setInput(blob)
-        *maps, logits = (np.asarray(output, np.float32)[0] for output in net.forward(outputs))
-        return np.concatenate([cells.transpose(1, 2, 0).reshape(-1, 4) for cells in maps]), logits
 
+class _Network:
+    """The network of one thread.
 
-def _load(path: Path) -> tuple[Any, list[str]]:
-    """Return a network and the names of its outputs: the offsets of each map, and all logits.
-
-    OpenCV 5.0 returns the model's own output of offsets in the wrong order, so this detector reads the convolutions
-    before it. Only the classic engine returns several outputs of one run.
+    OpenCV 5.0 returns the model's own output of offsets in the wrong order, so this class reads the convolutions before
+    it. Only the classic engine returns several outputs of one run.
     """
-    try:
-        net = cv2.dnn.readNetFromTFLite(str(path), cv2.dnn.ENGINE_CLASSIC)
-    except cv2.error as error:
-        raise UnavailableError(f"OpenCV cannot load the model {path}; reinstall nvision-hub.") from error
-    layers = net.getLayerNames()
-    offsets = [
-        next(layer for layer in layers if layer.startswith(f"BoxPredictor_{number}/BoxEncodingPredictor/"))
-        for number in range(len(_MAPS))
-    ]
-    return net, [*offsets, _CLASSES_OUTPUT]
+
+    def __init__(self, model: PackagedModel) -> None:
+        """Load the model, and run it once. Raises `UnavailableError`."""
+        model.verify()
+        try:
+            self._net: Any = cv2.dnn.readNetFromTFLite(str(model.path), cv2.dnn.ENGINE_CLASSIC)
+            layers = self._net.getLayerNames()
+            offsets = [layer for start in _OFFSET_LAYERS for layer in layers if layer.startswith(start)]
+            self._outputs = [*offsets, _CLASSES_OUTPUT]
+            shapes = [table.shape for table in self.run(np.zeros((1, 3, INPUT_SIDE, INPUT_SIDE), np.float32))]
+        except (cv2.error, ValueError) as error:
+            raise unusable(model, opencv_reason(error) if isinstance(error, cv2.error) else str(error)) from error
+        if shapes != [(len(_ANCHORS), 4), (len(_ANCHORS), len(NAMES) + 1)]:
+            raise unusable(model, f"its outputs have the shapes {shapes}")
+
+    def run(self, blob: Any) -> tuple[Floats, Floats]:
+        """Return the offsets (1917 x 4) and the logits (1917 x 24) of all anchors."""
+        self._net.setInput(blob)
+        *maps, logits = (np.asarray(output, np.float32)[0] for output in self._net.forward(self._outputs))
+        return np.concatenate([cells.transpose(1, 2, 0).reshape(-1, 4) for cells in maps]), logits
 
 
 def _prepare(pixels: Pixels) -> tuple[Any, tuple[float, float]]:

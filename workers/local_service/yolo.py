@@ -9,7 +9,7 @@ import numpy as np
 
 from nvision_hub.errors import UnavailableError
 from workers.local_service.detection_types import COCO_NAMES, Detection, by_confidence, detection_at
-from workers.local_service.inference import PerThread, suppress_overlaps
+from workers.local_service.inference import PerThread, opencv_reason, suppress_overlaps
 from workers.local_service.onnx_header import HeaderError, read_header
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ class YoloModel:
             net.setInput(blob)
             outputs = net.forward(net.getUnconnectedOutLayersNames())
         except cv2.error as error:
-            reason = " ".join(str(error.err or error).split())
             raise UnavailableError(
-                f"OpenCV cannot run the model {self._path} ({reason}); "
+                f"OpenCV cannot run the model {self._path} ({opencv_reason(error)}); "
                 "export it again with opset 12 to 17 and a fixed input size."
             ) from error
         tables = [np.asarray(output, np.float32) for output in outputs if output is not None]
