@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "discover": "Find ONVIF cameras and print entries for cameras.yaml.",
     "probe": "Open one camera, and show its stream and CPU cost.",
     "status": "Show the cameras of the running hub.",
+    "explain": "Explain why a camera sends at its current rate.",
     "ps": "List the hubs that run on this machine.",
     "usage": "Show how many images the cameras have sent, and their cost.",
     "tail": "Show results as they arrive.",

@@ -124,6 +124,10 @@ def test_a_camera_has_a_budget_and_the_others_send_on(
     assert len(service.received("street")) == 10
     assert hub.camera("parking").info.get("limited_by") is None
     assert hub.camera("parking").metrics.get("frames_dropped_total{reason=budget}", 0) == 0
+    street = f"{hub.gateway()}/api/v1/cameras/street"
+    hub.wait_until(lambda: httpx2.get(street).json()["limited_by"] is not None)
+    explained = command.run("explain", "street", "--url", hub.gateway(), cwd=hub.folder).stdout
+    assert "limited by the camera's images_per_hour" in explained
     hub.wait_until(lambda: used_by_camera(hub).get("street") == 10 and used_by_camera(hub).get("parking", 0) >= 30)
     done = command.run("usage", "--by", "month", "--json", "--url", hub.gateway(), cwd=hub.folder)
     report = json.loads(done.stdout)

@@ -34,6 +34,7 @@ CALLS: Final = {
     "discover": ("discover --seconds 0.5 --interface 127.0.0.1 --json", 1, True),
     "probe": ("probe rtsp://127.0.0.1:9/ --json", 69, False),
     "status": ("status --json", 69, False),
+    "explain": ("explain lobby --json", 69, False),
     "ps": ("ps --json", 0, True),
     "usage": ("usage --json", 69, False),
     "tail": ("tail --json", 69, False),
@@ -57,6 +58,7 @@ WITHOUT_CONFIG: Final = {"ps", "init", "schema", "discover", "service", "models"
 # Arguments that make the other commands read cameras.yaml.
 ARGUMENTS: Final = {
     "probe": ["lobby"],
+    "explain": ["lobby"],
     "logs": ["lobby"],
     "pause": ["lobby"],
     "resume": ["lobby"],
