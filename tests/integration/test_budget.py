@@ -136,6 +136,9 @@ def test_a_camera_has_a_budget_and_the_others_send_on(
     table = command.run("usage", "--by", "camera", "--url", hub.gateway(), cwd=hub.folder).stdout
     assert re.search(r"camera +images +written off +cost \(EUR\)\n", table), table
     assert re.search(r"\nstreet +10 +0 +5\.00\n", table), table
+    rows = command.run("usage", "--by", "camera", "--csv", "--url", hub.gateway(), cwd=hub.folder).stdout.splitlines()
+    assert rows[0] == "camera,images,written_off,cost"
+    assert rows[2] == "street,10,0,5.0"
 
 
 def test_without_a_limit_usage_says_that_nothing_is_counted(

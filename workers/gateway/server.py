@@ -104,7 +104,7 @@ async def serve(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
         camera_routes(control, snapshots),
         camera_control_routes(control),
         webhook_routes(fleet, client, prefix=settings.stream.prefix, site=site),
-        usage_routes(settings.usage),
+        usage_routes(settings.usage, fleet),
         callback_routes(receiver),
     )
     app, servers, health_url = application(routers, files, live, policy), list[HttpServer](), None

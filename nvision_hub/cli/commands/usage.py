@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nvision_hub.budget.usage_report import usage_csv
 from nvision_hub.cli.api_client import ApiClient
 from nvision_hub.cli.hub_choice import HubOptions, hub_options
 from nvision_hub.cli.options import command, json_option
-from nvision_hub.cli.terminal import columns, console, print_json
+from nvision_hub.cli.terminal import columns, console, local_time, print_json
 from nvision_hub.control_characters import printable
 
 if TYPE_CHECKING:
@@ -22,30 +23,55 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
     "nvision-hub usage",
     "nvision-hub usage --by camera --from 2026-11-01 --to 2026-11-30",
     "nvision-hub usage --by month --from 2026-01-01 --json | jq .total.cost",
+    "nvision-hub usage --from 2026-11-01 --to 2026-11-30 --csv > november.csv",
 )
 @click.option("--by", type=click.Choice(["camera", "day", "month"]), default="day", show_default=True,
               help="Show a line for each camera, day or month.")  # fmt: skip
 @click.option("--from", "begin", metavar="DATE", type=_DATE,
               help="First day, such as 2026-11-01.  [default: the first of this month]")  # fmt: skip
 @click.option("--to", "end", metavar="DATE", type=_DATE, help="Last day, included in the report.  [default: today]")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the lines as CSV, for spreadsheets.")
 @hub_options
 @json_option
-def usage(by: str, begin: datetime | None, end: datetime | None, chosen: HubOptions, *, as_json: bool) -> None:
+def usage(
+    by: str, begin: datetime | None, end: datetime | None, chosen: HubOptions, *, as_csv: bool, as_json: bool
+) -> None:
     """Show how many images the cameras have sent, and their cost.
 
     The hub counts images only if cameras.yaml limits them, and keeps the counts for 400 days. Days and months are those
     of budget.time_zone. Images that are written off count, although the service may not have received them.
+
+    The forecast is the number of images of the whole current month, if it continues like the last seven days.
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other; use one of them")
     days = {name: f"{day:%Y-%m-%d}" for name, day in (("from", begin), ("to", end)) if day is not None}
     with ApiClient(chosen) as api:
         report = api.call("GET", "/usage", params={"by": by, **days})
     if as_json:
         print_json(report)
         return
+    if as_csv:
+        for line in usage_csv(report["by"], report["rows"]).splitlines():
+            print(printable(line))
+        return
     for line in _table(report):
         print(line)
+    if report["forecast"] is not None:
+        print(f"\n{forecast_line(report['forecast'], report['currency'])}")
     covered = f"{report['begin']} to {report['end']}, {report['time_zone']}"
     console(stderr=True).print(covered, style="dim")
+
+
+def forecast_line(forecast: dict[str, Any], currency: str | None) -> str:
+    """Format a forecast as `2026-12 will have about 412,000 images, 164.80 USD (13,290 a day)`."""
+    cost = "" if forecast["cost"] is None else f", {forecast['cost']:,.2f} {currency or ''}".rstrip()
+    limit = "" if forecast["limit"] is None else f" of {forecast['limit']:,}"
+    line = f"{forecast['month']} will have about {forecast['images']:,}{limit} images{cost}"
+    line += f" ({forecast['per_day']:,.0f} a day)"
+    if forecast["runs_out_at"] is not None:
+        line += f"; they run out on {local_time(forecast['runs_out_at'])}"
+    return printable(line)
 
 
 def _table(report: dict[str, Any]) -> list[str]:

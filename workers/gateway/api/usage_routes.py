@@ -1,24 +1,37 @@
-"""Route for the usage of images, read from the ledger's database."""
+"""Routes for the usage of images, read from the ledger's database."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sqlite3
+import time
 from datetime import date, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
+from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic supports typing.TypedDict only on Python 3.12 and later
 
-from nvision_hub.budget.periods import time_zone
+from nvision_hub.budget.periods import Period, span_at, time_zone
+from nvision_hub.budget.usage_report import RECENT_S, forecast, usage_csv
+from nvision_hub.metrics import catalogue
+from nvision_hub.timestamps import iso_utc
 from workers.gateway.api.problem_details import FieldError, ProblemError, documented
 
 if TYPE_CHECKING:
     from workers.gateway.settings import UsageSettings
+    from workers.gateway.state.fleet import FleetState
 
 Grouping = Literal["camera", "day", "month"]
+By = Annotated[Grouping, Query(description="What a row is about")]
+FirstDay = Annotated[
+    date | None, Query(alias="from", description="First day; the first of the current month if omitted")
+]
+LastDay = Annotated[date | None, Query(alias="to", description="Last day; today if omitted")]
+_DAY_S: Final = 86_400.0
+_CSV: Final[dict[str, Any]] = {"description": "CSV (RFC 4180)", "content": {"text/csv": {"schema": {"type": "string"}}}}
 
 
 class UsageRow(TypedDict):
@@ -34,10 +47,26 @@ class UsageRow(TypedDict):
     cost: float | None
 
 
+class UsageForecast(TypedDict):
+    """Images and cost expected in the whole of the current month, if it continues like the last seven days.
+
+    `per_day` is the average of these days. `limit` is `budget.images_per_month`; null if there is none. `runs_out_at`
+    is the time at which the limit is reached; null if the limit lasts until the end of the month.
+    """
+
+    month: str
+    images: int
+    cost: float | None
+    per_day: float
+    limit: int | None
+    runs_out_at: str | None
+
+
 class UsageReport(TypedDict):
     """Usage of images from the day `begin` to the day `end`, both included, in the time zone of the budget.
 
-    `total` has an empty key. Days, months and cameras without images have no row.
+    `total` has an empty key. Days, months and cameras without images have no row. `forecast` is about the current
+    month, for all days of a report; null in the first quarter of an hour.
     """
 
     by: Grouping
@@ -48,39 +77,63 @@ class UsageReport(TypedDict):
     currency: str | None
     rows: list[UsageRow]
     total: UsageRow
+    forecast: UsageForecast | None
 
 
-def usage_routes(settings: UsageSettings | None) -> APIRouter:
-    """Return the route. `settings` is None if no ledger counts images."""
-    router = APIRouter(prefix="/api/v1/usage", tags=["fleet"])
+def usage_routes(settings: UsageSettings | None, fleet: FleetState) -> APIRouter:
+    """Return the routes. `settings` is None if no ledger counts images."""
+    router = APIRouter(prefix="/api/v1", tags=["fleet"])
 
-    @router.get("", responses=documented(409, 422, 503))
-    async def usage(
-        by: Annotated[Grouping, Query(description="What a row is about")] = "day",
-        begin: Annotated[
-            date | None,
-            Query(alias="from", description="First day; the first of the current month if omitted"),
-        ] = None,
-        end: Annotated[date | None, Query(alias="to", description="Last day; today if omitted")] = None,
-    ) -> UsageReport:
-        """Return the images of each camera, day or month, and their cost. Days are kept for 400 days."""
+    async def report(by: Grouping, begin: date | None, end: date | None) -> UsageReport:
         if settings is None:
             detail = (
                 "The hub counts no images, because cameras.yaml contains no limit of images; set one, such as "
                 "budget.images_per_month."
             )
             raise ProblemError(409, "images_not_counted", detail)
+        limit = month_limit(fleet)
         try:
-            return await asyncio.to_thread(usage_report, settings, by, begin, end)
+            return await asyncio.to_thread(usage_report, settings, by, begin, end, now=time.time(), limit=limit)
         except sqlite3.Error as error:
             detail = "The ledger's database cannot be read; the log of the process `ledger` contains the cause."
             raise ProblemError(503, "usage_unavailable", detail) from error
 
+    @router.get("/usage", responses=documented(409, 422, 503))
+    async def usage(by: By = "day", begin: FirstDay = None, end: LastDay = None) -> UsageReport:
+        """Return the images of each camera, day or month, and their cost. Days are kept for 400 days."""
+        return await report(by, begin, end)
+
+    @router.get("/usage.csv", response_class=Response, responses={200: _CSV, **documented(409, 422, 503)})
+    async def usage_as_csv(by: By = "day", begin: FirstDay = None, end: LastDay = None) -> Response:
+        """Return the rows of the report as CSV, without the total. The cost is empty without a price."""
+        found = await report(by, begin, end)
+        name = f"usage-by-{by}-{found['begin']}-{found['end']}.csv"
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(usage_csv(by, found["rows"]), media_type="text/csv", headers=headers)
+
     return router
 
 
-def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end: date | None) -> UsageReport:
-    """Return the usage. The ledger stores it once a second.
+def month_limit(fleet: FleetState) -> int | None:
+    """Return `budget.images_per_month` as the ledger last reported it; None if there is no such limit."""
+    ledger = fleet.processes.get("ledger")
+    gauges = {} if ledger is None else ledger.last_status.metrics.gauges
+    limit = gauges.get((catalogue.BUDGET_LIMIT_IMAGES.name, (("camera", ""), ("window", str(Period.MONTH)))))
+    return None if limit is None else int(limit)
+
+
+def usage_report(
+    settings: UsageSettings,
+    by: Grouping,
+    begin: date | None,
+    end: date | None,
+    *,
+    now: float,
+    limit: int | None = None,
+) -> UsageReport:
+    """Return the usage at `now` (seconds since the epoch). The ledger stores it once a second.
+
+    `limit` is the limit of images per month, for the forecast.
 
     Raises `ProblemError` if `begin` is after `end`, and `sqlite3.Error` if the database is missing, unreadable or not
     ready, because an upgraded ledger adds up the days of earlier rows first.
@@ -91,7 +144,7 @@ def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end:
         if zones is None:
             raise sqlite3.OperationalError("the sums of days are not ready")
         (zone,) = zones
-        today = datetime.now(time_zone(zone)).date()
+        today = datetime.fromtimestamp(now, time_zone(zone)).date()
         last = end or today
         first = begin or min(today, last).replace(day=1)
         if first > last:
@@ -103,6 +156,7 @@ def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end:
             f"WHERE date BETWEEN ? AND ? GROUP BY {column} ORDER BY {column}",
             (first.isoformat(), last.isoformat()),
         ).fetchall()
+        expected = _forecast(database, settings.price_per_image, zone, now, limit)
     if by == "month":
         found = [
             (month, sum(images for _, images, _ in days), sum(written_off for _, _, written_off in days))
@@ -111,8 +165,7 @@ def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end:
     price = settings.price_per_image
 
     def row(key: str, images: int, written_off: int) -> UsageRow:
-        cost = None if price is None else round(images * price, 6)
-        return UsageRow(key=key, images=images, written_off=written_off, cost=cost)
+        return UsageRow(key=key, images=images, written_off=written_off, cost=_cost(images, price))
 
     return UsageReport(
         by=by,
@@ -123,4 +176,37 @@ def usage_report(settings: UsageSettings, by: Grouping, begin: date | None, end:
         currency=settings.currency,
         rows=[row(*each) for each in found],
         total=row("", sum(images for _, images, _ in found), sum(written_off for _, _, written_off in found)),
+        forecast=expected,
+    )
+
+
+def _cost(images: int, price: float | None) -> float | None:
+    return None if price is None else round(images * price, 6)
+
+
+def _forecast(
+    database: sqlite3.Connection, price: float | None, zone_name: str, now: float, limit: int | None
+) -> UsageForecast | None:
+    """Return the forecast for the current month; None if it is too early for one."""
+    zone = time_zone(zone_name)
+    today, span = datetime.fromtimestamp(now, zone).date(), span_at(Period.MONTH, now, zone)
+    (used,) = database.execute(
+        "SELECT coalesce(sum(images + written_off), 0) FROM day WHERE date BETWEEN ? AND ?",
+        (today.replace(day=1).isoformat(), today.isoformat()),
+    ).fetchone()
+    (first,) = database.execute("SELECT coalesce(min(slot), ?) FROM usage", (now,)).fetchone()
+    begin = max(first, now - RECENT_S)
+    (recent,) = database.execute(
+        "SELECT coalesce(sum(images + written_off), 0) FROM usage WHERE slot BETWEEN ? AND ?", (begin, now)
+    ).fetchone()
+    found = forecast(used=used, left_s=span.end - now, recent=recent, recent_s=now - begin, limit=limit)
+    if found is None:
+        return None
+    return UsageForecast(
+        month=f"{today:%Y-%m}",
+        images=found.images,
+        cost=_cost(found.images, price),
+        per_day=round(found.per_second * _DAY_S, 1),
+        limit=limit,
+        runs_out_at=None if found.runs_out_s is None else iso_utc(now + found.runs_out_s),
     )
