@@ -28,6 +28,7 @@ from nvision_hub.broker.discovery import parse_discovery
 from nvision_hub.broker.node_finder import SEED_TIMEOUT_S, FindingConnection, FindingConnectionSync, NodeFinder
 from nvision_hub.broker.scripts import load_script
 from nvision_hub.redaction import redact
+from nvision_hub.tracking.changes import STORED_VISITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -214,11 +215,17 @@ def publish_commands(
 def track_commands(
     events: Iterable[OutgoingEvent], *, prefix: str, max_entries: int
 ) -> Iterator[tuple[str | bytes | int, ...]]:
-    """Yield the commands that publish events of tracks, and that record the latest event of each open track."""
+    """Yield the commands that publish events of tracks, and that record the latest event of each open track.
+
+    The visits of zones are recorded, but not published.
+    """
     for each in events:
         event = json.loads(each.payload)
-        yield "PUBLISH", f"{prefix}:tracks:{each.camera}", each.payload
-        fields = ("event", each.payload, "camera", each.camera, "type", event["type"])
+        published = each.payload
+        if event.pop(STORED_VISITS, None) is not None:
+            published = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        yield "PUBLISH", f"{prefix}:tracks:{each.camera}", published
+        fields = ("event", published, "camera", each.camera, "type", event["type"])
         yield "XADD", f"{prefix}:tracks", "MAXLEN", "~", max_entries, "*", *fields
         key = open_tracks_key(prefix, each.camera)
         if event["data"]["track"]["ended_at"] is None:

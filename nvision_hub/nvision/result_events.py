@@ -45,6 +45,7 @@ class SentFrame:
     width: int
     height: int
     jpeg_bytes: int
+    captured_mono: float | None = None  # `captured_at` on the monotonic clock; None if unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from nvision_hub.tracking.observation import ObjectBox
 
 Direction = Literal["in", "out"]
+STORED_VISITS: Final = "visits"  # key of an event that is only in the hash of open tracks, not for consumers
 
 
 class ChangeType(StrEnum):
@@ -27,7 +28,7 @@ class EndReason(StrEnum):
 
     LOST = "lost"  # the object was not detected for `lost_after` seconds
     CAMERA_LOST = "camera_lost"  # the camera sends no frames
-    PAUSED = "paused"  # an operator or a schedule paused the camera
+    PAUSED = "paused"  # an operator, a schedule or a limit on images stopped sending
     STOPPED = "stopped"  # the hub stopped, or restarted or removed the camera
     REMOVED = "removed"  # the camera was removed while no worker could end its tracks
     TRACKING_OFF = "tracking_off"  # tracking was turned off while no worker could end the tracks
@@ -52,6 +53,15 @@ class FrameRef:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ZoneVisit:
+    """Stay of an object in a zone. `entered_at` is a capture time; None if it is unknown."""
+
+    zone: str
+    entered_at: float | None
+    has_dwelled: bool  # whether `zone.dwelled` was reported
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackState:
     """One track at one moment. Times are capture times in seconds since the epoch."""
 
@@ -65,10 +75,15 @@ class TrackState:
     end_reason: EndReason | None
     stationary: bool
     results: int  # results in which the object was detected
-    zones: tuple[str, ...]  # ids of the zones that the object is in
+    visits: tuple[ZoneVisit, ...]  # of the zones that the object is in
     box: ObjectBox  # in pixels of `frame`
     frame: FrameRef  # the frame of the latest detection
     path: tuple[PathPoint, ...]
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Ids of the zones that the object is in."""
+        return tuple(visit.zone for visit in self.visits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from nvision_hub.nvision.result_events import EventOrigin, new_id
 from nvision_hub.timestamps import iso_utc
-from nvision_hub.tracking.changes import Change, ChangeType, FrameRef, PathPoint, TrackState
+from nvision_hub.tracking.changes import STORED_VISITS, Change, ChangeType, FrameRef, PathPoint, TrackState, ZoneVisit
 from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observation
 from nvision_hub.tracking.open_track import MAX_PATH_POINTS
 
@@ -68,6 +68,7 @@ def _observation(sent: SentFrame, detections: tuple[DetectedObject, ...]) -> Obs
     return Observation(
         frame_id=sent.frame_id,
         at=sent.sent_at if sent.captured_at is None else sent.captured_at,
+        mono=sent.sent_mono if sent.captured_at is None else sent.captured_mono,
         width=sent.width,
         height=sent.height,
         detections=detections,
@@ -100,6 +101,21 @@ def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
             "snapshot": None,
         },
     }
+
+
+def stored_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
+    """Return the event of one change with what only a successor of the tracker needs: the visits of zones."""
+    event = cloud_event(change, origin)
+    if change.track.visits:
+        event[STORED_VISITS] = [
+            {
+                "zone": visit.zone,
+                "entered_at": None if visit.entered_at is None else iso_utc(visit.entered_at),
+                "has_dwelled": visit.has_dwelled,
+            }
+            for visit in change.track.visits
+        ]
+    return event
 
 
 def _track_json(track: TrackState, origin: EventOrigin) -> dict[str, Any]:
@@ -175,35 +191,48 @@ class _StoredData(_Stored):
     frame: _StoredFrame
 
 
+class _StoredVisit(_Stored):
+    zone: str
+    entered_at: AwareDatetime | None
+    has_dwelled: bool
+
+
 class _StoredEvent(_Stored):
     data: _StoredData
+    visits: tuple[_StoredVisit, ...] = ()
 
 
 def stored_track(payload: bytes | str) -> TrackState:
     """Return the state of an open track from its latest event. Raises `ValueError` for anything else."""
-    return _state(_StoredEvent.model_validate_json(payload).data)
+    return _state(_StoredEvent.model_validate_json(payload))
 
 
 def end_events(payload: bytes | str, camera: str, reason: EndReason) -> list[dict[str, Any]]:
     """Return the events that end an open track, from the latest event of this track of `camera`.
 
-    The track leaves its zones first. Their times of entry are not stored, so `dwell_s` is null. The same track always
-    yields the same ids. Raises `ValueError` for anything but an event of a track.
+    The track leaves its zones first. The same track always yields the same ids. Raises `ValueError` for anything but an
+    event of a track.
     """
-    data = _StoredEvent.model_validate_json(payload).data
-    state = _state(data)
-    origin = EventOrigin(site=data.track.site, camera=camera, labels=data.track.labels, service=None)
+    stored = _StoredEvent.model_validate_json(payload)
+    state, track = _state(stored), stored.data.track
+    origin = EventOrigin(site=track.site, camera=camera, labels=track.labels, service=None)
     at, events = state.last_seen_at, []
-    for index, zone in enumerate(state.zones):
-        inside = replace(state, zones=state.zones[index + 1 :])
-        left = cloud_event(Change(type=ChangeType.ZONE_LEFT, at=at, track=inside, zone=zone), origin)
-        events.append({**left, "id": str(uuid5(UUID(state.id), f"left {zone}"))})
-    ended = replace(state, zones=(), ended_at=at, end_reason=reason)
+    for index, visit in enumerate(state.visits):
+        change = Change(
+            type=ChangeType.ZONE_LEFT,
+            at=at,
+            track=replace(state, visits=state.visits[index + 1 :]),
+            zone=visit.zone,
+            dwell_s=None if visit.entered_at is None else max(0.0, at - visit.entered_at),
+        )
+        events.append({**cloud_event(change, origin), "id": str(uuid5(UUID(state.id), f"left {visit.zone}"))})
+    ended = replace(state, visits=(), ended_at=at, end_reason=reason)
     return [*events, cloud_event(Change(type=ChangeType.ENDED, at=at, track=ended), origin)]
 
 
-def _state(data: _StoredData) -> TrackState:
-    track, frame, box = data.track, data.frame, data.track.bounding_box
+def _state(stored: _StoredEvent) -> TrackState:
+    track, frame, box = stored.data.track, stored.data.frame, stored.data.track.bounding_box
+    visits = {each.zone: each for each in stored.visits}
     if box.left >= box.right or box.top >= box.bottom:
         raise ValueError("the track has no box")
     return TrackState(
@@ -217,8 +246,15 @@ def _state(data: _StoredData) -> TrackState:
         end_reason=None,
         stationary=track.stationary,
         results=track.results,
-        zones=track.zones,
+        visits=tuple(_visit(zone, visits.get(zone)) for zone in track.zones),
         box=ObjectBox(box.left, box.top, box.right, box.bottom),
         frame=FrameRef(id=frame.id, at=frame.captured_at.timestamp(), width=frame.width, height=frame.height),
         path=tuple(PathPoint(point.at.timestamp(), point.x, point.y) for point in track.path),
     )
+
+
+def _visit(zone: str, stored: _StoredVisit | None) -> ZoneVisit:
+    if stored is None:
+        return ZoneVisit(zone=zone, entered_at=None, has_dwelled=False)
+    entered_at = None if stored.entered_at is None else stored.entered_at.timestamp()
+    return ZoneVisit(zone=zone, entered_at=entered_at, has_dwelled=stored.has_dwelled)

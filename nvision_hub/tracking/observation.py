@@ -40,10 +40,15 @@ class DetectedObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """One result. `at` is the capture time of its frame, in seconds since the epoch."""
+    """One result.
+
+    `at` is the capture time of its frame, in seconds since the epoch. `mono` is the same moment on the monotonic clock,
+    and determines the order of the results and the time between them. If it is None, `at` determines them.
+    """
 
     frame_id: str
     at: float
+    mono: float | None = None
     width: int
     height: int
     detections: tuple[DetectedObject, ...]

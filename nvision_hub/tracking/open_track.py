@@ -9,7 +9,7 @@ from nvision_hub.tracking.motion import MotionEstimate
 from nvision_hub.tracking.zones import Whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container
 
     from nvision_hub.tracking.changes import EndReason, FrameRef
     from nvision_hub.tracking.observation import DetectedObject, ObjectBox
@@ -71,18 +71,29 @@ class OpenTrack:
         self.whereabouts = Whereabouts()
         self._count(detection)
 
-    def resume(self, state: TrackState, zones: Iterable[str]) -> None:
+    def resume(self, state: TrackState, zones: Container[str]) -> None:
         """Continue a track of an earlier tracker. So far, this object has only the latest detection of that track.
 
-        `zones` are the zones that the tracked object is in.
+        `zones` are the zones of the camera. Visits of other zones are forgotten.
         """
         self.is_started, self.stationary = True, state.stationary
         self.started_at, self.last_seen_at = state.started_at, state.last_seen_at
         self.results, self.confidence_sum = state.results, state.confidence * state.results
         self.votes[self.class_name] = min(self.confidence_sum, MAX_VOTES)
         self._path = list(state.path)
-        for zone in zones:
-            self.whereabouts.enter(zone, state.last_seen_at)
+        for visit in state.visits:
+            if visit.zone in zones:
+                self.whereabouts.resume(visit, state.last_seen_at)
+
+    def shift(self, seconds: float) -> None:
+        """Add `seconds` to all times, because the clock was set. The frame keeps the time of its result."""
+        self.started_at += seconds
+        self.last_seen_at += seconds
+        self.updated_at += seconds
+        self.first_missed_at += seconds
+        self._still_since += seconds
+        self._path = [point._replace(at=point.at + seconds) for point in self._path]
+        self.whereabouts.shift(seconds)
 
     def update(self, frame: FrameRef, detection: DetectedObject, box: ObjectBox) -> None:
         """Add a detection of the object."""
@@ -123,7 +134,7 @@ class OpenTrack:
             end_reason=ended,
             stationary=self.stationary,
             results=self.results,
-            zones=self.whereabouts.zones,
+            visits=self.whereabouts.visits,
             box=self.pixels,
             frame=self.frame,
             path=tuple(self._path),

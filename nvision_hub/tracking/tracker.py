@@ -1,7 +1,8 @@
 """Tracks of one camera: results in, changes of tracks out.
 
-The tracker has no clock. All times are the capture times of frames, so results may come at any rate and with gaps. Each
-track that starts also ends, exactly once: if its object is lost, or when the owner of the tracker calls `end_all`.
+The tracker has no clock. All times are the capture times of frames, so results may come at any rate and with gaps. If
+the clock of the capture times is set, the tracker moves the times of its tracks with it. Each track that starts also
+ends, exactly once: if its object is lost, or when the owner of the tracker calls `end_all`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ LOST_RESULTS: Final = 2  # results without the object before a track may end
 TENTATIVE_LOST_AFTER_S: Final = 0.5
 STATIONARY_PATIENCE: Final = 3.0  # a stationary object may stay hidden this many times longer
 STATIONARY_UPDATES: Final = 12.0  # updates of a stationary object are this many times rarer
+MIN_CLOCK_STEP_S: Final = 1.0  # smaller steps do no harm, unless time goes back
 
 
 class Tracker:
@@ -55,7 +57,8 @@ class Tracker:
         self._rules = PlaceRules(zones or {}, lines or {})
         self.tracks: list[OpenTrack] = []  # started and tentative tracks, to read
         self._at: float | None = None  # capture time of the last result
-        self._interval_s = 0.0  # typical time between results
+        self._mono = 0.0  # the same moment on the monotonic clock
+        self.interval_s = 0.0  # typical time between results, to read
 
     @property
     def open(self) -> list[TrackState]:
@@ -65,11 +68,13 @@ class Tracker:
     def update(self, observation: Observation) -> list[Change]:
         """Add a result, and return what changed, in order. A result that is not newer than the last one is ignored."""
         at = observation.at
-        if self._at is not None and at <= self._at:
+        mono = at if observation.mono is None else observation.mono
+        if self._at is not None and mono <= self._mono:
             return []
-        dt = 0.0 if self._at is None else at - self._at
-        self._interval_s += (INTERVAL_GAIN if self._interval_s else 1.0) * (dt - self._interval_s)
-        self._at = at
+        dt = 0.0 if self._at is None else mono - self._mono
+        self._follow_clock(at, dt)
+        self.interval_s += (INTERVAL_GAIN if self.interval_s else 1.0) * (dt - self.interval_s)
+        self._at, self._mono = at, mono
         step = Step(dt)
         for track in self.tracks:
             track.motion.predict(step)
@@ -95,6 +100,17 @@ class Tracker:
             changes += self._seen(track, at)
         return changes
 
+    def _follow_clock(self, at: float, dt: float) -> None:
+        """If the clock was set in the `dt` seconds since the last result, shift the times of all tracks."""
+        if self._at is not None:
+            step = at - self._at - dt
+            if abs(step) >= MIN_CLOCK_STEP_S or at <= self._at:
+                for track in self.tracks:
+                    track.shift(step)
+        for track in self.tracks:
+            if track.last_seen_at > at:  # of an earlier tracker, which ran before the clock was set
+                track.shift(at - track.last_seen_at)
+
     def end_all(self, reason: EndReason) -> list[Change]:
         """End all tracks, and return what changed."""
         tracks, self.tracks = self.tracks, []
@@ -112,7 +128,7 @@ class Tracker:
                 name=state.class_name, parent=state.parent, confidence=state.confidence, box=state.box
             )
             track = OpenTrack(state.id, state.frame, detection, box)
-            track.resume(state, [name for name in state.zones if name in self._rules.zones])
+            track.resume(state, self._rules.zones)
             if self._at is not None and self._at > state.last_seen_at:
                 track.motion.predict(Step(self._at - state.last_seen_at))
             self.tracks.append(track)
@@ -165,7 +181,7 @@ class Tracker:
     def _is_confirmed(self, track: OpenTrack) -> bool:
         if track.results >= START_RESULTS and track.confidence_sum >= START_CONFIDENCE:
             return True
-        return self._interval_s > RARE_INTERVAL_S and track.confidence >= SURE_CONFIDENCE
+        return self.interval_s > RARE_INTERVAL_S and track.confidence >= SURE_CONFIDENCE
 
     def _is_lost(self, track: OpenTrack, at: float) -> bool:
         track.miss(at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nvision_hub.tracking.changes import ChangeType
+from nvision_hub.tracking.changes import ChangeType, ZoneVisit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,10 +84,25 @@ class Whereabouts:
     def zones(self) -> tuple[str, ...]:
         return tuple(name for name, visit in self._visits.items() if visit.inside)
 
-    def enter(self, name: str, at: float) -> None:
-        """Restore the state of an object that has been in a zone since `at`."""
-        visit = self._visits[name] = _Visit()
-        visit.inside, visit.entered_at = True, at
+    @property
+    def visits(self) -> tuple[ZoneVisit, ...]:
+        return tuple(
+            ZoneVisit(zone=name, entered_at=visit.entered_at, has_dwelled=visit.dwelled)
+            for name, visit in self._visits.items()
+            if visit.inside
+        )
+
+    def resume(self, earlier: ZoneVisit, at: float) -> None:
+        """Continue a visit of an earlier tracker. `at` replaces an unknown time of entry."""
+        visit = self._visits[earlier.zone] = _Visit()
+        visit.inside, visit.dwelled = True, earlier.has_dwelled
+        visit.entered_at = at if earlier.entered_at is None else earlier.entered_at
+
+    def shift(self, seconds: float) -> None:
+        """Add `seconds` to all times."""
+        for visit in self._visits.values():
+            visit.entered_at += seconds
+            visit.streak_began_at += seconds
 
     def update(
         self,

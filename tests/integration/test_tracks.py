@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 import redis
 
+from nvision_hub.broker.spool import SpoolSettings
+from nvision_hub.config.models import Camera
 from nvision_hub.runtime.messages import AnsweredFrame, Drain, FramesAnswered, PostedDetection
 from tests.support import asyncapi
+from tests.support.camera_worker import CameraWorker, worker_settings
 from tests.support.patience import PATIENCE_S
+from workers.camera.tracks import SPOOL_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from tests.support.camera_worker import CameraWorker
     from tests.support.http_camera import HttpCamera
     from tests.support.recorder import Recorder
     from tests.support.redis_server import DebianRedis
@@ -164,6 +169,24 @@ def test_results_by_callback_become_tracks(
     assert {event["data"]["frame"]["id"] for event in events} <= set(posted)
     times = [event["time"] for event in events]
     assert times == sorted(times)
+
+
+def test_an_error_of_the_spool_of_track_events_appears_in_the_status(
+    http_camera: Callable[..., HttpCamera],
+    recorder: Callable[..., Recorder],
+    debian_redis: Callable[..., DebianRedis],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / SPOOL_FILE).mkdir()
+    camera = Camera.model_validate({"id": "lobby", "url": http_camera().url(), "fps": 10})
+    settings = worker_settings(camera, recorder().url, debian_redis().url)
+    spool = SpoolSettings(path=tmp_path / "results.sqlite3", max_bytes=2**20, max_age_s=60)
+    worker = CameraWorker(settings=replace(settings, spool=spool))
+    try:
+        status = worker.wait_for(lambda status: status.state == "streaming" and status.error is not None)
+    finally:
+        worker.end()
+    assert (status.error or "").startswith("track events: ")
 
 
 def test_without_tracking_nothing_is_published(

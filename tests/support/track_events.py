@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from nvision_hub.nvision.result_events import EventOrigin, new_id
-from nvision_hub.tracking.changes import Change, ChangeType, FrameRef, PathPoint, TrackState
-from nvision_hub.tracking.cloud_events import cloud_event
+from nvision_hub.tracking.changes import Change, ChangeType, FrameRef, PathPoint, TrackState, ZoneVisit
+from nvision_hub.tracking.cloud_events import stored_event
 from nvision_hub.tracking.observation import ObjectBox
 
 ORIGIN: Final = EventOrigin(site="head office", camera="dock", labels={"floor": "1"}, service=None)
@@ -23,7 +23,7 @@ STATE: Final = TrackState(
     end_reason=None,
     stationary=True,
     results=7,
-    zones=("bay",),
+    visits=(ZoneVisit(zone="bay", entered_at=NOW, has_dwelled=True),),
     box=ObjectBox(10.0, 20.0, 110.0, 220.0),
     frame=FrameRef(id=new_id(NOW), at=NOW + 1, width=1280, height=720),
     path=(PathPoint(NOW, 0.25, 0.5), PathPoint(NOW + 1, 0.26, 0.5)),
@@ -31,8 +31,8 @@ STATE: Final = TrackState(
 
 
 def event(change_type: ChangeType = ChangeType.UPDATED, **changes: Any) -> dict[str, Any]:
-    """Return an event of the track `STATE`, with changes of the track."""
-    return cloud_event(Change(type=change_type, at=NOW + 1, track=replace(STATE, **changes)), ORIGIN)
+    """Return an event of the track `STATE`, with changes of the track, as the worker passes it to its publisher."""
+    return stored_event(Change(type=change_type, at=NOW + 1, track=replace(STATE, **changes)), ORIGIN)
 
 
 def open_event() -> dict[str, Any]:

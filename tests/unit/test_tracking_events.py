@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nvision_hub.broker.client import track_commands
+from nvision_hub.broker.send_buffer import OutgoingEvent
 from nvision_hub.nvision.result_events import encode
-from nvision_hub.tracking.changes import ChangeType, EndReason
+from nvision_hub.tracking.changes import ChangeType, EndReason, ZoneVisit
 from nvision_hub.tracking.cloud_events import end_events, stored_track
 from tests.support.track_events import NOW, STATE, event
 
@@ -30,17 +33,34 @@ def test_the_end_of_a_track_has_one_id() -> None:
 
 
 def test_a_stored_track_leaves_its_zones_and_ends() -> None:
-    """The events are the same at each call, and those of the worker except for the time in the zone."""
-    payload = encode(event(zones=("bay", "gate")))
+    """The events are the same at each call, and those of the worker."""
+    visits = (
+        ZoneVisit(zone="bay", entered_at=NOW - 2, has_dwelled=True),
+        ZoneVisit(zone="gate", entered_at=None, has_dwelled=False),
+    )
+    payload = encode(event(visits=visits))
     bay, gate, end = end_events(payload, "dock", EndReason.REMOVED)
     assert [bay, gate, end] == end_events(payload, "dock", EndReason.REMOVED)
-    assert end == event(ChangeType.ENDED, ended_at=NOW + 1, end_reason=EndReason.REMOVED, zones=())
+    assert end == event(ChangeType.ENDED, ended_at=NOW + 1, end_reason=EndReason.REMOVED, visits=())
     assert (bay["data"]["zone"], gate["data"]["zone"]) == (
-        {"id": "bay", "dwell_s": None},
+        {"id": "bay", "dwell_s": 3.0},
         {"id": "gate", "dwell_s": None},
     )
     assert [each["data"]["track"]["zones"] for each in (bay, gate)] == [["gate"], []]
     assert len({each["id"] for each in (bay, gate, end)}) == 3
+
+
+def test_visits_of_zones_are_stored_but_not_published() -> None:
+    outgoing = OutgoingEvent(id="", camera="dock", payload=encode(event()), received_at=0.0)
+    commands: list[tuple[Any, ...]] = [*track_commands([outgoing], prefix="nvision", max_entries=10)]
+    publish, add, record = commands
+    assert publish[:2] == ("PUBLISH", "nvision:tracks:dock")
+    assert publish[2] == add[add.index("event") + 1]
+    visits = event().pop("visits")
+    assert json.loads(publish[2]) | {"visits": visits} == json.loads(outgoing.payload)
+    assert b"has_dwelled" not in publish[2]
+    assert record[:3] == ("HSET", "nvision:tracks:open:dock", STATE.id)
+    assert stored_track(record[3]) == STATE
 
 
 @pytest.mark.parametrize(

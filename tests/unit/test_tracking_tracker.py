@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,8 +41,8 @@ def person(
     return DetectedObject(name=name, parent=parent, confidence=confidence, box=box)
 
 
-def result(at: float, *detections: DetectedObject) -> Observation:
-    return Observation(frame_id=f"frame-{at:g}", at=at, width=WIDTH, height=HEIGHT, detections=detections)
+def result(at: float, *detections: DetectedObject, mono: float | None = None) -> Observation:
+    return Observation(frame_id=f"frame-{at:g}", at=at, mono=mono, width=WIDTH, height=HEIGHT, detections=detections)
 
 
 def types(changes: Iterable[Change]) -> list[str]:
@@ -164,6 +165,66 @@ def test_a_result_that_is_not_newer_is_ignored() -> None:
     assert types(track.update(result(10.2, person(300)))) == ["track.started"]
 
 
+@pytest.mark.parametrize("step_s", [-3600.0, -1.0, -0.3, 0.1, 3600.0])
+def test_a_clock_that_is_set_moves_the_times_of_open_tracks(step_s: float) -> None:
+    """Durations stay right, nothing ends, and no later result is ignored."""
+    zone = Zone(points=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)), dwell=9)
+    track = Tracker(Tracking(lost_after=4, update_interval=100), ids(), zones={"all": zone})
+    changes = []
+    for number in range(60):
+        mono = number / 5
+        wall = 10_000 + mono + (step_s if number >= 20 else 0)
+        changes += track.update(result(wall, person(300 + number), mono=mono))
+    names = types(changes)
+    assert names == ["track.started", "zone.entered", "track.updated", "zone.dwelled"]
+    assert changes[-1].dwell_s == pytest.approx(9, abs=0.4)
+    (state,) = track.open
+    assert state.results == 60
+    assert state.last_seen_at - state.started_at == pytest.approx(59 / 5, abs=0.4)
+    assert state.started_at == pytest.approx(10_000 + step_s, abs=0.4)
+    times = [point.at for point in state.path]
+    assert times == sorted(times)
+    for number in range(60, 60 + 5 * 6):
+        changes += track.update(result(10_000 + step_s + number / 5, mono=number / 5))
+    assert types(changes)[4:] == ["zone.left", "track.ended"], "the object is lost at its usual time"
+    assert changes[-1].at == pytest.approx(10_000 + step_s + 16, abs=0.4)
+
+
+def test_a_late_result_of_before_the_clock_was_set_is_ignored() -> None:
+    track = tracker()
+    track.update(result(100, person(300), mono=1))
+    track.update(result(50, person(300), mono=2))
+    assert track.update(result(100.5, person(900), mono=1.5)) == []
+    assert track.update(result(50.2, mono=2.2)) == []
+    (state,) = track.open
+    assert (state.started_at, state.last_seen_at, state.results) == (49, 50, 2)
+
+
+def test_a_successor_continues_tracks_after_the_clock_was_set_back() -> None:
+    first = tracker()
+    for number in range(10):
+        first.update(result(10_000 + number / 5, person(300)))
+    second = tracker()
+    second.restore(first.open)
+    changes = second.update(result(5_000, person(300), mono=1))
+    (state,) = second.open
+    assert (types(changes), state.results) == ([], 11)
+    assert state.last_seen_at == 5_000
+    assert state.started_at == pytest.approx(5_000 - 9 / 5)
+
+
+def test_a_successor_does_not_report_the_same_stay_in_a_zone_again() -> None:
+    zone = Zone(points=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)), dwell=3)
+    first, second = (Tracker(Tracking(update_interval=100), ids(), zones={"all": zone}) for _ in range(2))
+    before = [change for number in range(20) for change in first.update(result(number / 5, person(300)))]
+    assert types(before).count("zone.dwelled") == 1
+    second.restore(first.open)
+    after = [change for number in range(20, 60) for change in second.update(result(number / 5, person(300)))]
+    after += second.end_all(EndReason.STOPPED)
+    assert types(after) == ["zone.left", "track.ended"]
+    assert after[0].dwell_s == pytest.approx(59 / 5, abs=0.3), "since the entry that the first tracker saw"
+
+
 def test_a_box_that_the_service_repeats_is_one_object() -> None:
     track = tracker()
     for step in range(5):
@@ -247,11 +308,13 @@ def test_every_track_that_starts_ends_once_and_its_events_are_in_order(
     track, at = create(), 0.0
     changes: list[Change] = []
     for number, (dt, detections) in enumerate(results):
-        at += dt
+        at += abs(dt) if number == restart_after + 1 else dt
         changes += track.update(result(at, *detections))
         if number == restart_after:
             successor = create()
             successor.restore(track.open)
+            # A successor receives only newer results. An older first result would mean that the clock was set.
+            at = max([at, *(state.last_seen_at for state in track.open)])
             track = successor
     changes += track.end_all(EndReason.STOPPED)
 

@@ -22,7 +22,7 @@ from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision.result_events import new_id
 from nvision_hub.runtime.status import CameraState
 from nvision_hub.tracking.changes import ChangeType, EndReason
-from nvision_hub.tracking.cloud_events import cloud_event, observation, posted_observation, stored_track
+from nvision_hub.tracking.cloud_events import observation, posted_observation, stored_event, stored_track
 from nvision_hub.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ SPOOL_FILE: Final = "tracks.sqlite3"
 # How long the first results wait for the tracks of an earlier worker. Without Redis, new tracks begin after this time.
 RESUME_TIMEOUT_S: Final = 3.0
 RETRY_INTERVAL_S: Final = 0.2
+LIMITED_INTERVALS: Final = 3.0  # while a limit withholds frames, tracks wait for this many times the usual interval
 
 
 class CameraTracks:
@@ -69,8 +70,15 @@ class CameraTracks:
         self._outdated = asyncio.Event()  # the hash in Redis may contain tracks that the tracker does not know
         self._outdated.set()
         self._resume_until: float | None = None  # monotonic deadline; None before the first result
-        self._away_since: float | None = None  # monotonic time since which the camera sends no frames
+        self._away_since: float | None = None  # monotonic time since which no results can come
+        self._results = self._reported_results = 0
         self._occupied: set[tuple[str, str]] = set()  # zones and classes with a gauge
+
+    @property
+    def error(self) -> str | None:
+        """Sentence that says why track events cannot be published or saved; None if they can."""
+        error = None if self._tracker is None else self._publisher.error
+        return None if error is None else f"track events: {error}"
 
     async def run(self) -> None:
         """Publish events and continue the tracks of an earlier worker, until the publisher is drained."""
@@ -90,12 +98,14 @@ class CameraTracks:
 
     def add(self, result: NvisionRequest, sent: SentFrame) -> None:
         """Follow the objects of a result."""
+        self._results += 1
         if self._tracker is None or (self._outdated.is_set() and self._waits_for_resume()):
             return
         self._publish(self._tracker.update(observation(result, sent)))
 
     def add_posted(self, answered: Sequence[tuple[AnsweredFrame, SentFrame]]) -> None:
         """Follow the objects of results that arrived by callback, in the order in which their frames were sent."""
+        self._results += len(answered)
         if self._tracker is None or not answered or (self._outdated.is_set() and self._waits_for_resume()):
             return
         for frame, sent in sorted(answered, key=lambda each: each[1].sequence):
@@ -111,18 +121,25 @@ class CameraTracks:
         if self._tracker is not None:
             await self._publisher.drain(timeout_s)
 
-    def report(self, state: CameraState, now: float) -> None:
-        """Set the metrics. End all tracks if the camera has sent no frames for `lost_after` s. `now` is monotonic."""
+    def report(self, state: CameraState, now: float, *, is_limited: bool = False) -> None:
+        """Set the metrics. End all tracks if no results can come. `now` is monotonic.
+
+        No results can come while the camera sends no frames, or while `is_limited` and a limit withholds all frames.
+        """
         tracker, meter = self._tracker, self._meter
         if tracker is None:
             return
-        if state is CameraState.STREAMING:
+        has_results, self._reported_results = self._results > self._reported_results, self._results
+        is_withheld = is_limited and state is CameraState.STREAMING
+        # A limit that only lowers the rate must not end the tracks between two results.
+        patience_s = max(self._lost_after_s, LIMITED_INTERVALS * tracker.interval_s if is_withheld else 0.0)
+        if (state is CameraState.STREAMING and not is_limited) or (is_withheld and has_results):
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now
-        elif now - self._away_since >= self._lost_after_s:
-            reason = EndReason.PAUSED if state is CameraState.PAUSED else EndReason.CAMERA_LOST
-            self._publish(tracker.end_all(reason))
+        elif now - self._away_since >= patience_s:
+            is_paused = is_withheld or state is CameraState.PAUSED
+            self._publish(tracker.end_all(EndReason.PAUSED if is_paused else EndReason.CAMERA_LOST))
         started = [track for track in tracker.tracks if track.is_started]
         meter.set_gauge(catalogue.TRACKS_OPEN, len(started))
         meter.set_gauge(catalogue.TRACK_EVENTS_WAITING, self._publisher.results_waiting)
@@ -155,7 +172,7 @@ class CameraTracks:
                 labels = {"line": change.line, "direction": change.direction, "class": name}
                 self._meter.count(catalogue.LINE_CROSSINGS_TOTAL, 1, **labels)
             self._queued += 1
-            self._publisher.publish_track(self._origin.camera, cloud_event(change, self._origin))
+            self._publisher.publish_track(self._origin.camera, stored_event(change, self._origin))
 
     async def _resume(self, tracker: Tracker) -> None:
         """Continue the open tracks in Redis that the tracker does not know, whenever there may be some."""

@@ -151,6 +151,7 @@ class Uplink:
                 frame_id=new_id(frame.captured_at),
                 sequence=self._sequence,
                 captured_at=frame.captured_at,
+                captured_mono=frame.captured_mono,
                 sent_at=time.time(),
                 sent_mono=time.monotonic(),
                 width=frame.width,

@@ -286,7 +286,7 @@ class _Worker:
         away = None if state is CameraState.PAUSED else self._capture.error or self._uplink.error or self._lease_error
         is_streaming = state is CameraState.STREAMING
         degraded = (self._capture.motion_error or self._capture.late) if is_streaming else None
-        error = away or self._publisher.error or degraded
+        error = away or self._publisher.error or self._tracks.error or degraded
         if state is not self._state:
             self._announce(state, error)
         meter = self._meter
@@ -298,8 +298,8 @@ class _Worker:
         meter.set_gauge(catalogue.CAMERA_IDLE, is_idle)
         meter.set_gauge(catalogue.CAMERA_TARGET_FPS, 0.0 if self._control.paused else self._rate.fps)
         self._stats.update()
-        self._tracks.report(state, now)
         info = self._info(now)
+        self._tracks.report(state, now, is_limited=info.limited_by is not None)
         slow = self._rate_monitor.update(info, is_streaming=is_streaming, now=now)
         return Status(
             state=state,
