@@ -25,7 +25,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.recorder import KEY
 from tests.support.street import as_jpeg, street
 from tests.support.uplinks import feeding
-from workers.local_service import image_queue
+from workers.local_service import image_queue, overload
 from workers.local_service.settings import LocalServiceSettings
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ async def received(stream: Any, count: int) -> list[tuple[str, bool]]:
     return [(message.frame_id, skipping.is_notice(message)) for message in messages]
 
 
-async def test_a_slow_service_processes_the_newest_frame_and_reports_the_skipped_ones() -> None:
+async def test_a_slow_service_processes_the_newest_frame_and_reports_the_skipped_ones(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(overload, "FIRST_REPORT_S", 0.0)
     detector = GatedDetector()
     async with serving(detector) as (address, meter), client(address, skipping.HEADERS) as stream:
         await stream.send(frame(1))
@@ -117,6 +120,8 @@ async def test_a_slow_service_processes_the_newest_frame_and_reports_the_skipped
         detector.gate.set()
         assert sorted(await received(stream, 3)) == [("lobby 1", False), ("lobby 5", False), ("yard 1", False)]
         assert meter.value(catalogue.SERVICE_REFUSED_TOTAL, reason="skipped") == 3
+    (record,) = [record for record in caplog.records if getattr(record, "event", None) == "images_skipped"]
+    assert "lower `fps`" in record.getMessage()
 
 
 async def test_a_client_that_does_not_know_notices_gets_every_result() -> None:

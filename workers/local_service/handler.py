@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 import uuid
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from workers.local_service import responses
 from workers.local_service.detection_pool import DetectionPool
 from workers.local_service.images import open_image
 from workers.local_service.inference import opencv_reason
+from workers.local_service.overload import OverloadMonitor
 from workers.local_service.rate_limit import KeyRateLimiter
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 STREAM_DRAIN_TIMEOUT_S: Final = 0.7
 MAX_SOURCES: Final = 128  # above this number, the handler drops the least recently used source
 MAX_IDLE_S: Final = 600.0  # the handler drops a source that is idle for this time, because its view may have changed
+
+_log = logging.getLogger("nvision_hub.service")
 
 _Result = TypeVar("_Result")
 
@@ -79,6 +83,7 @@ class RequestHandler:
         self._latency_s = settings.latency_s
         self._detectors = detectors
         self._pool = DetectionPool()
+        self._overload = OverloadMonitor()
         self._running: dict[asyncio.Task[Any], float] = {}  # unfinished requests, and when they arrived
 
     def oldest_at(self, now: float) -> float:
@@ -156,6 +161,18 @@ class RequestHandler:
     def count_refusal(self, reason: str) -> None:
         """Count one request that received no result or an empty result."""
         self._meter.count(catalogue.SERVICE_REFUSED_TOTAL, reason=reason)
+        if reason not in {"skipped", "overload"}:
+            return
+        report = self._overload.skip(time.monotonic(), round(self._meter.total(catalogue.SERVICE_REQUESTS_TOTAL)))
+        if report is not None:
+            _log.warning(
+                "skipped %d of %d images in %.0f s: the service is slower than its clients; lower `fps` of the "
+                "cameras, or choose a faster model (`nvision.model`, `nvision.face_model`)",
+                report.skipped,
+                report.images,
+                report.seconds,
+                extra={"event": "images_skipped"},
+            )
 
     def _source(self, key: SourceKey, at: float) -> _SourceState:
         source = self.sources.get(key)
