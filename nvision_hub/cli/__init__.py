@@ -43,7 +43,7 @@ COMMANDS: Final = {
     "explain": "Explain why a camera sends at its current rate.",
     "ps": "List the hubs that run on this machine.",
     "usage": "Show how many images the cameras have sent, and their cost.",
-    "tail": "Show results as they arrive.",
+    "tail": "Show results or events of tracks as they arrive.",
     "logs": "Show the log of a camera or another process.",
     "pause": "Pause cameras of the running hub.",
     "resume": "Resume paused cameras.",

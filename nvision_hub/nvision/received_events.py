@@ -7,7 +7,7 @@ aside data that fails the check and counts it (`redis_entries_rejected_total`).
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json
@@ -15,6 +15,7 @@ from pydantic_core import from_json
 MAX_EVENT_BYTES: Final = 160 * 2**20  # a result of the service has at most 100 MiB; base64 adds a third
 _MAX_HUB_EVENT_BYTES: Final = 2**16  # the gateway keeps the last hundred of these events for each viewer
 _MAX_DETECTIONS: Final = 100_000
+_MAX_TRACK_EVENT_BYTES: Final = 2**20  # an event of a track has 1 to 6 KB
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -67,6 +68,63 @@ class ReceivedResult(_Strict):
         """Parse the JSON of a result. Raises `ValueError` for anything else."""
         _check_json(data, MAX_EVENT_BYTES)
         return cls.model_validate_json(data)
+
+
+class ReceivedTrack(_Strict):
+    """The object of a track event, as of the event."""
+
+    id: str
+    camera: str
+    class_name: Annotated[str, Field(alias="class")]
+    confidence: Number
+    started_at: str
+    last_seen_at: str
+    ended_at: str | None = None
+    end_reason: str | None = None
+    stationary: bool = False
+    zones: tuple[str, ...] = ()
+
+
+class ReceivedVisit(_Strict):
+    """The zone of a track event."""
+
+    id: str
+    dwell_s: Number | None = None
+
+
+class ReceivedCrossing(_Strict):
+    """The line of a track event."""
+
+    id: str
+    direction: str
+
+
+class ReceivedTrackData(_Strict):
+    track: ReceivedTrack
+    zone: ReceivedVisit | None = None
+    line: ReceivedCrossing | None = None
+
+
+class ReceivedTrackEvent(_Strict):
+    """An event of a track, as the hub publishes it."""
+
+    specversion: Literal["1.0"]
+    id: str
+    type: Annotated[str, Field(pattern=r"^nvision\.[a-z]+\.[a-z]+$")]
+    subject: str
+    time: str
+    data: ReceivedTrackData
+
+    @classmethod
+    def parse(cls, data: bytes) -> ReceivedTrackEvent:
+        """Parse the JSON of an event of a track. Raises `ValueError` for anything else."""
+        _check_json(data, _MAX_TRACK_EVENT_BYTES)
+        return cls.model_validate_json(data)
+
+    @property
+    def name(self) -> str:
+        """The type without its prefix, such as `zone.entered`."""
+        return self.type.partition(".")[2]
 
 
 # Every value is a scalar, because the page shows values as text.
