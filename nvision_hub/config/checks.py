@@ -35,6 +35,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     yield from _unique_ids(written, "webhooks")
     yield from _known_cameras(written)
     yield from _streaming_keys(effective, written)
+    yield from _labels(written)
     yield from gateway_checks(written, has_stored_tokens=has_stored_tokens)
     yield from redis_checks(written)
     for index, camera in _entries(written, "cameras"):
@@ -91,8 +92,20 @@ def _streaming_keys(effective: YamlNode, written: YamlNode) -> Iterator[Diagnost
         yield node.diagnostic("missing_key", "is missing", (*path, "streaming_key"), fix=fix)
 
 
+def _labels(written: YamlNode) -> Iterator[Diagnostic]:
+    sections: tuple[KeyPath, ...] = (("nvision",), ("defaults", "nvision"))
+    models = [written.at((*path, "model")) for path in sections]
+    if any(node is not None and _is_given(node) and node.text != "moving" for node in models):
+        return
+    for path in sections:
+        node = written.at((*path, "labels"))
+        if node is not None and _is_given(node):
+            message = "applies only to a model of your own"
+            yield node.diagnostic("unused_key", message, (*path, "labels"), fix="write `model`, too, or remove it")
+
+
 def _models(camera: YamlNode, path: KeyPath) -> Iterator[Diagnostic]:
-    for key in ("model", "face_model"):
+    for key in ("model", "labels", "face_model"):
         node = camera.at(("nvision", key))
         if node is not None:
             message = "applies to the local service, which all cameras share"

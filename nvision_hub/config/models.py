@@ -60,6 +60,10 @@ class Nvision(Section):
     """What the local service detects objects with: an ONNX model of the YOLO family, or `moving` to report what moves.
 
     If left out, the model that comes with nvision-hub. Applies to all cameras."""
+    labels: Annotated[FilePath | None, NoneIfEmpty] = None
+    """Names of the classes of `model`: a text file with one name per line.
+
+    If left out, the names in the file of the model, or those of COCO."""
     face_model: Annotated[FilePath | None, NoneIfEmpty] = None
     """A YuNet ONNX model for the local service. If left out, the model that comes with nvision-hub."""
     output_cropped_image: bool = False

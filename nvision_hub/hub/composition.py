@@ -214,11 +214,11 @@ def _local_service(cameras: Sequence[Camera], resources: HubResources) -> Proces
     from workers import local_service  # noqa: PLC0415 - only hubs that run the service load it
     from workers.local_service.settings import LocalServiceSettings  # noqa: PLC0415 - likewise
 
-    port = resources.port("service", LOCAL_PORTS_FROM)
-    configured = {nvision.streaming_key.reveal() for nvision in local if nvision.streaming_key is not None}
-    keys = (resources.service_key, *sorted(configured))
+    given = {nvision.streaming_key.reveal() for nvision in local if nvision.streaming_key is not None}
+    keys, port = (resources.service_key, *sorted(given)), resources.port("service", LOCAL_PORTS_FROM)
+    model, labels, face_model = local[0].model, local[0].labels, local[0].face_model
     settings = LocalServiceSettings(
-        host=LOOPBACK, port=port, streaming_keys=keys, model=local[0].model, face_model=local[0].face_model
+        host=LOOPBACK, port=port, streaming_keys=keys, model=model, labels=labels, face_model=face_model
     )
     return ProcessSpec(name="service", stage=STAGE_PEERS, entry=local_service.run, settings=settings)
 

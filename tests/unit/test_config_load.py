@@ -254,11 +254,23 @@ def test_models_of_the_local_service_are_files_beside_the_configuration(write: P
     assert _load(write, ONE_CAMERA + "nvision: {model: moving}\n").cameras[0].nvision.model == "moving"
 
 
-def test_one_camera_cannot_choose_the_model_that_all_cameras_share(write: Path) -> None:
+def test_labels_need_a_model_of_the_user(write: Path) -> None:
+    with_model = _load(write, ONE_CAMERA + "nvision: {model: yolo.onnx, labels: names.txt}\n")
+    assert with_model.cameras[0].nvision.labels == write.parent / "names.txt"
+    for section in ("{labels: names.txt}", "{labels: names.txt, model: moving}", "{labels: names.txt, model: }"):
+        with pytest.raises(ConfigError) as refused:
+            _load(write, ONE_CAMERA + f"nvision: {section}\n")
+        (diagnostic,) = refused.value.diagnostics
+        assert (diagnostic.code, diagnostic.path) == ("unused_key", ("nvision", "labels"))
+    assert _load(write, ONE_CAMERA + "nvision: {labels: }\n").cameras[0].nvision.labels is None
+
+
+@pytest.mark.parametrize("key", ["model", "labels"])
+def test_one_camera_cannot_choose_the_model_that_all_cameras_share(write: Path, key: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        _load(write, ONE_CAMERA + "    nvision: {model: moving}\n")
+        _load(write, ONE_CAMERA + f"    nvision: {{{key}: moving}}\n")
     (diagnostic,) = refused.value.diagnostics
-    assert (diagnostic.code, diagnostic.path) == ("not_per_camera", ("cameras", 0, "nvision", "model"))
+    assert (diagnostic.code, diagnostic.path) == ("not_per_camera", ("cameras", 0, "nvision", key))
 
 
 def test_a_byte_order_mark_is_skipped(write: Path) -> None:

@@ -52,7 +52,7 @@ def choose_detectors(settings: LocalServiceSettings) -> Mapping[ServiceName, Det
 
 def _objects(settings: LocalServiceSettings) -> DetectorChoice:
     if isinstance(settings.model, Path):
-        yolo = YoloModel(settings.model)
+        yolo = YoloModel(settings.model, settings.labels)
         return DetectorChoice(name=settings.model.name, create=lambda: yolo)
     packaged = packaged_models.OBJECTS
     if settings.model is None and packaged.is_installed:

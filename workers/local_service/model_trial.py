@@ -39,7 +39,8 @@ def try_models(settings: LocalServiceSettings) -> None:
     Call this function before this process starts a thread.
     """
     if isinstance(settings.model, Path):
-        survive(partial(YoloModel, settings.model), settings.model, "a YOLO model with one output")
+        load = partial(YoloModel, settings.model, settings.labels)
+        survive(load, settings.model, "a YOLO model with one output")
     if settings.face_model is not None:
         survive(partial(YunetFaces, settings.face_model), settings.face_model, "a YuNet model")
 

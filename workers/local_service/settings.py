@@ -20,6 +20,7 @@ class LocalServiceSettings:
     port: int = 8090  # 0: the system chooses the port; status reports contain the chosen port
     streaming_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: the service accepts any non-empty key
     model: Path | Literal["moving"] | None = None  # ONNX file of the YOLO family; None: the packaged model, if any
+    labels: Path | None = None  # class names of `model`; None: those in the file of the model, or COCO's
     face_model: Path | None = None  # YuNet file; None: the packaged model, if any
     callback_url: str | None = field(default=None, repr=False)  # receives the results of all streams
     latency_s: float = 0.0  # minimum latency of a result
@@ -29,6 +30,8 @@ class LocalServiceSettings:
 def check(settings: LocalServiceSettings) -> None:
     """Raise `ConfigError` if any value is invalid."""
     messages = []
+    if settings.labels is not None and settings.model in {None, "moving"}:
+        messages.append("The labels file applies to a model of your own; name the model, too.")
     if settings.latency_s < 0:
         messages.append(f"The service's latency must be 0 seconds or more, not {settings.latency_s:g}.")
     if settings.rate_limit_per_s is not None and not settings.rate_limit_per_s > 0:

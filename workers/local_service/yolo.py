@@ -10,6 +10,7 @@ import numpy as np
 from nvision_hub.errors import UnavailableError
 from workers.local_service.detection_types import COCO_NAMES, Detection, by_confidence, detection_at
 from workers.local_service.inference import PerThread, opencv_reason, suppress_overlaps
+from workers.local_service.labels import read_labels
 from workers.local_service.onnx_header import HeaderError, read_header
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ class YoloModel:
 
     Supported outputs are [1, 4+C, N] (YOLOv8, v9, v11, v12), [1, N, 5+C] (YOLOv5, v7: an objectness score before the
     classes), both of these transposed, and [1, N, 6] (v10 and v26: NMS is built in).
-    Raises `UnavailableError` if the file is missing, is not a model, or has a different output.
+    The class names come from the file `labels`, else from the metadata of the model, else from COCO. Raises
+    `UnavailableError` if a file is missing, is not a model or a list of names, or does not fit the other.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, labels: Path | None = None) -> None:
         self._path = path
         try:
             header = read_header(path)
@@ -47,11 +49,20 @@ class YoloModel:
             raise UnavailableError(f"The model {path} cannot be read: {error.strerror}.") from error
         except HeaderError as error:
             raise UnavailableError(f"The model {path} cannot be used: {error}.") from error
-        self._names = header.names or dict(enumerate(COCO_NAMES))
+        self._names = read_labels(labels) if labels is not None else header.names or dict(enumerate(COCO_NAMES))
         self._input = header.input_size or DEFAULT_INPUT
         self._nets = PerThread(lambda: cv2.dnn.readNetFromONNX(str(path)))
         # Test the model with a gray image, so that the service does not start with an unusable model.
-        self.detect(np.full((self._input[1], self._input[0], 3), PADDING_GRAY, np.uint8), 0.0, 1.0)
+        blank = np.full((self._input[1], self._input[0], 3), PADDING_GRAY, np.uint8)
+        self.detect(blank, 0.0, 1.0)
+        if labels is not None:
+            table = self._run(self._letterbox(blank)[0])
+            wanted = {len(header.names)} if header.names else possible_classes(table.shape)
+            if wanted and len(self._names) not in wanted:
+                raise UnavailableError(
+                    f"The labels file {labels} has {len(self._names)} names, but the model {path} has "
+                    f"{' or '.join(map(str, sorted(wanted)))} classes; write one name per class."
+                )
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
         blob, scale, margins = self._letterbox(pixels)
@@ -125,6 +136,15 @@ def read_output(table: Floats, *, classes: int, threshold: float) -> tuple[Float
     center, half = rows[best, :2], rows[best, 2:4] / 2
     boxes = np.concatenate([center - half, center + half], axis=1)
     return boxes, scores[best], numbers[best].astype(np.int32)
+
+
+def possible_classes(shape: tuple[int, ...]) -> set[int]:
+    """Return the numbers of classes that a table of this shape can have; empty if any number is possible."""
+    height, width = shape
+    if width == _END_TO_END:
+        return set()
+    values = min(height, width)
+    return {values - _BOX, values - _BOX - 1} - {0}
 
 
 def _candidates_in_rows(table: Floats, classes: int) -> tuple[Floats, bool | None]:

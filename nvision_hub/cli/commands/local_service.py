@@ -52,6 +52,11 @@ In cameras.yaml of a hub on another machine:
 @click.option("--model", type=_Model(path_type=Path, exists=True, dir_okay=False),
               help="A YOLO-family ONNX model, or `moving` to report what moves.  "
                    "[default: SSD MobileNet V2, included]")  # fmt: skip
+@click.option(
+    "--labels",
+    type=_FILE,
+    help="A text file with the class names of --model, one per line.  [default: the names in the model, or COCO's]",
+)
 @click.option("--face-model", type=_FILE, help="A YuNet ONNX model for face detection.")
 @click.option("--callback", "callback_url", metavar="URL",
               help="POST results to this URL instead of returning them on the stream.")  # fmt: skip
