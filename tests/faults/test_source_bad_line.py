@@ -51,31 +51,41 @@ def corrupting(share: float) -> Alter:
     return alter
 
 
+def rates_of(*watched: Watching) -> list[float]:
+    """Watch for `COUNTED_S`. Return the frames per second that were sent, or were late because this machine is busy."""
+
+    def counts() -> list[float]:
+        return [len(watching.frames) + watching.dropped("late") for watching in watched]
+
+    before = counts()
+    watched[0].watch_for(COUNTED_S)
+    return [(later - earlier) / COUNTED_S for earlier, later in zip(before, counts(), strict=True)]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(("share", "at_least"), [(0.05, 0.9), (0.2, None)])
 def test_a_camera_with_lost_datagrams_still_streams(
     gst_camera: Callable[..., GstCamera],
     line: Callable[..., Line],
     watch: Callable[..., Watching],
-    share: float,
-    at_least: float | None,
 ) -> None:
-    way = line(gst_camera(LIVELY).port, losing(share))
-    watching = watch(way.url(), fps=FPS, transport="udp")
-    watching.wait_for(1)
-    watching.watch_for(SETTLED_S)
-    rate = len(watching.watch_for(COUNTED_S)) / COUNTED_S
-    assert rate <= FPS * 1.1
-    assert rate >= FPS * (at_least or 0.1)
-    assert watching.capture.state == "streaming"
-    measured(
-        19,
-        f"UDP loses {share:.0%}",
-        injected="relay that drops datagrams, 720p at 2 Mbit/s",
-        target="keeps streaming" if at_least is None else f"keeps streaming; at least {at_least:.0%} of the rate",
-        measured=f"{rate / FPS:.0%} of the rate, "
-        f"{watching.meter.total(catalogue.CAMERA_RECONNECTS_TOTAL):.0f} reconnects",
-    )
+    port = gst_camera(LIVELY).port
+    shares = {0.05: 0.9, 0.2: None}
+    watched = [watch(line(port, losing(share)).url(), fps=FPS, transport="udp") for share in shares]
+    for watching in watched:
+        watching.wait_for(1)
+    watched[0].watch_for(SETTLED_S)
+    for watching, rate, (share, at_least) in zip(watched, rates_of(*watched), shares.items(), strict=True):
+        assert rate <= FPS * 1.1, share
+        assert rate >= FPS * (at_least or 0.1), share
+        assert watching.capture.state == "streaming", share
+        measured(
+            19,
+            f"UDP loses {share:.0%}",
+            injected="relay that drops datagrams, 720p at 2 Mbit/s",
+            target="keeps streaming" if at_least is None else f"keeps streaming; at least {at_least:.0%} of the rate",
+            measured=f"{rate / FPS:.0%} of the rate, "
+            f"{watching.meter.total(catalogue.CAMERA_RECONNECTS_TOTAL):.0f} reconnects",
+        )
 
 
 @pytest.mark.long
@@ -86,8 +96,9 @@ def test_corrupt_packets_do_not_change_the_rate(
     watching = watch(way.url(), fps=FPS)
     watching.wait_for(1)
     watching.watch_for(SETTLED_S)
-    frames = watching.watch_for(COUNTED_S)
-    rate = len(frames) / COUNTED_S
+    counted = len(watching.frames)
+    (rate,) = rates_of(watching)
+    frames = watching.frames[counted:]
     gap_s = max(later.at - earlier.at for earlier, later in itertools.pairwise(frames))
     assert 0.9 * FPS <= rate <= 1.1 * FPS
     assert is_on_time(gap_s, 2)
@@ -135,15 +146,20 @@ def test_timestamp_jumps_do_not_change_the_rate(
     watched = {fault: watch(line(port, clock).url(), fps=FPS) for fault, clock in clocks.items()}
     for watching in watched.values():
         watching.wait_for(5)
+    late = {fault: watching.dropped("late") for fault, watching in watched.items()}
     clocks["jumps 5 s back"].ahead_s = -5.0
     clocks["jumps 1 h ahead"].ahead_s = 3600.0
     began = time.monotonic()
     next(iter(watched.values())).watch_for(6.0)
     for fault, watching in watched.items():
         frames = [frame for frame in list(watching.frames) if frame.at >= began]
-        rate = (len(frames) - 1) / (frames[-1].at - frames[0].at)
+        numbers = [frame.number or 0 for frame in frames]
+        steps = [(after - before) % (25 * CAMERA.seconds) for before, after in itertools.pairwise(numbers)]
+        rate = (len(frames) - 1) / (sum(steps) / 25)  # by the camera's clock
+        accounted = rate * (1 + (watching.dropped("late") - late[fault]) / (len(frames) - 1))
         gap_s = max(later.at - earlier.at for earlier, later in itertools.pairwise(frames))
-        assert rate == pytest.approx(FPS, rel=0.1), fault
+        assert rate <= 1.1 * FPS, fault
+        assert accounted >= 0.9 * FPS, fault
         assert is_on_time(frames[0].at - began, 1)
         assert is_on_time(gap_s, 1)
         assert watching.meter.total(catalogue.CAMERA_RECONNECTS_TOTAL) == 0
@@ -186,21 +202,19 @@ def test_a_slow_camera_is_not_reconnected(
     gst_camera: Callable[..., GstCamera], line: Callable[..., Line], watch: Callable[..., Watching]
 ) -> None:
     spec = clips.ClipSpec(codec="mjpeg", width=640, height=360, seconds=2)
-    way = line(gst_camera(spec).port, OneFrame(15.0))
-    watching = watch(way.url(), fps=1, stall_timeout=30)
+    way = line(gst_camera(spec).port, OneFrame(11.0))  # longer than the default of stall_timeout
+    watching = watch(way.url(), fps=1, stall_timeout=25)
     worst_s = 0.0
-    end = time.monotonic() + 65.0
-    while time.monotonic() < end:
+    while len(watching.frames) < 3:
         watching.watch_for(0.5)
         deadline = watching.capture.deadline()
         worst_s = max(worst_s, (time.monotonic() - deadline.at) / deadline.timeout_s)
         assert not deadline.is_missed(time.monotonic())
-    assert len(watching.frames) >= 4
     assert watching.meter.total(catalogue.CAMERA_RECONNECTS_TOTAL) == 0
     measured(
         26,
         "slow camera",
-        injected="relay that passes one frame every 15 s, stall_timeout 30",
+        injected="relay that passes one frame every 11 s, stall_timeout 25",
         target="no false restart",
-        measured=f"{len(watching.frames)} frames in 65 s, no reconnect, at most {worst_s:.0%} of stall_timeout used",
+        measured=f"{len(watching.frames)} frames, no reconnect, at most {worst_s:.0%} of stall_timeout used",
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support import clips
-from tests.support.patience import is_on_time
+from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.reliability import measured
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def test_a_stop_while_cameras_do_not_answer_is_on_time(
     urls = [camera.url for camera in silent.values()]
     hub = start_hub([{"id": f"silent{number}", "url": url} for number, url in enumerate(urls)], recorder())
     for camera in silent.values():
-        assert camera.asked.wait(20)
+        assert camera.asked.wait(PATIENCE_S)
     began = time.monotonic()
     assert hub.stop() == 0
     stopped_s = time.monotonic() - began

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.fault
 
 CAMERA: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
+KILLS: Final = 1000 if os.environ.get("NVISION_HUB_FULL_FAULTS") else 400
+RECONNECTS: Final = 24 if os.environ.get("NVISION_HUB_FULL_FAULTS") else 9  # of each camera
 TENTH: Final = 0.1  # factor for the supervisor's limits and the times of the cases
 
 
@@ -141,7 +143,7 @@ def test_a_frozen_worker_is_killed_and_its_frames_return(
     worker = psutil.Process(hub.member_pid("camera:a"))
     worker.suspend()
     frozen = time.monotonic()
-    gone, _ = psutil.wait_procs([worker], timeout=20.0)
+    gone, _ = psutil.wait_procs([worker], timeout=PATIENCE_S)
     killed_s = time.monotonic() - frozen
     assert gone
     sent = len(service.received("a"))
@@ -171,8 +173,9 @@ def test_nothing_outlives_a_killed_hub(recorder: Callable[..., Recorder], start_
     assert any("valkey" in process.name() for process in everyone)
     killed = time.monotonic()
     hub.process.kill()
-    _, left = psutil.wait_procs(everyone, timeout=3.0)
+    _, left = psutil.wait_procs(everyone, timeout=PATIENCE_S)
     assert not left
+    assert is_on_time(time.monotonic() - killed, 3.0)
     measured(
         6,
         "killed supervisor of a complete hub",
@@ -204,7 +207,7 @@ def test_a_stop_under_load_loses_no_accepted_result(
     hub.process.wait(PATIENCE_S)
     took_s = time.monotonic() - began
     assert hub.stop() == 0  # after this, the test has read all output of the hub
-    _, left = psutil.wait_procs(everyone, timeout=1.0)
+    _, left = psutil.wait_procs(everyone, timeout=PATIENCE_S)
     assert not left
     assert is_on_time(took_s, 10.0)
     ledgers = {name: Ledger.of(hub.status(name).get("metrics", {})) for name in "abc"}
@@ -228,7 +231,7 @@ def test_a_stop_under_load_loses_no_accepted_result(
 
 
 @pytest.mark.long
-def test_a_thousand_killed_workers_leak_nothing(start_fleet: Callable[..., Fleet]) -> None:
+def test_killed_workers_leak_nothing(start_fleet: Callable[..., Fleet]) -> None:
     fleet = start_fleet(
         dict.fromkeys("abcdefgh", "steady"), restart_first_s=0.02, restart_max_s=0.04, crash_loop_exits=10**6
     )
@@ -243,7 +246,7 @@ def test_a_thousand_killed_workers_leak_nothing(start_fleet: Callable[..., Fleet
         samples.append((kills, supervisor.num_fds(), supervisor.memory_info().rss))
 
     sample()
-    while kills < 1000 and time.monotonic() - began < 55:
+    while kills < KILLS:
         for _ in range(10):
             for child in supervisor.children():
                 with contextlib.suppress(psutil.NoSuchProcess):  # the process was still ending after the previous kill
@@ -253,7 +256,6 @@ def test_a_thousand_killed_workers_leak_nothing(start_fleet: Callable[..., Fleet
                 fleet.process.wait(0.1)
         sample()
     warm, last = samples[len(samples) // 4], samples[-1]
-    assert kills >= 300
     assert {descriptors for _, descriptors, _ in samples} == {samples[0][1]}
     assert last[2] - warm[2] < 1_000_000
     assert all(child.status() != psutil.STATUS_ZOMBIE for child in supervisor.children())
@@ -274,9 +276,8 @@ def test_reconnecting_cameras_leak_nothing(
     names = "abcdefgh"
     camera = gst_camera(CAMERA)
     hub = start_hub(cameras(camera.url(), names, 1), recorder(keep_frames=False))
-    began = time.monotonic()
     samples: list[dict[str, tuple[int, int]]] = []  # by process: descriptors and bytes
-    while time.monotonic() - began < 55:
+    for _ in range(RECONNECTS + 1):
         came = time.monotonic()
         hub.wait_until(lambda: all(hub.camera(name).state == "streaming" for name in names))
         known = {"supervisor": hub.process.pid} | {name: hub.member_pid(f"camera:{name}") for name in names}

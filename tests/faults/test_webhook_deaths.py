@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.support.dispatching import PREFIX, event, webhook
-from tests.support.patience import is_on_time
+from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.reliability import measured
 from workers.webhooks.settings import DeliveryLimits
 
@@ -125,9 +125,9 @@ def test_results_trimmed_before_delivery_are_counted_exactly(
     with redis.Redis.from_url(hub.url) as client, client.pubsub() as subscription:
         left = client.xlen(f"{PREFIX}:results")
         subscription.subscribe(f"{PREFIX}:events")
-        subscription.get_message(timeout=10)
+        subscription.get_message(timeout=PATIENCE_S)
         hub.start()
-        received = subscription.get_message(timeout=30)
+        received = subscription.get_message(timeout=PATIENCE_S)
     it.wait_for(10 + left)
     hub.wait_for_row(lambda row: row["pending"] == 0)
     assert it.accepted()[10:] != []

@@ -16,6 +16,7 @@ from nvision_hub.tracking.changes import ChangeType, EndReason
 from nvision_hub.tracking.cloud_events import TYPE_PREFIX
 from tests.support import asyncapi
 from tests.support.dispatching import PREFIX, event, webhook
+from tests.support.patience import PATIENCE_S
 from workers.webhooks.breaker import EndpointState
 from workers.webhooks.settings import DeliveryLimits
 
@@ -83,7 +84,7 @@ def test_messages_of_a_hub_match_the_document(start_hub: Callable[..., Hub]) -> 
             subscription.psubscribe("nvision:results:*", "nvision:events")
             received: dict[str, list[Any]] = {"street": [], "crossing": [], "changes": []}
             while not (all(received.values()) and has_face(received["crossing"]) and has_detection(received["street"])):
-                message = subscription.get_message(timeout=30.0)
+                message = subscription.get_message(timeout=PATIENCE_S)
                 assert message is not None, f"no message for 30 s; {received}"
                 if message["type"] != "pmessage":
                     continue
@@ -152,7 +153,7 @@ def test_webhook_events_match_the_document(
     server, it = debian_redis(), receiver(status=status)
     with redis.Redis.from_url(server.url, decode_responses=True) as client, client.pubsub() as subscription:
         subscription.subscribe(f"{PREFIX}:events")
-        subscription.get_message(timeout=10)
+        subscription.get_message(timeout=PATIENCE_S)
         it_all = dispatch(
             server.url, webhook("alarms", it.url()), limits=DeliveryLimits(schedule_s=(0, 0.05), timeout_s=5.0)
         )
@@ -163,7 +164,7 @@ def test_webhook_events_match_the_document(
             asyncapi.check("deadLetter", letter)
             json.loads(letter["event"])
         else:
-            message = subscription.get_message(timeout=30)
+            message = subscription.get_message(timeout=PATIENCE_S)
             asyncapi.check("webhookState", json.loads(message["data"]))
     headers = {name: value for name, value in it.deliveries()[0].headers.items() if name.startswith("webhook-")}
     asyncapi.check("webhookHeaders", headers)

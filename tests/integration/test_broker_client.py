@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nvision_hub.broker.client import connect
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -24,6 +25,6 @@ async def test_a_canceled_task_ends_at_any_point_of_its_command(redis_server: Se
         for _ in range(iterations % 60):  # a command takes about ten iterations; cancel at each
             await asyncio.sleep(0)
         repeating.cancel()
-        done, _ = await asyncio.wait({repeating}, timeout=20)
+        done, _ = await asyncio.wait({repeating}, timeout=PATIENCE_S)
         assert done, f"the task still runs, canceled after {iterations % 60} iterations"
         await client.aclose()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import statistics
 import threading
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -174,8 +172,8 @@ def test_a_callback_service_needs_no_result_on_the_stream(services: Services) ->
     now = services.hub.camera("callback")
     assert now.state == "streaming"
     assert now.total("results_lost_total") == 0
-    gaps_s = [later.created - earlier.created for earlier, later in pairwise(records)]
-    assert statistics.median(gaps_s) == pytest.approx(1 / FPS, rel=0.15)
+    # An uplink that waits for results sends a few frames and then replaces each waiting frame with a newer one.
+    assert now.total("frames_dropped_total") <= 0.15 * len(records)
 
 
 def test_no_fault_restarts_a_worker(services: Services) -> None:

@@ -17,6 +17,7 @@ from nvision_hub.cli.checks import CheckStatus
 from nvision_hub.cli.checks.machine import CHILD_OPEN_FILES, HUB_OPEN_FILES, check_open_files
 from nvision_hub.cli.checks.service_and_clocks import check_clock
 from tests.support import clips, command, hub, needs
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -257,7 +258,7 @@ def test_a_full_disk_is_found(tmp_path: Path) -> None:
         needs.missing("this user cannot mount in a private namespace; test as root")
     words = [*prefix, sys.executable, "-m", "nvision_hub", "doctor", "--json"]
     done = subprocess.run(
-        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=60
+        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 69, done.stderr
     found = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
@@ -285,7 +286,7 @@ def test_a_low_limit_of_open_files_is_found(tmp_path: Path) -> None:
     prlimit = needs.program("prlimit", "util-linux")
     words = [prlimit, "--nofile=64:", sys.executable, "-m", "nvision_hub", "doctor", "--no-cameras", "--json"]
     done = subprocess.run(
-        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=60
+        words, cwd=tmp_path, env=command.environment(), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 69, done.stderr
     (fault,) = (each for each in json.loads(done.stdout)["checks"] if each["status"] == "failed")
@@ -336,7 +337,7 @@ def test_check_opens_cameras_with_probe(
     assert facts["probed"][1]["state"] == "auth_failed"
     assert "canary" not in done.stdout
     watched = start_command("check", "--probe", cwd=tmp_path, terminal=(80, 30))
-    assert watched.wait(40) == 69
+    assert watched.wait(PATIENCE_S) == 69
     assert "/2" in watched.screen, "the progress bar must show the count"
     assert "good   h264 640x360, 25.0 fps, a keyframe every 1.0 s" in watched.screen
     assert "1 of 2 cameras sends no frames" in watched.screen

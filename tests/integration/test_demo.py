@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 import threading
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -20,6 +18,8 @@ from nvision_hub.errors import UnavailableError
 from nvision_hub.runtime.status import DemoInfo
 from nvision_hub.runtime.supervisor_pipe import SupervisorPipe
 from tests.support import counter
+from tests.support.patience import PATIENCE_S
+from tests.support.rtsp import DemoServer, demo_cache
 from tests.support.statuses import info_as
 from workers.demo import clip, scene
 from workers.demo import worker as demo
@@ -27,8 +27,8 @@ from workers.demo.server import ClipServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from tests.support.rtsp import DemoServer
 
 OPTIONS = {"rtsp_transport": "tcp"}
 GOP = 50
@@ -37,7 +37,7 @@ GOP = 50
 @pytest.fixture(scope="module")
 def drawn() -> Path:
     """Return the cache folder of the hubs that this user starts. It contains every clip."""
-    cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
+    cache_dir = demo_cache()
     for name in demo.SCENES:
         clip.render(cache_dir, name)
     return cache_dir
@@ -60,7 +60,7 @@ def short(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
 
 
 def packets(url: str, count: int) -> Iterator[av.Packet[av.VideoStream]]:
-    with av.open(url, options=OPTIONS, timeout=(10, 10)) as container:
+    with av.open(url, options=OPTIONS, timeout=(PATIENCE_S, PATIENCE_S)) as container:
         for number, packet in enumerate(container.demux(container.streams.video[0])):
             if number == count:
                 return
@@ -90,7 +90,7 @@ def test_a_cancelled_connection_ends_without_a_traceback(caplog: pytest.LogCaptu
 @pytest.mark.parametrize("name", demo.SCENES)
 def test_each_scene_is_720p_h264_like_a_camera(demo_server: Callable[..., DemoServer], name: str) -> None:
     server = demo_server()
-    with av.open(server.url(name), options=OPTIONS, timeout=(10, 10)) as container:
+    with av.open(server.url(name), options=OPTIONS, timeout=(PATIENCE_S, PATIENCE_S)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         assert (context.name, context.width, context.height, context.pix_fmt) == ("h264", 1280, 720, "yuv420p")
@@ -106,7 +106,7 @@ def test_the_counter_the_keyframes_and_the_timestamps_are_continuous_across_the_
 ) -> None:
     server = demo_server(scenes=("street",), cache_dir=short)
     numbers, times, keyframes, kinds = [], [], [], set()
-    with av.open(server.url("street"), options=OPTIONS, timeout=(10, 10)) as container:
+    with av.open(server.url("street"), options=OPTIONS, timeout=(PATIENCE_S, PATIENCE_S)) as container:
         for frame in container.decode(video=0):
             numbers.append(counter.of_frame(frame))
             times.append(frame.pts)
@@ -127,7 +127,7 @@ def test_the_counter_the_keyframes_and_the_timestamps_are_continuous_across_the_
 def test_sixteen_clients_are_served_at_once(demo_server: Callable[..., DemoServer]) -> None:
     """The clients outnumber the threads of an executor. Each client still receives every frame, in order."""
     server = demo_server()
-    together = threading.Barrier(16, timeout=20)
+    together = threading.Barrier(16, timeout=PATIENCE_S)
     steps: list[set[int]] = []
 
     def watch(name: str) -> None:
@@ -143,7 +143,7 @@ def test_sixteen_clients_are_served_at_once(demo_server: Callable[..., DemoServe
     for watcher in watchers:
         watcher.start()
     for watcher in watchers:
-        watcher.join(30)
+        watcher.join(PATIENCE_S)
     assert steps == [{90000 // scene.FPS}] * 16
 
 
@@ -175,7 +175,7 @@ def test_two_processes_may_draw_the_same_clip_at_once(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from workers.demo import clip; clip.render(Path(sys.argv[1]), 'parking')"
     )
     drawing = [subprocess.Popen([sys.executable, "-c", program, tmp_path]) for _ in range(2)]
-    assert [process.wait(60) for process in drawing] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in drawing] == [0, 0]
     with av.open(clip.path(tmp_path, "parking")) as container:
         assert sum(1 for packet in container.demux(video=0) if packet.size) == scene.FRAMES
     assert len(list(clip.path(tmp_path, "parking").parent.iterdir())) == 1
@@ -184,7 +184,7 @@ def test_two_processes_may_draw_the_same_clip_at_once(tmp_path: Path) -> None:
 def test_an_unknown_scene_is_not_found(demo_server: Callable[..., DemoServer], short: Path) -> None:
     server = demo_server(scenes=("street",), cache_dir=short)
     with pytest.raises(av.HTTPNotFoundError):
-        av.open(server.url("beach"), options=OPTIONS, timeout=(10, 10))
+        av.open(server.url("beach"), options=OPTIONS, timeout=(PATIENCE_S, PATIENCE_S))
 
 
 def test_a_port_in_use_is_reported(demo_server: Callable[..., DemoServer], short: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_port_in_use_is_reported(demo_server: Callable[..., DemoServer], short
     assert taken.status is not None
     port = info_as(taken.status, DemoInfo).port
     second = demo_server(scenes=("street",), cache_dir=short, port=port, wait=False)
-    _, stderr = second.process.communicate(timeout=20)
+    _, stderr = second.process.communicate(timeout=PATIENCE_S)
     assert stderr.strip() == (
         f"69 The demo cameras' port {port} on 127.0.0.1 is in use; "
         "configure another port, or stop the program that uses this port."
@@ -211,7 +211,7 @@ def test_a_cache_that_cannot_be_written_is_reported(demo_server: Callable[..., D
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     server = demo_server(cache_dir=blocked, wait=False)
-    _, stderr = server.process.communicate(timeout=20)
+    _, stderr = server.process.communicate(timeout=PATIENCE_S)
     assert stderr.startswith("69 The demo camera's clip cannot be written to")
     assert "Traceback" not in stderr
 
@@ -220,5 +220,5 @@ def test_the_demo_server_prints_nothing_on_stdout(demo_server: Callable[..., Dem
     server = demo_server(scenes=("street",), cache_dir=short)
     assert sum(1 for _ in packets(server.url("street"), 5)) == 5
     server.process.terminate()
-    output, stderr = server.process.communicate(timeout=10)
+    output, stderr = server.process.communicate(timeout=PATIENCE_S)
     assert (output, stderr) == ("", "")

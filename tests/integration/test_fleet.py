@@ -12,6 +12,7 @@ import pytest
 from nvision_hub.cluster.identity import CONTROL
 from tests.support.clips import ClipSpec
 from tests.support.hubs import announced_gateway, wait_for
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 CLIP: Final = ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=4)
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = PATIENCE_S
 
 
 @pytest.mark.long

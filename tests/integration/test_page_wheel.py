@@ -105,7 +105,7 @@ def test_wheel_built_without_node_serves_the_page(
         page.get_by_text("Unreachable").first.wait_for(timeout=PATIENCE_S * 1000)
     finally:
         hub.terminate()
-        hub.communicate(timeout=30)
+        hub.communicate(timeout=PATIENCE_S)
 
 
 def _wait_for_url(hub: subprocess.Popen[str]) -> str:

@@ -15,6 +15,7 @@ from nvision_hub.config.models import Camera
 from nvision_hub.media.sources import SourceError, open_source
 from nvision_hub.media.sources.read_timeout import ReadTimeout
 from tests.support import clips
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ def test_only_a_blocked_read_times_out() -> None:
     assert not timed_out.wait(0.5), "no read is in progress"
     assert not timeout.expired
     with timeout.watching():
-        assert timed_out.wait(20)
+        assert timed_out.wait(PATIENCE_S)
     expired: bool = timeout.expired
     assert expired
     timeout.close()

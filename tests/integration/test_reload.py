@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.hub import Hub
-    from tests.support.recorder import Recorder
+    from tests.support.recorder import Received, Recorder
 
 STREET: Final = {"id": "street", "url": "demo://street", "fps": 5}
 PARKING: Final = {"id": "parking", "url": "demo://parking", "fps": 5}
@@ -45,6 +44,12 @@ def pids(hub: Hub) -> tuple[int | None, int | None]:
     return hub.camera("street").pid, hub.camera("parking").pid
 
 
+def typical_gap_s(records: Sequence[Received]) -> float:
+    """Return the lower quartile of the seconds between captures. On a busy machine, dropped frames leave gaps."""
+    gaps_s = sorted(later.created - earlier.created for earlier, later in pairwise(records))
+    return gaps_s[len(gaps_s) // 4]
+
+
 def test_the_four_run_time_settings_change_without_a_restart(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -61,8 +66,7 @@ def test_the_four_run_time_settings_change_without_a_restart(
     hub.wait_until(lambda: "camera:street is reconfigured" in hub.log())
     service.wait_for(len(service.received("street")) + 25, "street")
     newest = service.received("street")[-10:]
-    gaps_s = [later.created - earlier.created for earlier, later in pairwise(newest)]
-    assert statistics.median(gaps_s) == pytest.approx(0.1, rel=0.3)
+    assert typical_gap_s(newest) == pytest.approx(0.1, rel=0.3)
     assert all(("ConfidenceThreshold", "0.7") in [tuple(pair) for pair in record.configurations] for record in newest)
     hub.wait_until(lambda: bool(hub.events("street")) and hub.events("street")[-1]["hub"]["width"] == 640)
     assert pids(hub) == before
@@ -79,8 +83,7 @@ def test_a_schedule_changes_the_rate_and_pauses_until_it_is_removed(
     assert hub.camera("street").metrics["camera_target_fps"] == 10
     service.wait_for(len(service.received("street")) + 25, "street")
     newest = service.received("street")[-15:]
-    gaps_s = [later.created - earlier.created for earlier, later in pairwise(newest)]
-    assert statistics.median(gaps_s) == pytest.approx(0.1, rel=0.3)
+    assert typical_gap_s(newest) == pytest.approx(0.1, rel=0.3)
     rewrite(hub, [STREET | {"schedule": [{"paused": True}]}])
     hub.wait_until(lambda: hub.camera("street").state == "paused")
     assert hub.camera("street").info["scheduled"] == "paused"

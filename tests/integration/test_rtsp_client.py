@@ -18,7 +18,7 @@ from nvision_hub.media.sources.rtsp_client import describe_stream
 from nvision_hub.media.sources.source import SourceError
 from nvision_hub.metrics import catalogue
 from tests.support import clips, needs
-from tests.support.patience import is_on_time
+from tests.support.patience import PATIENCE_S, is_on_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ class Listener:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def relay(camera_port: int, caller: socket.socket) -> None:
                 camera.sendall(data)
         with contextlib.suppress(OSError):
             camera.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(PATIENCE_S)
 
 
 def test_a_camera_that_serves_one_client_at_a_time_streams(

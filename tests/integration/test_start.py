@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from nvision_hub.broker.embedded_users import BrokerUser, load_passwords
 from tests.support import command, hub
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -223,7 +224,7 @@ def test_a_second_hub_on_the_same_state_dir_is_rejected(tmp_path: Path, start_co
     running.record_family()
     os.kill(running.process.pid, signal.SIGKILL)
     running.wait()
-    _, alive = psutil.wait_procs(running.record_family(), timeout=5)
+    _, alive = psutil.wait_procs(running.record_family(), timeout=PATIENCE_S)
     assert alive == []
     again = start_command("start", cwd=tmp_path)
     started(again, 1)  # files of the killed hub do not prevent the start

@@ -17,7 +17,7 @@ from nvision_hub.broker.client import connect
 from nvision_hub.broker.webhook_filter import WebhookFilter
 from tests.support import asyncapi, needs
 from tests.support.dispatching import PREFIX, event, webhook
-from tests.support.patience import is_on_time
+from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.receiver import OTHER_SECRET, SECRET
 from workers.webhooks.settings import DeliveryLimits
 
@@ -275,9 +275,9 @@ def test_webhook_events_are_published(
     hub = dispatch(redis_server.url, webhook("alarms", it.url("/with-a-token")))
     with raw(redis_server.url) as client, client.pubsub() as subscription:
         subscription.subscribe(f"{PREFIX}:events")
-        subscription.get_message(timeout=10)
+        subscription.get_message(timeout=PATIENCE_S)
         hub.publish(event(1))
-        message = subscription.get_message(timeout=30)
+        message = subscription.get_message(timeout=PATIENCE_S)
         change = json.loads(message["data"])
     assert (change["kind"], change["webhook"], change["from"], change["state"]) == (
         "webhook_state",

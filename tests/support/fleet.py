@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psutil
 import pytest
 
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.rtsp import Server
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Fleet(Server):
             )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self.wait_until(lambda: bool(self.records), 30.0)
+        self.wait_until(lambda: bool(self.records))
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
@@ -127,16 +127,18 @@ class Fleet(Server):
                     found.append(process)
         return found
 
-    def wait_until_gone(self, timeout_s: float) -> None:
-        """Wait until no process is left."""
-        _, left = psutil.wait_procs(self.processes(), timeout=timeout_s)
+    def wait_until_gone(self, target_s: float) -> None:
+        """Wait until no process is left, and check that this takes at most `target_s` (see `is_on_time`)."""
+        began = time.monotonic()
+        _, left = psutil.wait_procs(self.processes(), timeout=PATIENCE_S)
         assert not left
+        assert is_on_time(time.monotonic() - began, target_s)
 
     def stop_with(self, number: signal.Signals = signal.SIGTERM) -> float:
         """Send a stop signal. Return the seconds until the exit."""
         began = time.monotonic()
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE_S)
         took_s = time.monotonic() - began
         self._listener.join(PATIENCE_S)
         assert code == 0, self.log()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import signal
 import socket
@@ -210,6 +211,11 @@ except HubError as error:
 """
 
 
+def demo_cache() -> Path:
+    """Return the cache folder of the hubs that this user starts, so that each clip is drawn once per machine."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
+
+
 @pytest.fixture
 def demo_server() -> Iterator[Callable[..., DemoServer]]:
     """Start a demo server: `demo_server()`. Clips are drawn once per machine unless `cache_dir` is given."""
@@ -219,7 +225,7 @@ def demo_server() -> Iterator[Callable[..., DemoServer]]:
         *, scenes: tuple[str, ...] = demo.SCENES, cache_dir: Path | None = None, port: int = 0, wait: bool = True
     ) -> DemoServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        settings = {"port": port, "scenes": scenes, "cache_dir": str(cache_dir or clips.directory() / "demo")}
+        settings = {"port": port, "scenes": scenes, "cache_dir": str(cache_dir or demo_cache())}
         process = subprocess.Popen(
             [sys.executable, "-c", _DEMO_PROGRAM, str(theirs.fileno()), json.dumps(settings)],
             stdout=subprocess.PIPE,

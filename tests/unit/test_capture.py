@@ -18,6 +18,7 @@ from nvision_hub.media.encode.jpeg_encoder import JpegEncoder
 from nvision_hub.media.sources import Packet, SourceError, StreamFacts
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.runtime.status import CameraState
+from tests.support.patience import PATIENCE_S
 from workers.camera import capture
 from workers.camera.camera_reconnects import ReconnectPolicy
 from workers.camera.capture import PROGRESS_INTERVAL_S, Capture
@@ -147,17 +148,17 @@ def test_a_pause_during_backoff_is_immediate_and_does_not_shorten_it(
     camera = Capture(camera=CAMERA, meter=Meter(), deliver=lambda _frame: 0, control=control)
     thread = threading.Thread(target=camera.run, daemon=True)
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(PATIENCE_S)
     control.resumed = AtFirstWait(resting.set)
     control.pause()
-    assert resting.wait(10)
+    assert resting.wait(PATIENCE_S)
     assert (camera.state, camera.error) == (CameraState.PAUSED, None)
     waiting.clear()
     control.resume()
-    assert waiting.wait(10)
+    assert waiting.wait(PATIENCE_S)
     assert (camera.state, camera.error) == (CameraState.AUTH_FAILED, "wrong password")
     control.stop()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert len(opened) == 1
 

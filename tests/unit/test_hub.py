@@ -23,6 +23,7 @@ from nvision_hub.hub.preflight import check_preflight
 from nvision_hub.hub.resources import HubResources
 from nvision_hub.hub.state_dir import move_old_spools, read_endpoints, sole_use
 from nvision_hub.media import cv2_loader
+from tests.support.patience import PATIENCE_S
 from workers.demo import worker as demo
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def test_another_server_on_the_redis_port_is_rejected(config: Callable[..., Conf
         port = other.getsockname()[1]
         ours = config(LOBBY, nvision=CLOUD, redis={"url": f"redis://127.0.0.1:{port}"})
         other.listen()
-        other.settimeout(5)
+        other.settimeout(PATIENCE_S)
 
         def answer() -> None:
             connection, _ = other.accept()

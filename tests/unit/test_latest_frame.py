@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 
+from tests.support.patience import PATIENCE_S
 from workers.camera.latest_frame import MAX_BEHIND, MAX_BEHIND_BYTES, EncodedFrame, LatestFrameSlot
 
 
@@ -29,7 +30,7 @@ async def test_a_waiting_reader_is_woken_by_another_thread() -> None:
     await asyncio.sleep(0)
     thread = threading.Thread(target=slot.put, args=(frame(7),))
     thread.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await waiting).jpeg == b"7"
     thread.join()
 
@@ -41,7 +42,7 @@ async def test_a_canceled_reader_removes_no_frame() -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     slot.put(frame(1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await slot.get()).jpeg == b"1"
 
 
@@ -60,7 +61,7 @@ async def test_every_frame_is_either_taken_or_reported_as_dropped() -> None:
     thread = threading.Thread(target=capture)
     thread.start()
     taken: list[int] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not taken or taken[-1] < total - 1:
             taken.append(int((await slot.get()).jpeg))
     thread.join()

@@ -16,6 +16,7 @@ from nvision_hub.logs import files
 from nvision_hub.logs.files import LogFiles, file_of, previous_file, processes_in
 from nvision_hub.logs.formatters import fields
 from nvision_hub.logs.tail import LogTail
+from tests.support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def record(text: str, worker: str = "camera:lobby", **more: Any) -> logging.LogR
     return made
 
 
-def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
