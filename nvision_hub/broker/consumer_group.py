@@ -54,10 +54,10 @@ class ConsumerGroup:
 
     def __init__(self, client: redis.asyncio.Redis, *, stream: str, name: str, consumer: str) -> None:
         self._client = client
-        self._stream = stream
+        self.stream = stream  # key of the stream, to read
         self._name = name
         self._consumer = consumer
-        self._read_to = _START
+        self.read_to = _START  # id of the last entry that the group has read, to read
         self._create = client.register_script(load_script("group_create"))
         self._read = client.register_script(load_script("group_gap", "group_read"))
 
@@ -66,9 +66,9 @@ class ConsumerGroup:
 
         On an existing stream, the group starts with the next new entry or, if `from_start`, with the oldest entry left.
         """
-        self._read_to = _START
+        self.read_to = _START
         try:
-            await self._create(keys=[self._stream], args=[self._name, "0" if from_start else "$"])
+            await self._create(keys=[self.stream], args=[self._name, "0" if from_start else "$"])
         except ResponseError as error:
             if str(error).startswith("BUSYGROUP"):
                 return False
@@ -81,26 +81,27 @@ class ConsumerGroup:
         Raises `ResponseError` ("NOGROUP", "no such key") if the group or the stream is gone, for example after Redis
         restarted without its data. Then call `create(from_start=True)`.
         """
-        gap, found = await self._read(keys=[self._stream], args=[self._name, self._consumer, count])
+        gap, found = await self._read(keys=[self.stream], args=[self._name, self._consumer, count])
         # The script returns each entry as an id and a list of alternating names and values.
         entries = tuple((entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found)
         if entries:
-            self._read_to = entries[-1][0]
+            self.read_to = entries[-1][0]
         return EntryBatch(entries=entries, trimmed=TrimmedCount(undelivered=None if gap < 0 else gap))
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until the stream has an unread entry."""
-        await self._client.xread({self._stream: self._read_to}, count=1, block=max(1, int(timeout_s * 1000)))
+    async def wait(self, timeout_s: float, *others: ConsumerGroup) -> None:
+        """Wait at most `timeout_s` seconds until the stream, or that of another group, has an unread entry."""
+        positions: Any = {group.stream: group.read_to for group in (self, *others)}
+        await self._client.xread(positions, count=1, block=max(1, int(timeout_s * 1000)))
 
     async def count_waiting(self) -> int:
         """Return the number of entries that the group has not read or has not acknowledged; 0 if there is no group.
 
         Call this method once after `create`, so that `wait` ignores the entries that the group has already read.
         """
-        groups: Any = await self._client.xinfo_groups(self._stream)
+        groups: Any = await self._client.xinfo_groups(self.stream)
         for group in groups:
             if group["name"] == self._name.encode():
-                self._read_to = max(self._read_to, group["last-delivered-id"], key=_position)
+                self.read_to = max(self.read_to, group["last-delivered-id"], key=_position)
                 return int((group["lag"] or 0) + group["pending"])
         return 0
 
@@ -114,7 +115,7 @@ class ConsumerGroup:
         trimmed, at = 0, _START
         while True:
             at, found, gone = await self._client.xautoclaim(
-                self._stream, self._name, self._consumer, int(idle_s * 1000), at, count=_CLAIM_BATCH
+                self.stream, self._name, self._consumer, int(idle_s * 1000), at, count=_CLAIM_BATCH
             )
             entries += ((entry, dict(fields)) for entry, fields in found)
             trimmed += len(gone)
@@ -123,7 +124,7 @@ class ConsumerGroup:
 
     async def acknowledge(self, *entries: bytes) -> None:
         if entries:
-            await self._client.xack(self._stream, self._name, *entries)
+            await self._client.xack(self.stream, self._name, *entries)
 
 
 def _position(entry: bytes) -> tuple[int, int]:

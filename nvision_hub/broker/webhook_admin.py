@@ -21,17 +21,21 @@ from nvision_hub.broker.webhook_queue import (
     Delivery,
     WebhookKeys,
     dead_letters_key,
+    is_cloud_event,
 )
 from nvision_hub.nvision import result_events
-from nvision_hub.nvision.received_events import ReceivedResult, parse_object
+from nvision_hub.nvision.received_events import parse_object
 from nvision_hub.timestamps import iso_utc
+from nvision_hub.tracking.changes import Change, ChangeType, EndReason, FrameRef, PathPoint, TrackState
+from nvision_hub.tracking.cloud_events import cloud_event
+from nvision_hub.tracking.observation import ObjectBox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     import redis.asyncio
 
-    from nvision_hub.broker.webhook_filter import WebhookFilter
+    from nvision_hub.broker.webhook_filter import Stream, WebhookFilter
 
 _MAX_DIGITS: Final = 10
 _PAGE: Final = 50  # a result may be large
@@ -54,12 +58,21 @@ class ReplayResult:
     rest_from: datetime | None
 
 
-async def test(client: redis.asyncio.Redis, prefix: str, webhook: str, *, site: str) -> str:
+async def test(client: redis.asyncio.Redis, prefix: str, webhook: str, *, site: str, wanted: WebhookFilter) -> str:
     """Queue a test event for one delivery attempt, and return its webhook-id.
 
-    The event has `hub.test: true`. The dispatcher sends it even if the webhook is disabled or its filter does not
-    match, and shows the outcome in the webhook's `row`.
+    The event is a result with `hub.test: true` or, if the webhook receives no results, an event of a track with the
+    label `test`. The dispatcher sends it even if the webhook is disabled or its filter does not match, and shows the
+    outcome in the webhook's `row`.
     """
+    delivery = _test_result(site) if "results" in wanted.streams else _test_track_event(site, min(wanted.events))
+    async with client.pipeline(transaction=True) as pipe:
+        webhook_queue.put(pipe, WebhookKeys(prefix, webhook), delivery, due=DUE_IN_ANY_STATE)
+        await pipe.execute()
+    return delivery.id
+
+
+def _test_result(site: str) -> Delivery:
     now = time.time()
     event_id = result_events.new_id(now)
     box = {"left": 10, "top": 20, "right": 110, "bottom": 220}
@@ -69,11 +82,40 @@ async def test(client: redis.asyncio.Redis, prefix: str, webhook: str, *, site: 
     event = result_events.callback_event(posted, origin, received_at=now)
     event["hub"] |= {"via": "test", "test": True, "captured_at": None, "sent_at": iso_utc(now)}
     event["hub"] |= {"width": 1280, "height": 720, "jpeg_bytes": 0, "sequence": 1}
-    delivery = Delivery(id=event_id, body=result_events.encode(event), once=True)
-    async with client.pipeline(transaction=True) as pipe:
-        webhook_queue.put(pipe, WebhookKeys(prefix, webhook), delivery, due=DUE_IN_ANY_STATE)
-        await pipe.execute()
-    return event_id
+    return Delivery(id=event_id, body=result_events.encode(event), once=True)
+
+
+def _test_track_event(site: str, event_type: str) -> Delivery:
+    now = time.time()
+    zone = "test" if event_type.startswith("zone.") else None
+    is_ended = event_type == ChangeType.ENDED
+    track = TrackState(
+        id=result_events.new_id(now),
+        class_name="person",
+        parent="human",
+        confidence=1.0,
+        started_at=now,
+        last_seen_at=now,
+        ended_at=now if is_ended else None,
+        end_reason=EndReason.STOPPED if is_ended else None,
+        stationary=False,
+        results=2,
+        visits=(),
+        box=ObjectBox(10.0, 20.0, 110.0, 220.0),
+        frame=FrameRef(id=result_events.new_id(now), at=now, width=1280, height=720),
+        path=(PathPoint(now, 0.05, 0.3),),
+    )
+    change = Change(
+        type=ChangeType(event_type),
+        at=now,
+        track=track,
+        zone=zone,
+        line="test" if event_type == ChangeType.LINE_CROSSED else None,
+        direction="in",
+    )
+    origin = result_events.EventOrigin(site=site, camera="test", labels={"test": "true"}, service=None)
+    event = cloud_event(change, origin)
+    return Delivery(id=event["id"], body=result_events.encode(event), is_cloud_event=True, once=True)
 
 
 async def enable(client: redis.asyncio.Redis, prefix: str, webhook: str) -> bool:
@@ -84,17 +126,22 @@ async def enable(client: redis.asyncio.Redis, prefix: str, webhook: str) -> bool
 async def replay(
     client: redis.asyncio.Redis, prefix: str, webhook: str, *, wanted: WebhookFilter, since: datetime
 ) -> ReplayResult:
-    """Queue the results from `since` on that are still in the stream and match the filter. Results keep their ids."""
-
-    def choose(_entry: bytes, fields: _Fields) -> Delivery | None:
-        try:
-            return wanted.apply(fields[b"camera"].decode(), fields[b"event"])
-        except (KeyError, ValueError):
-            return None
-
+    """Queue the events from `since` on that are still in their stream and match the filter. Events keep their ids."""
     keys = WebhookKeys(prefix, webhook)
     start = f"{max(0, int(since.timestamp() * 1000))}-0"
-    return await _queue_entries(client, keys, _pages(client, keys.results, start), choose)
+    queued, rest_from = 0, None
+    for stream in wanted.streams:
+
+        def choose(_entry: bytes, fields: _Fields, stream: Stream = stream) -> Delivery | None:
+            try:
+                return wanted.apply(stream, fields[b"camera"].decode(), fields[b"event"])
+            except (KeyError, ValueError):
+                return None
+
+        found = await _queue_entries(client, keys, _pages(client, f"{prefix}:{stream}", start), choose)
+        queued += found.queued
+        rest_from = min(filter(None, (rest_from, found.rest_from)), default=None)
+    return ReplayResult(queued=queued, rest_from=rest_from)
 
 
 async def replay_dead(client: redis.asyncio.Redis, prefix: str, webhook: str) -> ReplayResult:
@@ -107,10 +154,9 @@ async def replay_dead(client: redis.asyncio.Redis, prefix: str, webhook: str) ->
         if not PLAIN_ID.fullmatch(delivery_id):
             return None
         try:
-            ReceivedResult.parse(body)
+            return Delivery(id=delivery_id, body=body, is_cloud_event=is_cloud_event(body))
         except ValueError:
             return None  # another program wrote this entry
-        return Delivery(id=delivery_id, body=body)
 
     keys = WebhookKeys(prefix, webhook)
     return await _queue_entries(client, keys, _pages(client, keys.dead, "-"), choose, are_dead=True)

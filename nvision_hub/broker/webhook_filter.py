@@ -1,50 +1,87 @@
-"""Filter that selects the events and detections of one webhook by camera, class and confidence."""
+"""Filter that selects the results, detections and track events of one webhook."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import NAMESPACE_OID, uuid5
 
 from nvision_hub.broker.webhook_queue import PLAIN_ID, Delivery
 from nvision_hub.nvision import result_events
-from nvision_hub.nvision.received_events import ReceivedResult
+from nvision_hub.nvision.received_events import ReceivedResult, ReceivedTrackEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
+Stream = Literal["results", "tracks"]
+
+RESULT: Final = "result"  # in `events`; all other values are types of track events
 _DETECTIONS: Final = ("detected_objects", "detected_faces")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookFilter:
-    """Cameras, classes and minimum confidence that a webhook accepts. None accepts everything."""
+    """Events, cameras, classes, zones and minimum confidence that a webhook accepts. None accepts everything.
 
+    `zones` apply only to events of a zone.
+    """
+
+    events: frozenset[str] = frozenset({RESULT})
     cameras: frozenset[str] | None = None
     classes: frozenset[str] | None = None
+    zones: frozenset[str] | None = None
     min_confidence: float = 0.0
 
     @classmethod
     def of(cls, webhook: Mapping[str, Any]) -> WebhookFilter:
         """Return the filter of `webhook`, an entry of cameras.yaml as JSON."""
-        names = {key: frozenset(webhook[key]) for key in ("cameras", "classes") if webhook.get(key) is not None}
+        keys = ("events", "cameras", "classes", "zones")
+        names = {key: frozenset(webhook[key]) for key in keys if webhook.get(key) is not None}
         return cls(**names, min_confidence=webhook.get("min_confidence", 0.0))
 
-    def apply(self, camera: str, payload: bytes) -> Delivery | None:
-        """Return a delivery whose body is the event with only the matching detections; None if nothing matches.
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that contain the events, the shorter one first."""
+        streams: dict[Stream, bool] = {"tracks": bool(self.events - {RESULT}), "results": RESULT in self.events}
+        return tuple(stream for stream, is_read in streams.items() if is_read)
 
-        If every detection matches, the body is `payload` unchanged. Raises `ValueError` if `payload` is not an event.
+    def only(self, streams: Collection[Stream]) -> WebhookFilter:
+        """Return a filter that accepts only events of these streams."""
+        kept = {name for name in self.events if ("results" if name == RESULT else "tracks") in streams}
+        return replace(self, events=frozenset(kept))
+
+    def apply(self, stream: Stream, camera: str, payload: bytes) -> Delivery | None:
+        """Return the delivery of an entry of a stream; None if nothing matches.
+
+        The body of a result has only the matching detections. If every detection matches, the body is `payload`
+        unchanged, as for events of tracks. Raises `ValueError` if `payload` is not an event.
         """
         if self.cameras is not None and camera not in self.cameras:
             return None
+        return self._apply_to_result(payload) if stream == "results" else self._apply_to_track_event(payload)
+
+    def _apply_to_track_event(self, payload: bytes) -> Delivery | None:
+        try:
+            event = ReceivedTrackEvent.parse(payload)
+        except (ValueError, RecursionError) as error:
+            raise ValueError("not an event of the hub") from error
+        track, zone = event.data.track, event.data.zone
+        if (
+            event.name not in self.events
+            or (self.classes is not None and track.class_name not in self.classes)
+            or (self.zones is not None and zone is not None and zone.id not in self.zones)
+            or track.confidence < self.min_confidence
+        ):
+            return None
+        return Delivery(id=_delivery_id(event.id), body=payload, is_cloud_event=True)
+
+    def _apply_to_result(self, payload: bytes) -> Delivery | None:
         # Results without detections pass only if the webhook has no condition on detections.
         selective = self.classes is not None or self.min_confidence > 0
         try:
-            event_id = ReceivedResult.parse(payload).hub.id
+            delivery_id = _delivery_id(ReceivedResult.parse(payload).hub.id)
             event = json.loads(payload) if selective else {}
-            # The filter replaces an id that is not plain with a UUID that depends only on that id.
-            delivery_id = event_id if PLAIN_ID.fullmatch(event_id) else str(uuid5(NAMESPACE_OID, event_id))
             kept = {name: self._matching(event[name]) for name in _DETECTIONS if name in event} if selective else {}
         except (ValueError, RecursionError) as error:
             raise ValueError("not an event of the hub") from error
@@ -60,3 +97,8 @@ class WebhookFilter:
             for each in detections
             if each["confidence"] >= self.min_confidence and (self.classes is None or each["name"] in self.classes)
         ]
+
+
+def _delivery_id(event_id: str) -> str:
+    """Return the webhook-id of an event. An id that is not plain is replaced by a UUID that depends only on that id."""
+    return event_id if PLAIN_ID.fullmatch(event_id) else str(uuid5(NAMESPACE_OID, event_id))

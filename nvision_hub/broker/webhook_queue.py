@@ -1,13 +1,14 @@
 """Queue of webhook deliveries in Redis: key names, the stored form, and the commands that change the queue.
 
-    <prefix>:results                   stream of results, with a consumer group `webhook:<id>` per webhook
+    <prefix>:results                   stream of results, with a consumer group `webhook:<id>` per webhook of results
+    <prefix>:tracks                    stream of track events, likewise
     <prefix>:webhooks:<id>:due         sorted set: webhook-id by due time, in seconds since the epoch
     <prefix>:webhooks:<id>:waiting     hash: webhook-id -> number of attempts and body
     <prefix>:webhooks:<id>:state       hash: `disabled` (reason, absent while enabled), `row` (JSON for display)
     <prefix>:webhooks:dead             stream of dead letters of all webhooks
     <prefix>:webhooks:dead:sizes       sizes of the dead letters, for their limit in bytes (results_trim.lua)
 
-A waiting delivery carries its body, because Redis may trim the result stream long before the last attempt. The
+A waiting delivery carries its body, because Redis may trim the streams long before the last attempt. The
 functions add commands to a pipeline, and the caller may add more commands to the same transaction. All functions except
 `move_to_dead_letters` and `set_aside` are idempotent.
 """
@@ -17,14 +18,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from redis.exceptions import ResponseError
 
 from nvision_hub.broker.client import trim_keys
 from nvision_hub.broker.scripts import load_script
-from nvision_hub.nvision.received_events import ReceivedResult
+from nvision_hub.nvision.received_events import ReceivedResult, ReceivedTrackEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,8 +37,8 @@ MAX_WAITING: Final = 10_000  # deliveries of one webhook; above this limit, the 
 MAX_WAITING_BYTES: Final = 64 * 2**20  # likewise, for the bodies of these deliveries
 MAX_DEAD: Final = 10_000  # dead letters of all webhooks; above this limit, Redis drops the oldest ones
 MAX_DEAD_BYTES: Final = 64 * 2**20  # likewise, for their bodies
-# hub.id becomes the webhook-id. An id from another program may contain characters that are invalid in a header, or a
-# period, which separates the parts of the signed content (Standard Webhooks, "Signature scheme").
+# The event's id becomes the webhook-id. An id from another program may contain characters that are invalid in a header,
+# or a period, which separates the parts of the signed content (Standard Webhooks, "Signature scheme").
 PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MAX_ATTEMPTS: Final = 1000  # upper bound of a stored number, far above the length of the retry schedule
 NOT_A_DELIVERY: Final = "the entry in the queue is not a delivery of the hub"
@@ -50,7 +51,6 @@ class WebhookKeys:
         self.prefix = prefix
         self.webhook = webhook
         self.events = f"{prefix}:events"  # channel of hub events
-        self.results = f"{prefix}:results"
         self.group = f"webhook:{webhook}"
         self.due = f"{queue}:due"
         self.waiting = f"{queue}:waiting"
@@ -60,6 +60,23 @@ class WebhookKeys:
 
 def dead_letters_key(prefix: str) -> str:
     return f"{prefix}:webhooks:dead"
+
+
+class StreamEntry(NamedTuple):
+    """Entry of a stream: the key of the stream, and the id of the entry."""
+
+    stream: str
+    id: bytes
+
+
+def is_cloud_event(body: bytes) -> bool:
+    """Return whether a body is an event of a track, or False for a result. Raises `ValueError` for anything else."""
+    try:
+        ReceivedTrackEvent.parse(body)
+    except ValueError:
+        ReceivedResult.parse(body)
+        return False
+    return True
 
 
 class _StoredDelivery(BaseModel):
@@ -77,9 +94,10 @@ class Delivery:
 
     id: str  # the webhook-id
     body: bytes
+    is_cloud_event: bool = False  # an event of a track; a result otherwise
     attempts: int = 0
     once: bool = False  # a test event: no retries
-    entry: bytes | None = None  # id of the stream entry; None if the delivery came from the queue
+    entry: StreamEntry | None = None  # None if the delivery came from the queue
 
     def encode(self) -> bytes:
         """Return the stored form: one line of JSON and the unchanged body."""
@@ -92,8 +110,14 @@ class Delivery:
         if not PLAIN_ID.fullmatch(delivery_id):
             raise ValueError("not a webhook-id")
         stored = _StoredDelivery.model_validate_json(head)
-        ReceivedResult.parse(body)  # the hub signs the body, so it must be an event
-        return cls(id=delivery_id, body=body, attempts=stored.attempts, once=stored.once)
+        # The hub signs the body, so it must be an event.
+        return cls(
+            id=delivery_id,
+            body=body,
+            is_cloud_event=is_cloud_event(body),
+            attempts=stored.attempts,
+            once=stored.once,
+        )
 
 
 def put(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, due: float, only_new: bool = False) -> None:

@@ -34,6 +34,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     yield from _unique_ids(written, "cameras")
     yield from _unique_ids(written, "webhooks")
     yield from _known_cameras(written)
+    yield from _known_zones(effective, written)
     yield from _streaming_keys(effective, written)
     yield from _labels(written)
     yield from gateway_checks(written, has_stored_tokens=has_stored_tokens)
@@ -73,6 +74,19 @@ def _known_cameras(tree: YamlNode) -> Iterator[Diagnostic]:
             if node.text and node.text not in known:
                 message = f"no camera has this id{did_you_mean(node.text, known)}"
                 yield node.diagnostic("unknown_camera", message, ("webhooks", index, "cameras", position))
+
+
+def _known_zones(effective: YamlNode, written: YamlNode) -> Iterator[Diagnostic]:
+    if _items(written.child("elsewhere")):
+        return  # the zones of these cameras are unknown here
+    cameras = [camera.child("zones") for _, camera in _entries(effective, "cameras")]
+    sections = (written.at(("defaults", "zones")), *cameras)
+    known = sorted({name for section in sections if section is not None for name in section.entries})
+    for index, webhook in _entries(written, "webhooks"):
+        for position, node in enumerate(_items(webhook.child("zones"))):
+            if node.text and node.text not in known:
+                message = f"no camera has a zone with this id{did_you_mean(node.text, known)}"
+                yield node.diagnostic("unknown_zone", message, ("webhooks", index, "zones", position))
 
 
 def _streaming_keys(effective: YamlNode, written: YamlNode) -> Iterator[Diagnostic]:

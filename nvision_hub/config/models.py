@@ -37,7 +37,7 @@ from nvision_hub.config.redis_section import Redis
 from nvision_hub.config.schedule_section import ScheduleEntry  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
 from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
-from nvision_hub.config.tracking_section import Lines, NamedSections, Tracking, TrackingOrOff, Zones
+from nvision_hub.config.tracking_section import Lines, NamedSections, Tracking, TrackingOrOff, WebhookEvent, Zones
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
 from nvision_hub.errors import InvalidValueError
 
@@ -206,7 +206,7 @@ class Camera(CameraOptions):
 
 
 class Webhook(Section):
-    """An endpoint to which the hub posts results."""
+    """An endpoint to which the hub posts results and events of tracks."""
 
     id: Id
     """The webhook's name in metrics and commands; unique."""
@@ -214,12 +214,16 @@ class Webhook(Section):
     """The http:// or https:// address of the endpoint."""
     secret: Annotated[WebhookSecrets, AsList]
     """The Standard Webhooks secret (whsec_...) that signs each delivery; a list of two during a rotation."""
+    events: Annotated[tuple[WebhookEvent, ...], Field(min_length=1)] = ("result",)
+    """What is sent: results, the default, or events of tracks, each as a CloudEvent."""
     cameras: Names | None = None
-    """Ids of the cameras whose results are sent; all if omitted."""
+    """Ids of the cameras whose results and events are sent; all if omitted."""
     classes: Names | None = None
-    """Classes of the detections that are sent; all if omitted."""
+    """Classes of the detections and tracks that are sent; all if omitted."""
+    zones: Names | None = None
+    """Ids of the zones whose events are sent; all if omitted. Other events are not affected."""
     min_confidence: Fraction = 0.0
-    """Minimum confidence of the detections that are sent, 0 to 1."""
+    """Minimum confidence of the detections and tracks that are sent, 0 to 1."""
     allow_private: bool = False
     """Allow private and loopback addresses for this webhook."""
 

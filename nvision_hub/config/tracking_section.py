@@ -30,6 +30,17 @@ def _two_places(points: tuple[Point, Point]) -> tuple[Point, Point]:
     return points
 
 
+# Values of `webhooks[].events`: results, and the types of track events without the prefix `nvision.`.
+WebhookEvent = Literal[
+    "result",
+    "track.started",
+    "track.updated",
+    "track.ended",
+    "zone.entered",
+    "zone.left",
+    "zone.dwelled",
+    "line.crossed",
+]
 ZoneId = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 ZonePoints = Annotated[Polygon, AfterValidator(_simple_polygon)]
 LinePoints = Annotated[tuple[Point, Point], AfterValidator(_two_places)]

@@ -19,7 +19,9 @@ from nvision_hub.broker.webhook_queue import PLAIN_ID, Delivery
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision import result_events
+from nvision_hub.nvision.received_events import ReceivedTrackEvent
 from tests.fuzz.harness import json_values
+from tests.support import track_events
 from tests.support.dispatching import event, webhook
 from workers.gateway.auth.identity import LOCAL
 from workers.gateway.live.live_view import LiveView, _Viewer
@@ -34,9 +36,15 @@ if TYPE_CHECKING:
 ID: Final = "0199b2a0-0000-7000-8000-000000000000"
 RESULT: Final = event(1, ("person", 0.9), ("car", 0.2))
 DETECTION: Final = RESULT["detected_objects"][0]
+TRACK_EVENT: Final = track_events.event()
+TRACK: Final = TRACK_EVENT["data"]["track"]
 NEWS: Final = {"kind": "loss", "id": ID, "site": "test", "camera": None, "what": "results", "count": 3}
 ROW: Final = {"delivered": 1, "failed": 2, "dead": 3, "last_error": None, "last_delivery_at": "2026-11-22T14:00:00Z"}
-FILTERS: Final = (WebhookFilter(), WebhookFilter(classes=frozenset({"person"}), min_confidence=0.5))
+FILTERS: Final = (
+    WebhookFilter(),
+    WebhookFilter(classes=frozenset({"person"}), min_confidence=0.5),
+    WebhookFilter(events=frozenset({"track.updated"}), zones=frozenset({"bay"}), min_confidence=0.5),
+)
 
 
 def entry(head: bytes, value: object) -> bytes:
@@ -56,6 +64,8 @@ SAMPLES: Final = (
     Delivery(id=ID, body=result_events.encode(RESULT), attempts=3).encode(),
     Delivery(id=ID, body=result_events.encode(event(2, faces=True)), once=True).encode(),
     entry(b"lobby", RESULT),
+    entry(b"dock", TRACK_EVENT),
+    Delivery(id=ID, body=result_events.encode(TRACK_EVENT), is_cloud_event=True).encode(),
     *(json.dumps(each).encode() for each in (RESULT, NEWS, ROW, ID)),
 )
 TOKENS: Final = (
@@ -84,6 +94,9 @@ BUILT: Final = st.one_of(
     st.builds(queued, st.integers(-1, 1001) | VALUES, st.booleans() | VALUES, RESULTS),
     st.builds(entry, st.sampled_from([b"lobby", b"ghost", b"", b"\xff", b"a:b", b"x" * 200]), RESULTS),
     RESULTS.map(json.dumps).map(str.encode),
+    st.dictionaries(st.sampled_from([*TRACK]), VALUES, max_size=2)
+    .map(lambda new: json.dumps({**TRACK_EVENT, "data": {**TRACK_EVENT["data"], "track": {**TRACK, **new}}}))
+    .map(str.encode),
     st.dictionaries(st.sampled_from([*NEWS]), VALUES, max_size=3).map(lambda new: json.dumps({**NEWS, **new}).encode()),
     st.dictionaries(st.sampled_from([*ROW]), VALUES, max_size=3).map(lambda new: json.dumps({**ROW, **new}).encode()),
 )
@@ -118,10 +131,10 @@ def check_stream(camera: bytes, payload: bytes) -> None:
     """Parse the data as a stream entry, once as the webhook worker does and once as the MQTT worker does."""
     for each in FILTERS:
         try:
-            delivery = each.apply(camera.decode(), payload)
+            deliveries = [each.apply(stream, camera.decode(), payload) for stream in each.streams]
         except ValueError:
             continue
-        if delivery is not None:
+        for delivery in filter(None, deliveries):
             assert PLAIN_ID.fullmatch(delivery.id)
             check_event(delivery.body)
     if _is_result({b"camera": camera, b"event": payload}):
@@ -157,6 +170,10 @@ def check_row(data: bytes) -> None:
 def check_event(data: bytes) -> None:
     """Assert that a consumer receives an event of the documented form."""
     found = json.loads(data, parse_constant=reject)
+    with contextlib.suppress(ValueError):
+        track = ReceivedTrackEvent.parse(data).data.track
+        assert found["data"]["track"]["class"] == track.class_name
+        return
     assert isinstance(found["hub"]["id"], str)
     for detection in (*found.get("detected_objects", ()), *found.get("detected_faces", ())):
         assert isinstance(detection["name"], str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from standardwebhooks import Webhook as Verifier
 from nvision_hub.broker import webhook_admin
 from nvision_hub.broker.client import connect
 from nvision_hub.broker.webhook_filter import WebhookFilter
-from tests.support import asyncapi, needs
+from nvision_hub.tracking.changes import Change, ChangeType
+from nvision_hub.tracking.cloud_events import cloud_event
+from tests.support import asyncapi, needs, track_events
 from tests.support.dispatching import PREFIX, event, webhook
 from tests.support.patience import PATIENCE_S, is_on_time
 from tests.support.receiver import OTHER_SECRET, SECRET
@@ -24,6 +27,8 @@ from workers.webhooks.settings import DeliveryLimits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from redis.asyncio import Redis
 
     from tests.support.dispatching import Dispatcher
     from tests.support.receiver import Receiver
@@ -88,6 +93,62 @@ def test_matching_results_arrive_signed_and_others_are_acknowledged(
     assert 0 < row["p50_s"] <= row["p99_s"]
     assert hub.counted("webhook_deliveries_total", webhook="people", outcome="delivered") == 1
     assert it.connections() <= 32, "connections are reused"
+
+
+def test_events_of_tracks_arrive_as_cloud_events(
+    redis_server: Server, receiver: Callable[..., Receiver], dispatch: Callable[..., Dispatcher]
+) -> None:
+    """They use the same queue as results: retries, dead letters, replays and signatures."""
+    it = receiver()
+    it.set_behavior("/zones", status=500)
+    hub = dispatch(
+        redis_server.url,
+        webhook("zones", it.url("/zones"), events=["zone.entered", "track.ended"], zones=["bay"], classes=["person"]),
+        webhook("both", it.url("/both"), events=["result", "track.started"]),
+        limits=FAST,
+    )
+    bay, _other_zone, _other_class, _other_type, started = hub.publish_track_events(
+        zone_event("bay"),
+        zone_event("yard"),
+        zone_event("bay", class_name="car"),
+        zone_event("bay", ChangeType.ZONE_LEFT),
+        track_events.open_event(),
+    )
+    (result,) = hub.publish(event(1))
+    it.wait_for(2, "/both")
+    assert sorted(it.accepted("/both")) == sorted([started, result])
+    row = hub.wait_for_row(lambda row: row["dead"] == 1 and row["pending"] == row["retrying"] == 0, "zones")
+    assert row["failed"] == 3
+    with raw(redis_server.url) as client:
+        client.xtrim(f"{PREFIX}:tracks", maxlen=0, approximate=False)
+    it.set_behavior("/zones", status=204)
+    done = call_admin(redis_server.url, lambda client: webhook_admin.replay_dead(client, PREFIX, "zones"))
+    assert done.queued == 1
+    it.wait_until(lambda: it.accepted("/zones") == [bay])
+    for each in it.deliveries():
+        assert Verifier(SECRET).verify(each.body, each.headers) == each.event
+        expected = "application/json" if each.id == result else "application/cloudevents+json"
+        assert each.headers["content-type"] == expected
+        if each.id != result:
+            asyncapi.check("trackEvent", each.event)
+            assert each.event["id"] == each.id
+    wanted = WebhookFilter.of({"events": ["zone.entered", "track.ended"]})
+    tested = call_admin(
+        redis_server.url, lambda client: webhook_admin.test(client, PREFIX, "zones", site="test", wanted=wanted)
+    )
+    it.wait_until(lambda: tested in it.accepted("/zones"))
+    asyncapi.check("trackEvent", next(each.event for each in it.deliveries("/zones") if each.id == tested))
+
+
+def zone_event(
+    zone: str, change_type: ChangeType = ChangeType.ZONE_ENTERED, *, class_name: str = "person"
+) -> dict[str, Any]:
+    track = replace(track_events.STATE, class_name=class_name)
+    return cloud_event(Change(type=change_type, at=track_events.NOW, track=track, zone=zone), track_events.ORIGIN)
+
+
+async def send_test(client: Redis) -> str:
+    return await webhook_admin.test(client, PREFIX, "alarms", site="test", wanted=WebhookFilter())
 
 
 def test_both_secrets_sign_during_a_rotation(
@@ -230,15 +291,15 @@ def test_a_test_event_passes_all_filters_and_is_never_retried(
 ) -> None:
     it = receiver(status=410)
     hub = dispatch(redis_server.url, webhook("alarms", it.url(), cameras=["none"], min_confidence=0.99), limits=FAST)
-    first = call_admin(redis_server.url, lambda client: webhook_admin.test(client, PREFIX, "alarms", site="test"))
+    first = call_admin(redis_server.url, send_test)
     it.wait_for(1)
     hub.wait_for_row(lambda row: row["state"] == "disabled")
     it.set_behavior(status=500)
-    second = call_admin(redis_server.url, lambda client: webhook_admin.test(client, PREFIX, "alarms", site="test"))
+    second = call_admin(redis_server.url, send_test)
     it.wait_for(2)
     hub.wait_for_row(lambda row: row["last_error"] == "answered 500")
     it.set_behavior(status=200)
-    third = call_admin(redis_server.url, lambda client: webhook_admin.test(client, PREFIX, "alarms", site="test"))
+    third = call_admin(redis_server.url, send_test)
     it.wait_for(3)
     row = hub.wait_for_row(lambda row: row["last_error"] is None and row["retrying"] == 0)
     assert (row["dead"], row["state"]) == (0, "disabled")

@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from nvision_hub.broker import webhook_admin
-from nvision_hub.broker.client import RedisSettings, connect
+from nvision_hub.broker.client import RedisSettings, connect, track_commands
+from nvision_hub.broker.send_buffer import OutgoingEvent
 from nvision_hub.config.models import Webhook
 from nvision_hub.nvision import result_events
 from nvision_hub.runtime.messages import Drain
@@ -129,6 +130,23 @@ class Dispatcher:
                 pipe.xadd(f"{PREFIX}:results", fields, maxlen=self.max_entries, approximate=True)
             pipe.execute()
         return [each["hub"]["id"] for each in published]
+
+    def publish_track_events(self, *published: dict[str, Any]) -> list[str]:
+        """Publish events of tracks like a camera worker. Return their ids."""
+        outgoing = [
+            OutgoingEvent(
+                id=each["id"],
+                camera=each["data"]["track"]["camera"],
+                payload=result_events.encode(each),
+                received_at=time.time(),
+            )
+            for each in published
+        ]
+        with redis.Redis.from_url(self.url) as client, client.pipeline(transaction=True) as pipe:
+            for command in track_commands(outgoing, prefix=PREFIX, max_entries=self.max_entries):
+                pipe.execute_command(*command)
+            pipe.execute()
+        return [each["id"] for each in published]
 
     def enable(self, webhook_id: str) -> None:
         """Enable a webhook like an operator."""

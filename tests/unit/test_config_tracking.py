@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from nvision_hub.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nvision_hub.config.models import Camera
+    from nvision_hub.config.models import Camera, Webhook
 
 BAY = "{points: [[0.1, 0.4], [0.6, 0.4], [0.6, 1]], classes: [person, truck], dwell: 30}"
 
@@ -73,3 +74,34 @@ def test_errors_name_the_place_the_cause_and_the_fix(tmp_path: Path, text: str, 
     with pytest.raises(ConfigError) as caught:
         camera(tmp_path, f"    {text}\n")
     assert str(caught.value).endswith(f"cameras.yaml:{error}")
+
+
+ZONE = "    zones: {bay: {points: [[0, 0], [1, 0], [1, 1]]}}\n"
+WEBHOOK = f"  - {{id: alarms, url: 'https://example.com/', secret: whsec_{'A' * 40}, MORE}}\n"
+
+
+def with_webhook(folder: Path, more: str) -> Webhook:
+    (folder / "cameras.yaml").write_text(
+        f"cameras:\n  - id: dock\n    url: demo://street\n{ZONE}webhooks:\n{WEBHOOK.replace('MORE', more)}",
+        encoding="utf-8",
+    )
+    (found,) = load(folder / "cameras.yaml", environ={}).webhooks
+    return found
+
+
+def test_webhooks_choose_events_and_zones(tmp_path: Path) -> None:
+    found = with_webhook(tmp_path, "events: [result, zone.entered], zones: [bay]")
+    assert (found.events, found.zones) == (("result", "zone.entered"), ("bay",))
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ("events: [zone.enterd]", "webhooks[0].events[0]: must be `result`"),
+        ("events: []", "webhooks[0].events: "),
+        ("zones: [bai]", "webhooks[0].zones[0]: no camera has a zone with this id; did you mean `bay`?"),
+    ],
+)
+def test_unknown_events_and_zones_of_a_webhook_are_errors(tmp_path: Path, more: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        with_webhook(tmp_path, more)

@@ -1,4 +1,4 @@
-"""A webhook's filter by camera, class and confidence."""
+"""A webhook's filter by event, camera, class, zone and confidence."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from nvision_hub.broker.webhook_filter import WebhookFilter
+from nvision_hub.broker.webhook_queue import Delivery
 from nvision_hub.nvision import result_events
+from nvision_hub.tracking.changes import Change, ChangeType
+from nvision_hub.tracking.cloud_events import cloud_event
+from tests.support import track_events
 from tests.support.dispatching import event
 
 EVERYTHING = WebhookFilter()
 
 
 def body(given: dict[str, Any], **chosen: Any) -> dict[str, Any] | None:
-    found = WebhookFilter.of(chosen).apply(given["hub"]["camera"], result_events.encode(given))
+    found = WebhookFilter.of(chosen).apply("results", given["hub"]["camera"], result_events.encode(given))
     return None if found is None else json.loads(found.body)
 
 
@@ -26,7 +30,7 @@ def names(given: dict[str, Any] | None, key: str = "detected_objects") -> list[s
 def test_without_criteria_every_result_passes_byte_for_byte() -> None:
     for given in (event(1, ("person", 0.9), ("car", 0.1)), event(2), event(3, ("face", 0.5), faces=True)):
         payload = json.dumps(given, indent=1).encode()
-        found = EVERYTHING.apply("lobby", payload)
+        found = EVERYTHING.apply("results", "lobby", payload)
         assert found is not None
         assert (found.id, found.body) == (given["hub"]["id"], payload)
 
@@ -47,7 +51,7 @@ def test_only_matching_detections_remain() -> None:
 
 def test_a_result_that_matches_completely_keeps_its_bytes() -> None:
     payload = json.dumps(event(1, ("person", 0.9)), indent=1).encode()
-    found = WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
+    found = WebhookFilter.of({"classes": ["person"]}).apply("results", "lobby", payload)
     assert found is not None
     assert found.body == payload
 
@@ -72,22 +76,90 @@ def test_an_event_of_another_camera_is_rejected() -> None:
 )  # fmt: skip
 def test_a_payload_that_is_not_an_event_raises(payload: bytes) -> None:
     with pytest.raises(ValueError, match="not an event of the hub"):
-        WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
+        WebhookFilter.of({"classes": ["person"]}).apply("results", "lobby", payload)
 
 
 def test_a_changed_event_with_an_infinite_number_is_rejected() -> None:
     payload = result_events.encode(event(1, ("person", 0.9), ("car", 0.9))).replace(b'"hub":', b'"pad":1e999,"hub":')
     with pytest.raises(ValueError, match="not JSON compliant"):
-        WebhookFilter.of({"classes": ["person"]}).apply("lobby", payload)
+        WebhookFilter.of({"classes": ["person"]}).apply("results", "lobby", payload)
 
 
 @pytest.mark.parametrize("strange", ["a.b", "a\r\nx-header: 1", "ä", "", "x" * 200])
 def test_an_id_unfit_for_a_header_is_replaced_consistently(strange: str) -> None:
     given = event(1)
     given["hub"]["id"] = strange
-    first, second = (EVERYTHING.apply("lobby", result_events.encode(given)) for _ in range(2))
+    first, second = (EVERYTHING.apply("results", "lobby", result_events.encode(given)) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.id == second.id
     assert first.id.replace("-", "").isalnum()
     assert len(first.id) == 36
+
+
+def passes(payload: dict[str, Any], **chosen: Any) -> bool:
+    """Return whether an event of a track passes. Its body is never changed."""
+    body = result_events.encode(payload)
+    found = WebhookFilter.of(chosen).apply("tracks", payload["data"]["track"]["camera"], body)
+    assert found is None or (found.id, found.body, found.is_cloud_event) == (payload["id"], body, True)
+    return found is not None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"events": ["result"]}, False),
+        ({"events": ["track.updated", "zone.left"]}, False),
+        ({"events": ["result", "zone.entered"]}, True),
+        ({"events": ["zone.entered"], "zones": ["bay", "yard"]}, True),
+        ({"events": ["zone.entered"], "zones": ["yard"]}, False),
+        ({"events": ["zone.entered"], "classes": ["person"]}, True),
+        ({"events": ["zone.entered"], "classes": ["car"]}, False),
+        ({"events": ["zone.entered"], "cameras": ["dock"]}, True),
+        ({"events": ["zone.entered"], "cameras": ["lobby"]}, False),
+        ({"events": ["zone.entered"], "min_confidence": 0.875}, True),
+        ({"events": ["zone.entered"], "min_confidence": 0.9}, False),
+    ],
+)
+def test_events_of_tracks_are_filtered(chosen: dict[str, Any], expected: bool) -> None:  # noqa: FBT001 - a parameter
+    change = Change(type=ChangeType.ZONE_ENTERED, at=track_events.NOW, track=track_events.STATE, zone="bay")
+    assert passes(cloud_event(change, track_events.ORIGIN), **chosen) is expected
+
+
+def test_zones_do_not_restrict_other_events() -> None:
+    change = Change(
+        type=ChangeType.LINE_CROSSED, at=track_events.NOW, track=track_events.STATE, line="gate", direction="in"
+    )
+    assert passes(cloud_event(change, track_events.ORIGIN), events=["line.crossed"], zones=["yard"])
+
+
+@pytest.mark.parametrize(
+    ("events", "streams"),
+    [
+        (None, ("results",)),
+        (["result"], ("results",)),
+        (["track.ended"], ("tracks",)),
+        (["track.ended", "result"], ("tracks", "results")),
+    ],
+)
+def test_a_webhook_reads_only_the_streams_that_it_needs(events: list[str] | None, streams: tuple[str, ...]) -> None:
+    wanted = WebhookFilter.of({"events": events})
+    assert wanted.streams == streams
+    assert all(wanted.only([stream]).streams == (stream,) for stream in wanted.streams)
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"\xff", result_events.encode(event(1))])
+def test_an_entry_of_the_track_stream_that_is_not_an_event_raises(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="not an event of the hub"):
+        WebhookFilter.of({"events": ["zone.entered"]}).apply("tracks", "dock", payload)
+
+
+def test_an_entry_of_the_result_stream_that_is_a_track_event_raises() -> None:
+    with pytest.raises(ValueError, match="not an event of the hub"):
+        EVERYTHING.apply("results", "dock", result_events.encode(track_events.event()))
+
+
+def test_a_delivery_in_the_queue_keeps_its_kind() -> None:
+    for payload in (event(1), track_events.event()):
+        delivery = Delivery(id="x", body=result_events.encode(payload), is_cloud_event="specversion" in payload)
+        assert Delivery.decode("x", delivery.encode()) == delivery

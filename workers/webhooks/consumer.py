@@ -1,4 +1,6 @@
-"""Source of one webhook's deliveries: new results from its consumer group, and due deliveries from its queue.
+"""Source of one webhook's deliveries: new events from its consumer groups, and due deliveries from its queue.
+
+The webhook has a group on each stream that has events for it.
 
 A delivery is "in hand" from the moment it is read until `release` is called, after its outcome has been written. During
 this time, the consumer does not read the delivery again.
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nvision_hub.broker import webhook_admin, webhook_queue
 from nvision_hub.broker.consumer_group import ConsumerGroup
-from nvision_hub.broker.webhook_queue import DUE_IN_ANY_STATE, Delivery
+from nvision_hub.broker.webhook_queue import DUE_IN_ANY_STATE, Delivery, StreamEntry
 from workers.webhooks.breaker import capacity
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from nvision_hub.broker.consumer_group import EntryBatch
-    from nvision_hub.broker.webhook_filter import WebhookFilter
+    from nvision_hub.broker.webhook_filter import Stream, WebhookFilter
     from nvision_hub.broker.webhook_queue import WebhookKeys
     from workers.webhooks.breaker import Capacity, EndpointState
     from workers.webhooks.outcome_writer import Ack, AckWriter
@@ -61,8 +63,11 @@ class DeliveryConsumer:
         self._deliveries = deliveries
         self._acks = acks
         self._stats = stats
-        self.group = ConsumerGroup(client, stream=keys.results, name=keys.group, consumer=CONSUMER)
-        self._entries: set[bytes] = set()  # stream entries in hand
+        self._groups: dict[Stream, ConsumerGroup] = {
+            stream: ConsumerGroup(client, stream=f"{keys.prefix}:{stream}", name=keys.group, consumer=CONSUMER)
+            for stream in event_filter.streams
+        }
+        self._entries: set[StreamEntry] = set()  # stream entries in hand
         self._ids: set[str] = set()  # webhook-ids of deliveries in hand that came from the queue
         self._was_open = False
         self.next_due = _NEVER  # due time of the next queued delivery, in seconds since the epoch, as far as known
@@ -83,43 +88,54 @@ class DeliveryConsumer:
                 self.next_due = min(self.next_due, ack.due)
 
     async def open(self) -> None:
-        """Create the group if it is missing, and read entries that were received before but never acknowledged.
+        """Create missing groups, and read entries that were received before but never acknowledged.
 
-        The group of a new webhook starts with the next result. The results from `since` until now are replayed. A group
+        The groups of a new webhook start with the next event. The events from `since` until now are replayed. A group
         that has disappeared, for example because Redis lost its data, starts at the beginning of the stream.
         """
         keys = self._keys
-        created = await self.group.create(from_start=self._was_open)
+        created = [stream for stream, group in self._groups.items() if await group.create(from_start=self._was_open)]
         lost = self._acks.queued if created and self._was_open else 0
         if not self._was_open:
             if created:
-                await webhook_admin.replay(
-                    self._client, keys.prefix, keys.webhook, wanted=self._filter, since=self._since
-                )
+                wanted = self._filter.only(created)
+                await webhook_admin.replay(self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since)
             self._stats.restore(await self._client.hget(keys.state, "row"))
             self._was_open = True
-        self._accept(await self.group.resume(), lost=lost)
+        for stream, group in self._groups.items():
+            self._accept(stream, await group.resume(), lost=lost)
+            lost = 0
 
     async def read_new(self, count: int) -> bool:
-        """Read up to `count` entries of the stream without waiting, and return whether there were any."""
-        batch = await self.group.read(count)
-        self._accept(batch)
-        return bool(batch.entries)
+        """Read up to `count` entries of the streams without waiting, and return whether there were any."""
+        found = 0
+        for stream, group in self._groups.items():
+            if found < count:
+                batch = await group.read(count - found)
+                self._accept(stream, batch)
+                found += len(batch.entries)
+        return found > 0
 
-    def _accept(self, batch: EntryBatch, *, lost: int = 0) -> None:
-        for entry, fields in batch.entries:
+    async def wait(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` seconds until a stream has an unread entry."""
+        first, *others = self._groups.values()
+        await first.wait(timeout_s, *others)
+
+    def _accept(self, stream: Stream, batch: EntryBatch, *, lost: int = 0) -> None:
+        for entry_id, fields in batch.entries:
+            entry = StreamEntry(self._groups[stream].stream, entry_id)
             if entry in self._entries:
                 continue
             self._entries.add(entry)
             try:
-                delivery = self._filter.apply(fields[b"camera"].decode(), fields[b"event"])
+                delivery = self._filter.apply(stream, fields[b"camera"].decode(), fields[b"event"])
             except (ValueError, KeyError):
                 log.warning(
                     "webhook %s: skipped a stream entry that is not an event",
                     self._keys.webhook,
                     extra={"event": "webhook_entry_unreadable"},
                 )
-                self._stats.on_rejected("results", 1)
+                self._stats.on_rejected(stream, 1)
                 delivery = None
             if delivery is None:
                 self._acks.skip(entry)
@@ -128,10 +144,12 @@ class DeliveryConsumer:
         if missed := batch.trimmed.known + lost:
             self._stats.on_missed(missed)
             log.error(
-                "webhook %s: %d results were lost before their delivery: the stream was too short for the endpoint's "
-                "outage (raise redis.stream_max_entries or redis.stream_max_bytes), or Redis lost its data",
+                "webhook %s: %d events of the stream %s were lost before their delivery: the stream was too short for "
+                "the endpoint's outage (raise redis.stream_max_entries or redis.stream_max_bytes), or Redis lost its "
+                "data",
                 self._keys.webhook,
                 missed,
+                stream,
                 extra={"event": "webhook_results_missed"},
             )
             self._acks.announce("webhook_missed", count=missed)
@@ -192,7 +210,8 @@ class DeliveryConsumer:
         self._acks.queued, self._acks.queued_bytes = retrying, await webhook_queue.waiting_bytes(self._client, keys)
         free = self._not_in_hand(queued)
         self.next_due = free[0][1] if free else _NEVER
-        self._stats.set_waiting(pending=await self.group.count_waiting(), retrying=retrying)
+        pending = sum([await group.count_waiting() for group in self._groups.values()])
+        self._stats.set_waiting(pending=pending, retrying=retrying)
         urgent = [delivery_id for delivery_id, at in free if at == DUE_IN_ANY_STATE]
         reason = None if disabled is None else disabled[:_MAX_REASON_BYTES].decode(errors="replace")
         return reason, urgent

@@ -119,7 +119,7 @@ class Endpoint:
         if not self._draining and free.new > due and self._arrival is None:
             if await self._consumer.read_new(free.new - due):
                 return
-            self._arrival = asyncio.create_task(self._consumer.group.wait(SYNC_INTERVAL_S))
+            self._arrival = asyncio.create_task(self._consumer.wait(SYNC_INTERVAL_S))
             self._arrival.add_done_callback(self._on_arrival)
         if not due:
             await self._wait(changed, self._consumer.next_due - time.time() if free.due else SYNC_INTERVAL_S)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import redis.asyncio
     from redis.asyncio.client import Pipeline
 
-    from nvision_hub.broker.webhook_queue import Delivery, WebhookKeys
+    from nvision_hub.broker.webhook_queue import Delivery, StreamEntry, WebhookKeys
 
     AddCommands = Callable[[Pipeline], object]
 
@@ -37,7 +37,7 @@ WRITE_TIMEOUT_S: Final = 10.0
 class Ack:
     """Outcome of one delivery, or another change to write to Redis."""
 
-    entry: bytes | None = None  # stream entry to acknowledge; None if the delivery came from the queue
+    entry: StreamEntry | None = None  # to acknowledge; None if the delivery came from the queue
     queued_id: str | None = None  # webhook-id; None unless the delivery came from the queue
     due: float | None = None  # time of the next attempt, in seconds since the epoch; None if there is none
     write: AddCommands | None = None  # adds further commands to the transaction
@@ -75,7 +75,7 @@ class AckWriter:
         queued_id = delivery.id if delivery.entry is None else None
         self._add(Ack(entry=delivery.entry, queued_id=queued_id, due=due, write=write))
 
-    def skip(self, entry: bytes) -> None:
+    def skip(self, entry: StreamEntry) -> None:
         """Acknowledge a stream entry that needs no delivery."""
         self._add(Ack(entry=entry))
 
@@ -114,8 +114,12 @@ class AckWriter:
 
     async def _write(self, batch: list[Ack]) -> None:
         async with self._client.pipeline(transaction=True) as pipe:
-            if entries := [ack.entry for ack in batch if ack.entry is not None]:
-                pipe.xack(self._keys.results, self._keys.group, *entries)
+            entries: dict[str, list[bytes]] = {}
+            for ack in batch:
+                if ack.entry is not None:
+                    entries.setdefault(ack.entry.stream, []).append(ack.entry.id)
+            for stream, ids in entries.items():
+                pipe.xack(stream, self._keys.group, *ids)
             if done := [ack.queued_id for ack in batch if ack.queued_id is not None and ack.due is None]:
                 webhook_queue.remove(pipe, self._keys, *done)
             for ack in batch:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from nvision_hub.broker.webhook_queue import MAX_WAITING, MAX_WAITING_BYTES
 from workers.webhooks.breaker import Breaker, EndpointState
-from workers.webhooks.webhook_client import Outcome
+from workers.webhooks.webhook_client import CLOUD_EVENT, JSON, Outcome
 
 if TYPE_CHECKING:
     from nvision_hub.broker.webhook_queue import Delivery
@@ -73,7 +73,8 @@ class DeliverySender:
         """Send this delivery now, in any state of the endpoint."""
         self._in_flight += 1
         try:
-            attempt = await self._client.post(delivery.id, delivery.body)
+            content_type = CLOUD_EVENT if delivery.is_cloud_event else JSON
+            attempt = await self._client.post(delivery.id, delivery.body, content_type=content_type)
         finally:
             self._in_flight -= 1
         self._stats.on_attempt(attempt)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nvision_hub.broker.webhook_filter import WebhookFilter
 from nvision_hub.metrics import catalogue
 from nvision_hub.runtime.status import WebhookSummary
 from nvision_hub.timestamps import iso_utc
@@ -50,7 +51,7 @@ class WebhookStats:
         # Each counter exists from the start, with the value 0. Otherwise a rate over time would miss its first count.
         for outcome in Outcome:
             meter.count(catalogue.WEBHOOK_DELIVERIES_TOTAL, 0, webhook=webhook.id, outcome=outcome)
-        for source in ("results", "webhook_queue"):
+        for source in (*WebhookFilter.of(webhook.model_dump(mode="json")).streams, "webhook_queue"):
             meter.count(catalogue.REDIS_ENTRIES_REJECTED_TOTAL, 0, source=source)
         for metric in (catalogue.WEBHOOK_DEAD_TOTAL, catalogue.WEBHOOK_MISSED_TOTAL):
             meter.count(metric, 0, webhook=webhook.id)
@@ -72,7 +73,7 @@ class WebhookStats:
         self._meter.count(catalogue.WEBHOOK_DEAD_TOTAL, webhook=self.webhook.id)
 
     def on_missed(self, count: int) -> None:
-        """Count results that Redis trimmed or lost before their delivery."""
+        """Count events that Redis trimmed or lost before their delivery."""
         self._meter.count(catalogue.WEBHOOK_MISSED_TOTAL, count, webhook=self.webhook.id)
 
     def on_rejected(self, source: str, count: int) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 IDLE_TIMEOUT_S: Final = 30.0  # after this time, the pool closes an unused connection
 MAX_RESPONSE_BYTES: Final = 64 * 1024  # the client reads no further, because only the status matters
+JSON: Final = b"application/json"
+CLOUD_EVENT: Final = b"application/cloudevents+json"  # in structured mode (CloudEvents HTTP binding, 3.2)
 _GONE: Final = 410
 _LIBRARY_ERRORS: Final = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
 
@@ -68,7 +70,6 @@ class WebhookClient:
         self._headers = [
             (b"host", url.netloc),
             (b"user-agent", f"nvision-hub/{__version__}".encode()),
-            (b"content-type", b"application/json"),
         ]
         if url.username or url.password:
             credentials = base64.b64encode(f"{url.username}:{url.password}".encode())
@@ -85,13 +86,14 @@ class WebhookClient:
         text = body.decode()
         return " ".join(signer.sign(delivery_id, at, text) for signer in self._signers)
 
-    async def post(self, delivery_id: str, body: bytes) -> Attempt:
+    async def post(self, delivery_id: str, body: bytes, *, content_type: bytes = JSON) -> Attempt:
         """Make one attempt to send a delivery. Raises only `CancelledError`."""
         began = time.monotonic()
         at = datetime.now(UTC)
         try:
             headers = [
                 *self._headers,
+                (b"content-type", content_type),
                 (b"content-length", b"%d" % len(body)),
                 (b"webhook-id", delivery_id.encode("ascii", "replace")),
                 (b"webhook-timestamp", b"%d" % int(at.timestamp())),

@@ -91,8 +91,8 @@ def webhook_routes(fleet: FleetState, client: redis.asyncio.Redis, *, prefix: st
     @router.post("/{webhook_id}/test", status_code=202, responses=CONTROL_PROBLEMS)
     async def test(webhook_id: WebhookId) -> TestDeliveryResponse:
         """Deliver a test event without retries. The webhook's summary shows the outcome."""
-        _settings(fleet, webhook_id)
-        return TestDeliveryResponse(id=await webhook_admin.test(client, prefix, webhook_id, site=site))
+        wanted = WebhookFilter.of(_settings(fleet, webhook_id))
+        return TestDeliveryResponse(id=await webhook_admin.test(client, prefix, webhook_id, site=site, wanted=wanted))
 
     @router.post("/{webhook_id}/enable", status_code=202, responses=CONTROL_PROBLEMS)
     async def enable(webhook_id: WebhookId) -> WebhookSummary:
