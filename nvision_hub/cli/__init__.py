@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "ps": "List the hubs that run on this machine.",
     "usage": "Show how many images the cameras have sent, and their cost.",
     "tail": "Show results or events of tracks as they arrive.",
+    "tracks": "List the tracks of objects, with their zones.",
     "logs": "Show the log of a camera or another process.",
     "pause": "Pause cameras of the running hub.",
     "resume": "Resume paused cameras.",

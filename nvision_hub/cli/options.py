@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,6 +31,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 DEFAULT_CONFIG: Final = "cameras.yaml"
 CONFIG_VARIABLE: Final = "NVISION_HUB_CONFIG"
+_UNITS: Final = {"s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def examples(*lines: str) -> str:
@@ -181,6 +184,22 @@ def prompt_password(user: str) -> Secret | None:
     if not sys.stdin.isatty():
         return None
     return Secret(click.prompt(f"Password of {user}", hide_input=True, default="", show_default=False, err=True))
+
+
+class SinceParam(click.ParamType[datetime]):
+    """Point in time: an ISO 8601 date or time, or an age such as `90s`. A time without a time zone is local time."""
+
+    name = "since"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        text = str(value)
+        if found := re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d)", text.strip()):
+            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        try:
+            return datetime.fromisoformat(text).astimezone()
+        except (ValueError, OverflowError, OSError):
+            self.fail(f"{text!r} is not a time; use an age such as 90s, 15min, 1h or 2d, or a time such as "
+                      "2026-11-22T14:00", param, ctx)  # fmt: skip
 
 
 def _log_format(_ctx: click.Context, _param: click.Parameter, value: str) -> LogFormat:

@@ -38,6 +38,7 @@ CALLS: Final = {
     "ps": ("ps --json", 0, True),
     "usage": ("usage --json", 69, False),
     "tail": ("tail --json", 69, False),
+    "tracks": ("tracks --json", 69, False),
     "logs": ("logs lobby --json", 1, False),
     "pause": ("pause lobby --json", 69, False),
     "resume": ("resume lobby --json", 69, False),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nvision_hub.cli.commands.webhooks import SinceParam
+from nvision_hub.cli.options import SinceParam
 from nvision_hub.config.load import load
 from nvision_hub.hub.composition import plan
 from nvision_hub.runtime.messages import WebhooksFacts

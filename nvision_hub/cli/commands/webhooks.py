@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from redis.exceptions import RedisError
@@ -19,7 +18,7 @@ from nvision_hub.broker.webhook_filter import WebhookFilter
 from nvision_hub.cli.api_client import ApiClient
 from nvision_hub.cli.broker_access import find_broker
 from nvision_hub.cli.hub_choice import HubOptions, hub_options
-from nvision_hub.cli.options import command, json_option, select_webhook, unknown_name
+from nvision_hub.cli.options import SinceParam, command, json_option, select_webhook, unknown_name
 from nvision_hub.cli.terminal import console, plural, print_json
 from nvision_hub.config.load import load
 from nvision_hub.control_characters import printable
@@ -34,24 +33,6 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Config
 
 T = TypeVar("T")
-
-_UNITS: Final = {"s": "seconds", "min": "minutes", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class SinceParam(click.ParamType[datetime]):
-    """Point in time: an ISO 8601 date or time, or an age such as `90s`. A time without a time zone is local time."""
-
-    name = "since"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        text = str(value)
-        if found := re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d)", text.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
-        try:
-            return datetime.fromisoformat(text).astimezone()
-        except (ValueError, OverflowError, OSError):
-            self.fail(f"{text!r} is not a time; use an age such as 90s, 15min, 1h or 2d, or a time such as "
-                      "2026-11-22T14:00", param, ctx)  # fmt: skip
 
 
 @command(
