@@ -28,7 +28,7 @@ class AccountRate:
         If `is_scarce`, the cameras want more images than the limit. Grants are then evenly spaced. Otherwise, images
         may follow each other immediately.
         """
-        self._sent = [at for at in self._sent if now - at < WINDOW_S]
+        self._prune(now)
         wait = 0.0
         excess = len(self._sent) + self._unsent - self.limit
         if excess >= 0:
@@ -36,6 +36,13 @@ class AccountRate:
         if is_scarce:
             wait = max(wait, self._due - now)
         return max(0.0, wait)
+
+    def _prune(self, now: float) -> None:
+        """Remove the images that have left the window. Each image is removed once, so this costs little."""
+        count = 0
+        while count < len(self._sent) and now - self._sent[count] >= WINDOW_S:
+            count += 1
+        del self._sent[:count]
 
     def grant(self, now: float) -> None:
         self._unsent += 1

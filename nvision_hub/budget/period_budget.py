@@ -129,6 +129,12 @@ class PeriodBudget:
             return 0.0
         return (1.0 - self._level) / self._rate
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the budget makes no camera wait, before images are spent or the period ends."""
+        is_unpaced = self._is_ample or not self._is_even
+        return is_unpaced and self.used < self.limit and self.hold is None
+
     def spend(self, images: int = 1) -> None:
         """Count images as used; a negative number gives back images that were never sent."""
         self.used += images

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 _HOUR_S: Final = 3600
-# All offsets from UTC that are in use today, and all changes of these offsets, are multiples of 15 minutes.
-_STEP_S: Final = 900
+# All offsets from UTC that are in use today, and all changes of these offsets, are multiples of 15 minutes. Each period
+# therefore begins at a multiple of this time.
+STEP_S: Final = 900
 _LOCALTIME: Final = Path("/etc/localtime")
 
 
@@ -74,17 +75,17 @@ def offset_s(at: float, zone: tzinfo) -> int:
 
 def _hour(at: float, zone: tzinfo) -> Span:
     """Return the hour on the clock. A change of clocks by half an hour, as on Lord Howe Island, begins another hour."""
-    begin = at - at % _STEP_S
+    begin = at - at % STEP_S
     while not _is_hour(begin, zone):
-        begin -= _STEP_S
-    end = at - at % _STEP_S + _STEP_S
+        begin -= STEP_S
+    end = at - at % STEP_S + STEP_S
     while not _is_hour(end, zone):
-        end += _STEP_S
+        end += STEP_S
     return Span(begin, end)
 
 
 def _is_hour(at: float, zone: tzinfo) -> bool:
-    """Return whether an hour begins at `at`, a multiple of `_STEP_S`."""
+    """Return whether an hour begins at `at`, a multiple of `STEP_S`."""
     offset = offset_s(at, zone)
     return (at + offset) % _HOUR_S == 0 or (offset - offset_s(at - 1, zone)) % _HOUR_S != 0
 

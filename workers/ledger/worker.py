@@ -252,9 +252,9 @@ class _Ledger:
         return False
 
     def _report_delays(self) -> None:
-        for camera, client in self._clients.items():
-            reason = self._allocator.limited_by(camera)
-            if reason is not None and reason != client.delayed_by:
+        for camera in self._allocator.changed:
+            client, reason = self._clients.get(camera), self._allocator.limited_by(camera)
+            if client is not None and reason is not None and reason != client.delayed_by:
                 client.delayed_by = reason
                 client.send(ImageDelayed(limited_by=reason))
 
