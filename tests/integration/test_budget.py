@@ -9,12 +9,15 @@ import re
 import signal
 import sqlite3
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 
 from tests.integration.test_reload import rewrite
 from tests.support import command
+from tests.support.patience import is_on_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +41,19 @@ def stored(hub: Hub) -> tuple[int, int]:
     return images, written_off
 
 
+def assert_all_stored(hub: Hub, service: Recorder) -> None:
+    """Assert that a hub that has stopped has counted the images that the service has received."""
+    images, written_off = stored(hub)
+    assert images == len(service.received())
+    assert written_off <= len(NAMES), "a permit may be on its way to a worker that stops"
+
+
+def shortest_s(times: list[float]) -> float:
+    """Return the shortest time in which seven images follow each other."""
+    ordered = sorted(times)
+    return min(later - earlier for earlier, later in zip(ordered, ordered[6:], strict=False))
+
+
 def used_by_camera(hub: Hub) -> dict[str, int]:
     """Return the images of each camera in the gateway's report."""
     report = httpx2.get(f"{hub.gateway()}/api/v1/usage", params={"by": "camera"}).raise_for_status().json()
@@ -51,17 +67,19 @@ def test_cameras_share_the_rate_of_the_account(
     hub = start_hub(CAMERAS, service, budget={"images_per_second": 6})
     service.wait_for(80)
     received = service.received()
-    times = sorted(each.at for each in received)
-    assert all(later - earlier > 1 for earlier, later in zip(times, times[6:], strict=False))
+    assert is_on_time(1.0, shortest_s([each.at for each in received]))  # images may come late on a busy machine
+    sent = [datetime.fromisoformat(event["hub"]["sent_at"]).timestamp() for event in hub.events()]
+    assert shortest_s(sent) > 0.995  # sent_at is rounded
     shares = Counter(each.source_id for each in received[-60:])
     assert min(shares.values()) >= 0.6 * max(shares.values()), shares  # on a busy machine, frames may come late
     hub.wait_until(lambda: hub.camera("street").info.get("limited_by") == "the site's images_per_second")
     assert hub.camera("street").metrics["frames_dropped_total{reason=budget}"] > 0
     assert all(hub.camera(name).total("uplink_reconnects_total") == 0 for name in NAMES)
     assert hub.stop() == 0
-    assert stored(hub) == (len(service.received()), 0)
+    assert_all_stored(hub, service)
 
 
+@pytest.mark.long
 def test_a_disk_that_blocks_a_commit_withholds_no_image(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -79,9 +97,10 @@ def test_a_disk_that_blocks_a_commit_withholds_no_image(
             database.execute("ROLLBACK")
     assert all(hub.camera(name).info.get("limited_by") is None for name in NAMES)
     assert hub.stop() == 0
-    assert stored(hub) == (len(service.received()), 0)
+    assert_all_stored(hub, service)
 
 
+@pytest.mark.long
 def test_a_day_has_no_more_images_than_its_budget_when_processes_are_killed(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:
@@ -112,6 +131,7 @@ def test_a_day_has_no_more_images_than_its_budget_when_processes_are_killed(
     assert len(service.received()) <= limit + 20
 
 
+@pytest.mark.long
 def test_a_camera_has_a_budget_and_the_others_send_on(
     start_hub: Callable[..., Hub], recorder: Callable[..., Recorder]
 ) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FPS: Final = 5.0
+pytestmark = pytest.mark.long
+
 BEHAVIOURS: Final[dict[str, dict[str, Any]]] = {  # behavior of each camera's service
     "killed": {},
     "refused": {"status": 401},
@@ -77,7 +79,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         camera.close()
 
 
-@pytest.mark.long
 def test_streaming_resumes_after_a_service_restart(services: Services) -> None:
     hub, service = services.hub, services.services["killed"]
     hub.wait_for_state("killed", "streaming")
@@ -180,7 +181,6 @@ def test_no_fault_restarts_a_worker(services: Services) -> None:
     assert {services.hub.camera(name).restarts for name in BEHAVIOURS} == {0}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("frames", [2, 15])
 def test_a_stop_loses_no_result_in_flight(
     start_hub: Callable[..., Hub],

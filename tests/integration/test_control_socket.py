@@ -46,6 +46,7 @@ with socket.socket(socket.AF_UNIX) as client:
 """
 
 
+@pytest.mark.long
 def test_commands_need_no_valid_configuration(
     gst_camera: Callable[..., GstCamera],
     recorder: Callable[..., Recorder],
@@ -102,6 +103,7 @@ def test_commands_need_no_valid_configuration(
     assert f"--site {site}  --state-dir {running.folder / 'state'}" in done.stderr
 
 
+@pytest.mark.long
 def test_two_hubs_with_one_site_are_an_ambiguous_choice(
     recorder: Callable[..., Recorder], start_hub: Callable[..., Hub], tmp_path: Path
 ) -> None:
@@ -161,6 +163,7 @@ def unit_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_root_reaches_a_hub_of_another_user(
     recorder: Callable[..., Recorder], open_folder: Path, unit_folder: Path, tmp_path: Path
 ) -> None:

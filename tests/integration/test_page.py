@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.hub import Hub
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 # The drawn pixels and the id of their frame, read in one step.

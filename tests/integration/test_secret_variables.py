@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEMO = {"id": "street", "url": "demo://street"}
 
 
+@pytest.mark.long
 def test_only_secret_variables_leave_the_environment(tmp_path: Path, start_command: Callable[..., Running]) -> None:
     hub.write(tmp_path, [DEMO], None, site="${SITE}", state_dir="${XDG_RUNTIME_DIR}/state")
     variables = {"SITE": "a-canary", "XDG_RUNTIME_DIR": str(tmp_path)}

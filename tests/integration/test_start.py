@@ -114,7 +114,7 @@ def test_sigterm_ends_with_0(tmp_path: Path, start_command: Callable[..., Runnin
     assert running.err == ""
 
 
-@pytest.mark.parametrize("columns", [80, 140])
+@pytest.mark.parametrize("columns", [80, pytest.param(140, marks=pytest.mark.long)])
 def test_a_terminal_shows_the_table(tmp_path: Path, start_command: Callable[..., Running], columns: int) -> None:
     write(tmp_path, [*DEMO, ABSENT])
     running = start_command("start", cwd=tmp_path, terminal=(columns, 40))
@@ -212,6 +212,7 @@ def test_the_broker_skips_a_port_in_use(tmp_path: Path, start_command: Callable[
         assert cameras_seen(tmp_path, {"street"}) == {"street"}
 
 
+@pytest.mark.long
 def test_a_second_hub_on_the_same_state_dir_is_rejected(tmp_path: Path, start_command: Callable[..., Running]) -> None:
     write(tmp_path, DEMO[:1])
     running = start_command("start", cwd=tmp_path)
@@ -230,6 +231,7 @@ def test_a_second_hub_on_the_same_state_dir_is_rejected(tmp_path: Path, start_co
     started(again, 1)  # files of the killed hub do not prevent the start
 
 
+@pytest.mark.long
 def test_tail_shows_results_and_reconnects_to_the_broker(tmp_path: Path, start_command: Callable[..., Running]) -> None:
     write(tmp_path, DEMO)
     alone = command.run("tail", cwd=tmp_path)
