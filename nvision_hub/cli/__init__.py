@@ -54,6 +54,8 @@ COMMANDS: Final = {
     "dead-letters": "List webhook deliveries that failed permanently.",
     "token": "Create, list and revoke tokens for the page and the API.",
     "audit": "Show who changed the hub or was refused.",
+    "backup": "Write the state of a hub to a file.",
+    "restore": "Restore the state of a hub from a file.",
     "service": "Run only the local Nvision-compatible service.",
     "models": "Show the detection models of the local service.",
     "render": "Write files for Kubernetes, systemd or Compose.",
@@ -61,6 +63,7 @@ COMMANDS: Final = {
     "version": "Show the versions of the hub and its dependencies.",
 }
 _MODULES: Final = {
+    "backup": ("backup", "restore"),
     "control": ("pause", "resume", "restart", "set"),
     "local_service": ("service",),
     "init": ("init", "schema", "completion", "version"),

@@ -21,6 +21,7 @@ log = logging.getLogger("nvision_hub.hub")
 
 CERTIFICATES: Final = "camera-certificates"  # directory with the known fingerprints of cameras
 LEDGER: Final = "ledger"  # directory with the socket and the database of the ledger
+LOCK: Final = "hub.lock"  # file that a running hub locks
 SPOOLS: Final = "spool"  # directory with one directory per process, which no other camera worker can read
 SPOOL_FILE: Final = "results.sqlite3"
 
@@ -124,7 +125,7 @@ def sole_use(state_dir: Path) -> Iterator[None]:
                 state_dir,
                 extra={"event": "state_dir_closed"},
             )
-        lock = (state_dir / "hub.lock").open("a")
+        lock = (state_dir / LOCK).open("a")
     except OSError as error:
         raise unwritable(state_dir, error) from error
     with lock:
@@ -148,7 +149,7 @@ def is_private(state_dir: Path) -> bool:
     found = state_dir.stat()
     if not found.st_mode & 0o077:
         return True
-    theirs = any(state_dir.iterdir()) and not (state_dir / "hub.lock").exists()
+    theirs = any(state_dir.iterdir()) and not (state_dir / LOCK).exists()
     if theirs or found.st_uid != os.geteuid():
         raise UnavailableError(
             f"state_dir {state_dir} is open to other users of this machine; use a directory for the hub alone, such as "

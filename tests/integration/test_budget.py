@@ -156,6 +156,11 @@ def test_a_camera_has_a_budget_and_the_others_send_on(
     table = command.run("usage", "--by", "camera", "--url", hub.gateway(), cwd=hub.folder).stdout
     assert re.search(r"camera +images +written off +cost \(EUR\)\n", table), table
     assert re.search(r"\nstreet +10 +0 +5\.00\n", table), table
+    state = str(hub.folder / "state")
+    assert "ledger/usage.sqlite3\n" in command.run("backup", "hub.zip", "--state-dir", state, cwd=hub.folder).stdout
+    refused = command.run("restore", "hub.zip", "--state-dir", state, cwd=hub.folder)
+    assert refused.returncode == 69
+    assert "stop that hub" in refused.stderr
     rows = command.run("usage", "--by", "camera", "--csv", "--url", hub.gateway(), cwd=hub.folder).stdout.splitlines()
     assert rows[0] == "camera,images,written_off,cost"
     assert rows[2] == "street,10,0,5.0"

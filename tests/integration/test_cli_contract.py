@@ -48,13 +48,15 @@ CALLS: Final = {
     "dead-letters": ("dead-letters --json", 69, False),
     "token": ("token list --json", 0, True),
     "audit": ("audit --json", 0, False),
+    "backup": ("backup hub.zip", 69, False),
+    "restore": ("restore missing.zip", 69, False),
     "service": ("service --latency -1", 2, False),
     "models": ("models list --json", 0, True),
     "render": ("render systemd --program /usr/bin/nvision-hub", 0, False),
     "completion": ("completion bash", 0, False),
     "version": ("version --json", 0, True),
 }
-WITHOUT_JSON: Final = {"start", "init", "schema", "service", "render", "completion"}
+WITHOUT_JSON: Final = {"start", "init", "schema", "backup", "restore", "service", "render", "completion"}
 WITHOUT_CONFIG: Final = {"ps", "init", "schema", "discover", "service", "models", "completion", "version"}
 # Arguments that make the other commands read cameras.yaml.
 ARGUMENTS: Final = {
@@ -68,6 +70,8 @@ ARGUMENTS: Final = {
     "replay": ["--webhook", "alarms", "--dead"],
     "render": ["compose"],
     "token": ["list"],
+    "backup": ["hub.zip"],
+    "restore": ["hub.zip"],
 }
 
 
