@@ -229,7 +229,7 @@ class Webhook(Section):
 
 
 class Mqtt(Section):
-    """The MQTT broker for results and states. Requires the extra mqtt: pip install 'nvision-hub[mqtt]'."""
+    """The MQTT broker for results, tracks and states. Requires the extra mqtt: pip install 'nvision-hub[mqtt]'."""
 
     url: Annotated[MqttAddress | None, NoneIfEmpty] = None
     """The broker's mqtt:// or mqtts:// address; if omitted, the hub publishes nothing on MQTT."""

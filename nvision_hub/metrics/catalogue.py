@@ -145,7 +145,8 @@ REDIS_ENTRIES_REJECTED_TOTAL = Counter(
     "Messages and entries in Redis that are not from a hub, and were set aside.", ("site", "source")
 )
 MQTT_PUBLISHED_TOTAL = Counter("Results processed for MQTT, by outcome.", BY_OUTCOME)
-MQTT_PENDING = Gauge("Results that wait for MQTT.", OF_HUB)
+MQTT_TRACK_EVENTS_TOTAL = Counter("Track events processed for MQTT, by outcome.", BY_OUTCOME)
+MQTT_PENDING = Gauge("Results and track events that wait for MQTT.", OF_HUB)
 CONFIG_RELOADS_TOTAL = Counter("Reloads of cameras.yaml.", BY_OUTCOME)
 OVERRIDES_REJECTED_TOTAL = Counter("Stored run-time changes that were not restored because they are invalid.", OF_HUB)
 FLEET_ENTRIES_REJECTED_TOTAL = Counter(

@@ -27,7 +27,8 @@ from workers.gateway.auth.identity import LOCAL
 from workers.gateway.live.live_view import LiveView, _Viewer
 from workers.gateway.live.preview_requests import PreviewRequest
 from workers.gateway.live.pubsub import PubSubClient
-from workers.mqtt.result_forwarder import _is_result
+from workers.mqtt.event_forwarder import RESULTS as RESULT_ENTRIES
+from workers.mqtt.event_forwarder import TRACKS, _is_event
 from workers.webhooks.stats import WebhookStats
 
 if TYPE_CHECKING:
@@ -137,8 +138,9 @@ def check_stream(camera: bytes, payload: bytes) -> None:
         for delivery in filter(None, deliveries):
             assert PLAIN_ID.fullmatch(delivery.id)
             check_event(delivery.body)
-    if _is_result({b"camera": camera, b"event": payload}):
-        check_event(payload)
+    for kind in (RESULT_ENTRIES, TRACKS):
+        if _is_event({b"camera": camera, b"event": payload}, kind):
+            check_event(payload)
 
 
 def check_channels(data: bytes) -> None:

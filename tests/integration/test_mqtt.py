@@ -30,6 +30,7 @@ STREET = {"id": "street", "name": "Main street", "url": "file:clip.mp4", "fps": 
 FACES = {"id": "crossing", "url": "file:clip.mp4", "fps": 2, "nvision": {"service": "face-detection"}}
 ABSENT = {"id": "absent", "url": "rtsp://viewer:canary@127.0.0.1:9/stream1", "fps": 1}
 RESULTS = "nvision/test/street/results"
+TRACKS = "nvision/test/street/tracks"
 STATE = "nvision/test/street/state"
 AVAILABILITY = "nvision/test/availability"
 DISCOVERY = "homeassistant/device/nvision_test_street/config"
@@ -97,9 +98,15 @@ def test_mqtt_has_results_states_and_devices_of_a_hub_until_its_end(
     )
     subscriber.wait_until(lambda: len(subscriber.ids(RESULTS)) >= 10 and state(subscriber.last(STATE)) == "streaming")
     subscriber.wait_until(lambda: subscriber.ids("nvision/test/crossing/results"))
+    subscriber.wait_until(lambda: bool(subscriber.payloads(TRACKS)))
     assert subscriber.last(AVAILABILITY) == b"online"
     with hub.redis() as client:
         entries: Any = client.xrange("nvision:results")
+        track_entries: Any = client.xrange("nvision:tracks")
+    published_track_events = {fields["event"].encode() for _, fields in track_entries}
+    assert set(subscriber.payloads(TRACKS)) <= published_track_events
+    for payload in subscriber.payloads(TRACKS):
+        asyncapi.check("trackEvent", json.loads(payload))
     published = {fields["event"].encode() for _, fields in entries}
     assert set(subscriber.payloads(RESULTS)) <= published, "MQTT must carry the bytes that Redis carries"
     for payload in subscriber.payloads(RESULTS):

@@ -13,8 +13,10 @@ import redis
 from nvision_hub.broker.client import RedisSettings
 from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
+from nvision_hub.nvision.result_events import encode
+from tests.support import track_events
 from tests.support.patience import PATIENCE_S
-from workers.mqtt.result_forwarder import MAX_REFUSALS, ResultForwarder
+from workers.mqtt.event_forwarder import MAX_REFUSALS, RESULTS, TRACKS, EventForwarder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -39,7 +41,8 @@ class Publisher:
 
     def __init__(self, url: str) -> None:
         self.meter = Meter()
-        self.relay = ResultForwarder(RedisSettings(url=url, prefix="site", max_entries=1000), self.meter)
+        settings = RedisSettings(url=url, prefix="site", max_entries=1000)
+        self.relay = EventForwarder(settings, self.meter, RESULTS)
         self.given: list[int] = []
         self.accepts: Callable[[int], bool] = lambda _name: True
 
@@ -53,7 +56,7 @@ class Publisher:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the forwarder with this publisher."""
-        task = asyncio.create_task(self.relay.run(self.publish))
+        task = asyncio.create_task(self.relay.run(self.publish, asyncio.Lock()))
         try:
             yield
         finally:
@@ -85,16 +88,14 @@ async def test_a_new_forwarder_begins_with_new_results(client: redis.Redis, publ
     add(client, 1, 2)
     await publisher.relay.join()
     add(client, 3, 4)
-    await publisher.relay.count_pending()
-    assert publisher.meter.gauge_value(catalogue.MQTT_PENDING) == 2
+    assert await publisher.relay.count_pending() == 2
     async with publisher.running():
         await publisher.until(lambda: publisher.given == [3, 4])
         await publisher.until(lambda: pending(client) == 0)
         add(client, 5)
         await publisher.until(lambda: publisher.given == [3, 4, 5])
         await publisher.until(publisher.relay.caught_up.is_set)
-    await publisher.relay.count_pending()
-    assert publisher.meter.gauge_value(catalogue.MQTT_PENDING) == 0
+    assert await publisher.relay.count_pending() == 0
     assert publisher.counted("published") == 3
 
 
@@ -117,7 +118,7 @@ async def test_the_next_forwarder_publishes_unacknowledged_events(
     publisher.accepts = lambda name: name < 3
     add(client, *range(6))
     with pytest.raises(ConnectionAbortedError):
-        await publisher.relay.run(publisher.publish)
+        await publisher.relay.run(publisher.publish, asyncio.Lock())
     assert publisher.given == [0, 1, 2]
     await publisher.relay.close()
     successor = Publisher(redis_server.url)
@@ -141,7 +142,7 @@ async def test_events_of_a_canceled_read_are_published(
     with monkeypatch.context() as patch:
         patch.setattr(publisher.relay._group, "read", cancelled)
         with pytest.raises(asyncio.CancelledError):
-            await publisher.relay.run(publisher.publish)
+            await publisher.relay.run(publisher.publish, asyncio.Lock())
     add(client, 3)
     async with publisher.running():
         await publisher.until(lambda: publisher.given == [1, 2, 3])
@@ -157,13 +158,58 @@ async def test_an_event_that_is_never_accepted_is_skipped(client: redis.Redis, p
     add(client, 6)
     for _ in range(MAX_REFUSALS + 1):
         with pytest.raises(ConnectionAbortedError):
-            await publisher.relay.run(publisher.publish)
+            await publisher.relay.run(publisher.publish, asyncio.Lock())
         publisher.relay.on_connection_closed()
     async with publisher.running():
         await publisher.until(lambda: publisher.given[-1:] == [6])
         await publisher.until(lambda: pending(client) == 0)
     assert sorted(set(publisher.given)) == [0, 2, 3, 6]
     assert publisher.counted("refused") == 4
+
+
+async def test_an_event_at_fault_does_not_skip_track_events(
+    client: redis.Redis, redis_server: Server, publisher: Publisher
+) -> None:
+    """Results and track events share a connection, which the MQTT broker closes at each attempt."""
+    tracks = EventForwarder(
+        RedisSettings(url=redis_server.url, prefix="site", max_entries=1000), publisher.meter, TRACKS
+    )
+    given: list[dict[str, Any]] = []
+
+    async def publish_track_event(camera: str, event: bytes) -> None:
+        assert camera == "dock"
+        given.append(json.loads(event))
+
+    await publisher.relay.join()
+    await tracks.join()
+    publisher.accepts = lambda name: name != 1
+    add(client, 1)
+    client.xadd("site:tracks", {"camera": "dock", "event": "{}"})
+    events = [track_events.event(visits=()) for _ in range(3)]
+    for each in events:
+        client.xadd("site:tracks", {"camera": "dock", "event": encode(each)})
+
+    async def run_both() -> None:
+        turn = asyncio.Lock()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publisher.relay.run(publisher.publish, turn))
+            group.create_task(tracks.run(publish_track_event, turn))
+
+    for _ in range(MAX_REFUSALS + 1):
+        with pytest.raises(ExceptionGroup):
+            await run_both()
+        publisher.relay.on_connection_closed()
+        tracks.on_connection_closed()
+    task = asyncio.create_task(tracks.run(publish_track_event, asyncio.Lock()))
+    await publisher.until(lambda: len({each["id"] for each in given}) == len(events))
+    await publisher.until(tracks.caught_up.is_set)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await tracks.close()
+    assert [each for number, each in enumerate(given) if each not in given[:number]] == events, "in order"
+    assert publisher.counted("refused") == 1
+    refused = publisher.meter.value(catalogue.MQTT_TRACK_EVENTS_TOTAL, outcome="refused")
+    assert refused == 1, "the entry that is not an event"
 
 
 async def test_forwarding_continues_after_redis_returns_empty(

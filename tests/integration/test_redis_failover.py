@@ -21,7 +21,7 @@ from tests.support.dispatching import event
 from tests.support.patience import PATIENCE_S
 from tests.support.redis_topologies import HOST, Process, freeze, until
 from workers.gateway.live.pubsub import PubSubClient
-from workers.mqtt.result_forwarder import ResultForwarder
+from workers.mqtt.event_forwarder import RESULTS, EventForwarder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -53,7 +53,8 @@ class Clients:
         self.meter = Meter()
         settings = RedisSettings(url=url, prefix=PREFIX, max_entries=100_000)
         self.publisher = publisher.Publisher(settings, self.meter)
-        self.forwarder = ResultForwarder(settings, Meter())  # of the MQTT bridge, through a consumer group
+        # Forwarder of the MQTT bridge, which reads through a consumer group.
+        self.forwarder = EventForwarder(settings, Meter(), RESULTS)
         self.pubsub = PubSubClient(settings, Meter())  # of the gateway
         self.published: list[str] = []
         self.forwarded: list[bytes] = []
@@ -72,7 +73,7 @@ class Clients:
             self.forwarded.append(payload)
 
         await self.forwarder.join()
-        await self.forwarder.run(publish)
+        await self.forwarder.run(publish, asyncio.Lock())
 
     async def follow(self) -> None:
         async for message in follow_channel(self.url, f"{STREAM}:lobby"):

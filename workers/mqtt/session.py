@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import aiomqtt
 
 from nvision_hub.redaction import redact
-from workers.mqtt.result_forwarder import BATCH_EVENTS
+from workers.mqtt.event_forwarder import BATCH_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,6 +25,9 @@ class Topics:
     def results(self, camera: str) -> str:
         return f"{self._base}/{camera}/results"
 
+    def tracks(self, camera: str) -> str:
+        return f"{self._base}/{camera}/tracks"
+
     def state(self, camera: str) -> str:
         return f"{self._base}/{camera}/state"
 

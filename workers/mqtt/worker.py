@@ -1,4 +1,4 @@
-"""MQTT worker: publishes the stream of results and the camera states to one MQTT broker."""
+"""MQTT worker: publishes the streams of results and track events, and the camera states, to one MQTT broker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.backoff import Backoff
+from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.runtime.process_stats import ProcessStats
 from nvision_hub.runtime.status import Deadline, MqttInfo, Status
 from nvision_hub.runtime.worker import DrainStep, run_worker
-from workers.mqtt.result_forwarder import ResultForwarder
+from workers.mqtt.event_forwarder import RESULTS, TRACKS, EventForwarder
 from workers.mqtt.retained_state import RetainedState
 from workers.mqtt.topics import Topics
 
@@ -29,7 +30,7 @@ log = logging.getLogger("nvision_hub.mqtt")
 
 LOOP_TIMEOUT_S: Final = 10.0
 REFRESH_INTERVAL_S: Final = 2.0
-DRAIN_TIMEOUT_S: Final = 1.0  # when the worker stops, for publishing the last results of the cameras
+DRAIN_TIMEOUT_S: Final = 1.0  # when the worker stops, for publishing the last events of the cameras
 DISCONNECT_TIMEOUT_S: Final = 1.0  # when the worker stops, for publishing `offline`
 
 
@@ -56,7 +57,9 @@ class _Bridge:
         self._settings = settings
         self._topics = Topics(prefix=settings.prefix, site=settings.site)
         self._meter = Meter()
-        self._forwarder = ResultForwarder(settings.stream, self._meter)
+        self._results = EventForwarder(settings.stream, self._meter, RESULTS)
+        self._tracks = EventForwarder(settings.stream, self._meter, TRACKS)
+        self._forwarders = (self._results, self._tracks)
         self._state = RetainedState(self._topics, discovery=settings.discovery, now=time.monotonic())
         self._stats = ProcessStats(self._meter)
         self._backoff = Backoff(first_s=0.5, cap_s=30.0, healthy_s=30.0)
@@ -85,12 +88,12 @@ class _Bridge:
                 ],
             )
         finally:
-            await self._forwarder.close()
+            await asyncio.gather(*(each.close() for each in self._forwarders))
 
     async def _catch_up(self) -> None:
-        """If the broker is connected, wait until the last results of the cameras have been published."""
+        """If the broker is connected, wait until the last events of the cameras have been published."""
         if self._connected:
-            await self._forwarder.caught_up.wait()
+            await asyncio.gather(*(each.caught_up.wait() for each in self._forwarders))
 
     def _on_message(self, message: Message) -> None:
         self._state.on_message(message, wall=time.time())
@@ -99,7 +102,7 @@ class _Bridge:
     async def _bridge(self) -> None:
         from workers.mqtt import session  # noqa: PLC0415 - needs the extra `mqtt`
 
-        await self._forwarder.join()
+        await asyncio.gather(*(each.join() for each in self._forwarders))
         address, username, password = self._settings.address, self._settings.username, self._settings.password
         while not self._ending.is_set():
             try:
@@ -111,7 +114,8 @@ class _Bridge:
                     await self._serve(connection)
             except* session.MqttUnavailableError as failed:
                 if failed.subgroup(session.ClosedError):
-                    self._forwarder.on_connection_closed()
+                    for each in self._forwarders:
+                        each.on_connection_closed()
                 self._on_disconnected(_reason(failed))
             if not self._ending.is_set():
                 await asyncio.sleep(self._backoff.next_s())
@@ -119,14 +123,19 @@ class _Bridge:
     async def _serve(self, connection: MqttSession) -> None:
         """Publish over one connection until the connection is lost or the bridge ends."""
 
-        async def publish(camera: str, event: bytes) -> None:
+        async def publish_result(camera: str, event: bytes) -> None:
             await connection.publish(self._topics.results(camera), event)
 
+        async def publish_track_event(camera: str, event: bytes) -> None:
+            await connection.publish(self._topics.tracks(camera), event)
+
+        turn = asyncio.Lock()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._read_retained(connection)),
                 group.create_task(self._publish_state(connection)),
-                group.create_task(self._forwarder.run(publish)),
+                group.create_task(self._results.run(publish_result, turn)),
+                group.create_task(self._tracks.run(publish_track_event, turn)),
             ]
             await self._ending.wait()
             for task in tasks:
@@ -150,7 +159,8 @@ class _Bridge:
 
     async def _refresh(self) -> None:
         while True:
-            await self._forwarder.count_pending()
+            pending = [await each.count_pending() for each in self._forwarders]
+            self._meter.set_gauge(catalogue.MQTT_PENDING, sum(pending))
             self._state.delete_unknown(time.monotonic())
             self._changed.set()
             if self._connected:
@@ -168,7 +178,7 @@ class _Bridge:
         return Status(
             state="running" if self._connected else "connecting",
             ready=self._connected,
-            error=self._error or self._forwarder.error,
+            error=self._error or self._results.error or self._tracks.error,
             deadlines={"event loop": Deadline(at=time.monotonic(), timeout_s=LOOP_TIMEOUT_S)},
             metrics=self._meter.snapshot(),
             info=MqttInfo(broker=self._settings.address.shown),

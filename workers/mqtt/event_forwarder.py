@@ -1,8 +1,8 @@
-"""Forwarder of results: passes each result in the Redis stream to a publisher.
+"""Forwarder of events: passes each result, or each event of a track, in a Redis stream to a publisher.
 
-The forwarder reads through a consumer group and acknowledges each result after publishing it. Without a publisher,
-results wait in Redis until Redis trims them from the stream. The forwarder counts trimmed results. It skips a result if
-the MQTT broker closes the connection each time the result arrives.
+The forwarder reads through a consumer group and acknowledges each event after publishing it. Without a publisher,
+events wait in Redis until Redis trims them from the stream. The forwarder counts trimmed events. It skips an event if
+the MQTT broker closes the connection each time the event arrives.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import logging
 import re
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from redis.exceptions import RedisError
 
@@ -23,7 +24,7 @@ from nvision_hub.broker.consumer_group import ConsumerGroup
 from nvision_hub.broker.failures import failure_reason
 from nvision_hub.config.field_types import ID_PATTERN
 from nvision_hub.metrics import catalogue
-from nvision_hub.nvision.received_events import ReceivedResult
+from nvision_hub.nvision.received_events import ReceivedResult, ReceivedTrackEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.broker.client import RedisSettings
     from nvision_hub.broker.consumer_group import EntryBatch
+    from nvision_hub.metrics.catalogue import Counter
     from nvision_hub.metrics.meter import Meter
 
 log = logging.getLogger("nvision_hub.mqtt")
@@ -44,15 +46,35 @@ _EVENT: Final = b"event"
 _ID: Final = re.compile(ID_PATTERN.encode())
 
 
-class ResultForwarder:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventKind:
+    """What one stream contains. `parse` raises `ValueError` for an entry that no hub wrote."""
+
+    stream: Literal["results", "tracks"]
+    noun: str  # for log messages
+    parse: Callable[[bytes], object]
+    outcomes: Counter
+
+
+RESULTS: Final = EventKind(
+    stream="results", noun="result", parse=ReceivedResult.parse, outcomes=catalogue.MQTT_PUBLISHED_TOTAL
+)
+TRACKS: Final = EventKind(
+    stream="tracks", noun="track event", parse=ReceivedTrackEvent.parse, outcomes=catalogue.MQTT_TRACK_EVENTS_TOTAL
+)
+
+
+class EventForwarder:
     """Forwarder of one stream. The caller calls `run` once per connection of the publisher."""
 
-    def __init__(self, stream: RedisSettings, meter: Meter) -> None:
-        self._client = connect(stream.url)
-        results = f"{stream.prefix}:results"
+    def __init__(self, settings: RedisSettings, meter: Meter, kind: EventKind) -> None:
+        self._client = connect(settings.url)
+        self._kind = kind
         # The consumer has a constant name, so that a process inherits the pending entries of its predecessor.
-        self._group = ConsumerGroup(self._client, stream=results, name="mqtt", consumer="bridge")
+        stream = f"{settings.prefix}:{kind.stream}"
+        self._group = ConsumerGroup(self._client, stream=stream, name="mqtt", consumer="bridge")
         self._meter = meter
+        self._pending = 0
         self._held: deque[tuple[bytes, dict[bytes, bytes]]] = deque()  # received from Redis, not published yet
         self._done: list[bytes] = []  # published, not acknowledged yet
         self._joined = False
@@ -63,29 +85,34 @@ class ResultForwarder:
         self.caught_up = asyncio.Event()  # set while no event waits in Redis or in `_held`
         self.error: str | None = None  # why Redis cannot be read; None while it can be read
         for outcome in ("published", "missed", "refused"):
-            meter.count(catalogue.MQTT_PUBLISHED_TOTAL, 0, outcome=outcome)
+            meter.count(kind.outcomes, 0, outcome=outcome)
 
     async def join(self) -> None:
-        """Create the group, so that no later result is missed. Wait for Redis as long as necessary."""
+        """Create the group, so that no later event is missed. Wait for Redis as long as necessary."""
         while not self._joined:
             await self._try_step(self._join)
 
-    async def run(self, publish: Callable[[str, bytes], Awaitable[None]]) -> None:
+    async def run(self, publish: Callable[[str, bytes], Awaitable[None]], turn: asyncio.Lock) -> None:
         """Publish events with `publish(camera, event)`, until canceled.
+
+        All forwarders of a connection share its `turn`, so that only one of them publishes at a time. After an error,
+        none of them gets another turn. Therefore only the forwarder whose event was being sent has unanswered events.
 
         An error in `publish` ends `run`. The next call of `run` starts with the unpublished events.
         """
         while True:
             if self._held:
+                await turn.acquire()
                 await self._publish_held(publish)
+                turn.release()
             else:
                 await self._try_step(self._fetch)
 
-    async def count_pending(self) -> None:
-        """Update `mqtt_pending` if Redis answers."""
+    async def count_pending(self) -> int:
+        """Return the number of events that wait, or the last known number if Redis does not answer."""
         with suppress(RedisError, OSError):
-            pending = await self._group.count_waiting() - len(self._done)
-            self._meter.set_gauge(catalogue.MQTT_PENDING, max(0, pending))
+            self._pending = max(0, await self._group.count_waiting() - len(self._done))
+        return self._pending
 
     async def close(self) -> None:
         """Acknowledge published events if Redis answers, and close the client."""
@@ -101,7 +128,8 @@ class ResultForwarder:
         self._refusals += 1
         if self._unanswered == 1 and self._refusals > MAX_REFUSALS:
             log.warning(
-                "skipped a result: the MQTT broker closes the connection each time the result arrives",
+                "skipped a %s: the MQTT broker closes the connection each time it arrives",
+                self._kind.noun,
                 extra={"event": "mqtt_result_skipped"},
             )
             self._settle(1, "refused")
@@ -124,7 +152,7 @@ class ResultForwarder:
         """Move the first `count` held events to the list of entries to acknowledge."""
         self._done.extend(self._held.popleft()[0] for _ in range(count))
         self._refusals = 0
-        self._meter.count(catalogue.MQTT_PUBLISHED_TOTAL, count, outcome=outcome)
+        self._meter.count(self._kind.outcomes, count, outcome=outcome)
 
     async def _fetch(self) -> None:
         """Read more events. If there are none, wait a limited time for a new event."""
@@ -156,21 +184,22 @@ class ResultForwarder:
             if entry in known:
                 continue
             # A topic contains the camera's id, so the id must be valid.
-            if _is_result(fields):
+            if _is_event(fields, self._kind):
                 self._held.append((entry, fields))
             else:  # another program wrote this entry
                 self._done.append(entry)
-                self._meter.count(catalogue.MQTT_PUBLISHED_TOTAL, outcome="refused")
+                self._meter.count(self._kind.outcomes, outcome="refused")
         if batch.entries:
             self.caught_up.clear()
         if missed := batch.trimmed.known:
             log.warning(
-                "%d results were trimmed from the stream before MQTT publication; raise redis.stream_max_entries or "
+                "%d %ss were trimmed from the stream before MQTT publication; raise redis.stream_max_entries or "
                 "redis.stream_max_bytes",
                 missed,
+                self._kind.noun,
                 extra={"event": "mqtt_results_missed"},
             )
-            self._meter.count(catalogue.MQTT_PUBLISHED_TOTAL, missed, outcome="missed")
+            self._meter.count(self._kind.outcomes, missed, outcome="missed")
 
     async def _acknowledge(self) -> None:
         done = list(self._done)
@@ -195,12 +224,12 @@ class ResultForwarder:
             self._backoff.healthy(asyncio.get_running_loop().time())
 
 
-def _is_result(fields: dict[bytes, bytes]) -> bool:
+def _is_event(fields: dict[bytes, bytes], kind: EventKind) -> bool:
     """Return whether a hub may have written this entry."""
     if not _ID.fullmatch(fields.get(_CAMERA, b"")):
         return False
     try:
-        ReceivedResult.parse(fields.get(_EVENT, b""))
+        kind.parse(fields.get(_EVENT, b""))
     except ValueError:
         return False
     return True
