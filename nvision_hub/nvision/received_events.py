@@ -158,7 +158,10 @@ def _check_json(data: bytes, max_bytes: int) -> None:
     if len(data) > max_bytes:
         raise ValueError("the event is too large")
     if b"NaN" in data or b"Infinity" in data:  # pydantic accepts these; a name may contain them as well
-        json.loads(data, parse_constant=_reject)
+        try:
+            json.loads(data, parse_constant=_reject)
+        except RecursionError as error:
+            raise ValueError("the event is nested too deeply") from error
 
 
 def _reject(constant: str) -> NoReturn:

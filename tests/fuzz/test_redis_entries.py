@@ -71,6 +71,7 @@ SAMPLES: Final = (
 )
 TOKENS: Final = (
     b"[" * 2000,
+    b'{"NaN":' + b"[" * 20_000,
     b'{"a":' * 500,
     b"\n",
     b"null",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nvision_hub.nvision import received_events
-from nvision_hub.nvision.received_events import ReceivedResult, parse_hub_event, parse_object
+from nvision_hub.nvision.received_events import ReceivedResult, ReceivedTrackEvent, parse_hub_event, parse_object
 from nvision_hub.nvision.result_events import EventOrigin, callback_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BOX = {"left": 0, "top": 0.5, "right": 1, "bottom": 1}
 NAMES = ["hub", "id", "kind", "name", "detected_objects"]
@@ -60,6 +63,17 @@ def test_anything_else_is_rejected(data: bytes) -> None:
         ReceivedResult.parse(data)
 
 
+@pytest.mark.parametrize(
+    "parse",
+    [ReceivedResult.parse, ReceivedTrackEvent.parse, parse_hub_event, parse_object],
+    ids=lambda it: it.__qualname__,
+)
+@pytest.mark.parametrize("start", [b"", b'{"NaN":', b'{"Infinity":'])
+def test_deep_nesting_is_rejected(parse: Callable[[bytes], Any], start: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse(start + b"[" * 50_000)
+
+
 def test_a_name_may_contain_the_name_of_a_constant() -> None:
     assert ReceivedResult.parse(encoded(service_id="NaN Infinity")).service_id == "NaN Infinity"
 
@@ -104,6 +118,6 @@ def test_an_object_that_cannot_be_encoded_again_is_rejected(data: bytes) -> None
 
 @given(JSON)
 def test_no_content_causes_another_error(value: Any) -> None:
-    for parse in (ReceivedResult.parse, parse_hub_event, parse_object):
+    for parse in (ReceivedResult.parse, ReceivedTrackEvent.parse, parse_hub_event, parse_object):
         with contextlib.suppress(ValueError):
             parse(json.dumps(value).encode())

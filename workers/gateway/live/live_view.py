@@ -245,7 +245,7 @@ class LiveView:
                 text = _json({"kind": "result", "event": json.loads(data, object_hook=_without_images)})
             else:
                 text = _json({"kind": "news", "event": parse_hub_event(data)})
-        except (ValueError, RecursionError):
+        except ValueError:
             self._pubsub.reject(channel)
             return
         for viewer in self.viewers:
