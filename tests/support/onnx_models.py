@@ -26,7 +26,8 @@ OBJECTNESS: Final = 0.9
 def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classes: int = 3, box: int = CELL) -> None:
     """Write a model with one candidate per cell: a box around its center, with its mean red, green and blue as scores.
 
-    Classes after the third have a score of zero. If `box` is larger than a cell, neighboring boxes overlap.
+    With fewer than three classes, the model ignores the last colors. Classes after the third have a score of zero. If
+    `box` is larger than a cell, neighboring boxes overlap.
     """
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     cells = rows * columns
@@ -40,16 +41,20 @@ def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classe
     )[None].astype(np.float32)
     constants: dict[str, npt.NDArray[Any]] = {
         "shape": np.array([1, 3, cells], np.int64),
-        "rest": np.zeros((1, classes - 3, cells), np.float32),
+        "rest": np.zeros((1, max(classes - 3, 0), cells), np.float32),
+        "first": np.array([0], np.int64),
+        "last": np.array([min(classes, 3)], np.int64),
+        "channels": np.array([1], np.int64),
     }
     nodes = [
         helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
-        helper.make_node("Reshape", ["means", "shape"], ["colors"]),
+        helper.make_node("Reshape", ["means", "shape"], ["all colors"]),
+        helper.make_node("Slice", ["all colors", "first", "last", "channels"], ["colors"]),
     ]
     scores = ["colors", "rest"] if classes > 3 else ["colors"]
     if layout == "end to end":
         constants["corners"] = np.concatenate([middles[:, :2] - box / 2, middles[:, :2] + box / 2], 1)
-        constants["number"] = np.ones((1, 1, cells), np.float32)  # class 1 (car) for every box
+        constants["number"] = np.full((1, 1, cells), min(classes - 1, 1), np.float32)  # the last class, at most 1 (car)
         nodes.append(helper.make_node("ReduceMax", ["colors"], ["best"], axes=[1], keepdims=1))
         parts = ["corners", "best", "number"]
     elif layout.startswith("v5"):

@@ -78,16 +78,30 @@ def test_a_labels_file_replaces_the_names_of_the_model(
     assert (found.name, found.parent) == ("vest", "object")
 
 
-@pytest.mark.parametrize(("has_names", "wanted"), [(True, "3"), (False, "2 or 3")])
-def test_a_labels_file_must_fit_the_model(tmp_path: Path, labels: Path, wanted: str, *, has_names: bool) -> None:
-    color_model(tmp_path / "m.onnx", "v8", names=NAMES if has_names else None)
-    labels.write_text("helmet\nvest\nglove\nboot\n", encoding="utf-8")
+@pytest.mark.parametrize("layout", ["v8", "v5"])
+@pytest.mark.parametrize("has_names", [True, False])
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_labels_file_with_one_name_too_few_or_too_many_is_rejected(
+    tmp_path: Path, labels: Path, layout: Layout, count: int, *, has_names: bool
+) -> None:
+    color_model(tmp_path / "m.onnx", layout, names=NAMES if has_names else None)
+    labels.write_text("\n".join(["helmet", "vest", "glove", "boot"][:count]), encoding="utf-8")
     with pytest.raises(UnavailableError) as refused:
         YoloModel(tmp_path / "m.onnx", labels)
     model = tmp_path / "m.onnx"
     assert str(refused.value) == (
-        f"The labels file {labels} has 4 names, but the model {model} has {wanted} classes; write one name per class."
+        f"The labels file {labels} has {count} names, but the model {model} has 3 classes; write one name per class."
     )
+
+
+def test_a_labels_file_is_rejected_if_the_number_of_classes_is_not_certain(tmp_path: Path, labels: Path) -> None:
+    """84 x 96 values are 96 candidates of 80 classes, or 84 candidates of 91 classes."""
+    color_model(tmp_path / "m.onnx", "v8", names=None, classes=80)
+    labels.write_text("thing\n" * 80, encoding="utf-8")
+    with pytest.raises(UnavailableError) as refused:
+        YoloModel(tmp_path / "m.onnx", labels)
+    assert "has 80 names, but the output of the model" in str(refused.value)
+    assert "does not show whether it has 80 or 91 classes; export the model with its class names" in str(refused.value)
 
 
 @pytest.mark.parametrize("model", [None, "moving"])

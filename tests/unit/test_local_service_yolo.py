@@ -13,7 +13,9 @@ from nvision_hub.media import cv2_loader
 from tests.support.onnx_models import LAYOUTS, OBJECTNESS, Layout, color_model
 from workers.local_service.detection_types import COCO_NAMES, Box, Detection
 from workers.local_service.onnx_header import read_header
-from workers.local_service.yolo import YoloModel, read_output
+from workers.local_service.yolo import YoloModel
+from workers.local_service.yolo_output import Layout as OutputLayout
+from workers.local_service.yolo_output import read_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,29 @@ def test_every_layout_is_understood(tmp_path: Path, layout: Layout) -> None:
     where = Box(left=16, top=24, right=24, bottom=32)
     (found,) = YoloModel(tmp_path / "m.onnx").detect(image_with(96, 64, (GREEN, where)), 0.0, 0.5)
     assert (found.name, found.parent, found.box) == ("car", "vehicle", where)
+    assert found.confidence == pytest.approx(OBJECTNESS if layout.startswith("v5") else 1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize(
+    ("layout", "has_names"),
+    [*((layout, True) for layout in LAYOUTS), ("v8", False), ("v5", False), ("end to end", False)],
+)
+def test_every_layout_is_understood_with_few_classes(
+    tmp_path: Path, layout: Layout, classes: int, *, has_names: bool
+) -> None:
+    """A row of 6 values is a candidate with a class number, with 2 scores, or with objectness and 1 score."""
+    names = dict(enumerate(["helmet", "vest"][:classes]))
+    color_model(tmp_path / "m.onnx", layout, names=str(names) if has_names else None, classes=classes)
+    labels = None
+    if not has_names:
+        labels = tmp_path / "names.txt"
+        labels.write_text("\n".join(names.values()), encoding="utf-8")
+    where = Box(left=16, top=24, right=24, bottom=32)
+    color = (RED, GREEN)[classes - 1]
+    image = image_with(96, 64, (color, where))
+    (found,) = YoloModel(tmp_path / "m.onnx", labels).detect(image, 0.0, 0.02)
+    assert (found.name, found.box) == (names[classes - 1], where)
     assert found.confidence == pytest.approx(OBJECTNESS if layout.startswith("v5") else 1.0, abs=0.01)
 
 
@@ -96,7 +121,7 @@ def test_the_threshold_of_the_request_applies(tmp_path: Path) -> None:
 
 def test_overflowed_scores_are_no_objects() -> None:
     table = np.array([[8, 8, 4, 4, 0.9], [np.inf, 8, 4, 4, 0.1]], np.float32)
-    boxes, scores, _ = read_output(table, classes=1, threshold=0.5)
+    boxes, scores, _ = read_output(table, OutputLayout(), threshold=0.5)
     assert (len(boxes), scores.tolist()) == (1, [pytest.approx(0.9)])
 
 

@@ -12,6 +12,7 @@ from workers.local_service.detection_types import COCO_NAMES, Detection, by_conf
 from workers.local_service.inference import PerThread, opencv_reason, suppress_overlaps
 from workers.local_service.labels import read_labels
 from workers.local_service.onnx_header import HeaderError, read_header
+from workers.local_service.yolo_output import BOX_VALUES, find_layout, possible_classes, read_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,18 +26,16 @@ if TYPE_CHECKING:
 DEFAULT_INPUT: Final = (640, 640)
 PADDING_GRAY: Final = 114  # gray level around letterboxed images, as in training
 MAX_OVERLAP: Final = 0.45  # intersection over union; boxes of one class that overlap more count as one object
-MAX_CANDIDATES: Final = 3_000
 MAX_OBJECTS: Final = 300
-_BOX: Final = 4  # values of a box: center x, center y, width, height
 _MAX_VALUE: Final = 1e6  # sums and differences of larger values could overflow
-_END_TO_END: Final = 6  # values of a candidate if NMS is built in: left, top, right, bottom, confidence, class
 
 
 class YoloModel:
     """Thread-safe detector with an ONNX model that has one output for N candidates of C classes.
 
     Supported outputs are [1, 4+C, N] (YOLOv8, v9, v11, v12), [1, N, 5+C] (YOLOv5, v7: an objectness score before the
-    classes), both of these transposed, and [1, N, 6] (v10 and v26: NMS is built in).
+    classes), and [1, N, 6] (v10 and v26: NMS is built in). The first two may be transposed if the metadata of the model
+    contain the class names, or if the model has neither these nor `labels`, and the 80 classes of COCO.
     The class names come from the file `labels`, else from the metadata of the model, else from COCO. Raises
     `UnavailableError` if a file is missing, is not a model or a list of names, or does not fit the other.
     """
@@ -54,19 +53,30 @@ class YoloModel:
         self._nets = PerThread(lambda: cv2.dnn.readNetFromONNX(str(path)))
         # Test the model with a gray image, so that the service does not start with an unusable model.
         blank = np.full((self._input[1], self._input[0], 3), PADDING_GRAY, np.uint8)
-        self.detect(blank, 0.0, 1.0)
+        table = self._run(self._letterbox(blank)[0])
+        stated = len(header.names) if header.names else None
+        # A labels file may have the wrong number of names, so it must not determine the layout.
+        self._layout = find_layout(table, stated, None if labels is not None else len(COCO_NAMES))
         if labels is not None:
-            table = self._run(self._letterbox(blank)[0])
-            wanted = {len(header.names)} if header.names else possible_classes(table.shape)
-            if wanted and len(self._names) not in wanted:
-                raise UnavailableError(
-                    f"The labels file {labels} has {len(self._names)} names, but the model {path} has "
-                    f"{' or '.join(map(str, sorted(wanted)))} classes; write one name per class."
-                )
+            self._check_labels(labels, {stated} if stated else possible_classes(self._layout, table.shape))
+
+    def _check_labels(self, labels: Path, wanted: set[int]) -> None:
+        """Raise `UnavailableError` unless `wanted` is the number of names. An empty set accepts any number."""
+        if len(wanted) > 1:
+            raise UnavailableError(
+                f"The labels file {labels} has {len(self._names)} names, but the output of the model {self._path} does "
+                f"not show whether it has {' or '.join(map(str, sorted(wanted)))} classes; export the model with its "
+                "class names, or with a larger input."
+            )
+        if wanted and len(self._names) not in wanted:
+            raise UnavailableError(
+                f"The labels file {labels} has {len(self._names)} names, but the model {self._path} has "
+                f"{wanted.pop()} classes; write one name per class."
+            )
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
         blob, scale, margins = self._letterbox(pixels)
-        boxes, scores, classes = read_output(self._run(blob), classes=len(self._names), threshold=threshold)
+        boxes, scores, classes = read_output(self._run(blob), self._layout, threshold=threshold)
         detections = []
         for index in suppress_overlaps(boxes, scores, classes, max_overlap=MAX_OVERLAP, max_objects=MAX_OBJECTS):
             left, top, right, bottom = ((boxes[index] - margins) / scale).tolist()
@@ -113,49 +123,4 @@ class YoloModel:
 
 def _is_table(shape: tuple[int, ...]) -> bool:
     """Return whether the shape is that of one table with at least a box and a score per candidate."""
-    return len(shape) == 3 and shape[0] == 1 and min(shape) > 0 and min(shape[1:]) > _BOX  # noqa: PLR2004
-
-
-def read_output(table: Floats, *, classes: int, threshold: float) -> tuple[Floats, Floats, npt.NDArray[np.int32]]:
-    """Return the boxes (left, top, right, bottom in pixels of the model's input), scores and class numbers in a table.
-
-    `classes` is the model's number of classes. If the size of the table does not match this number, a table
-    with one candidate per row is read with objectness scores (v5, v7), and any other table without them.
-    """
-    rows, has_objectness = _candidates_in_rows(table, classes)
-    if has_objectness is None:
-        sure = rows[:, 4] >= threshold
-        rows = rows[sure][:MAX_CANDIDATES]
-        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32)
-    per_class = rows[:, 5:] * rows[:, 4:5] if has_objectness else rows[:, 4:]
-    numbers = per_class.argmax(axis=1)
-    scores = np.take_along_axis(per_class, numbers[:, None], axis=1)[:, 0]
-    best = np.flatnonzero(scores >= threshold)
-    if len(best) > MAX_CANDIDATES:
-        best = best[np.argpartition(-scores[best], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-    center, half = rows[best, :2], rows[best, 2:4] / 2
-    boxes = np.concatenate([center - half, center + half], axis=1)
-    return boxes, scores[best], numbers[best].astype(np.int32)
-
-
-def possible_classes(shape: tuple[int, ...]) -> set[int]:
-    """Return the numbers of classes that a table of this shape can have; empty if any number is possible."""
-    height, width = shape
-    if width == _END_TO_END:
-        return set()
-    values = min(height, width)
-    return {values - _BOX, values - _BOX - 1} - {0}
-
-
-def _candidates_in_rows(table: Floats, classes: int) -> tuple[Floats, bool | None]:
-    """Return the table with one candidate per row, and whether it has objectness scores (None: NMS is built in)."""
-    height, width = table.shape
-    # If both orientations fit, choose the one with more candidates than values per candidate.
-    likelier, other = (table.T, table) if height <= width else (table, table.T)
-    for columns, has_objectness in ((_BOX + classes, False), (_BOX + 1 + classes, True)):
-        for rows in (likelier, other):
-            if rows.shape[1] == columns:
-                return rows, has_objectness
-    if width == _END_TO_END:
-        return table, None
-    return (table.T, False) if height < width else (table, width > _BOX + 1)
+    return len(shape) == 3 and shape[0] == 1 and min(shape) > 0 and min(shape[1:]) > BOX_VALUES  # noqa: PLR2004
