@@ -93,7 +93,7 @@ def _limits(camera: Mapping[str, Any], history: Mapping[str, Any]) -> Iterator[R
         yield RateLimit(limit="state", max_fps=0.0, sentence=sentence)
         return
     yield from _motion(camera, target)
-    yield from _delivery(camera, history, target)
+    yield from _delivery(history, target)
     yield from _budget(camera, history)
     yield from _after_budget(camera, history, target)
 
@@ -128,9 +128,9 @@ def _motion(camera: Mapping[str, Any], target: float | None) -> Iterator[RateLim
         yield RateLimit(limit="motion", max_fps=idle_fps, sentence=sentence)
 
 
-def _delivery(camera: Mapping[str, Any], history: Mapping[str, Any], target: float | None) -> Iterator[RateLimit]:
-    delivered = camera["rate_in"]
-    if target is not None and delivered < _FULL_SHARE * target:
+def _delivery(history: Mapping[str, Any], target: float | None) -> Iterator[RateLimit]:
+    delivered = _newest(history["rate_in"])  # the camera's `rate_in` is 0 while the rate is unknown
+    if delivered is not None and target is not None and delivered < _FULL_SHARE * target and target >= _MIN_CHECKED_FPS:
         sentence = f"the camera delivers only {delivered:.1f} frames per second; raise its frame rate, or lower fps"
         yield RateLimit(limit="camera", max_fps=delivered, sentence=sentence)
     for reason, what in _DAMAGED.items():

@@ -6,10 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+import nvision_hub.cli.commands.explain as explain_module
 from nvision_hub.cli.rate_explanation import RateExplanation, explain_rate
+from nvision_hub.errors import HubError
 from nvision_hub.metrics import catalogue
 from nvision_hub.runtime.messages import CameraFacts, ProcessChanged, ProcessInfo, StatusReported
+from tests.support.fake_api import FakeApi
 from tests.support.gateway import counted, facts, status
 from workers.gateway.api.schemas import camera_detail, camera_history
 from workers.gateway.state.fleet import FleetState
@@ -27,7 +31,7 @@ def camera(**changes: Any) -> dict[str, Any]:
         "paused": False,
         "scheduled": None,
         "limited_by": None,
-        "rate_in": 25.0,
+        "rate_in": 0.0,  # also while the rate is unknown
         "rate_out": 5.0,
         "worker": {"pid": 7, "cpu": 0.2, "memory_bytes": 1},
         "run_time": {"set": {}, "file": {}, "added": False},
@@ -37,8 +41,9 @@ def camera(**changes: Any) -> dict[str, Any]:
     return healthy | changes
 
 
-def history(*, round_trip_s: float | None = 0.1, **dropped: float) -> dict[str, Any]:
+def history(*, rate_in: float | None = 25.0, round_trip_s: float | None = 0.1, **dropped: float) -> dict[str, Any]:
     return {
+        "rate_in": [9.0, rate_in],
         "round_trip_p50_s": [9.0, round_trip_s],
         "dropped_by_reason_per_s": {reason: [9.0, rate] for reason, rate in dropped.items()},
     }
@@ -115,7 +120,30 @@ def test_a_camera_that_reports_no_motion_sends_nothing() -> None:
 def test_a_camera_that_delivers_too_few_frames_is_named() -> None:
     slow = camera(rate_in=1.1, rate_out=1.1)
     sentence = "the camera delivers only 1.1 frames per second; raise its frame rate, or lower fps"
-    assert only_limit(slow) == ("camera", sentence)
+    assert only_limit(slow, history(rate_in=1.1)) == ("camera", sentence)
+
+
+@pytest.mark.parametrize("rate_in", [0.0, None])
+def test_a_camera_that_delivers_few_frames_on_purpose_is_healthy(rate_in: float | None) -> None:
+    rare = camera(fps=0.1, rate_out=0.0, metrics={"camera_target_fps": 0.1})
+    assert limits(rare, history(rate_in=rate_in)) == [("configuration", "fps is 0.1")]
+
+
+def test_an_unknown_rate_of_the_camera_is_no_limit() -> None:
+    assert limits(camera(), history(rate_in=None)) == [CONFIGURED]
+    assert limits(camera(), history() | {"rate_in": []}) == [CONFIGURED]
+
+
+@pytest.mark.parametrize("key", ["settings", "metrics", "worker"])
+def test_a_hub_of_an_older_version_must_be_restarted(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = camera(rate_out=2.0)
+    del older[key]
+    bodies = {"/cameras": {"cameras": [older]}, "/cameras/lobby": older, "/cameras/lobby/history": history(late=1.0)}
+    monkeypatch.setattr(explain_module, "ApiClient", lambda _chosen: FakeApi(bodies))
+    with pytest.raises(
+        HubError, match=f"the hub runs an older version, which does not report '{key}'; restart the hub"
+    ):
+        CliRunner().invoke(explain_module.explain, ["lobby"], catch_exceptions=False)
 
 
 def test_damaged_frames_are_named() -> None:
@@ -190,13 +218,12 @@ def test_a_low_rate_without_a_limit_is_admitted() -> None:
 def test_limits_are_in_the_order_in_which_they_apply() -> None:
     limited = camera(
         scheduled="4/s until 06:00",
-        rate_in=2.0,
         rate_out=0.1,
         limited_by="the site's images_per_day",
         settings={"when": "motion", "motion": {"idle_fps": 1.0}},
         metrics={"camera_target_fps": 4.0, "motion_active": 0},
     )
-    past = history(late=1.0, overwritten=1.0, uplink=1.0, lease=1.0, torn=1.0, budget=1.0)
+    past = history(rate_in=2.0, late=1.0, overwritten=1.0, uplink=1.0, lease=1.0, torn=1.0, budget=1.0)
     names = [limit for limit, _ in limits(limited, past)]
     assert names == [
         *("configuration", "schedule", "motion", "camera", "camera", "budget"),

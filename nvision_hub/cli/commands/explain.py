@@ -12,6 +12,7 @@ from nvision_hub.cli.options import command, complete_camera, json_option
 from nvision_hub.cli.rate_explanation import RateExplanation, explain_rate
 from nvision_hub.cli.terminal import columns, print_json
 from nvision_hub.control_characters import printable
+from nvision_hub.errors import HubError
 
 
 @command(
@@ -32,10 +33,7 @@ def explain(camera: str, chosen: HubOptions, *, as_json: bool) -> None:
     machine. Rates are averages of the last ten seconds.
     """
     with ApiClient(chosen) as api:
-        explained = [
-            explain_rate(api.call("GET", f"/cameras/{each['id']}"), api.call("GET", f"/cameras/{each['id']}/history"))
-            for each in api.select([camera])
-        ]
+        explained = [_explained(api, each["id"]) for each in api.select([camera])]
     if as_json:
         listed = [asdict(each) for each in explained]
         print_json({"cameras": listed} if camera.startswith(LABEL) else listed[0])
@@ -43,6 +41,14 @@ def explain(camera: str, chosen: HubOptions, *, as_json: bool) -> None:
     for each in explained:
         for line in _lines(each):
             print(printable(line))
+
+
+def _explained(api: ApiClient, camera: str) -> RateExplanation:
+    facts, history = api.call("GET", f"/cameras/{camera}"), api.call("GET", f"/cameras/{camera}/history")
+    try:
+        return explain_rate(facts, history)
+    except KeyError as error:  # a hub that runs since before an upgrade reports fewer facts
+        raise HubError(f"the hub runs an older version, which does not report {error}; restart the hub") from error
 
 
 def _lines(explained: RateExplanation) -> list[str]:
