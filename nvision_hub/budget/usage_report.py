@@ -17,11 +17,12 @@ _COUNTS: Final = ("images", "written_off", "cost")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Images expected in the whole of a period. `runs_out_s` is None unless its limit runs out before its end."""
+    """Images expected in the whole of a period."""
 
     images: int
     per_second: float  # average rate of the recent time
-    runs_out_s: float | None  # seconds until the limit is reached; 0 if it has been reached
+    is_limit_reached: bool = False  # whether the period's images have used up the limit
+    runs_out_s: float | None = None  # seconds until the limit is reached; None if that is not expected, or has happened
 
 
 def forecast(*, used: int, left_s: float, recent: int, recent_s: float, limit: int | None) -> Forecast | None:
@@ -29,15 +30,17 @@ def forecast(*, used: int, left_s: float, recent: int, recent_s: float, limit: i
 
     `used` counts the images of the period up to now. The rest of the period is expected to continue like the recent
     time: the last `recent_s` seconds, at most `RECENT_S`, with `recent` images. The hub never exceeds `limit`.
+    Time in which a limit withheld images counts like any other time, so the forecast is then too low.
     """
     if recent_s < MIN_RECENT_S:
         return None
     rate = recent / recent_s
+    if limit is not None and used >= limit:
+        return Forecast(images=used, per_second=rate, is_limit_reached=True)
     expected = used + rate * left_s
     if limit is None or expected <= limit:
-        return Forecast(images=round(expected), per_second=rate, runs_out_s=None)
-    runs_out_s = max(0, limit - used) / rate if rate else 0.0
-    return Forecast(images=max(limit, used), per_second=rate, runs_out_s=runs_out_s)
+        return Forecast(images=round(expected), per_second=rate)
+    return Forecast(images=limit, per_second=rate, runs_out_s=(limit - used) / rate)
 
 
 def usage_csv(by: str, rows: Iterable[Mapping[str, Any]]) -> str:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nvision_hub.cli.commands.usage as usage_module
 from nvision_hub.budget.period_budget import Instant
 from nvision_hub.budget.usage_report import MIN_RECENT_S, RECENT_S, Forecast, forecast, usage_csv
 from nvision_hub.cli.commands.usage import forecast_line
@@ -18,6 +20,7 @@ from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.runtime.messages import ProcessChanged, ProcessInfo, StatusReported
 from nvision_hub.runtime.status import Status
+from tests.support.fake_api import FakeApi
 from workers.gateway.api.usage_routes import UsageReport, month_limit, usage_report
 from workers.gateway.settings import UsageSettings
 from workers.gateway.state.fleet import FleetState
@@ -52,11 +55,11 @@ def test_a_limit_that_is_too_low_shows_when_it_is_reached() -> None:
     assert found.runs_out_s == pytest.approx(5 * DAY)
 
 
+@pytest.mark.parametrize("used", [1000, 1001])
 @pytest.mark.parametrize("recent", [0, 700])
-def test_a_limit_that_is_used_up_has_run_out(recent: int) -> None:
-    found = forecast(used=1001, left_s=10 * DAY, recent=recent, recent_s=7 * DAY, limit=1000)
-    assert found is not None
-    assert (found.images, found.runs_out_s) == (1001, 0.0)
+def test_a_limit_that_is_used_up_is_reached(recent: int, used: int) -> None:
+    found = forecast(used=used, left_s=10 * DAY, recent=recent, recent_s=7 * DAY, limit=1000)
+    assert found == Forecast(images=used, per_second=recent / (7 * DAY), is_limit_reached=True, runs_out_s=None)
 
 
 @given(
@@ -73,7 +76,8 @@ def test_a_forecast_respects_its_bounds(
     assert found is not None
     assert found.images >= used
     assert limit is None or found.images <= max(limit, used)
-    assert found.runs_out_s is None or 0 <= found.runs_out_s <= left_s * 1.000001
+    assert found.is_limit_reached == (limit is not None and used >= limit)
+    assert found.runs_out_s is None or 0 < found.runs_out_s <= left_s * 1.000001
 
 
 def test_csv_has_a_row_for_each_row_of_a_report() -> None:
@@ -110,24 +114,43 @@ def test_a_report_forecasts_the_month_from_the_last_seven_days(tmp_path: Path) -
         "cost": 2000.0,
         "per_day": 100.0,
         "limit": 4000,
+        "limit_reached": False,
         "runs_out_at": "2026-12-24T12:00:00.000Z",
     }
 
 
-def test_a_new_hub_forecasts_from_its_first_image(tmp_path: Path) -> None:
-    found = report(tmp_path, {NOON - 2 * DAY: 100, NOON - 1: 100})["forecast"]
+def test_a_new_hub_forecasts_from_the_first_whole_quarter_of_an_hour(tmp_path: Path) -> None:
+    """Ten images a minute since two minutes before noon are ten images a minute, not fewer."""
+    images = {NOON - 120: 20, NOON: 150, NOON + SLOT_S: 150}
+    found = report(tmp_path, images, now=NOON + 1800)["forecast"]
     assert found is not None
-    assert (found["per_day"], found["images"], found["limit"], found["runs_out_at"]) == (100.0, 1250, None, None)
+    assert (found["per_day"], found["limit"], found["runs_out_at"]) == (14_400.0, None, None)
+    assert found["images"] == 320 + round(14_400 * (10.5 - 1800 / DAY))
 
 
-def test_a_hub_without_images_has_no_forecast(tmp_path: Path) -> None:
+def test_the_seven_days_begin_with_a_whole_quarter_of_an_hour(tmp_path: Path) -> None:
+    steady = {NOON - SLOT_S * number: 10 for number in range(1, 8 * DAY // SLOT_S)}
+    found = report(tmp_path, steady, now=NOON + 1)["forecast"]  # seven days ago, a quarter of an hour had begun
+    assert found is not None
+    assert found["per_day"] == 960
+
+
+def test_a_forecast_shows_that_the_limit_is_reached(tmp_path: Path) -> None:
+    found = report(tmp_path, {NOON - DAY: 100}, limit=100)["forecast"]
+    assert found is not None
+    assert (found["images"], found["limit_reached"], found["runs_out_at"]) == (100, True, None)
+
+
+@pytest.mark.parametrize(("after_s", "is_known"), [(60, False), (2 * SLOT_S - 1, False), (2 * SLOT_S, True)])
+def test_a_forecast_needs_a_whole_quarter_of_an_hour(tmp_path: Path, after_s: int, *, is_known: bool) -> None:
     assert report(tmp_path, {})["forecast"] is None
-    assert report(tmp_path, {NOON: 5}, now=NOON + 60)["forecast"] is None
+    assert (report(tmp_path, {NOON: 5}, now=NOON + after_s)["forecast"] is not None) == is_known
 
 
 def test_the_month_of_a_forecast_is_that_of_the_time_zone(tmp_path: Path) -> None:
     late = datetime(2026, 11, 30, 20, tzinfo=UTC).timestamp()
-    found = report(tmp_path, {late - DAY: 80, late - SLOT_S: 20}, now=late, zone="Asia/Bangkok")["forecast"]
+    images = {late - DAY - SLOT_S: 1, late - DAY: 80, late - SLOT_S: 20}
+    found = report(tmp_path, images, now=late, zone="Asia/Bangkok")["forecast"]
     assert found is not None
     assert found["month"] == "2026-12"
     assert found["images"] == 20 + round(100 * (31 - 3 / 24))
@@ -157,9 +180,23 @@ def test_a_forecast_is_one_line() -> None:
         "cost": 164.8,
         "per_day": 13_290.3,
         "limit": None,
+        "limit_reached": False,
         "runs_out_at": None,
     }
     assert forecast_line(facts, "USD") == "2026-12 will have about 412,000 images, 164.80 USD (13,290 a day)"
     limited = facts | {"cost": None, "limit": 412_000, "runs_out_at": "2026-12-24T12:00:00.000Z"}
     wanted = r"2026-12 will have about 412,000 of 412,000 images \(13,290 a day\); they run out on 2026-12-2[345] "
     assert re.match(wanted, forecast_line(limited, None))
+    reached = limited | {"limit_reached": True, "runs_out_at": None}
+    line = "2026-12 will have about 412,000 of 412,000 images (13,290 a day); the limit is reached"
+    assert forecast_line(reached, None) == line
+
+
+def test_usage_of_a_hub_of_an_older_version_has_no_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    total = {"key": "", "images": 0, "written_off": 0, "cost": None}
+    older: dict[str, Any] = {"by": "day", "rows": [], "total": total, "price_per_image": None, "currency": None}
+    older |= {"begin": "2026-12-01", "end": "2026-12-21", "time_zone": "UTC"}
+    monkeypatch.setattr(usage_module, "ApiClient", lambda _chosen: FakeApi({"/usage": older}))
+    done = CliRunner().invoke(usage_module.usage, [], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "total" in done.output

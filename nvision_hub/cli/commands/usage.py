@@ -57,19 +57,24 @@ def usage(
         return
     for line in _table(report):
         print(line)
-    if report["forecast"] is not None:
-        print(f"\n{forecast_line(report['forecast'], report['currency'])}")
+    if (expected := report.get("forecast")) is not None:  # a hub that still runs an older version has no forecast
+        print(f"\n{forecast_line(expected, report['currency'])}")
     covered = f"{report['begin']} to {report['end']}, {report['time_zone']}"
     console(stderr=True).print(covered, style="dim")
 
 
 def forecast_line(forecast: dict[str, Any], currency: str | None) -> str:
-    """Format a forecast as `2026-12 will have about 412,000 images, 164.80 USD (13,290 a day)`."""
+    """Format a forecast as `2026-12 will have about 412,000 images, 164.80 USD (13,290 a day)`.
+
+    It also shows that the limit is reached, or when it is expected to be.
+    """
     cost = "" if forecast["cost"] is None else f", {forecast['cost']:,.2f} {currency or ''}".rstrip()
     limit = "" if forecast["limit"] is None else f" of {forecast['limit']:,}"
     line = f"{forecast['month']} will have about {forecast['images']:,}{limit} images{cost}"
     line += f" ({forecast['per_day']:,.0f} a day)"
-    if forecast["runs_out_at"] is not None:
+    if forecast.get("limit_reached"):
+        line += "; the limit is reached"
+    elif forecast["runs_out_at"] is not None:
         line += f"; they run out on {local_time(forecast['runs_out_at'])}"
     return printable(line)
 

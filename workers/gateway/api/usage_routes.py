@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import time
 from datetime import date, datetime
@@ -14,7 +15,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic supports typing.TypedDict only on Python 3.12 and later
 
-from nvision_hub.budget.periods import Period, span_at, time_zone
+from nvision_hub.budget.periods import STEP_S, Period, span_at, time_zone
 from nvision_hub.budget.usage_report import RECENT_S, forecast, usage_csv
 from nvision_hub.metrics import catalogue
 from nvision_hub.timestamps import iso_utc
@@ -50,8 +51,9 @@ class UsageRow(TypedDict):
 class UsageForecast(TypedDict):
     """Images and cost expected in the whole of the current month, if it continues like the last seven days.
 
-    `per_day` is the average of these days. `limit` is `budget.images_per_month`; null if there is none. `runs_out_at`
-    is the time at which the limit is reached; null if the limit lasts until the end of the month.
+    `per_day` is the average of these days. `limit` is `budget.images_per_month`; null if there is none.
+    `limit_reached` is true once the month's images have used up the limit. `runs_out_at` is the time at which they are
+    expected to; null if the limit lasts until the end of the month, or has been reached.
     """
 
     month: str
@@ -59,6 +61,7 @@ class UsageForecast(TypedDict):
     cost: float | None
     per_day: float
     limit: int | None
+    limit_reached: bool
     runs_out_at: str | None
 
 
@@ -66,7 +69,7 @@ class UsageReport(TypedDict):
     """Usage of images from the day `begin` to the day `end`, both included, in the time zone of the budget.
 
     `total` has an empty key. Days, months and cameras without images have no row. `forecast` is about the current
-    month, for all days of a report; null in the first quarter of an hour.
+    month, for all days of a report; null in up to half an hour after the first image.
     """
 
     by: Grouping
@@ -195,7 +198,8 @@ def _forecast(
         (today.replace(day=1).isoformat(), today.isoformat()),
     ).fetchone()
     (first,) = database.execute("SELECT coalesce(min(slot), ?) FROM usage", (now,)).fetchone()
-    begin = max(first, now - RECENT_S)
+    # The first image came at an unknown time within its slot, so the recent time begins with the next slot.
+    begin = max(first + STEP_S, math.ceil((now - RECENT_S) / STEP_S) * STEP_S)
     (recent,) = database.execute(
         "SELECT coalesce(sum(images + written_off), 0) FROM usage WHERE slot BETWEEN ? AND ?", (begin, now)
     ).fetchone()
@@ -208,5 +212,6 @@ def _forecast(
         cost=_cost(found.images, price),
         per_day=round(found.per_second * _DAY_S, 1),
         limit=limit,
+        limit_reached=found.is_limit_reached,
         runs_out_at=None if found.runs_out_s is None else iso_utc(now + found.runs_out_s),
     )
