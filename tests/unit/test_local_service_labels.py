@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
@@ -61,6 +62,23 @@ def test_another_file_is_rejected_with_the_reason(tmp_path: Path, content: bytes
     assert str(refused.value).startswith(f"The labels file {tmp_path / 'names.txt'} cannot be used: ")
     assert reason in str(refused.value)
     assert str(refused.value).endswith("write one class name per line, in the order of the model's class numbers.")
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_what_is_not_a_regular_file_is_rejected_without_opening_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_pipe: bool
+) -> None:
+    def block(*_: object) -> NoReturn:
+        pytest.fail("the service opens a pipe without a writer, and hangs")
+
+    path = tmp_path / "names.txt"
+    if is_pipe:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    monkeypatch.setattr(type(path), "open", block)
+    with pytest.raises(UnavailableError, match=r"names\.txt cannot be used: it is not a regular file; write"):
+        read_labels(path)
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:

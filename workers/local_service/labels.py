@@ -15,6 +15,8 @@ MAX_NAME_CHARS: Final = 100
 
 def read_labels(path: Path) -> dict[int, str]:
     """Return the names by class number. Raises `UnavailableError` if the file is not a list of names."""
+    if path.exists() and not path.is_file():  # to open a named pipe would block
+        raise _unusable(path, "it is not a regular file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
