@@ -7,6 +7,7 @@ of one object. The id of an event stays the same when it is sent again.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID, uuid5
@@ -32,6 +33,13 @@ ENDED_TYPE: Final = f"{TYPE_PREFIX}{ChangeType.ENDED}"
 DATA_SCHEMA: Final = "urn:nvision-hub:track:1"
 MAX_NAME_CHARACTERS: Final = 64  # the service chooses the names of classes
 MAX_COORDINATE: Final = 1e6  # in pixels
+# Limits of stored tracks. A track may have started before 1970, if the clock was set back later.
+MIN_STORED_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
+MAX_STORED_TIME: Final = datetime(2200, 1, 1, tzinfo=UTC)
+MAX_STORED_RESULTS: Final = 2**53
+MAX_STORED_COORDINATE: Final = 2**31  # the service reports boxes as 32-bit integers
+MIN_STORED_SIZE: Final = 0.05  # in pixels; an event has one decimal place
+MAX_FRAME_SIZE: Final = 2**16 - 1  # of a JPEG
 
 
 def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
@@ -150,24 +158,29 @@ class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
+_StoredTime = Annotated[AwareDatetime, Field(ge=MIN_STORED_TIME, le=MAX_STORED_TIME)]
+_StoredCoordinate = Annotated[float, Field(ge=-MAX_STORED_COORDINATE, le=MAX_STORED_COORDINATE)]
+_StoredSize = Annotated[int, Field(gt=0, le=MAX_FRAME_SIZE)]
+
+
 class _StoredBox(_Stored):
-    left: float
-    top: float
-    right: float
-    bottom: float
+    left: _StoredCoordinate
+    top: _StoredCoordinate
+    right: _StoredCoordinate
+    bottom: _StoredCoordinate
 
 
 class _StoredPoint(_Stored):
-    at: AwareDatetime
+    at: _StoredTime
     x: float
     y: float
 
 
 class _StoredFrame(_Stored):
     id: str
-    captured_at: AwareDatetime
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    captured_at: _StoredTime
+    width: _StoredSize
+    height: _StoredSize
 
 
 class _StoredTrack(_Stored):
@@ -177,10 +190,10 @@ class _StoredTrack(_Stored):
     name: Annotated[str, Field(alias="class")]
     parent: str
     confidence: Annotated[float, Field(ge=0, le=1)]
-    started_at: AwareDatetime
-    last_seen_at: AwareDatetime
+    started_at: _StoredTime
+    last_seen_at: _StoredTime
     stationary: bool
-    results: Annotated[int, Field(gt=0)]
+    results: Annotated[int, Field(gt=0, le=MAX_STORED_RESULTS)]
     zones: tuple[str, ...]
     bounding_box: _StoredBox
     path: Annotated[tuple[_StoredPoint, ...], Field(max_length=MAX_PATH_POINTS)]
@@ -193,7 +206,7 @@ class _StoredData(_Stored):
 
 class _StoredVisit(_Stored):
     zone: str
-    entered_at: AwareDatetime | None
+    entered_at: _StoredTime | None
     has_dwelled: bool
 
 
@@ -233,8 +246,13 @@ def end_events(payload: bytes | str, camera: str, reason: EndReason) -> list[dic
 def _state(stored: _StoredEvent) -> TrackState:
     track, frame, box = stored.data.track, stored.data.frame, stored.data.track.bounding_box
     visits = {each.zone: each for each in stored.visits}
-    if box.left >= box.right or box.top >= box.bottom:
+    if min(box.right - box.left, box.bottom - box.top) < MIN_STORED_SIZE:
         raise ValueError("the track has no box")
+    times = [track.started_at, *(point.at for point in track.path), track.last_seen_at]
+    if times != sorted(times):
+        raise ValueError("the times of the track are not in order")
+    if any(visit.entered_at is not None and visit.entered_at > track.last_seen_at for visit in stored.visits):
+        raise ValueError("the track entered a zone after its last detection")
     return TrackState(
         id=str(track.id),
         class_name=track.name,

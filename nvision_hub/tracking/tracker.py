@@ -116,12 +116,17 @@ class Tracker:
         tracks, self.tracks = self.tracks, []
         return [change for track in tracks for change in self._ended(track, track.last_seen_at, reason)]
 
-    def restore(self, states: Iterable[TrackState]) -> None:
-        """Continue tracks of an earlier tracker of the same camera. Tracks that do not reappear are lost as usual."""
+    def restore(self, states: Iterable[TrackState]) -> list[Change]:
+        """Continue tracks of an earlier tracker of the same camera. Tracks that do not reappear are lost as usual.
+
+        If there are more than `MAX_TRACKS` tracks, those that were last seen earliest end. Return what changed.
+        """
         known = {track.id for track in self.tracks}
+        earlier: list[OpenTrack] = []
         for state in states:
             if state.id in known:
                 continue
+            known.add(state.id)
             scale = 1 / state.frame.height
             box = ObjectBox(*(value * scale for value in state.box))
             detection = DetectedObject(
@@ -131,7 +136,13 @@ class Tracker:
             track.resume(state, self._rules.zones)
             if self._at is not None and self._at > state.last_seen_at:
                 track.motion.predict(Step(self._at - state.last_seen_at))
-            self.tracks.append(track)
+            earlier.append(track)
+        earlier.sort(key=lambda track: track.last_seen_at)
+        excess = max(0, len(self.tracks) + len(earlier) - MAX_TRACKS)
+        self.tracks += earlier[excess:]
+        return [
+            change for track in earlier[:excess] for change in self._ended(track, track.last_seen_at, EndReason.LOST)
+        ]
 
     def _begun(
         self, frame: FrameRef, detections: list[tuple[DetectedObject, ObjectBox]], matched: set[int]

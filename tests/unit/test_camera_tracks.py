@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import fakeredis
 import pytest
 
+from nvision_hub.broker.client import open_tracks_key
 from nvision_hub.config.models import Camera
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision.nvision_pb2 import NvisionRequest
-from nvision_hub.nvision.result_events import EventOrigin, SentFrame, new_id
+from nvision_hub.nvision.result_events import EventOrigin, SentFrame, encode, new_id
 from nvision_hub.runtime.status import CameraState
 from tests.support.camera_worker import worker_settings
+from tests.support.track_events import STATE, event
 from workers.camera.tracks import CameraTracks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 START = 1_700_000_000.0
 
@@ -162,3 +166,22 @@ def test_an_error_of_the_publisher_of_track_events_is_reported(worker: Worker) -
     assert worker.tracks.error is None
     worker.publisher.error = "no space left on the disk"
     assert worker.tracks.error == "track events: no space left on the disk"
+
+
+def test_entries_of_the_hash_that_are_not_the_track_of_their_field_are_removed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = fakeredis.FakeServer()
+    stored = fakeredis.FakeRedis(server=server)
+    key = open_tracks_key("nvision", "lobby")
+    payload = encode(event())
+    stored.hset(key, mapping={STATE.id: payload, new_id(START): payload, new_id(START + 1): b"{}"})
+
+    @asynccontextmanager
+    async def open_client(_url: str) -> AsyncIterator[fakeredis.FakeAsyncRedis]:
+        async with fakeredis.FakeAsyncRedis(server=server) as client:
+            yield client
+
+    monkeypatch.setattr("workers.camera.tracks.open_client", open_client)
+    assert asyncio.run(worker.tracks._stored()) == [STATE]
+    assert stored.hkeys(key) == [STATE.id.encode()]

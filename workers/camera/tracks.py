@@ -187,7 +187,7 @@ class CameraTracks:
                     log.debug("the open tracks cannot be read: %s", type(error).__name__)
                 else:
                     if queued == self._queued:  # otherwise, the tracks in Redis may be older than the tracker's
-                        tracker.restore(stored)
+                        self._publish(tracker.restore(stored))
                         self._outdated.clear()
                         continue
             await asyncio.sleep(RETRY_INTERVAL_S)
@@ -199,9 +199,13 @@ class CameraTracks:
         async with open_client(self._stream.url) as client:
             for track_id, payload in (await client.hgetall(key)).items():
                 try:
-                    states.append(stored_track(payload))
+                    state = stored_track(payload)
+                    if state.id.encode() != track_id:
+                        raise ValueError("the event of another track")  # noqa: TRY301 - handled like the others
                 except ValueError:
                     invalid.append(track_id)
+                else:
+                    states.append(state)
             if invalid:
                 await client.hdel(key, *invalid)
                 log.warning(
