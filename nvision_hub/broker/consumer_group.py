@@ -75,6 +75,14 @@ class ConsumerGroup:
             raise
         return True
 
+    async def remove(self) -> None:
+        """Remove the group with its positions, if the group exists."""
+        try:
+            await self._client.xgroup_destroy(self.stream, self._name)
+        except ResponseError as error:
+            if "requires the key to exist" not in str(error):
+                raise
+
     async def read(self, count: int) -> EntryBatch:
         """Return up to `count` new entries and the number of unread entries trimmed since the last read. Does not wait.
 

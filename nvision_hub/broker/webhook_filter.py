@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from uuid import NAMESPACE_OID, uuid5
 
 from nvision_hub.broker.webhook_queue import PLAIN_ID, Delivery
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Stream = Literal["results", "tracks"]
 
+STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 RESULT: Final = "result"  # in `events`; all other values are types of track events
 _DETECTIONS: Final = ("detected_objects", "detected_faces")
 

@@ -8,13 +8,18 @@ this time, the consumer does not read the delivery again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import NoPermissionError
+
 from nvision_hub.broker import webhook_admin, webhook_queue
 from nvision_hub.broker.consumer_group import ConsumerGroup
+from nvision_hub.broker.webhook_filter import STREAMS
 from nvision_hub.broker.webhook_queue import DUE_IN_ANY_STATE, Delivery, StreamEntry
 from workers.webhooks.breaker import capacity
 
@@ -63,14 +68,17 @@ class DeliveryConsumer:
         self._deliveries = deliveries
         self._acks = acks
         self._stats = stats
-        self._groups: dict[Stream, ConsumerGroup] = {
-            stream: ConsumerGroup(client, stream=f"{keys.prefix}:{stream}", name=keys.group, consumer=CONSUMER)
-            for stream in event_filter.streams
-        }
+        self._groups: dict[Stream, ConsumerGroup] = {stream: self._group(stream) for stream in event_filter.streams}
+        self._turns = deque(self._groups)  # the stream to read first comes first
+        self._created: set[Stream] = set()  # whose groups are new; empty after `open` has succeeded
         self._entries: set[StreamEntry] = set()  # stream entries in hand
         self._ids: set[str] = set()  # webhook-ids of deliveries in hand that came from the queue
         self._was_open = False
         self.next_due = _NEVER  # due time of the next queued delivery, in seconds since the epoch, as far as known
+
+    def _group(self, stream: Stream) -> ConsumerGroup:
+        keys = self._keys
+        return ConsumerGroup(self._client, stream=f"{keys.prefix}:{stream}", name=keys.group, consumer=CONSUMER)
 
     def capacity(self, state: EndpointState, in_hand_max: int) -> Capacity:
         """Return how many deliveries may be read now if at most `in_hand_max` may be in hand."""
@@ -94,26 +102,60 @@ class DeliveryConsumer:
         that has disappeared, for example because Redis lost its data, starts at the beginning of the stream.
         """
         keys = self._keys
-        created = [stream for stream, group in self._groups.items() if await group.create(from_start=self._was_open)]
-        lost = self._acks.queued if created and self._was_open else 0
         if not self._was_open:
-            if created:
-                wanted = self._filter.only(created)
+            await self._remove_unused_groups()
+        for stream, group in self._groups.items():
+            if await group.create(from_start=self._was_open):
+                self._created.add(stream)
+        if not self._was_open:
+            if self._created:
+                wanted = self._filter.only(self._created)
                 await webhook_admin.replay(self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since)
             self._stats.restore(await self._client.hget(keys.state, "row"))
             self._was_open = True
+        elif self._created:
+            await self._count_lost_deliveries()
+        self._created.clear()
         for stream, group in self._groups.items():
-            self._accept(stream, await group.resume(), lost=lost)
-            lost = 0
+            self._accept(stream, await group.resume())
+
+    async def _remove_unused_groups(self) -> None:
+        """Remove the groups on streams from which the webhook no longer reads.
+
+        If the webhook reads one of these streams again later, its group would deliver old events, and report those that
+        Redis has trimmed as missed.
+        """
+        for stream in STREAMS:
+            if stream not in self._groups:
+                with contextlib.suppress(NoPermissionError):  # the hub's user in Redis may be restricted
+                    await self._group(stream).remove()
+
+    async def _count_lost_deliveries(self) -> None:
+        """Count the deliveries that Redis has lost from the queue. The consumer still has those in hand."""
+        left = await self._client.zcard(self._keys.due)
+        lost, self._acks.queued = self._acks.queued - left - len(self._ids), left
+        if lost > 0:
+            self._stats.on_missed(lost)
+            log.error(
+                "webhook %s: %d deliveries in the queue were lost: Redis lost its data",
+                self._keys.webhook,
+                lost,
+                extra={"event": "webhook_deliveries_lost"},
+            )
+            self._acks.announce("webhook_missed", count=lost)
 
     async def read_new(self, count: int) -> bool:
-        """Read up to `count` entries of the streams without waiting, and return whether there were any."""
+        """Read up to `count` entries of the streams without waiting, and return whether there were any.
+
+        Each call starts with another stream, so that a busy stream delays no other stream.
+        """
         found = 0
-        for stream, group in self._groups.items():
+        for stream in tuple(self._turns):
             if found < count:
-                batch = await group.read(count - found)
+                batch = await self._groups[stream].read(count - found)
                 self._accept(stream, batch)
                 found += len(batch.entries)
+        self._turns.rotate()
         return found > 0
 
     async def wait(self, timeout_s: float) -> None:
@@ -121,7 +163,7 @@ class DeliveryConsumer:
         first, *others = self._groups.values()
         await first.wait(timeout_s, *others)
 
-    def _accept(self, stream: Stream, batch: EntryBatch, *, lost: int = 0) -> None:
+    def _accept(self, stream: Stream, batch: EntryBatch) -> None:
         for entry_id, fields in batch.entries:
             entry = StreamEntry(self._groups[stream].stream, entry_id)
             if entry in self._entries:
@@ -141,7 +183,7 @@ class DeliveryConsumer:
                 self._acks.skip(entry)
             else:
                 self._deliveries.put_nowait(replace(delivery, entry=entry))
-        if missed := batch.trimmed.known + lost:
+        if missed := batch.trimmed.known:
             self._stats.on_missed(missed)
             log.error(
                 "webhook %s: %d events of the stream %s were lost before their delivery: the stream was too short for "
@@ -207,10 +249,11 @@ class DeliveryConsumer:
             pipe.zcard(keys.due)
             pipe.zrange(keys.due, 0, len(self._ids), withscores=True)
             _, disabled, retrying, queued = await pipe.execute()
-        self._acks.queued, self._acks.queued_bytes = retrying, await webhook_queue.waiting_bytes(self._client, keys)
         free = self._not_in_hand(queued)
         self.next_due = free[0][1] if free else _NEVER
+        # If this raises an error because a stream is gone, `open` needs the earlier number of queued deliveries.
         pending = sum([await group.count_waiting() for group in self._groups.values()])
+        self._acks.queued, self._acks.queued_bytes = retrying, await webhook_queue.waiting_bytes(self._client, keys)
         self._stats.set_waiting(pending=pending, retrying=retrying)
         urgent = [delivery_id for delivery_id, at in free if at == DUE_IN_ANY_STATE]
         reason = None if disabled is None else disabled[:_MAX_REASON_BYTES].decode(errors="replace")

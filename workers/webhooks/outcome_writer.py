@@ -109,7 +109,9 @@ class AckWriter:
             del self.unwritten[: len(batch)]
             if not self.unwritten:
                 self._arrived.clear()
-            self.queued += sum(ack.due is not None and ack.queued_id is None for ack in batch)
+            added = sum(ack.due is not None and ack.queued_id is None for ack in batch)
+            removed = sum(ack.due is None and ack.queued_id is not None for ack in batch)
+            self.queued = max(0, self.queued + added - removed)
             on_written(batch)
 
     async def _write(self, batch: list[Ack]) -> None:
