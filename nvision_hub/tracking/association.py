@@ -4,6 +4,9 @@ All pairs that are plausible get a cost: the negative logarithm of the likelihoo
 detection (`motion.py`), plus penalties for another class and for a low confidence. The assignment with the lowest total
 cost wins (global nearest neighbor: Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999).
 Detections of low confidence continue tracks but never begin one (Zhang et al., "ByteTrack", 2022).
+
+If results are rare, every place becomes unlikely before the next result, even the last one. What remains is therefore
+matched by overlap, so that an object that stays in place, such as a parked car, keeps its track at any rate.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ MAX_TENTATIVE_COST: Final = 6.0  # of a track that has not started, so that only
 OTHER_CLASS_COST: Final = 1.0
 OTHER_PARENT_COST: Final = 3.0
 LOW_CONFIDENCE_COST: Final = 3.5  # for a detection of confidence 0; falls to 0 at `min_confidence`
+MIN_STILL_OVERLAP: Final = 0.5  # of an object that has stayed in place
+MAX_STILL_REACH: Final = 0.5  # in sizes; up to this reach, the place of an object is too uncertain for its motion model
+MAX_STILL_MISSES: Final = 1  # unless the object is stationary; other objects may come to its place in several results
 MAX_OVERLAP: Final = 0.75  # if two boxes overlap more, the service has reported one object twice
 MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked box by more than this begins no track
 
@@ -76,7 +82,33 @@ def associate(
             limit = limits[row] if is_inner or not track.is_started else MAX_COST
             if cost < limit:
                 pairs.append((row, column, cost + MAX_COST - limit))
-    return assign(pairs, MAX_COST)
+    matched = assign(pairs, MAX_COST)
+    return matched + _still(tracks, detections, matched)
+
+
+def _still(
+    tracks: Sequence[OpenTrack], detections: Sequence[tuple[DetectedObject, ObjectBox]], matched: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return further pairs, of tracks with detections of the same class in the same place."""
+    if len(matched) in {len(tracks), len(detections)}:
+        return []
+    rows, columns = {row for row, _ in matched}, {column for _, column in matched}
+    remaining = [column for column in range(len(detections)) if column not in columns]
+    pairs: list[tuple[int, int, float]] = []
+    for row, track in enumerate(tracks):
+        if row in rows or not (track.stationary or _is_uncertain(track)):
+            continue
+        for column in remaining:
+            detection, box = detections[column]
+            if detection.name == track.class_name and (overlap := box.overlap(track.unit_box)) >= MIN_STILL_OVERLAP:
+                pairs.append((row, column, 1 - overlap))
+    return assign(pairs, 1.0)
+
+
+def _is_uncertain(track: OpenTrack) -> bool:
+    """Return whether so much time has passed between two results that a motion model does not help."""
+    motion = track.motion
+    return track.misses <= MAX_STILL_MISSES and motion.reach(MAX_COST) <= MAX_STILL_REACH * motion.size
 
 
 def may_start(box: ObjectBox, matched: Sequence[ObjectBox]) -> bool:
