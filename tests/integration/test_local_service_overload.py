@@ -84,10 +84,10 @@ async def _one_thread(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         yield
 
 
-def client(address: str, headers: dict[str, str] | None = None) -> connect:
+def client(address: str, headers: dict[str, str] | None = None, *, key: str = KEY) -> connect:
     return connect(
         f"ws://{address}/v1/object-detection",
-        subprotocols=[websockets.Subprotocol(KEY)],
+        subprotocols=[websockets.Subprotocol(key)],
         additional_headers=headers,
         proxy=None,
     )
@@ -185,6 +185,29 @@ async def test_a_client_that_fills_the_queue_loses_its_images_to_others(monkeypa
         await camera.send(frame(2, "camera"))
         assert await received(camera, 1) == [("camera 2", False)]
         assert detector.images == 3, "no waiting image of the closed stream may be processed"
+
+
+async def test_the_connections_of_a_client_share_its_part_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 2)
+    detector = GatedDetector()
+    async with (
+        serving(detector) as (address, meter),
+        client(address) as first,
+        client(address) as second,
+        client(address, key="another-key") as camera,
+    ):
+        await first.send(frame(1))
+        await asyncio.to_thread(detector.started.wait, PATIENCE_S)
+        for requests, (stream, number) in enumerate([(first, 2), (second, 3)], 2):
+            await stream.send(frame(number))
+            while meter.total(catalogue.SERVICE_REQUESTS_TOTAL) < requests:  # noqa: ASYNC110 - a counter
+                await asyncio.sleep(0.01)
+        await camera.send(frame(1, "camera"))
+        with pytest.raises(websockets.ConnectionClosed):
+            await first.recv()
+        detector.gate.set()
+        assert await received(second, 1) == [("lobby 3", False)]
+        assert await received(camera, 1) == [("camera 1", False)]
 
 
 async def test_the_hub_counts_skipped_frames_and_continues_with_fresh_ones() -> None:

@@ -7,14 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.local_service import image_queue
-from workers.local_service.image_queue import ImageQueue, QueueFullError
+from workers.local_service.image_queue import ImageQueue, ImageSender, QueueFullError
 
 
 def push(
-    queue: ImageQueue[str], key: str, image: str, *, client: str = "", live: bool = True, size: int = 1
+    queue: ImageQueue[str],
+    key: str,
+    image: str,
+    *,
+    client: str = "",
+    stream: str = "",
+    live: bool = True,
+    size: int = 1,
 ) -> list[str]:
-    """Push an image of the source `key`. By default, each source is a client of its own."""
-    return queue.push(key, image, client=client or key, size_bytes=size, is_replaceable=live)
+    """Push an image of the source `key`. By default, each source is a client of its own with one stream."""
+    sender = ImageSender(key="secret", address=client or key, stream=stream)
+    return queue.push(key, image, sender=sender, size_bytes=size, is_replaceable=live)
 
 
 def drained(queue: ImageQueue[str]) -> list[str]:
@@ -72,11 +80,11 @@ def test_a_full_queue_accepts_only_images_that_replace_others(monkeypatch: pytes
     queue = ImageQueue[str]()
     push(queue, "a", "a1")
     push(queue, "b", "b1", live=False)
-    for key in ("b", "c"):
-        with pytest.raises(QueueFullError):
-            push(queue, key, "more")
+    with pytest.raises(QueueFullError):
+        push(queue, "c", "more")
     assert push(queue, "a", "a2") == ["a1"]
-    assert drained(queue) == ["a2", "b1"]
+    assert push(queue, "b", "b2") == ["b1"]
+    assert drained(queue) == ["a2", "b2"]
     assert push(queue, "c", "c1") == []
 
 
@@ -96,16 +104,47 @@ def test_a_client_that_fills_the_queue_gives_way_to_others(monkeypatch: pytest.M
     queue = ImageQueue[str]()
     for image in ("g1", "g2", "g3", "g4"):
         push(queue, "g", image, live=False)
-    with pytest.raises(QueueFullError):
-        push(queue, "g", "g5", live=False)
-    assert push(queue, "a", "a1") == ["g1"]
-    assert push(queue, "b", "b1", live=False) == ["g2"]
-    with pytest.raises(QueueFullError):
-        push(queue, "b", "b2", live=False)
-    assert push(queue, "c", "c1") == ["g3"]
+    assert push(queue, "g", "g5", live=False) == ["g1"]
+    assert push(queue, "a", "a1") == ["g2"]
+    assert push(queue, "b", "b1", live=False) == ["g3"]
+    assert push(queue, "b", "b2", live=False) == ["b1"]
+    assert push(queue, "c", "c1") == ["g4"]
     with pytest.raises(QueueFullError):
         push(queue, "d", "d1")
-    assert drained(queue) == ["g4", "a1", "b1", "c1"]
+    assert drained(queue) == ["g5", "a1", "b2", "c1"]
+
+
+def test_a_client_gains_nothing_from_many_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 3)
+    queue = ImageQueue[str]()
+    for key in ("g", "h", "i"):
+        push(queue, key, f"{key}1", client="greedy", stream=key)
+    with pytest.raises(QueueFullError):
+        push(queue, "j", "j1", client="greedy", stream="j")
+    assert push(queue, "a", "a1") == ["g1"]
+    assert drained(queue) == ["h1", "i1", "a1"]
+
+
+def test_keys_and_addresses_tell_clients_apart() -> None:
+    one = ImageSender(key="secret", address="10.0.0.1", stream="1")
+    assert one.client == ImageSender(key="secret", address="10.0.0.1", stream="2").client
+    assert one.client != ImageSender(key="other", address="10.0.0.1", stream="1").client
+    assert one.client != ImageSender(key="secret", address="10.0.0.2", stream="1").client
+    assert "secret" not in repr(one)
+
+
+def test_the_streams_of_a_client_are_fair_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_queue, "MAX_IMAGES", 4)
+    queue = ImageQueue[str]()
+    push(queue, "a", "a1", client="hub", stream="a")
+    for image in ("g1", "g2"):
+        push(queue, "g", image, client="hub", stream="g", live=False)
+    push(queue, "x", "x1")
+    assert push(queue, "b", "b1", client="hub", stream="b") == ["g1"]
+    assert push(queue, "g", "g3", client="hub", stream="g", live=False) == ["g2"]
+    with pytest.raises(QueueFullError):  # all streams of the hub have one image, and no other client has more
+        push(queue, "c", "c1", client="hub", stream="c")
+    assert drained(queue) == ["a1", "g3", "x1", "b1"]
 
 
 def test_a_client_gains_nothing_from_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +210,8 @@ def test_every_image_is_processed_refused_or_displaced_once_in_order(
                     displaced = push(queue, key, image, live=step == "live")
                 except QueueFullError:
                     displaced = [image]
-                    assert all(sum(each[0] == other for each in waiting) <= own + 1 for other in "abc")
+                    assert not own
+                    assert all(sum(each[0] == other for each in waiting) <= 1 for other in "abc")
                 ended += displaced
                 waiting = [each for each in (*waiting, image) if each not in displaced]
                 assert len(waiting) <= max_images

@@ -14,6 +14,8 @@ from workers.local_service.image_queue import ImageQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from workers.local_service.image_queue import ImageSender
+
 MAX_THREADS: Final = 16  # each thread has a network of its own, about 35 MB with the packaged model
 
 _Result = TypeVar("_Result")
@@ -46,11 +48,11 @@ class DetectionPool:
         source: Hashable,
         work: Callable[[], _Result],
         *,
-        client: Hashable,
+        sender: ImageSender,
         size_bytes: int,
         is_replaceable: bool,
     ) -> _Result:
-        """Run `work` for an image of `source` from `client` in a thread, and return its result.
+        """Run `work` for an image of `source` from `sender` in a thread, and return its result.
 
         `size_bytes` is the size of the image file. Raises `SkippedError` if another image displaces this image, and
         `QueueFullError` at once if too many images wait. Also raises what `work` raises.
@@ -58,7 +60,7 @@ class DetectionPool:
         result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         job = _Job(work=work, result=result)
         for displaced in self._queue.push(
-            source, job, client=client, size_bytes=size_bytes, is_replaceable=is_replaceable
+            source, job, sender=sender, size_bytes=size_bytes, is_replaceable=is_replaceable
         ):
             if not displaced.result.done():
                 displaced.result.set_exception(SkippedError())

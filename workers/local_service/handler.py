@@ -25,13 +25,14 @@ from workers.local_service.overload import OverloadMonitor
 from workers.local_service.rate_limit import KeyRateLimiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from nvision_hub.config.value_types import ServiceName
     from nvision_hub.metrics.meter import Meter
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from workers.local_service.callbacks import Callbacks
     from workers.local_service.detection_types import Detector
+    from workers.local_service.image_queue import ImageSender
     from workers.local_service.settings import LocalServiceSettings
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
@@ -128,12 +129,12 @@ class RequestHandler:
             task.exception()  # mark the error as retrieved; otherwise asyncio logs an error after a disconnect
 
     async def result(
-        self, key: SourceKey, request: NvisionRequest, *, client: Hashable, is_replaceable: bool = False
+        self, key: SourceKey, request: NvisionRequest, *, sender: ImageSender, is_replaceable: bool = False
     ) -> NvisionRequest:
         """Return the result of one request, after earlier requests of its source and after the configured latency.
 
         If `is_replaceable`, a newer request of the source may replace this request while it waits. At the limits of the
-        queue, requests of `client` compete with those of other clients. Raises `ProtocolError` for an invalid option or
+        queue, requests of `sender` compete with those of other senders. Raises `ProtocolError` for an invalid option or
         encoding, `ImageError` for an unreadable image, `SkippedError` for a displaced request, `QueueFullError` at once
         if too many requests wait, and `DetectionError`. Run this coroutine with `start`, so that `oldest_at` counts it.
         """
@@ -144,7 +145,7 @@ class RequestHandler:
         result = await self._pool.run(
             key,
             partial(self._detect, key.service, detector, request, options, at),
-            client=client,
+            sender=sender,
             size_bytes=len(request.raw_data),
             is_replaceable=is_replaceable,
         )

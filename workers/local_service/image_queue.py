@@ -2,7 +2,8 @@
 
 Sources take turns, so that a fast camera does not slow down the others. A source has at most one image in progress,
 because its detector needs its images in order. At a limit, the client with the most waiting images loses the oldest of
-them, so that no client can fill the queue.
+them, so that no client can fill the queue. The cameras of a hub are streams of one client: of its streams, the one with
+the most waiting images loses its oldest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 MAX_IMAGES: Final = 256  # 5 s of work for two cores with the packaged model
 MAX_BYTES: Final = 512 * 2**20
@@ -21,14 +22,27 @@ _Image = TypeVar("_Image")
 
 
 class QueueFullError(RuntimeError):
-    """The queue is full, and no other client has more waiting images."""
+    """The queue is full, the sender has no older image to lose, and no other client or stream has more images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSender:
+    """Stream of a client. All streams with one key from one address belong to one client."""
+
+    key: str = field(repr=False)
+    address: str
+    stream: str
+
+    @property
+    def client(self) -> tuple[str, str]:
+        return self.key, self.address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Entry(Generic[_Image]):
     image: _Image
     key: Hashable
-    client: Hashable
+    sender: ImageSender
     size_bytes: int
     is_replaceable: bool
 
@@ -48,15 +62,16 @@ class ImageQueue(Generic[_Image]):
         self._waiting: dict[_Entry[_Image], None] = {}  # of all sources, oldest first
 
     def push(
-        self, key: Hashable, image: _Image, *, client: Hashable, size_bytes: int, is_replaceable: bool
+        self, key: Hashable, image: _Image, *, sender: ImageSender, size_bytes: int, is_replaceable: bool
     ) -> list[_Image]:
-        """Add an image that `client` sent for the source `key`. Return the waiting images that it displaces.
+        """Add an image that `sender` sent for the source `key`. Return the waiting images that it displaces.
 
         An image replaces the last waiting image of its source if both are replaceable. If all images of a source are
-        replaceable, only the newest waits. At a limit, the image displaces images of clients with more waiting images
-        or bytes. Raises `QueueFullError` if there is no such client.
+        replaceable, only the newest waits. At a limit, the client with the most waiting images or bytes loses the
+        oldest of its stream with the most. If several have the most, the sender loses. Raises `QueueFullError` if the
+        sender would lose the new image.
         """
-        entry = _Entry(image=image, key=key, client=client, size_bytes=size_bytes, is_replaceable=is_replaceable)
+        entry = _Entry(image=image, key=key, sender=sender, size_bytes=size_bytes, is_replaceable=is_replaceable)
         source = self._sources.get(key)
         last = source.waiting[-1] if source is not None and source.waiting else None
         replaced = last if last is not None and last.is_replaceable and is_replaceable else None
@@ -99,13 +114,9 @@ class ImageQueue(Generic[_Image]):
             has_many = len(waiting) > MAX_IMAGES
             if not has_many and sum(each.size_bytes for each in waiting) <= MAX_BYTES:
                 return displaced
-            loads: Counter[Hashable] = Counter()
-            for each in waiting:
-                loads[each.client] += 1 if has_many else each.size_bytes
-            heaviest, load = loads.most_common(1)[0]
-            if load <= loads[entry.client]:
+            oldest = _oldest_of_heaviest(waiting, entry, by_size=not has_many)
+            if oldest is entry:
                 raise QueueFullError
-            oldest = next(each for each in waiting if each.client == heaviest)
             waiting.remove(oldest)
             displaced.append(oldest)
 
@@ -117,3 +128,20 @@ class ImageQueue(Generic[_Image]):
         if not source.waiting and not source.is_busy:
             self._turns.remove(entry.key)
             del self._sources[entry.key]
+
+
+def _oldest_of_heaviest(waiting: list[_Entry[_Image]], new: _Entry[_Image], *, by_size: bool) -> _Entry[_Image]:
+    """Return the oldest image in the heaviest stream of the heaviest client; among equal ones, that of `new`.
+
+    A sender must not take a place from a client or a stream that has no more than the sender itself.
+    """
+    levels: tuple[Callable[[ImageSender], Hashable], ...] = (lambda sender: sender.client, lambda sender: sender)
+    for group_of in levels:
+        loads: Counter[Hashable] = Counter()
+        for each in waiting:
+            loads[group_of(each.sender)] += each.size_bytes if by_size else 1
+        heaviest, load = loads.most_common(1)[0]
+        if loads[group_of(new.sender)] == load:
+            heaviest = group_of(new.sender)
+        waiting = [each for each in waiting if group_of(each.sender) == heaviest]
+    return waiting[0]

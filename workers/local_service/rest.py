@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse
 
 from nvision_hub.nvision.nvision_pb2 import Configuration, NvisionRequest
 from nvision_hub.nvision.protocol import ProtocolError, decode_base64, response_json
+from nvision_hub.runtime.connection_limits import client_of
 from workers.local_service.detection_pool import SkippedError
 from workers.local_service.handler import MAX_MESSAGE_BYTES, DetectionError, SourceKey
-from workers.local_service.image_queue import QueueFullError
+from workers.local_service.image_queue import ImageSender, QueueFullError
 from workers.local_service.images import ImageError
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ async def _respond(handler: RequestHandler, service: ServiceName, request: Reque
     # The client address identifies the source of a request without a source id.
     client = request.client.host if request.client is not None else ""
     source = SourceKey(service=service, key=key, source=message.source_id or f"rest {client}")
+    sender = ImageSender(key=key, address=client_of(client), stream="rest")
     try:
-        working = handler.start(handler.result(source, message, client=f"rest {client}"))
+        working = handler.start(handler.result(source, message, sender=sender))
         return response_json(await asyncio.shield(working), service)
     except ProtocolError as error:
         raise _RequestRejectedError(400, f"{error}.", "option") from error

@@ -12,7 +12,8 @@ Nvision's documentation does not specify how to report errors. This service repo
     the service is too slow                 a notice for each image that a newer one of its source replaces, if the
                                             client accepts notices (`nvision/skipping.py`); otherwise, images wait
     too many images of all clients wait     a notice, as above; 1013 for other clients. This affects the client with
-                                            the most waiting images, or with the most bytes
+                                            the most waiting images, or with the most bytes, and of its streams the
+                                            one with the most
     the service stops                       the pending results, then close 1001
 """
 
@@ -30,9 +31,10 @@ from websockets.frames import CloseCode
 
 from nvision_hub.nvision import skipping
 from nvision_hub.nvision.protocol import ProtocolError, decode, response_json
+from nvision_hub.runtime.connection_limits import client_of
 from workers.local_service.detection_pool import SkippedError
 from workers.local_service.handler import STREAM_DRAIN_TIMEOUT_S, DetectionError, SourceKey
-from workers.local_service.image_queue import QueueFullError
+from workers.local_service.image_queue import ImageSender, QueueFullError
 from workers.local_service.images import ImageError
 from workers.local_service.responses import result_message
 
@@ -96,6 +98,8 @@ class _StreamSession:
         self._service = service
         self._key = key
         self._websocket = websocket
+        address = websocket.client.host if websocket.client is not None else ""
+        self._sender = ImageSender(key=key, address=client_of(address), stream=f"stream {id(self)}")
         # A callback cannot carry a notice, because its receiver did not ask for notices.
         self._accepts_notices = handler.callbacks is None and skipping.accepts_notices(websocket.headers)
         self._pending: dict[asyncio.Task[None], int] = {}  # task -> size of its request, in bytes
@@ -163,11 +167,11 @@ class _StreamSession:
 
     async def _respond(self, request: NvisionRequest) -> None:
         # All requests without a source id on one connection belong to one source.
-        source = SourceKey(service=self._service, key=self._key, source=request.source_id or f"stream {id(self)}")
+        source = SourceKey(service=self._service, key=self._key, source=request.source_id or self._sender.stream)
         started_at = time.monotonic()
         try:
             result = await self._handler.result(
-                source, request, client=f"stream {id(self)}", is_replaceable=self._accepts_notices
+                source, request, sender=self._sender, is_replaceable=self._accepts_notices
             )
         except (SkippedError, QueueFullError) as error:
             if not self._accepts_notices:
