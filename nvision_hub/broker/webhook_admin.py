@@ -130,13 +130,18 @@ async def replay(
     keys = WebhookKeys(prefix, webhook)
     start = f"{max(0, int(since.timestamp() * 1000))}-0"
     queued, rest_from = 0, None
+    begun: set[str] = set()
     for stream in wanted.streams:
 
         def choose(_entry: bytes, fields: _Fields, stream: Stream = stream) -> Delivery | None:
             try:
-                return wanted.apply(stream, fields[b"camera"].decode(), fields[b"event"])
+                delivery = wanted.apply(stream, fields[b"camera"].decode(), fields[b"event"], begun)
             except (KeyError, ValueError):
                 return None
+            if delivery is not None:
+                begun.update(delivery.begins)
+                begun.discard(delivery.ends or "")
+            return delivery
 
         found = await _queue_entries(client, keys, _pages(client, f"{prefix}:{stream}", start), choose)
         queued += found.queued

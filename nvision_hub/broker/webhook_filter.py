@@ -12,12 +12,14 @@ from nvision_hub.nvision import result_events
 from nvision_hub.nvision.received_events import ReceivedResult, ReceivedTrackEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Container, Mapping
 
 Stream = Literal["results", "tracks"]
 
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 RESULT: Final = "result"  # in `events`; all other values are types of track events
+_ENDED: Final = "track.ended"
+_LEFT: Final = "zone.left"
 _DETECTIONS: Final = ("detected_objects", "detected_faces")
 
 
@@ -25,7 +27,8 @@ _DETECTIONS: Final = ("detected_objects", "detected_faces")
 class WebhookFilter:
     """Events, cameras, classes, zones and minimum confidence that a webhook accepts. None accepts everything.
 
-    `zones` apply only to events of a zone.
+    `zones` apply only to events of a zone. A track may change its class and its mean confidence. The end of a track,
+    or of its stay in a zone, therefore also matches if an earlier event of this track or stay has matched.
     """
 
     events: frozenset[str] = frozenset({RESULT})
@@ -52,36 +55,47 @@ class WebhookFilter:
         kept = {name for name in self.events if ("results" if name == RESULT else "tracks") in streams}
         return replace(self, events=frozenset(kept))
 
-    def apply(self, stream: Stream, camera: str, payload: bytes) -> Delivery | None:
+    def apply(
+        self, stream: Stream, camera: str, payload: bytes, begun: Container[str] = frozenset()
+    ) -> Delivery | None:
         """Return the delivery of an entry of a stream; None if nothing matches.
 
-        The body of a result has only the matching detections. If every detection matches, the body is `payload`
-        unchanged, as for events of tracks. Raises `ValueError` if `payload` is not an event.
+        `begun` contains what earlier deliveries have begun (`Delivery.begins`) and no delivery has ended. The body of a
+        result has only the matching detections. If every detection matches, the body is `payload` unchanged, as for
+        events of tracks. Raises `ValueError` if `payload` is not an event.
         """
         if self.cameras is not None and camera not in self.cameras:
             return None
-        return self._apply_to_result(payload) if stream == "results" else self._apply_to_track_event(payload)
+        return self._apply_to_result(payload) if stream == "results" else self._apply_to_track_event(payload, begun)
 
-    def _apply_to_track_event(self, payload: bytes) -> Delivery | None:
+    def _apply_to_track_event(self, payload: bytes, begun: Container[str]) -> Delivery | None:
         try:
             event = ReceivedTrackEvent.parse(payload)
         except ValueError as error:
             raise ValueError("not an event of the hub") from error
         track, zone = event.data.track, event.data.zone
-        if (
-            event.name not in self.events
-            or (self.classes is not None and track.class_name not in self.classes)
-            or (self.zones is not None and zone is not None and zone.id not in self.zones)
-            or track.confidence < self.min_confidence
-        ):
+        if event.name not in self.events or (self.zones is not None and zone is not None and zone.id not in self.zones):
             return None
-        return Delivery(id=_delivery_id(event.id), body=payload, is_cloud_event=True)
+        # The track and its stay in the zone, by the type of the event that ends them.
+        open_ends = {_ENDED: _plain(track.id)}
+        if zone is not None:
+            open_ends[_LEFT] = f"{_plain(track.id)} {_plain(zone.id)}"
+        ended = open_ends.pop(event.name, None)
+        is_of_class = self.classes is None or track.class_name in self.classes
+        if (not is_of_class or track.confidence < self.min_confidence) and (ended is None or ended not in begun):
+            return None
+        begins = tuple(key for end, key in open_ends.items() if end in self.events) if self._is_selective else ()
+        return Delivery(id=_plain(event.id), body=payload, is_cloud_event=True, begins=begins, ends=ended)
+
+    @property
+    def _is_selective(self) -> bool:
+        """Whether the filter has a condition on detections, so that it may accept only some events of a track."""
+        return self.classes is not None or self.min_confidence > 0
 
     def _apply_to_result(self, payload: bytes) -> Delivery | None:
-        # Results without detections pass only if the webhook has no condition on detections.
-        selective = self.classes is not None or self.min_confidence > 0
+        selective = self._is_selective  # results without detections then never match
         try:
-            delivery_id = _delivery_id(ReceivedResult.parse(payload).hub.id)
+            delivery_id = _plain(ReceivedResult.parse(payload).hub.id)
             event = json.loads(payload) if selective else {}
             kept = {name: self._matching(event[name]) for name in _DETECTIONS if name in event} if selective else {}
         except ValueError as error:
@@ -100,6 +114,6 @@ class WebhookFilter:
         ]
 
 
-def _delivery_id(event_id: str) -> str:
-    """Return the webhook-id of an event. An id that is not plain is replaced by a UUID that depends only on that id."""
+def _plain(event_id: str) -> str:
+    """Return an id that is a valid webhook-id. An invalid id is replaced by a UUID that depends only on that id."""
     return event_id if PLAIN_ID.fullmatch(event_id) else str(uuid5(NAMESPACE_OID, event_id))

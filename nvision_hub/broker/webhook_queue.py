@@ -5,6 +5,7 @@
     <prefix>:webhooks:<id>:due         sorted set: webhook-id by due time, in seconds since the epoch
     <prefix>:webhooks:<id>:waiting     hash: webhook-id -> number of attempts and body
     <prefix>:webhooks:<id>:state       hash: `disabled` (reason, absent while enabled), `row` (JSON for display)
+    <prefix>:webhooks:<id>:begun       set: tracks and stays in zones whose end the webhook must receive
     <prefix>:webhooks:dead             stream of dead letters of all webhooks
     <prefix>:webhooks:dead:sizes       sizes of the dead letters, for their limit in bytes (results_trim.lua)
 
@@ -55,6 +56,7 @@ class WebhookKeys:
         self.due = f"{queue}:due"
         self.waiting = f"{queue}:waiting"
         self.state = f"{queue}:state"
+        self.begun = f"{queue}:begun"
         self.dead = dead_letters_key(prefix)
 
 
@@ -98,6 +100,8 @@ class Delivery:
     attempts: int = 0
     once: bool = False  # a test event: no retries
     entry: StreamEntry | None = None  # None if the delivery came from the queue
+    begins: tuple[str, ...] = ()  # the track, and its stay in a zone, whose end the webhook must receive from now on
+    ends: str | None = None  # the track or stay that ends
 
     def encode(self) -> bytes:
         """Return the stored form: one line of JSON and the unchanged body."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from nvision_hub.metrics import catalogue
 from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision import result_events
 from nvision_hub.testing import InMemoryHub
+from nvision_hub.tracking.changes import Change, ChangeType
+from nvision_hub.tracking.cloud_events import cloud_event
 from tests.support import track_events
 from tests.support.dispatching import PREFIX, event, webhook
 from tests.support.patience import PATIENCE_S
+from workers.webhooks import consumer
 from workers.webhooks.consumer import DeliveryConsumer
 from workers.webhooks.outcome_writer import AckWriter
 from workers.webhooks.stats import WebhookStats
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 RESULTS, TRACKS = f"{PREFIX}:results", f"{PREFIX}:tracks"
 KEYS = WebhookKeys(PREFIX, "alarms")
+OTHER_TRACK = result_events.new_id(track_events.NOW)
 BOTH = ["result", "track.started"]
 
 
@@ -218,3 +223,65 @@ async def test_an_entry_with_a_constant_and_deep_nesting_is_set_aside(client: re
     assert ids_of(await reader.read()) == expected
     assert await reader.consumer.read_due(10) == 0
     assert await client.xlen(KEYS.dead) == 1
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_the_end_of_a_delivered_track_arrives_with_any_class(
+    client: redis.asyncio.Redis, *, is_restarted: bool
+) -> None:
+    chosen: dict[str, Any] = {"events": ["track.started", "track.ended"], "classes": ["person"]}
+    reader = Reader(client, **chosen)
+    await reader.consumer.open()
+    (known,) = await publish(client, track_events.event(ChangeType.STARTED))
+    await publish(client, track_events.event(ChangeType.STARTED, id=OTHER_TRACK, class_name="car"))
+    (started,) = await reader.read()
+    assert started.id == known
+    reader.acks.finish(started)
+    await reader.write()
+    if is_restarted:
+        reader = Reader(client, **chosen)
+        await reader.consumer.open()
+    await publish(client, track_events.event(ChangeType.ENDED, id=OTHER_TRACK, class_name="car"))
+    expected = await publish(client, track_events.event(ChangeType.ENDED, class_name="car"))
+    (ended,) = await reader.read()
+    assert [ended.id] == expected
+    assert await client.scard(KEYS.begun) == 1, "a successor would still deliver the end"
+    reader.acks.finish(ended)
+    await reader.write()
+    assert await client.scard(KEYS.begun) == 0
+
+
+async def test_a_zone_that_is_entered_again_stays_known(client: redis.asyncio.Redis) -> None:
+    reader = Reader(client, ["zone.entered", "zone.left"], classes=["person"])
+    await reader.consumer.open()
+
+    async def deliver(change_type: ChangeType, class_name: str = "person") -> None:
+        track = replace(track_events.STATE, class_name=class_name)
+        change = Change(type=change_type, at=track_events.NOW, track=track, zone="bay")
+        await publish(client, cloud_event(change, track_events.ORIGIN))
+
+    await deliver(ChangeType.ZONE_ENTERED)
+    await deliver(ChangeType.ZONE_LEFT)
+    await deliver(ChangeType.ZONE_ENTERED)
+    for each in await reader.read():
+        reader.acks.finish(each)
+    await reader.write()
+    successor = Reader(client, ["zone.entered", "zone.left"], classes=["person"])
+    await successor.consumer.open()
+    await deliver(ChangeType.ZONE_LEFT, "car")
+    assert len(await successor.read()) == 1
+    await deliver(ChangeType.ZONE_LEFT, "car")
+    assert await successor.read() == []
+
+
+async def test_only_the_latest_beginnings_are_kept(
+    client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_MAX_BEGUN", 3)
+    reader = Reader(client, ["track.started", "track.ended"], min_confidence=0.5)
+    await reader.consumer.open()
+    started = [track_events.open_event() for _ in range(5)]
+    await publish(client, *started)
+    await reader.read()
+    await reader.write()
+    assert await client.smembers(KEYS.begun) == {each["subject"].encode() for each in started[2:]}

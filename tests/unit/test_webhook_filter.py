@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,29 @@ def passes(payload: dict[str, Any], **chosen: Any) -> bool:
 def test_events_of_tracks_are_filtered(chosen: dict[str, Any], expected: bool) -> None:  # noqa: FBT001 - a parameter
     change = Change(type=ChangeType.ZONE_ENTERED, at=track_events.NOW, track=track_events.STATE, zone="bay")
     assert passes(cloud_event(change, track_events.ORIGIN), **chosen) is expected
+
+
+def test_an_end_passes_if_a_beginning_has_passed() -> None:
+    wanted = WebhookFilter.of(
+        {"events": ["zone.entered", "zone.left", "track.ended"], "classes": ["person"], "min_confidence": 0.5}
+    )
+
+    def apply(change_type: ChangeType, begun: tuple[str, ...], zone: str | None = None, **changes: Any) -> Any:
+        track = replace(track_events.STATE, **changes)
+        payload = cloud_event(
+            Change(type=change_type, at=track_events.NOW, track=track, zone=zone), track_events.ORIGIN
+        )
+        return wanted.apply("tracks", "dock", result_events.encode(payload), begun)
+
+    entered = apply(ChangeType.ZONE_ENTERED, (), "bay")
+    whole, stay = entered.begins
+    for changes in ({"class_name": "car"}, {"confidence": 0.25}):
+        left = apply(ChangeType.ZONE_LEFT, entered.begins, "bay", **changes)
+        assert (left.begins, left.ends) == ((whole,), stay)
+        assert apply(ChangeType.ENDED, entered.begins, **changes).ends == whole
+        assert apply(ChangeType.ZONE_LEFT, (whole,), "yard", **changes) is None, "another zone"
+        assert apply(ChangeType.ENDED, (), **changes) is None, "the webhook knows nothing of this track"
+        assert apply(ChangeType.ZONE_ENTERED, entered.begins, "bay", **changes) is None, "not an end"
 
 
 def test_zones_do_not_restrict_other_events() -> None:

@@ -41,6 +41,7 @@ log = logging.getLogger("nvision_hub.webhooks")
 
 CONSUMER: Final = "dispatcher"  # constant, so a process inherits the pending entries of its predecessor
 _MAX_REASON_BYTES: Final = 1000
+_MAX_BEGUN: Final = 10_000  # above this limit, the consumer forgets the oldest
 _NEVER: Final = float("inf")
 
 
@@ -72,6 +73,8 @@ class DeliveryConsumer:
         self._turns = deque(self._groups)  # the stream to read first comes first
         self._created: set[Stream] = set()  # whose groups are new; empty after `open` has succeeded
         self._entries: set[StreamEntry] = set()  # stream entries in hand
+        self._begun: dict[str, None] = {}  # tracks and stays in zones whose end the webhook must receive, oldest first
+        self._ends: dict[StreamEntry, str] = {}  # which of them end with an entry in hand
         self._ids: set[str] = set()  # webhook-ids of deliveries in hand that came from the queue
         self._was_open = False
         self.next_due = _NEVER  # due time of the next queued delivery, in seconds since the epoch, as far as known
@@ -90,6 +93,9 @@ class DeliveryConsumer:
         for ack in acks:
             if ack.entry is not None:
                 self._entries.discard(ack.entry)
+                ended = self._ends.pop(ack.entry, None)
+                if ended is not None and ended not in self._begun:  # the object may have entered the zone again
+                    self._acks.save_begun(removed=[ended])
             if ack.queued_id is not None:
                 self._ids.discard(ack.queued_id)
             if ack.due is not None:
@@ -111,6 +117,8 @@ class DeliveryConsumer:
             if self._created:
                 wanted = self._filter.only(self._created)
                 await webhook_admin.replay(self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since)
+            known: Any = await self._client.srandmember(keys.begun, _MAX_BEGUN)
+            self._begun = {each.decode(errors="replace"): None for each in known}
             self._stats.restore(await self._client.hget(keys.state, "row"))
             self._was_open = True
         elif self._created:
@@ -170,7 +178,7 @@ class DeliveryConsumer:
                 continue
             self._entries.add(entry)
             try:
-                delivery = self._filter.apply(stream, fields[b"camera"].decode(), fields[b"event"])
+                delivery = self._filter.apply(stream, fields[b"camera"].decode(), fields[b"event"], self._begun)
             except (ValueError, KeyError):
                 log.warning(
                     "webhook %s: skipped a stream entry that is not an event",
@@ -182,6 +190,7 @@ class DeliveryConsumer:
             if delivery is None:
                 self._acks.skip(entry)
             else:
+                self._remember(delivery, entry)
                 self._deliveries.put_nowait(replace(delivery, entry=entry))
         if missed := batch.trimmed.known:
             self._stats.on_missed(missed)
@@ -195,6 +204,22 @@ class DeliveryConsumer:
                 extra={"event": "webhook_results_missed"},
             )
             self._acks.announce("webhook_missed", count=missed)
+
+    def _remember(self, delivery: Delivery, entry: StreamEntry) -> None:
+        """Remember which tracks and stays in zones the delivery begins or ends.
+
+        A beginning is saved before the delivery is acknowledged, and an end afterwards. If the process is killed, its
+        successor therefore delivers the end.
+        """
+        if delivery.ends in self._begun:
+            del self._begun[delivery.ends]
+            self._ends[entry] = delivery.ends
+        added = [key for key in delivery.begins if key not in self._begun]
+        self._begun |= dict.fromkeys(added)
+        removed = list(self._begun)[: max(0, len(self._begun) - _MAX_BEGUN)]
+        for key in removed:
+            del self._begun[key]
+        self._acks.save_begun(added=added, removed=removed)
 
     async def read_due(self, count: int) -> int:
         """Read up to `count` due deliveries of the queue, and return their number."""

@@ -19,7 +19,7 @@ from nvision_hub.nvision import result_events
 from nvision_hub.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import redis.asyncio
     from redis.asyncio.client import Pipeline
@@ -78,6 +78,14 @@ class AckWriter:
     def skip(self, entry: StreamEntry) -> None:
         """Acknowledge a stream entry that needs no delivery."""
         self._add(Ack(entry=entry))
+
+    def save_begun(self, *, added: Iterable[str] = (), removed: Iterable[str] = ()) -> None:
+        """Save changes of the tracks and stays in zones whose end the webhook must receive."""
+        added, removed = tuple(added), tuple(removed)
+        if added:
+            self._add(Ack(write=lambda pipe: pipe.sadd(self._keys.begun, *added)))
+        if removed:
+            self._add(Ack(write=lambda pipe: pipe.srem(self._keys.begun, *removed)))
 
     def announce(self, kind: str, **fields: Any) -> None:
         """Publish a hub event about the webhook."""
