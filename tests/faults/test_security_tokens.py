@@ -50,6 +50,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, set[str]], ...]] = (
     ("GET", "/api/v1/cameras/lobby", None, {VIEW, CONTROL, ADMIN}),
     ("GET", "/api/v1/cameras/lobby/history", None, {VIEW, CONTROL, ADMIN}),
     ("GET", "/api/v1/usage", None, {VIEW, CONTROL, ADMIN}),
+    ("GET", "/api/v1/usage.csv", None, {VIEW, CONTROL, ADMIN}),
     ("GET", "/api/v1/webhooks/dead-letters", None, {VIEW, CONTROL, ADMIN}),
     ("GET", "/api/openapi.json", None, {VIEW, CONTROL, ADMIN}),
     ("GET", "/api/v1/cameras/lobby/tuning", None, {CONTROL, ADMIN}),

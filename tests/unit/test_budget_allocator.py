@@ -257,6 +257,16 @@ def test_a_jump_of_the_clock_before_a_camera_connects_renews_no_budget() -> None
     assert allocator.left("dock") == 0
 
 
+def test_a_jump_of_the_clock_that_is_soon_undone_is_noticed_by_every_budget() -> None:
+    """Grants do not update the budget of a camera that waits for nothing, except after a jump of the clock."""
+    allocator = Allocator(SiteBudget(), lambda *_: 0, Instant(NOON, 0.0))
+    wanted = CameraBudget(service="od", fps=1.0, per_period={Period.HOUR: 10**6})
+    allocator.set_camera("dock", wanted, Instant(NOON, 0.0))
+    for wall_s, mono_s in ((0.0, 0.0), (60.1, 0.1), (0.2, 0.2)):
+        allocator.grant(Instant(NOON + wall_s, mono_s))
+    assert allocator.holds(Instant(NOON + 0.2, 0.2)).keys() == {("dock", Period.HOUR)}
+
+
 def test_a_changed_limit_after_a_jump_of_the_clock_renews_no_budget() -> None:
     allocator, now = used_up_before_a_jump()
     limits = {Period.DAY: 2, Period.HOUR: 9}
