@@ -32,7 +32,20 @@ def test_a_new_overload_is_reported_soon_again() -> None:
     assert [second for second, _ in reports(monitor, 1000, 1020)] == [1010]
 
 
-def test_rarely_skipped_images_are_reported_with_their_share() -> None:
+def test_several_overloads_are_not_reported_more_often_than_one() -> None:
+    monitor = OverloadMonitor()
+    found = [second for begin in range(0, 900, 50) for second, _ in reports(monitor, begin, begin + 20)]
+    assert found == [10, 310, 610]
+
+
+def test_rarely_skipped_images_are_no_overload() -> None:
+    monitor = OverloadMonitor()
+    assert [monitor.skip(at, round(16 * at) + 1) for at in (0.0, 250.0, 500.0, 511.0, 1000.0)] == [None] * 5
+
+
+def test_a_report_begins_with_its_overload() -> None:
     monitor = OverloadMonitor()
     assert monitor.skip(0.0, 1) is None
-    assert monitor.skip(200.0, 3201) == OverloadReport(images=3201, skipped=2, seconds=200.0)
+    assert monitor.skip(200.0, 3201) is None
+    assert monitor.skip(206.0, 3297) is None
+    assert monitor.skip(212.0, 3393) == OverloadReport(images=193, skipped=3, seconds=12.0)

@@ -1,7 +1,8 @@
 """When to report that the service is slower than its clients. Performs no I/O.
 
 Without a limit, each skipped image would be a line in the log. A short overload is normal, for example while
-threads load their models. The first report therefore comes only after `FIRST_REPORT_S`.
+threads load their models. The first report therefore comes only after `FIRST_REPORT_S`. An overload ends after
+`MAX_GAP_S` without a skipped image, so rarely skipped images are no overload.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Final
 
 FIRST_REPORT_S: Final = 10.0
 NEXT_REPORT_S: Final = 300.0
+MAX_GAP_S: Final = 10.0  # between two skipped images of one overload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverloadReport:
-    """Images of the last `seconds` seconds: all that arrived, and those that the service did not process."""
+    """Images of `seconds` seconds of overload: all that arrived, and those that the service did not process."""
 
     images: int
     skipped: int
@@ -30,24 +32,20 @@ class OverloadMonitor:
         self._last_at: float | None = None  # of the last skipped image
         self._images = 0  # that had arrived at `_began_at`
         self._skipped = 0
-        self._is_reported = False
+        self._reported_at: float | None = None
 
     def skip(self, now: float, images: int) -> OverloadReport | None:
-        """Count a skipped image, and return a report if one is due. `images` counts all images since the start.
-
-        The overload is over if no image is skipped for `NEXT_REPORT_S`.
-        """
-        if self._last_at is None or now - self._last_at > NEXT_REPORT_S:
+        """Count a skipped image, and return a report if one is due. `images` counts all images since the start."""
+        if self._last_at is None or now - self._last_at > MAX_GAP_S:
             self._begin(now, images - 1)
-            self._is_reported = False
         self._last_at = now
         self._skipped += 1
         seconds = now - self._began_at
-        if seconds < (NEXT_REPORT_S if self._is_reported else FIRST_REPORT_S):
+        if seconds < FIRST_REPORT_S or (self._reported_at is not None and now - self._reported_at < NEXT_REPORT_S):
             return None
         report = OverloadReport(images=images - self._images, skipped=self._skipped, seconds=seconds)
         self._begin(now, images)
-        self._is_reported = True
+        self._reported_at = now
         return report
 
     def _begin(self, now: float, images: int) -> None:
