@@ -7,6 +7,8 @@ ends, exactly once: if its object is lost, or when the owner of the tracker call
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median_low
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.tracking.association import associate, distinct, may_start
@@ -30,7 +32,8 @@ START_RESULTS: Final = 2
 START_CONFIDENCE: Final = 1.6  # sum of the confidences of a track's detections
 SURE_CONFIDENCE: Final = 0.8  # if results are rare, one detection of this confidence starts a track
 RARE_INTERVAL_S: Final = 1.0
-INTERVAL_GAIN: Final = 0.2
+RECENT_INTERVALS: Final = 5
+MAX_INTERVAL_S: Final = 60.0  # a longer time between two results is a gap
 LOST_RESULTS: Final = 2  # results without the object before a track may end
 TENTATIVE_LOST_AFTER_S: Final = 0.5
 STATIONARY_PATIENCE: Final = 3.0  # a stationary object may stay hidden this many times longer
@@ -58,7 +61,8 @@ class Tracker:
         self.tracks: list[OpenTrack] = []  # started and tentative tracks, to read
         self._at: float | None = None  # capture time of the last result
         self._mono = 0.0  # the same moment on the monotonic clock
-        self.interval_s = 0.0  # typical time between results, to read
+        self._intervals_s = deque[float](maxlen=RECENT_INTERVALS)
+        self.interval_s = 0.0  # typical time between results, to read; 0 if unknown
 
     @property
     def open(self) -> list[TrackState]:
@@ -73,7 +77,9 @@ class Tracker:
             return []
         dt = 0.0 if self._at is None else mono - self._mono
         self._follow_clock(at, dt)
-        self.interval_s += (INTERVAL_GAIN if self.interval_s else 1.0) * (dt - self.interval_s)
+        if self._at is not None:
+            self._intervals_s.append(min(dt, MAX_INTERVAL_S))
+            self.interval_s = median_low(self._intervals_s)  # a gap, such as an idle hour, must not count
         self._at, self._mono = at, mono
         step = Step(dt)
         for track in self.tracks:

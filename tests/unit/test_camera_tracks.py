@@ -115,7 +115,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 @pytest.mark.parametrize(
     ("stop", "reason"),
     [
-        (lambda worker: worker.run(10, is_limited=True, interval_s=None), "paused"),
+        (lambda worker: worker.run(70, is_limited=True, interval_s=None), "paused"),
         (lambda worker: worker.run(10, state=CameraState.PAUSED, interval_s=None), "paused"),
         (lambda worker: worker.run(10, state=CameraState.STALLED, interval_s=None), "camera_lost"),
         (lambda worker: worker.run(10, state=CameraState.STALLED, is_limited=True, interval_s=None), "camera_lost"),
@@ -131,13 +131,22 @@ def test_tracks_end_when_no_results_can_come(worker: Worker, stop: Callable[[Wor
     assert ended["ended_at"] == ended["last_seen_at"]
 
 
-def test_a_limit_that_lowers_the_rate_does_not_end_tracks(worker: Worker) -> None:
-    """Frames are withheld, but a result still arrives every three seconds, or at last every six."""
-    worker.run(20)
-    worker.run(60, is_limited=True, interval_s=3)
-    worker.run(60, is_limited=True, interval_s=6)
+@pytest.mark.parametrize("interval_s", [3, 6, 12, 30])
+def test_a_limit_that_lowers_the_rate_does_not_end_tracks(worker: Worker, interval_s: float) -> None:
+    """Frames are withheld, but a result still arrives from time to time. A limit of all frames ends the tracks."""
+    worker.run(20, interval_s=0.25)
+    worker.run(interval_s - 0.25, is_limited=True, interval_s=None)
+    worker.run(10 * interval_s, is_limited=True, interval_s=interval_s)
     assert worker.reasons == []
-    worker.run(60, is_limited=True, interval_s=None)
+    worker.run(130, is_limited=True, interval_s=None)
+    assert worker.reasons == ["paused"]
+
+
+def test_an_idle_hour_does_not_prolong_the_wait_for_results(worker: Worker) -> None:
+    worker.run(5)
+    worker.run(3600, interval_s=None)
+    worker.run(5)
+    worker.run(70, is_limited=True, interval_s=None)
     assert worker.reasons == ["paused"]
 
 
@@ -150,7 +159,7 @@ def test_a_scene_without_results_keeps_its_tracks_while_nothing_is_limited(worke
 
 def test_tracks_start_again_after_a_pause(worker: Worker) -> None:
     worker.run(5)
-    worker.run(10, is_limited=True, interval_s=None)
+    worker.run(70, is_limited=True, interval_s=None)
     worker.run(5)
     assert [each for each in worker.types if each != "updated"] == ["started", "ended", "started"]
 

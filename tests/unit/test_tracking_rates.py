@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from nvision_hub.config.tracking_section import Tracking
 from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observation
 from nvision_hub.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WIDTH, HEIGHT = 640, 480
 PERSON: Final = ObjectBox(300, 100, 360, 300)
@@ -26,6 +29,23 @@ def update(track: Tracker, at: float, *boxes: ObjectBox, name: str = "person", c
     detections = tuple(DetectedObject(name=name, parent=parent, confidence=confidence, box=each) for each in boxes)
     changes = track.update(Observation(frame_id=f"{at:g}", at=at, width=WIDTH, height=HEIGHT, detections=detections))
     return [each.type.value for each in changes]
+
+
+def test_one_false_box_after_a_gap_starts_no_track() -> None:
+    track = tracker()
+    for step in range(10):
+        update(track, step / 5)
+    for step in range(50):
+        boxes: Sequence[ObjectBox] = [PERSON] if step == 5 else []
+        assert update(track, 3600 + step / 5, *boxes, confidence=0.82) == []
+
+
+def test_the_typical_interval_follows_a_lower_rate() -> None:
+    track = tracker()
+    for at in (0.0, 0.2, 0.4, 0.6, 0.8, 5.8, 10.8, 15.8):
+        update(track, at)
+    assert track.interval_s == 5
+    assert update(track, 20.8, PERSON) == ["track.started"]
 
 
 @pytest.mark.parametrize("interval_s", [0.2, 1, 3, 5, 8, 10, 30])

@@ -40,7 +40,9 @@ SPOOL_FILE: Final = "tracks.sqlite3"
 # How long the first results wait for the tracks of an earlier worker. Without Redis, new tracks begin after this time.
 RESUME_TIMEOUT_S: Final = 3.0
 RETRY_INTERVAL_S: Final = 0.2
-LIMITED_INTERVALS: Final = 3.0  # while a limit withholds frames, tracks wait for this many times the usual interval
+# While a limit withholds frames, tracks wait for this time or, if that is longer, this many times the usual interval.
+LIMITED_PATIENCE_S: Final = 60.0
+LIMITED_INTERVALS: Final = 3.0
 
 
 class CameraTracks:
@@ -131,8 +133,10 @@ class CameraTracks:
             return
         has_results, self._reported_results = self._results > self._reported_results, self._results
         is_withheld = is_limited and state is CameraState.STREAMING
-        # A limit that only lowers the rate must not end the tracks between two results.
-        patience_s = max(self._lost_after_s, LIMITED_INTERVALS * tracker.interval_s if is_withheld else 0.0)
+        patience_s = self._lost_after_s
+        if is_withheld:
+            # A limit that only lowers the rate must not end the tracks between two results. The new rate is unknown.
+            patience_s = max(patience_s, LIMITED_PATIENCE_S, LIMITED_INTERVALS * tracker.interval_s)
         if (state is CameraState.STREAMING and not is_limited) or (is_withheld and has_results):
             self._away_since = None
         elif self._away_since is None:
