@@ -86,6 +86,18 @@ def test_json_has_the_track_of_the_latest_event_and_all_zones(
     assert shown["ended_at"] == iso_utc(NOW + 1)
 
 
+def test_a_clock_that_is_set_back_hides_no_later_event(client: fakeredis.FakeRedis, run: Callable[..., Result]) -> None:
+    """The first event is sent again after the second one, and does not replace it."""
+    started = event(ChangeType.STARTED, results=2)
+    earlier = {"started_at": NOW - 3600, "last_seen_at": NOW - 3590, "visits": ()}
+    publish(client, started, event(ChangeType.UPDATED, results=50, **earlier), started)
+    (shown,) = json.loads(run("--json").stdout)
+    assert (shown["results"], shown["last_seen_at"], shown["ended_at"]) == (50, iso_utc(NOW - 3590), None)
+    publish(client, event(ChangeType.ENDED, ended_at=NOW - 3590, end_reason=EndReason.LOST, **earlier), started)
+    (shown,) = json.loads(run("--json").stdout)
+    assert (shown["ended_at"], shown["end_reason"]) == (iso_utc(NOW - 3590), "lost")
+
+
 def test_options_select_tracks(client: fakeredis.FakeRedis, run: Callable[..., Result]) -> None:
     publish(client, event(), of_camera("yard", event(id=OTHER, visits=())))
 

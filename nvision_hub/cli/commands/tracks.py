@@ -39,14 +39,19 @@ class SeenTrack:
     event: ReceivedTrackEvent
     content: dict[str, Any]
     visited: dict[str, None] = field(default_factory=dict)  # in order of the visits
+    ids: set[str] = field(default_factory=set)  # of the events
 
     def add(self, event: ReceivedTrackEvent, content: dict[str, Any]) -> None:
-        """Add an event. An event that was sent again may come after the end of its track."""
+        """Add an event. Times do not show which event is newer, because the clock of the camera's hub may be set.
+
+        An event that was sent again, with the same id, may come after newer events and after the end of its track.
+        """
+        is_new = event.id not in self.ids
+        self.ids.add(event.id)
         self.visited |= dict.fromkeys(event.data.track.zones)
         if event.data.zone is not None:
             self.visited[event.data.zone.id] = None
-        is_newer = event.data.track.last_seen_at >= self.track.last_seen_at
-        if is_newer and self.track.ended_at is None:
+        if is_new and self.track.ended_at is None:
             self.event, self.content = event, content
 
     @property
