@@ -99,7 +99,8 @@ async def main(url: str, pipe: socket.socket, first: int, count: int) -> None:
             {
                 "waits": turn.waits,
                 "ended_early": turn.ended_early,
-                "reconnects": feed.counted("uplink_reconnects_total"),
+                # A connected uplink has waited after each failure; another one may be about to wait after the last one.
+                "without_wait": feed.counted("uplink_reconnects_total") - turn.waits - (not feed.uplink.connected),
             }
             for turn, feed in zip(turns, feeds, strict=True)
         ]
