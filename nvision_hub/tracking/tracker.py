@@ -8,7 +8,6 @@ ends, exactly once: if its object is lost, or when the owner of the tracker call
 from __future__ import annotations
 
 from collections import deque
-from statistics import median_low
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.tracking.association import associate, distinct, may_start
@@ -79,7 +78,8 @@ class Tracker:
         self._follow_clock(at, dt)
         if self._at is not None:
             self._intervals_s.append(min(dt, MAX_INTERVAL_S))
-            self.interval_s = median_low(self._intervals_s)  # a gap, such as an idle hour, must not count
+            # The lower median: a gap, such as an idle hour, must not count.
+            self.interval_s = sorted(self._intervals_s)[(len(self._intervals_s) - 1) // 2]
         self._at, self._mono = at, mono
         step = Step(dt)
         for track in self.tracks:
