@@ -18,6 +18,12 @@
 #   make proto         regenerate the Nvision messages
 #   make clean         remove the virtual environment, the built page, the models and the caches
 
+# Some tests and benchmarks read footage and detections that are too large for this repository; without them, they skip.
+TEST_DATA := $(wildcard $(CURDIR)/../shared/data)
+ifneq ($(TEST_DATA),)
+export NVISION_HUB_TEST_DATA ?= $(TEST_DATA)
+endif
+
 PYTHON ?= python3
 CONFIG ?= cameras.yaml
 VENV := .venv
