@@ -39,11 +39,15 @@ MAX_STORED_TIME: Final = datetime(2200, 1, 1, tzinfo=UTC)
 MAX_STORED_RESULTS: Final = 2**53
 MAX_STORED_COORDINATE: Final = 2**31  # the service reports boxes as 32-bit integers
 MIN_STORED_SIZE: Final = 0.05  # in pixels; an event has one decimal place
+MIN_SIZE: Final = 0.2  # of a detection, in pixels; smaller boxes may be empty in an event
 MAX_FRAME_SIZE: Final = 2**16 - 1  # of a JPEG
 
 
 def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
-    """Return a result as the tracker reads it. If the capture time is unknown, the time of sending replaces it."""
+    """Return a result as the tracker reads it, without impossible detections.
+
+    If the capture time is unknown, the time of sending replaces it.
+    """
     return _observation(
         sent,
         tuple(
@@ -67,7 +71,7 @@ def posted_observation(detections: Iterable[PostedDetection], sent: SentFrame) -
         tuple(
             DetectedObject(name=each.name, parent=each.parent, confidence=each.confidence, box=ObjectBox(*each.box))
             for each in detections
-            if 0 <= each.confidence <= 1 and max(map(abs, each.box)) <= MAX_COORDINATE
+            if max(map(abs, each.box)) <= MAX_COORDINATE
         ),
     )
 
@@ -79,8 +83,14 @@ def _observation(sent: SentFrame, detections: tuple[DetectedObject, ...]) -> Obs
         mono=sent.sent_mono if sent.captured_at is None else sent.captured_mono,
         width=sent.width,
         height=sent.height,
-        detections=detections,
+        detections=tuple(each for each in detections if _is_possible(each)),
     )
+
+
+def _is_possible(detection: DetectedObject) -> bool:
+    """Return whether the events of a track with this detection can be stored and read back."""
+    box = detection.box
+    return 0 <= detection.confidence <= 1 and min(box.right - box.left, box.bottom - box.top) >= MIN_SIZE
 
 
 def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from nvision_hub.metrics.meter import Meter
 from nvision_hub.nvision.result_events import encode
 from tests.support import track_events
 from tests.support.patience import PATIENCE_S
-from workers.mqtt.event_forwarder import MAX_REFUSALS, RESULTS, TRACKS, EventForwarder
+from workers.mqtt.event_forwarder import BLOCKED_S, MAX_REFUSALS, MAX_SKIPPED, RESULTS, TRACKS, EventForwarder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -210,6 +211,61 @@ async def test_an_event_at_fault_does_not_skip_track_events(
     assert publisher.counted("refused") == 1
     refused = publisher.meter.value(catalogue.MQTT_TRACK_EVENTS_TOTAL, outcome="refused")
     assert refused == 1, "the entry that is not an event"
+
+
+async def test_only_connections_that_an_event_closes_count_as_its_refusals(
+    client: redis.Redis, publisher: Publisher
+) -> None:
+    """Between them, the broker closes connections for other reasons, such as restarts."""
+    await publisher.relay.join()
+
+    async def lose_connection() -> None:
+        """Close a connection on which this forwarder gets no turn."""
+        turn = asyncio.Lock()
+        await turn.acquire()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(publisher.relay.run(publisher.publish, turn), 0.1)
+        publisher.relay.on_connection_closed()
+
+    publisher.accepts = lambda _name: False
+    add(client, 1)
+    with pytest.raises(ConnectionAbortedError):
+        await publisher.relay.run(publisher.publish, asyncio.Lock())
+    publisher.relay.on_connection_closed()
+    for _ in range(MAX_REFUSALS + 1):
+        await lose_connection()
+    assert publisher.counted("refused") == 0
+    for _ in range(MAX_REFUSALS):
+        with pytest.raises(ConnectionAbortedError):
+            await publisher.relay.run(publisher.publish, asyncio.Lock())
+        publisher.relay.on_connection_closed()
+    assert publisher.counted("refused") == 1
+    for _ in range(MAX_REFUSALS + 2):  # nothing is left to publish
+        await lose_connection()
+    assert publisher.counted("refused") == 1
+
+
+async def test_a_topic_that_the_broker_does_not_accept_costs_few_connections(
+    client: redis.Redis, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publisher.relay.join()
+    publisher.accepts = lambda _name: False
+    add(client, *range(20))
+    for _ in range((MAX_REFUSALS + 1) * MAX_SKIPPED):
+        with pytest.raises(ConnectionAbortedError):
+            await publisher.relay.run(publisher.publish, asyncio.Lock())
+        publisher.relay.on_connection_closed()
+    assert publisher.counted("refused") == MAX_SKIPPED
+    assert "allow the topic in the rules of the broker" in caplog.text
+    async with publisher.running():
+        await publisher.until(lambda: publisher.counted("refused") == 20)
+        add(client, 20)
+        await publisher.until(lambda: publisher.counted("refused") == 21)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + BLOCKED_S)
+    publisher.accepts = lambda _name: True
+    add(client, 21)
+    async with publisher.running():
+        await publisher.until(lambda: publisher.given == [21])
 
 
 async def test_forwarding_continues_after_redis_returns_empty(

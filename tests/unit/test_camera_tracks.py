@@ -142,6 +142,14 @@ def test_a_limit_that_lowers_the_rate_does_not_end_tracks(worker: Worker, interv
     assert worker.reasons == ["paused"]
 
 
+def test_a_short_reconnect_of_a_limited_camera_does_not_end_tracks(worker: Worker) -> None:
+    worker.run(5)
+    worker.run(20, is_limited=True, interval_s=None)
+    worker.run(2, state=CameraState.STALLED, is_limited=True, interval_s=None)
+    worker.run(20, is_limited=True, interval_s=None)
+    assert worker.reasons == []
+
+
 def test_an_idle_hour_does_not_prolong_the_wait_for_results(worker: Worker) -> None:
     worker.run(5)
     worker.run(3600, interval_s=None)

@@ -11,14 +11,39 @@ from hypothesis import strategies as st
 
 from nvision_hub.broker.client import track_commands
 from nvision_hub.broker.send_buffer import OutgoingEvent
-from nvision_hub.nvision.result_events import encode
+from nvision_hub.config.tracking_section import Tracking
+from nvision_hub.nvision.result_events import EventOrigin, SentFrame, encode, new_id
+from nvision_hub.runtime.messages import PostedDetection
 from nvision_hub.tracking.changes import ChangeType, EndReason, ZoneVisit
-from nvision_hub.tracking.cloud_events import end_events, stored_track
+from nvision_hub.tracking.cloud_events import end_events, posted_observation, stored_event, stored_track
+from nvision_hub.tracking.tracker import Tracker
 from tests.support.track_events import NOW, STATE, event
+
+ORIGIN = EventOrigin(site="site", camera="dock", labels={}, service=None)
 
 
 def test_the_state_of_an_open_track_survives_in_its_event() -> None:
     assert stored_track(encode(event())) == STATE
+
+
+@given(
+    confidence=st.one_of(st.floats(0.8, 1), st.floats(allow_nan=False)),
+    left=st.floats(0, 1),
+    width=st.one_of(st.floats(0.01, 0.3), st.floats(-1, 100)),
+)
+def test_each_track_that_starts_can_be_read_back(confidence: float, left: float, width: float) -> None:
+    """For any result that the service posts. Otherwise, no worker could end the track of a killed worker."""
+    box = (left, left, left + width, left + width)
+    detection = PostedDetection(name="person", parent="human", confidence=confidence, box=box)
+    tracker = Tracker(Tracking(), new_id)
+    for number in range(3):
+        at = NOW + number
+        sent = SentFrame(
+            frame_id=new_id(at), sequence=number, captured_at=at, sent_at=at, sent_mono=at, width=640, height=480,
+            jpeg_bytes=0,
+        )  # fmt: skip
+        for change in tracker.update(posted_observation([detection], sent)):
+            assert stored_track(encode(stored_event(change, ORIGIN))).id == change.track.id
 
 
 def test_the_source_is_a_uri_reference() -> None:

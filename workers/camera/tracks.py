@@ -73,6 +73,7 @@ class CameraTracks:
         self._outdated.set()
         self._resume_until: float | None = None  # monotonic deadline; None before the first result
         self._away_since: float | None = None  # monotonic time since which no results can come
+        self._was_withheld = False  # whether a limit was the reason
         self._results = self._reported_results = 0
         self._occupied: set[tuple[str, str]] = set()  # zones and classes with a gauge
 
@@ -139,8 +140,8 @@ class CameraTracks:
             patience_s = max(patience_s, LIMITED_PATIENCE_S, LIMITED_INTERVALS * tracker.interval_s)
         if (state is CameraState.STREAMING and not is_limited) or (is_withheld and has_results):
             self._away_since = None
-        elif self._away_since is None:
-            self._away_since = now
+        elif self._away_since is None or is_withheld != self._was_withheld:
+            self._away_since, self._was_withheld = now, is_withheld
         elif now - self._away_since >= patience_s:
             is_paused = is_withheld or state is CameraState.PAUSED
             self._publish(tracker.end_all(EndReason.PAUSED if is_paused else EndReason.CAMERA_LOST))

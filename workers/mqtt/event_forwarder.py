@@ -2,7 +2,8 @@
 
 The forwarder reads through a consumer group and acknowledges each event after publishing it. Without a publisher,
 events wait in Redis until Redis trims them from the stream. The forwarder counts trimmed events. It skips an event if
-the MQTT broker closes the connection each time the event arrives.
+the MQTT broker closes the connection each time the event arrives. After several skipped events in a row, the broker
+apparently does not accept their topic, so the forwarder skips all events for an hour.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ log = logging.getLogger("nvision_hub.mqtt")
 BATCH_EVENTS: Final = 64
 ARRIVAL_TIMEOUT_S: Final = 2.0  # must be below the command timeout of the Redis client
 MAX_REFUSALS: Final = 3  # consecutive refusals of one event; at the next refusal, the forwarder skips the event
+MAX_SKIPPED: Final = 3  # consecutive skipped events; after this number, the forwarder skips all events for a time
+BLOCKED_S: Final = 3_600.0
 
 _CAMERA: Final = b"camera"
 _EVENT: Final = b"event"
@@ -52,15 +55,24 @@ class EventKind:
 
     stream: Literal["results", "tracks"]
     noun: str  # for log messages
+    topic: str  # likewise
     parse: Callable[[bytes], object]
     outcomes: Counter
 
 
 RESULTS: Final = EventKind(
-    stream="results", noun="result", parse=ReceivedResult.parse, outcomes=catalogue.MQTT_PUBLISHED_TOTAL
+    stream="results",
+    noun="result",
+    topic="…/results",
+    parse=ReceivedResult.parse,
+    outcomes=catalogue.MQTT_PUBLISHED_TOTAL,
 )
 TRACKS: Final = EventKind(
-    stream="tracks", noun="track event", parse=ReceivedTrackEvent.parse, outcomes=catalogue.MQTT_TRACK_EVENTS_TOTAL
+    stream="tracks",
+    noun="track event",
+    topic="…/tracks",
+    parse=ReceivedTrackEvent.parse,
+    outcomes=catalogue.MQTT_TRACK_EVENTS_TOTAL,
 )
 
 
@@ -79,8 +91,10 @@ class EventForwarder:
         self._done: list[bytes] = []  # published, not acknowledged yet
         self._joined = False
         self._was_joined = False  # if True, a lost group is created again at the start of the stream
-        self._unanswered = 0  # published events that the broker has not acknowledged
+        self._unanswered = 0  # events of this connection that the broker has not acknowledged
         self._refusals = 0  # consecutive refusals of the first held event
+        self._skipped = 0  # consecutive skipped events
+        self._blocked_until = float("-inf")  # time of the event loop until which all events are skipped
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self.caught_up = asyncio.Event()  # set while no event waits in Redis or in `_held`
         self.error: str | None = None  # why Redis cannot be read; None while it can be read
@@ -100,8 +114,11 @@ class EventForwarder:
 
         An error in `publish` ends `run`. The next call of `run` starts with the unpublished events.
         """
+        self._unanswered = 0
         while True:
-            if self._held:
+            if self._held and asyncio.get_running_loop().time() < self._blocked_until:
+                self._settle(len(self._held), "refused")
+            elif self._held:
                 await turn.acquire()
                 await self._publish_held(publish)
                 turn.release()
@@ -123,16 +140,31 @@ class EventForwarder:
 
     def on_connection_closed(self) -> None:
         """Count a connection that the broker closed, perhaps because of the first held event."""
-        if not self._unanswered:
+        unanswered, self._unanswered = self._unanswered, 0
+        if not unanswered:
             return
         self._refusals += 1
-        if self._unanswered == 1 and self._refusals > MAX_REFUSALS:
+        if unanswered == 1 and self._refusals > MAX_REFUSALS:
             log.warning(
                 "skipped a %s: the MQTT broker closes the connection each time it arrives",
                 self._kind.noun,
                 extra={"event": "mqtt_result_skipped"},
             )
             self._settle(1, "refused")
+            self._skipped += 1
+            if self._skipped >= MAX_SKIPPED:
+                self._block()
+
+    def _block(self) -> None:
+        log.warning(
+            "the MQTT broker does not accept the topic %s: %ss are not published for %.0f minutes; allow the topic in "
+            "the rules of the broker",
+            self._kind.topic,
+            self._kind.noun,
+            BLOCKED_S / 60,
+            extra={"event": "mqtt_topic_refused"},
+        )
+        self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_S
 
     async def _publish_held(self, publish: Callable[[str, bytes], Awaitable[None]]) -> None:
         # After a closed connection, publish one event at a time to identify the event at fault.
@@ -146,6 +178,7 @@ class EventForwarder:
                 each.cancel()
             if answered := sum(1 for _ in takewhile(_is_published, sending)):
                 self._unanswered -= answered
+                self._skipped = 0
                 self._settle(answered, "published")
 
     def _settle(self, count: int, outcome: str) -> None:

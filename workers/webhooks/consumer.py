@@ -109,7 +109,9 @@ class DeliveryConsumer:
         """
         keys = self._keys
         if not self._was_open:
-            await self._remove_unused_groups()
+            await self._remove_groups([stream for stream in STREAMS if stream not in self._groups])
+            # An attempt has failed before the replay, which now includes what these groups would deliver.
+            await self._remove_groups(self._created)
         for stream, group in self._groups.items():
             if await group.create(from_start=self._was_open):
                 self._created.add(stream)
@@ -127,16 +129,15 @@ class DeliveryConsumer:
         for stream, group in self._groups.items():
             self._accept(stream, await group.resume())
 
-    async def _remove_unused_groups(self) -> None:
-        """Remove the groups on streams from which the webhook no longer reads.
+    async def _remove_groups(self, streams: Iterable[Stream]) -> None:
+        """Remove the webhook's groups on streams, for example on those from which the webhook no longer reads.
 
         If the webhook reads one of these streams again later, its group would deliver old events, and report those that
         Redis has trimmed as missed.
         """
-        for stream in STREAMS:
-            if stream not in self._groups:
-                with contextlib.suppress(NoPermissionError):  # the hub's user in Redis may be restricted
-                    await self._group(stream).remove()
+        for stream in streams:
+            with contextlib.suppress(NoPermissionError):  # the hub's user in Redis may be restricted
+                await self._group(stream).remove()
 
     async def _count_lost_deliveries(self) -> None:
         """Count the deliveries that Redis has lost from the queue. The consumer still has those in hand."""
