@@ -193,9 +193,9 @@ class SinceParam(click.ParamType[datetime]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         text = str(value)
-        if found := re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d)", text.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
         try:
+            if found := re.fullmatch(r"(\d{1,9})\s*(s|m|min|h|d)", text.strip()):
+                return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
             return datetime.fromisoformat(text).astimezone()
         except (ValueError, OverflowError, OSError):
             self.fail(f"{text!r} is not a time; use an age such as 90s, 15min, 1h or 2d, or a time such as "

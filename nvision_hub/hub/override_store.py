@@ -62,11 +62,16 @@ def read(path: Path) -> tuple[Config, Overrides]:
     return config, replace(overrides, set_aside=invalid or None)
 
 
+def parse(content: bytes) -> Overrides:
+    """Return the overrides in a file, unchecked. Raises `ValueError` if the content has another form."""
+    return _OVERRIDES.validate_json(content)
+
+
 def restore(state_dir: Path) -> Overrides:
     """Return the stored overrides, unchecked. If their file is unreadable, log a warning and return no overrides."""
     file = state_dir / FILE
     try:
-        return _OVERRIDES.validate_json(file.read_bytes())
+        return parse(file.read_bytes())
     except FileNotFoundError:
         return Overrides()
     except (OSError, ValueError) as error:

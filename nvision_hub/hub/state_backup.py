@@ -1,7 +1,8 @@
 """Backup of the state directory as one ZIP file: the usage of images, run-time changes and spools.
 
 SQLite copies a database consistently while the ledger writes to it. A running hub uses its spools exclusively, so a
-backup contains spools only if no hub runs. A backup contains no tokens, logs or certificates.
+backup contains spools only if no hub runs. A restore never replaces a spool, because the results in it would be lost. A
+backup contains no tokens, logs or certificates.
 """
 
 from __future__ import annotations
@@ -24,18 +25,30 @@ from nvision_hub import __version__
 from nvision_hub.access.private_files import open_private
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.hub.override_store import FILE as OVERRIDES
-from nvision_hub.hub.state_dir import LEDGER, LOCK, SPOOL_FILE, SPOOLS, read_endpoints, sole_use, unwritable
+from nvision_hub.hub.override_store import parse
+from nvision_hub.hub.state_dir import (
+    LEDGER,
+    LOCK,
+    SPOOL_FILE,
+    SPOOLS,
+    is_private,
+    locked_if_unused,
+    sole_use,
+    unwritable,
+)
 from nvision_hub.timestamps import iso_utc
+from workers.camera.tracks import SPOOL_FILE as TRACK_SPOOL_FILE
 from workers.ledger.worker import FILE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 FORMAT: Final = "nvision-hub state"
 VERSION: Final = 1  # of the ZIP file and of the databases in it
 MANIFEST: Final = "backup.json"
 _USAGE: Final = f"{LEDGER}/{FILE_NAME}"
-_SPOOL: Final = re.compile(rf"{SPOOLS}/(?:@callback|[a-z0-9][a-z0-9_-]*)/{re.escape(SPOOL_FILE)}")
+_SPOOL_FILES: Final = (SPOOL_FILE, TRACK_SPOOL_FILE)
+_SPOOL: Final = re.compile(rf"{SPOOLS}/(?:@callback|[a-z0-9][a-z0-9_-]*)/(?:{'|'.join(map(re.escape, _SPOOL_FILES))})")
 # A ZIP file with a password, or with a compression that Python does not know, causes a `RuntimeError`.
 _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 _FOREIGN: Final = "is not a backup of a hub; choose a file that `nvision-hub backup` wrote"
@@ -52,13 +65,24 @@ class BackupContent:
 
 def write_backup(state_dir: Path, target: Path) -> BackupContent:
     """Write a new private file (0600). Raises `UnavailableError` if the state or the target cannot be used."""
-    is_hub_running = read_endpoints(state_dir) is not None
-    try:
-        spools = [] if is_hub_running else sorted((state_dir / SPOOLS).glob(f"*/{SPOOL_FILE}"))
-        databases = [file for file in (state_dir / _USAGE, *spools) if file.exists()]
-        overrides = [file for file in (state_dir / OVERRIDES,) if file.exists()]
-    except OSError as error:
-        raise _unreadable(state_dir, error) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            is_hub_running = stack.enter_context(locked_if_unused(state_dir))
+            spools = [] if is_hub_running else _spools(state_dir)
+            databases = [file for file in (state_dir / _USAGE, *spools) if file.exists()]
+            overrides = [file for file in (state_dir / OVERRIDES,) if file.exists()]
+        except OSError as error:
+            raise _unreadable(state_dir, error) from error
+        return _write(state_dir, databases, overrides, target, is_hub_running=is_hub_running)
+
+
+def _spools(state_dir: Path) -> list[Path]:
+    return sorted(file for name in _SPOOL_FILES for file in (state_dir / SPOOLS).glob(f"*/{name}"))
+
+
+def _write(
+    state_dir: Path, databases: Sequence[Path], overrides: Sequence[Path], target: Path, *, is_hub_running: bool
+) -> BackupContent:
     if not databases and not overrides:
         raise UnavailableError(f"{state_dir} contains no state of a hub; check --state-dir")
     try:
@@ -70,15 +94,20 @@ def write_backup(state_dir: Path, target: Path) -> BackupContent:
     names = tuple(file.relative_to(state_dir).as_posix() for file in (*databases, *overrides))
     content = BackupContent(files=names, created_at=iso_utc(time.time()), is_hub_running=is_hub_running)
     manifest = {
-        "format": FORMAT, "version": VERSION, "hub_version": __version__, "created_at": content.created_at
-    }  # fmt: skip
+        "format": FORMAT,
+        "version": VERSION,
+        "hub_version": __version__,
+        "created_at": content.created_at,
+        "files": names,
+    }
     try:
         with (
             os.fdopen(descriptor, "wb") as stream,
-            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+            # A machine without a clock may be in 1970, and ZIP times begin in 1980.
+            zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
             tempfile.TemporaryDirectory(dir=target.parent, prefix=".nvision-hub-backup-") as folder,
         ):
-            archive.writestr(MANIFEST, json.dumps(manifest))
+            archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest))
             for database in databases:
                 archive.write(_copy(database, Path(folder) / "copy.sqlite3"), database.relative_to(state_dir))
             for file in overrides:
@@ -88,51 +117,86 @@ def write_backup(state_dir: Path, target: Path) -> BackupContent:
         raise UnavailableError(
             f"the backup to {target} failed: {error}; check the disks, and repeat the command"
         ) from error
+    except BaseException:  # the command was interrupted
+        target.unlink(missing_ok=True)
+        raise
     return content
 
 
 def _copy(database: Path, target: Path) -> Path:
-    """Copy a database that may be in use."""
+    """Copy a database that another process may be writing. Raises `sqlite3.Error`, for example if it is locked."""
     target.unlink(missing_ok=True)
     address = f"{database.absolute().as_uri()}?mode=ro"
     with (
         contextlib.closing(sqlite3.connect(address, uri=True)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
+        # `backup` waits without limit for a locked database. In a transaction that has begun, it does not wait.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # leaves a single file
     return target
 
 
 def restore_backup(source: Path, state_dir: Path) -> BackupContent:
-    """Replace the files in the state directory that the backup contains.
+    """Replace the usage and the run-time changes in the state directory, and add the spools of the backup.
 
     All files are checked before the first is replaced. The owner of the directory also owns the new files if root runs
-    this. Raises `UnavailableError` while a hub uses the directory, and `HubError` if the file is not a backup, is
-    damaged, or was written by a later version of the hub.
+    this. Raises `UnavailableError` while a hub uses the directory or if the directory is not for a hub alone, and
+    `HubError` if a spool would be replaced, or if the file is not a backup, is damaged, or was written by a later
+    version of the hub.
     """
     try:
         is_foreign = state_dir.exists() and os.geteuid() not in {0, state_dir.stat().st_uid}
+        if state_dir.exists():
+            is_private(state_dir)
     except OSError as error:
         raise _unreadable(state_dir, error) from error
     if is_foreign:  # the hub could not read the files
         raise HubError(f"{state_dir} belongs to another user; run the command as root or as the hub's own user")
     with _opened(source) as (archive, content), tempfile.TemporaryDirectory(prefix="nvision-hub-restore-") as folder:
+        _extract(archive, content.files, Path(folder), source)
         try:
-            for name in content.files:
-                archive.extract(name, folder)
-                if name != OVERRIDES:
-                    _check_database(Path(folder) / name, source)
             if state_dir.exists():
                 os.close(open_private(state_dir / LOCK, os.O_WRONLY))
             with sole_use(state_dir):
+                _keep_spools(state_dir, content.files)
                 for name in content.files:
                     _replace(Path(folder) / name, state_dir, name)
-        except _DAMAGED as error:
-            raise HubError(f"{source} is damaged: {error}; use another backup") from error
+                if OVERRIDES not in content.files:  # there were none at the time of the backup
+                    (state_dir / OVERRIDES).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(state_dir, error) from error
     return content
+
+
+def _extract(archive: zipfile.ZipFile, names: Sequence[str], folder: Path, source: Path) -> None:
+    """Extract and check all files."""
+    try:
+        for name in names:
+            archive.extract(name, folder)
+            if name != OVERRIDES:
+                _check_database(folder / name, source)
+        if OVERRIDES in names:
+            parse((folder / OVERRIDES).read_bytes())
+    except (*_DAMAGED, ValueError) as error:
+        raise HubError(f"{source} is damaged: {error}; use another backup") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnavailableError(
+            f"{folder} cannot be written ({reason}); free some space there, or set TMPDIR to another directory"
+        ) from error
+
+
+def _keep_spools(state_dir: Path, names: Sequence[str]) -> None:
+    """Raise `HubError` if a spool would be replaced."""
+    for file in (state_dir / name for name in names if _SPOOL.fullmatch(name)):
+        if file.exists():
+            raise HubError(
+                f"{file} contains results that wait for Redis, and the restore would replace them; start the hub until "
+                "Redis has received them, or remove the file, and repeat the command"
+            )
 
 
 @contextlib.contextmanager
@@ -143,6 +207,7 @@ def _opened(source: Path) -> Iterator[tuple[zipfile.ZipFile, BackupContent]]:
             archive = stack.enter_context(zipfile.ZipFile(source))
             manifest = json.loads(archive.read(MANIFEST))
             created_at, version, written_by = (str(manifest[key]) for key in ("created_at", "version", "hub_version"))
+            listed = {str(name) for name in manifest["files"]}
             is_foreign = manifest["format"] != FORMAT or not version.isdecimal()
         except OSError as error:
             raise UnavailableError(f"{source} cannot be read ({error.strerror}); check the file") from error
@@ -158,6 +223,8 @@ def _opened(source: Path) -> Iterator[tuple[zipfile.ZipFile, BackupContent]]:
         names = [name for name in dict.fromkeys(archive.namelist()) if name != MANIFEST]
         if unknown := [name for name in names if name not in {_USAGE, OVERRIDES} and not _SPOOL.fullmatch(name)]:
             raise HubError(f"{source} contains {unknown[0]!r}, so it {_FOREIGN}")
+        if listed != set(names):
+            raise HubError(f"{source} is incomplete; use another backup")
         yield archive, BackupContent(files=tuple(names), created_at=created_at)
 
 

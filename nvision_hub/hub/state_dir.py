@@ -140,6 +140,24 @@ def sole_use(state_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def locked_if_unused(state_dir: Path) -> Iterator[bool]:
+    """Yield whether a hub uses `state_dir`. If none does, none can start while the context is active.
+
+    Raises `OSError` if the directory cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        is_used = False
+        with contextlib.suppress(FileNotFoundError):  # no hub has used the directory
+            descriptor = os.open(state_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_used = True
+        yield is_used
+
+
 def is_private(state_dir: Path) -> bool:
     """Return whether only the owner can access the directory. This is required, because results show where people are.
 

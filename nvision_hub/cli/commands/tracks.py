@@ -34,7 +34,7 @@ _Fields = dict[bytes, bytes]
 
 @dataclass(kw_only=True)
 class SeenTrack:
-    """The latest event of a track, as JSON, and the zones of all its events."""
+    """The latest event of a track, as JSON, and the zones of all its events that were read."""
 
     event: ReceivedTrackEvent
     content: dict[str, Any]
@@ -65,7 +65,7 @@ class SeenTrack:
     "nvision-hub tracks --json | jq '.[] | select(.ended_at == null)'",
 )
 @click.option("--camera", metavar="ID", shell_complete=complete_camera, help="Show only tracks of this camera.")
-@click.option("--zone", metavar="ID", help="Show only tracks of objects that were in this zone.")
+@click.option("--zone", metavar="ID", help="Show only tracks with this zone in one of their events.")
 @click.option(
     "--since",
     type=SinceParam(),
@@ -77,10 +77,11 @@ def tracks(camera: str | None, zone: str | None, since: datetime | None, chosen:
     """List tracks, the newest first, from their events in Redis.
 
     Each line shows when the track started, the camera, the track's id, the class and its confidence, how long the
-    object was seen, the zones that it was in, and whether the track is open or why it ended.
+    object was seen, the zones in its events, and whether the track is open or why it ended. Only events after the time
+    of --since count.
 
-    With --json, each track is the `track` of its latest event, with all its zones as `visited_zones`. The stream holds
-    about as many events as redis.stream_max_entries, so older tracks may be missing.
+    With --json, each track is the `track` of its latest event, with the zones in its events as `visited_zones`. The
+    stream holds about as many events as redis.stream_max_entries, so older tracks may be missing.
     """
     broker = find_broker(chosen)
     rejected = 0
