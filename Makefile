@@ -30,8 +30,6 @@ VENV := .venv
 # Tests mostly wait for their peers, so one test more runs at once than the machine has cores.
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 BIN := $(VENV)/bin
-# The tests of `make test-long` wait for most of their time, so two tests more than the machine has cores run at once.
-LONG_JOBS ?= $(shell echo $$(($(JOBS) + 1)))
 # Each process runs adjacent tests, because the tests of a file share its servers.
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 PAGE := web
@@ -59,7 +57,7 @@ test: $(VENV)/peers
 	$(PYTEST) $(ARGS)
 
 test-long: $(VENV)/peers
-	$(BIN)/pytest --numprocesses $(LONG_JOBS) --dist worksteal -m long $(ARGS)
+	$(PYTEST) -m long $(ARGS)
 
 coverage: $(VENV)/peers
 	$(PYTEST) -m '' --cov --cov-report=term $(ARGS)
