@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT: Final = Path(__file__).parents[2]
-_REPLY_TIMEOUT_S: Final = 120.0
+_REPLY_TIMEOUT_S: Final = 240.0  # enough for all attempts to start the head node
 
 
 @dataclass(kw_only=True)
@@ -158,8 +158,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
     def start(**options: Any) -> RayCluster:
         cluster = RayCluster(folder=tmp_path_factory.mktemp("ray"), **options)
-        cluster.start()
         started.append(cluster)
+        cluster.start()
         return cluster
 
     yield start

@@ -15,17 +15,31 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayError
+
+# Ray ends a node whose agents need more than 15 s to start (node_manager.cc), as they do on a busy machine.
+START_ATTEMPTS: Final = 5
 
 
 class Nodes:
     def __init__(self) -> None:
         self.cluster: Any = Cluster()
         self._nodes: dict[str, Any] = {}
+
+    def add_head(self) -> None:
+        for attempt in range(START_ATTEMPTS):
+            try:
+                self.add(0, {})
+            except Exception:  # Ray raises no other class
+                if attempt + 1 == START_ATTEMPTS:
+                    raise
+                self.cluster = Cluster()
+            else:
+                return
 
     def add(self, cpus: int, labels: dict[str, str]) -> Any:
         return self.cluster.add_node(
@@ -34,6 +48,8 @@ class Nodes:
             node_ip_address="127.0.0.1",
             object_store_memory=80 * 2**20,
             include_dashboard=False,
+            include_log_monitor=False,  # fewer processes, so that the agents start sooner
+            no_monitor=True,
         )
 
     def execute(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +75,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     sys.stdout = sys.stderr  # keep Ray's output separate from the replies
     nodes = Nodes()
-    nodes.add(0, {})
+    nodes.add_head()
     ray.init(address=nodes.cluster.address, namespace="nvision-hub", log_to_driver=False, logging_level=logging.ERROR)
     replies.write(json.dumps({"address": nodes.cluster.address}) + "\n")
     for line in sys.stdin:
