@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT: Final = Path(__file__).parents[2]
-_REPLY_TIMEOUT_S: Final = 240.0  # enough for all attempts to start the head node
+_REPLY_TIMEOUT_S: Final = 240.0  # enough for all attempts to start a node
 
 
 @dataclass(kw_only=True)

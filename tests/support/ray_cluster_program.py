@@ -10,6 +10,7 @@ When standard input closes, the program ends every process of the cluster and ex
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -30,18 +31,13 @@ class Nodes:
         self.cluster: Any = Cluster()
         self._nodes: dict[str, Any] = {}
 
-    def add_head(self) -> None:
-        for attempt in range(START_ATTEMPTS):
-            try:
-                self.add(0, {})
-            except Exception:  # Ray raises no other class
-                if attempt + 1 == START_ATTEMPTS:
-                    raise
-                self.cluster = Cluster()
-            else:
-                return
-
     def add(self, cpus: int, labels: dict[str, str]) -> Any:
+        for _ in range(START_ATTEMPTS - 1):
+            with contextlib.suppress(Exception):  # Ray raises no other class
+                return self._add(cpus, labels)
+        return self._add(cpus, labels)
+
+    def _add(self, cpus: int, labels: dict[str, str]) -> Any:
         return self.cluster.add_node(
             num_cpus=cpus,
             labels=labels,
@@ -75,7 +71,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     sys.stdout = sys.stderr  # keep Ray's output separate from the replies
     nodes = Nodes()
-    nodes.add_head()
+    nodes.add(0, {})
     ray.init(address=nodes.cluster.address, namespace="nvision-hub", log_to_driver=False, logging_level=logging.ERROR)
     replies.write(json.dumps({"address": nodes.cluster.address}) + "\n")
     for line in sys.stdin:
