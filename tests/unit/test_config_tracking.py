@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from nvision_hub.broker.webhook_filter import RESULT
 from nvision_hub.config.load import load
-from nvision_hub.config.tracking_section import Tracking
+from nvision_hub.config.tracking_section import Tracking, WebhookEvent
 from nvision_hub.errors import ConfigError
+from nvision_hub.tracking.changes import ChangeType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +89,10 @@ def with_webhook(folder: Path, more: str) -> Webhook:
     )
     (found,) = load(folder / "cameras.yaml", environ={}).webhooks
     return found
+
+
+def test_a_webhook_can_choose_each_type_of_event() -> None:
+    assert set(get_args(WebhookEvent)) == {RESULT, *ChangeType}
 
 
 def test_webhooks_choose_events_and_zones(tmp_path: Path) -> None:

@@ -140,3 +140,11 @@ def test_only_a_regular_file_is_a_model(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe.onnx"):
         with pytest.raises(UnavailableError, match="is not a regular file; use a YOLO model"):
             survive(lambda: None, path, "a YOLO model")
+
+
+def test_a_model_whose_trial_ends_without_a_result_is_refused(tmp_path: Path) -> None:
+    def end() -> NoReturn:
+        raise SystemExit(0)
+
+    with pytest.raises(UnavailableError, match=r"model\.onnx cannot be used; use a YOLO model"):
+        survive(end, tmp_path / "model.onnx", "a YOLO model")

@@ -65,8 +65,9 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             os.write(writing, failure(load, path, wanted).encode(errors="replace")[:_MAX_MESSAGE_BYTES])
-        finally:
             os._exit(0)
+        finally:
+            os._exit(1)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8", errors="replace") as pipe:
         message = pipe.read()
@@ -76,8 +77,8 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         raise UnavailableError(f"OpenCV crashes ({name}) when it runs the model {path}; use {wanted}.")
-    if message:
-        raise UnavailableError(message)
+    if message or os.WEXITSTATUS(status):
+        raise UnavailableError(message or f"The model {path} cannot be used; use {wanted}.")
 
 
 def failure(load: Callable[[], object], path: Path, wanted: str) -> str:

@@ -55,7 +55,6 @@ class EventKind:
 
     stream: Literal["results", "tracks"]
     noun: str  # for log messages
-    topic: str  # likewise
     parse: Callable[[bytes], object]
     outcomes: Counter
 
@@ -63,14 +62,12 @@ class EventKind:
 RESULTS: Final = EventKind(
     stream="results",
     noun="result",
-    topic="…/results",
     parse=ReceivedResult.parse,
     outcomes=catalogue.MQTT_PUBLISHED_TOTAL,
 )
 TRACKS: Final = EventKind(
     stream="tracks",
     noun="track event",
-    topic="…/tracks",
     parse=ReceivedTrackEvent.parse,
     outcomes=catalogue.MQTT_TRACK_EVENTS_TOTAL,
 )
@@ -157,9 +154,9 @@ class EventForwarder:
 
     def _block(self) -> None:
         log.warning(
-            "the MQTT broker does not accept the topic %s: %ss are not published for %.0f minutes; allow the topic in "
-            "the rules of the broker",
-            self._kind.topic,
+            "the MQTT broker does not accept the topic …/%s: %ss are not published for %.0f minutes; allow the topic "
+            "in the rules of the broker",
+            self._kind.stream,
             self._kind.noun,
             BLOCKED_S / 60,
             extra={"event": "mqtt_topic_refused"},

@@ -127,7 +127,7 @@ def add_entry(found: dict[str, SeenTrack], fields: _Fields) -> bool:
     try:
         event, content = ReceivedTrackEvent.parse(payload), json.loads(payload)
         _seen_for_s(event.data.track)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         return False
     found.setdefault(event.data.track.id, SeenTrack(event=event, content=content)).add(event, content)
     return True
