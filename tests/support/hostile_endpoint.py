@@ -39,6 +39,12 @@ def _endless_head() -> Iterator[bytes]:
         yield b"x-pad: " + b"y" * MIB + b"\r\n"
 
 
+def _tiny_chunks() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(1000):
+        yield b"1\r\nx\r\n" * 10_000
+
+
 class HostileEndpoint(socketserver.ThreadingTCPServer):
     """One endpoint. `kind` selects the answer and may change at any time. `requests` holds the received requests."""
 
@@ -57,6 +63,7 @@ class HostileEndpoint(socketserver.ThreadingTCPServer):
             "not a date": lambda: iter([unavailable % b"\xff, 99 Foo -1 +9999"]),
             "redirect": lambda: iter([redirect]),
             "huge body": _huge,
+            "tiny chunks": _tiny_chunks,
             "endless head": _endless_head,
             "endless status": lambda: (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 for _ in range(1000)),
             "not HTTP": lambda: iter([b"\x00\xff" * 1000]),

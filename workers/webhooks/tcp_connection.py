@@ -15,7 +15,17 @@ import httpcore2
 if TYPE_CHECKING:
     import ssl
 
+MAX_ANSWER_BYTES: Final = 32 * 1024  # many times what endpoints answer; only the status matters
 _MAX_UNREAD_BYTES: Final = 64 * 1024  # above this size, the connection stops receiving
+# The pool parses what one `read` returns without a pause: at most 160 interim answers, which take about 15 ms.
+_MAX_READ_BYTES: Final = 4 * 1024
+
+
+class AnswerTooLongError(httpcore2.ReadError):
+    """The answer to one request is longer than `MAX_ANSWER_BYTES`.
+
+    The limit includes interim answers (status 1xx) and the framing of chunks. Each is tiny, but costs CPU time.
+    """
 
 
 class TcpConnection(asyncio.Protocol, httpcore2.AsyncNetworkStream):
@@ -24,6 +34,7 @@ class TcpConnection(asyncio.Protocol, httpcore2.AsyncNetworkStream):
     def __init__(self) -> None:
         self._unsent: list[bytes] = []
         self._received = b""
+        self._answer_bytes = 0  # bytes that `read` returned since the last request
         self._ended = False
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -70,13 +81,20 @@ class TcpConnection(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         if self._unsent:
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
+            self._answer_bytes = 0
+        if self._answer_bytes > MAX_ANSWER_BYTES:
+            raise AnswerTooLongError(f"the answer is longer than {MAX_ANSWER_BYTES // 1024} KiB")
         if not self._received and not self._ended:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        data, self._received = self._received[:max_bytes], self._received[max_bytes:]
+        elif self._answer_bytes:
+            await asyncio.sleep(0)  # other tasks run between two parts of an answer
+        size = min(max_bytes, _MAX_READ_BYTES)
+        data, self._received = self._received[:size], self._received[size:]
         if not data and self._error is not None:
             raise httpcore2.ReadError(str(self._error)) from self._error
-        if not self._ended:
+        self._answer_bytes += len(data)
+        if not self._ended and len(self._received) <= _MAX_UNREAD_BYTES:
             self._transport.resume_reading()
         return data
 

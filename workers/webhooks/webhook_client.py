@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,12 +21,12 @@ from nvision_hub.redaction import redact
 from nvision_hub.retry_after import parse_retry_after
 from workers.webhooks.settings import MAX_RETRY_AFTER_S, TIMEOUT_S
 from workers.webhooks.ssrf import ForbiddenAddressError, GuardedNetwork
+from workers.webhooks.tcp_connection import AnswerTooLongError
 
 if TYPE_CHECKING:
     from nvision_hub.config.models import Webhook
 
 IDLE_TIMEOUT_S: Final = 30.0  # after this time, the pool closes an unused connection
-MAX_RESPONSE_BYTES: Final = 64 * 1024  # the client reads no further, because only the status matters
 JSON: Final = b"application/json"
 CLOUD_EVENT: Final = b"application/cloudevents+json"  # in structured mode (CloudEvents HTTP binding, 3.2)
 _GONE: Final = 410
@@ -117,11 +118,9 @@ class WebhookClient:
         request = httpcore2.Request("POST", self._url, headers=headers, content=body)
         response = await self._pool.handle_async_request(request)
         try:
-            received = 0
-            async for part in response.aiter_stream():
-                received += len(part)
-                if received > MAX_RESPONSE_BYTES:
-                    break
+            with contextlib.suppress(AnswerTooLongError):  # the status is known
+                async for _ in response.aiter_stream():
+                    pass
         finally:
             await response.aclose()
         retry_after = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"")
