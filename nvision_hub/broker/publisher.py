@@ -40,7 +40,9 @@ BATCH_BYTES: Final = 4 * 2**20
 MAX_BUFFERED_EVENTS: Final = 2_000
 MAX_BUFFERED_BYTES: Final = 16 * 2**20
 MAX_HUB_EVENTS: Final = 200
-RECENT_S: Final = 3.0  # with appendfsync everysec, a busy disk delays the sync by up to two seconds
+# With appendfsync everysec, a busy disk delays the sync by up to 2 s. A master without its replicas accepts events
+# for up to 4 s with the recommended min-replicas-max-lag of 3 s, which Redis checks once a second.
+RECENT_S: Final = 5.0
 MAX_RECENT_EVENTS: Final = 1_000
 MAX_RECENT_BYTES: Final = 4 * 2**20
 FULL_BUFFER_TIMEOUT_S: Final = 1.0  # longest wait for a reply from Redis while the buffer is more than half full
