@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, gop_s=1.0, seconds=2)
 HEALTHY: Final = ("door", "hall", "lobby", "yard")
 GUEST: Final = "guest"  # the camera whose service is hostile
-FPS: Final = 2.0
+FPS: Final = 1.0
 MIN_WINDOW_S: Final = 15.0  # several times the peak of the longest attack on a busy machine
 MIN_SHARE: Final = 0.5  # of the rate before the attacks; the machine may be busy
 _WEBHOOK: Final = ("webhookSecret", "otherWebhookSecret")
