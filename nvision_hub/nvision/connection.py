@@ -42,7 +42,9 @@ class ClientTimeouts:
     # TCP_NOTSENT_LOWAT: otherwise, the kernel would hold megabytes of old frames, which newer frames cannot replace.
     max_unsent_bytes: int = 128 * 1024
     result_timeout_s: float = 30.0  # after this time, a frame counts as unanswered
-    max_result_bytes: int = 16 * 2**20  # enough for a drawn-on 4K image; larger results would delay the camera
+    max_result_bytes: int = (
+        8 * 2**20
+    )  # more than a drawn-on 4K image, as for callbacks; one of 64 MiB blocks the worker
     retry_first_s: float = 0.5
     retry_cap_s: float = 8.0
     healthy_s: float = 20.0  # results must arrive for this time before the backoff is reset

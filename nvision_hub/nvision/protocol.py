@@ -11,7 +11,7 @@ import binascii
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nvision_hub.nvision.nvision_pb2 import ObjectDetection
+
+MAX_DETECTIONS: Final = 10_000  # of one message; many times what a frame can show
 
 
 class ProtocolError(ValueError):
@@ -52,13 +54,20 @@ def encode_request(*, source_id: str, frame_id: str, created_at: str, image: byt
 
 
 def decode(data: bytes | str) -> NvisionRequest:
-    """Decode one WebSocket message. Raises `ProtocolError` for a text message and for invalid bytes."""
+    """Decode one WebSocket message.
+
+    Raises `ProtocolError` for a text message, for invalid bytes and for more than `MAX_DETECTIONS` detections.
+    """
     if isinstance(data, str):
         raise ProtocolError("a text message instead of a binary one")
     try:
-        return NvisionRequest.FromString(data)
+        message = NvisionRequest.FromString(data)
     except DecodeError as error:
         raise ProtocolError(f"{len(data)} bytes that are not an Nvision message") from error
+    count = len(message.detected_objects) + len(message.detected_faces)
+    if count > MAX_DETECTIONS:  # an empty one has 2 bytes in the message, and about 100 as JSON
+        raise ProtocolError(f"{count} detections; at most {MAX_DETECTIONS} are allowed")
+    return message
 
 
 def image_bytes(message: NvisionRequest) -> bytes:

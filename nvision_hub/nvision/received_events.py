@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json
 
-MAX_EVENT_BYTES: Final = 32 * 2**20  # a result of the service has at most 16 MiB; base64 adds a third
+MAX_EVENT_BYTES: Final = 32 * 2**20  # a result of the service has at most 8 MiB; JSON and base64 add to it
 _MAX_HUB_EVENT_BYTES: Final = 2**16  # the gateway keeps the last hundred of these events for each viewer
 _MAX_DETECTIONS: Final = 100_000
 _MAX_TRACK_EVENT_BYTES: Final = 2**20  # an event of a track has 1 to 6 KB

@@ -8,6 +8,7 @@ ends, exactly once: if its object is lost, or when the owner of the tracker call
 from __future__ import annotations
 
 from collections import deque
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.tracking.association import associate, distinct, may_start
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_TRACKS: Final = 200
 MAX_DETECTIONS: Final = 200  # per result; the most confident detections are kept
+MAX_CANDIDATES: Final = 1_000  # per result, before duplicates are removed, which compares each pair
 START_RESULTS: Final = 2
 START_CONFIDENCE: Final = 1.6  # sum of the confidences of a track's detections
 SURE_CONFIDENCE: Final = 0.8  # if results are rare, one detection of this confidence starts a track
@@ -232,4 +234,4 @@ def _usable(observation: Observation) -> list[tuple[DetectedObject, ObjectBox]]:
         for left, top, right, bottom in (each.box,)
         if right > left and bottom > top
     ]
-    return distinct(found)[:MAX_DETECTIONS]
+    return distinct(nlargest(MAX_CANDIDATES, found, key=lambda pair: pair[0].confidence))[:MAX_DETECTIONS]

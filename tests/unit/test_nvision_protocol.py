@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvision_hub.nvision import protocol
-from nvision_hub.nvision.nvision_pb2 import NvisionRequest
+from nvision_hub.nvision.nvision_pb2 import NvisionRequest, ObjectDetection
 from nvision_hub.nvision.protocol import ProtocolError, RequestOptions
 from tests.support.protobuf_code import generate
 
@@ -75,6 +75,15 @@ def test_any_bytes_are_a_message_or_a_wire_error(data: bytes) -> None:
 def test_a_text_message_is_a_wire_error() -> None:
     with pytest.raises(ProtocolError, match="text"):
         protocol.decode("hello")
+
+
+def test_a_message_with_too_many_detections_is_a_wire_error() -> None:
+    found = ObjectDetection()
+    most = NvisionRequest(detected_objects=[found] * (protocol.MAX_DETECTIONS - 1), detected_faces=[found])
+    assert protocol.decode(most.SerializeToString()) == most
+    most.detected_faces.append(found)
+    with pytest.raises(ProtocolError, match="10001 detections"):
+        protocol.decode(most.SerializeToString())
 
 
 @pytest.mark.parametrize("threshold", ["-0.1", "1.1", "nan", "inf", "much"])

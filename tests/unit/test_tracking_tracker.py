@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvision_hub.config.tracking_section import CountingLine, Tracking, Zone
+from nvision_hub.tracking import tracker as tracker_module
+from nvision_hub.tracking.association import distinct
 from nvision_hub.tracking.changes import ChangeType, EndReason
 from nvision_hub.tracking.observation import DetectedObject, ObjectBox, Observation
 from nvision_hub.tracking.open_track import MAX_PATH_POINTS
-from nvision_hub.tracking.tracker import MAX_TRACKS, Tracker
+from nvision_hub.tracking.tracker import MAX_CANDIDATES, MAX_TRACKS, Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from nvision_hub.tracking.changes import Change
 
@@ -277,6 +279,19 @@ def test_the_number_of_tracks_is_bounded() -> None:
     for step in range(3):
         track.update(result(step, *crowd))
     assert len(track.open) <= MAX_TRACKS
+
+
+def test_only_the_most_confident_detections_are_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[list[float]] = []
+
+    def record(detections: Sequence[tuple[DetectedObject, ObjectBox]]) -> list[tuple[DetectedObject, ObjectBox]]:
+        compared.append([each.confidence for each, _ in detections])
+        return distinct(detections)
+
+    monkeypatch.setattr(tracker_module, "distinct", record)
+    confidences = [number / 5000 for number in range(5000)]
+    tracker().update(result(0, *[person(100, 200, confidence=each) for each in confidences]))
+    assert compared == [confidences[: -MAX_CANDIDATES - 1 : -1]]
 
 
 DETECTIONS = st.builds(
