@@ -11,12 +11,13 @@ from typing import Final
 from nvision_hub.errors import InvalidValueError
 
 _ANY: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ANY_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # keeps tabs and line feeds
+# all control characters except tabs and line feeds
+_ANY_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LEFT_BY_JSON: Final = re.compile(r"[\x7f-\x9f]")
 
 
 def without_control_characters(text: str) -> str:
-    """Return a configuration value unchanged. Raises `InvalidValueError` if it contains a control character."""
+    """Return a configuration value unchanged. Raises `InvalidValueError` if the value contains a control character."""
     if _ANY.search(text):
         raise InvalidValueError("contains a line break or another control character", "remove it")
     return text

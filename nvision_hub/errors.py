@@ -33,7 +33,7 @@ _PLAIN_KEY: Final = re.compile(r"[\w.-]{1,64}")
 def safe_key(key: str) -> str:
     """Return a key of the user's file in a form that is safe to show.
 
-    A key may contain a secret: YAML reads `password:hunter2`, without a space after the colon, as one key.
+    YAML reads `password:hunter2`, without a space after the colon, as one key. A key may therefore contain a secret.
     """
     if _PLAIN_KEY.fullmatch(key):
         return key
@@ -50,8 +50,8 @@ def format_key_path(path: KeyPath) -> str:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """Return the choice most similar to `word`; None if no choice is similar.
 
-    Swapped letters (`fsp`, `rtps`) are the most frequent mistake. difflib rates a swap below an added letter, so this
-    function looks for swaps first.
+    Swapped letters (`fsp`, `rtps`) are the most frequent mistake. difflib rates a swap of two letters as less similar
+    than an added letter, so this function looks for swaps first.
     """
     word, lowered = word.lower(), {choice.lower(): choice for choice in choices}
     near = [choice for choice in lowered if sorted(choice) == sorted(word)]
@@ -72,10 +72,10 @@ def either(choices: list[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnostic:
-    """One problem as data. No attribute holds a value of the user's file, because any value may be a secret.
+    """One problem as data. No attribute holds a value from the user's file, because any value may be a secret.
 
     The string form is `file:line:column: field: message; fix`, without the parts that are missing. `line` and `column`
-    count from 1, and are None if the problem has no position in the file.
+    count from 1. Both are None if the problem has no position in the file.
     """
 
     code: str  # stable, such as `unknown_key`
@@ -111,7 +111,7 @@ class Diagnostic:
 class HubError(Exception):
     """An error for the user. The message says what is wrong, where, and how to fix it.
 
-    `diagnostics` holds the same information as data, or is empty if there is only the message.
+    `diagnostics` holds the same information as data. It is empty if the error consists of the message only.
     """
 
     exit_code: int = EXIT_FAILED

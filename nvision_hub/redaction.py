@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 
-# A shorter value occurs in ordinary text, as a port, a pid or part of a word. If it were hidden, lines would become
-# unreadable, and each `***` in the place of a word would reveal the value.
+# A shorter value also occurs in ordinary text, for example as a port, a pid or part of a word. Redacting such a value
+# would make log lines unreadable, and the `***` in a familiar word would reveal the value.
 MIN_CHARACTERS: Final = 6
 WHOLE_WORD_CHARACTERS: Final = 8  # a shorter value is hidden only if it is a whole word
 # Default passwords of cameras that are also words in this program's log lines, where `***` would reveal them.
@@ -28,11 +28,13 @@ ORDINARY_WORDS: Final = frozenset(
 )
 MAX_VALUES: Final = 10_000  # beyond this number, `KnownSecrets` forgets the values that were registered first
 
-# Camera passwords may contain @ : / ? # and quotes. Of all @ before the next white space, the pattern therefore takes
-# the last one that a host can follow. This may hide too much, which is better than showing part of a password. Scheme
-# and user information have length limits, because matching a long line of base64 would otherwise take minutes.
+# Camera passwords may contain @ : / ? # and quotes. The user information therefore ends at the last @ before the next
+# white space that a host can follow. This may hide too much, which is better than showing part of a password. The
+# pattern limits the lengths of scheme and user information, because matching a long line of base64 would otherwise take
+# minutes.
 _USERINFO: Final = re.compile(r"([a-z][a-z0-9+.-]{0,31}://)\S{0,4096}@(?=[\w\[])", re.IGNORECASE)
-# Parameters of a query, or of a path such as /user=admin&password=x. The value ends where the next parameter begins.
+# Secret parameters of a query, or of a path such as /user=admin&password=x. The value ends where the next parameter
+# begins.
 _PARAMETER: Final = re.compile(
     r"((?:passw(?:or)?d|passphrase|pwd|secret|token|credentials?|(?:api|access|private|streaming)[_-]?key"
     r"|[?&;][\w.-]{0,32}(?:pass|pwd|token|key|secret|auth|sig|sess)[\w.-]{0,32})=)([^\s&;/?#\"'<>]+)",
@@ -63,7 +65,7 @@ class KnownSecrets:
         values, (compiled_values, pattern) = self._values, self._compiled
         if compiled_values is not values:
             pattern = _pattern(values)
-            # Assign both at once, so that `scrub` never uses a pattern that lacks a value of another thread.
+            # Assign both at once. Otherwise, `scrub` could use a pattern that lacks a value from another thread.
             self._compiled = (values, pattern)
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
@@ -77,7 +79,7 @@ def known_secrets() -> tuple[str, ...]:
 
 
 def register_secrets(values: Iterable[str]) -> None:
-    """Hide these values in all text that is redacted by this process or by a process that it forks later."""
+    """Register values to hide in all text that this process, or a process that it forks later, redacts."""
     _KNOWN.add(values)
 
 
@@ -121,7 +123,7 @@ def _pattern(values: Iterable[str]) -> re.Pattern[str] | None:
 def _alternation(words: Iterable[str]) -> str:
     """Return a pattern that matches the longest possible word and groups the words by first character.
 
-    At each position, `re` then compares one character per group instead of one per word.
+    At each position, `re` then compares one character per group instead of one character per word.
     """
     groups = itertools.groupby(sorted(words, key=lambda word: (word[0], -len(word), word)), key=lambda word: word[0])
     escaped = (f"{re.escape(first)}(?:{'|'.join(re.escape(word[1:]) for word in group)})" for first, group in groups)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 def parse_retry_after(value: str | None, *, now: float, max_s: float) -> float | None:
     """Return the seconds to wait, from 0 to `max_s`; None if the header is absent or unreadable.
 
-    A date without a zone is UTC. `now` is in seconds since the epoch.
+    A date without a time zone counts as UTC. `now` is in seconds since the epoch.
     """
     if value is None:
         return None
@@ -23,6 +23,7 @@ def parse_retry_after(value: str | None, *, now: float, max_s: float) -> float |
         try:
             at = parsedate_to_datetime(text)
             wait_s = (at.replace(tzinfo=UTC) if at.tzinfo is None else at).timestamp() - now
-        except (ArithmeticError, LookupError, TypeError, ValueError):  # OverflowError if the year exceeds a C int
+        # OverflowError if the year does not fit into a C int
+        except (ArithmeticError, LookupError, TypeError, ValueError):
             return None
     return min(max(wait_s, 0.0), max_s)

@@ -76,8 +76,8 @@ class InMemoryHub:
         """Publish one result of `camera`, and return the event that consumers receive.
 
         Each detection is a mapping as in an event: `name`, `parent`, `confidence`, and `bounding_box` in pixels of a
-        frame of `size` (width, height). Absent values are empty or 0. `captured_at` is in seconds since the epoch; None
-        means now. Raises `ValueError` for an invalid detection.
+        frame of `size` (width, height). A field that is absent becomes empty or 0. `captured_at` is in seconds since
+        the epoch; None means now. Raises `ValueError` for an invalid detection.
         """
         now = time.time()
         captured_at = now if captured_at is None else captured_at

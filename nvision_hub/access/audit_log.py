@@ -1,7 +1,8 @@
-"""Audit log: who changed the hub or was refused, in `state_dir/audit.jsonl`, one JSON object per line.
+"""Audit log of changes to the hub and of refused attempts: `state_dir/audit.jsonl`, one JSON object per line.
 
-The file belongs to the hub's user (0600). Before the file would exceed `MAX_FILE_BYTES`, it is renamed to
-`audit.jsonl.1`, which replaces the earlier file of that name. The gateway and the command line append under a lock.
+The file belongs to the hub's user (0600). When the next entry would exceed `MAX_FILE_BYTES`, the writer first renames
+the file to `audit.jsonl.1`, and so replaces the earlier file of that name. The gateway and the command line append
+under a lock.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ if TYPE_CHECKING:
 
 AUDIT: Final = "audit"  # name of the file, and of the stream after the prefix
 MAX_FILE_BYTES: Final = 8 * 2**20
-MAX_TEXT: Final = 200  # characters of each string; clients choose some of them
+MAX_TEXT: Final = 200  # maximum length of each string in characters; clients choose some of the strings
 
 Outcome = Literal["done", "refused", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One action or one refused attempt. None and empty values are left out of the log."""
+    """One action or one refused attempt. The log omits None and empty values."""
 
     action: str  # such as `camera_pause`
     outcome: Outcome
     actor: str | None = None  # name of the token or of the proxy's user; None if the client is not known
     kind: str | None = None  # how the actor was identified: token, proxy, user (control socket), local or cli
     role: str | None = None
-    address: str | None = None  # of the client; on the control socket, such as `uid 1000`; None for the command line
+    address: str | None = None  # of the client, such as `uid 1000` on the control socket; None for the command line
     camera: str | None = None
     webhook: str | None = None
     token: str | None = None  # name of the token that the action created or revoked
     values: Mapping[str, Any] = field(default_factory=dict)  # the settings that the action changed
     status: int | None = None  # of the HTTP response
     code: str | None = None  # of the problem document
-    suppressed: int = 0  # earlier refused attempts of this client that have no entry of their own
+    suppressed: int = 0  # number of earlier refused attempts of this client that have no entry of their own
 
     def line(self, at: float) -> str:
-        """Return the entry as JSON without line breaks. Secrets are hidden and control characters are escaped."""
+        """Return the entry as JSON on one line, with secrets redacted and control characters escaped."""
         values = {"at": iso_utc(at), **{key: _shown(value) for key, value in asdict(self).items() if value}}
         return escape_json(json.dumps(values, separators=(",", ":")))
 
@@ -76,7 +77,7 @@ def append_command(state_dir: Path, action: str, **facts: Any) -> None:
 
 
 def user_name(uid: int | None = None) -> str:
-    """Return the name of a user of this machine; None stands for the user who runs the program."""
+    """Return the name of a user of this machine; None means the user who runs the program."""
     wanted = os.getuid() if uid is None else uid
     try:
         return pwd.getpwuid(wanted).pw_name

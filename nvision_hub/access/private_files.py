@@ -1,7 +1,7 @@
-"""Private files in the state directory that the gateway and the command line both write.
+"""Private files in the state directory, which the gateway and the command line both write.
 
-Each file is readable by the hub's user only (0600). If root runs a command, the owner of the state directory
-becomes the file's owner, because otherwise the hub could not read the file.
+Only the hub's user can read the files (0600). If root runs a command, the owner of the state directory becomes the
+owner of the file. Otherwise, the hub could not read the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 def open_private(file: Path, flags: int) -> int:
     """Open a file, or create it with mode 0600, and return its descriptor. Raises `OSError`."""
-    # The folder may belong to another user, who could replace it between two calls that use its path.
+    # The folder may belong to another user. This user could replace the folder between two calls that use its path.
     folder = os.open(file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         descriptor = os.open(file.name, flags | _FLAGS, 0o600, dir_fd=folder)
@@ -38,7 +38,10 @@ def open_private(file: Path, flags: int) -> int:
 
 @contextlib.contextmanager
 def exclusive_lock(file: Path) -> Iterator[None]:
-    """Lock a file for this process while the context is active. Creates the folder (0700). Raises `OSError`."""
+    """Lock a file for this process while the context is active. Create the folder (0700) if needed.
+
+    Raises `OSError`.
+    """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = open_private(file, os.O_RDWR)
     try:

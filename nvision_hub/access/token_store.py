@@ -1,7 +1,7 @@
 """Tokens that operators create with `nvision-hub token`, in `state_dir/tokens.json`.
 
-The file contains digests only, and belongs to the hub's user (0600). Each change replaces the whole file, so a reader
-never sees half a change. A running gateway reads the file again after each change.
+The file contains only digests of the tokens and belongs to the hub's user (0600). Each change replaces the whole file,
+so a reader never sees half a change. A running gateway rereads the file after each change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_FILE_BYTES: Final = 2**20
 _FILE: Final = "tokens.json"
 _LOCK: Final = "tokens.lock"
 
-Timestamp = Annotated[float, Field(ge=0, lt=253_370_764_800)]  # in seconds since the epoch, before the year 9999
+Timestamp = Annotated[float, Field(ge=0, lt=253_370_764_800)]  # seconds since the epoch, before the year 9999
 Fingerprint = tuple[int, int, int] | None  # inode, modification time (ns) and size (bytes); None without a file
 
 
@@ -113,7 +113,7 @@ class TokenStore:
         return self._remove(lambda token: token.name == name)
 
     def discard(self, token: str) -> None:
-        """Remove one token, given as the random text that `create` returned."""
+        """Remove the token with this text, which `create` returned."""
         digest = token_digest(token)
         self._remove(lambda each: each.sha256 == digest)
 

@@ -22,11 +22,11 @@ _TOKEN_BYTES: Final = 32
 MAX_CHARACTERS: Final = 1024
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]*")
-# Sizes of the alphabets that generators use. The first alphabet that contains all characters counts.
+# Sizes of the alphabets that generators use. The first alphabet that contains all characters of the text is used.
 _ALPHABETS: Final = (
     (re.compile(r"[0-9-]*"), 10),
     (re.compile(r"[0-9a-f-]*|[0-9A-F-]*"), 16),
-    # Words, perhaps with initial capitals: a letter of English text has about two bits.
+    # Words, perhaps with initial capitals: one letter of English text holds about two bits.
     (re.compile(r"(?:[A-Z](?=[a-z]{2})|[a-z ._-])*"), 4),
     (re.compile(r"[0-9a-z._-]*|[0-9A-Z._-]*"), 32),
     (re.compile(r"[0-9A-Za-z+/=_.~-]*"), 64),
@@ -67,7 +67,7 @@ def token_digest(token: str) -> str:
 def weakness(token: str) -> str | None:
     """Return a phrase that says why a token is not safe, such as `must have at least 128 bits`; None if it is safe.
 
-    The function estimates how many bits an attacker must guess. Words, sequences and repetitions count as known.
+    The function estimates how many bits an attacker must guess. Words, sequences and repetitions add no bits.
     """
     if not _VISIBLE.fullmatch(token) or len(token) > MAX_CHARACTERS:
         return f"must be at most {MAX_CHARACTERS} visible ASCII characters, without spaces"
@@ -80,9 +80,9 @@ def weakness(token: str) -> str | None:
 
 
 def _bits(text: str, *, like: str | None = None) -> float:
-    """Return the bits of a random `text` with the alphabet of `like` (default: of `text`).
+    """Return the number of bits of a random `text` in the alphabet of `like` (default: the alphabet of `text`).
 
-    In alphabets of up to 32 characters, hyphens only separate groups, so they do not count.
+    In alphabets of up to 32 characters, hyphens do not count, because they only separate groups.
     """
     sample = text if like is None else like
     size = next((size for alphabet, size in _ALPHABETS if alphabet.fullmatch(sample)), _MAX_ALPHABET)
@@ -98,7 +98,7 @@ def _without_repetition(text: str) -> str:
 
 
 def _without_sequences(text: str) -> str:
-    """Return `text` without runs of characters whose codes stay equal, rise by one or fall by one."""
+    """Return `text` without its runs of characters whose codes stay equal, rise by one or fall by one."""
     kept, start = [], 0
     while start < len(text):
         end = start + 1

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.broker")
 
 DEFAULT_STREAM_BYTES: Final = 256 * 2**20
-TRACK_STREAM_BYTES: Final = 64 * 2**20  # an event of a track has 1 to 6 KB
+TRACK_STREAM_BYTES: Final = 64 * 2**20  # an event of a track takes 1 to 6 KB
 COMMAND_TIMEOUT_S: Final = 5.0
-PING_INTERVAL_S: Final = 5.0  # ping Redis after this time without a message on a channel
+PING_INTERVAL_S: Final = 5.0  # without a message on a channel, ping Redis at this interval
 RETRY_INTERVAL_S: Final = 1.0
-CLOSE_TIMEOUT_S: Final = 0.5  # longest wait for the server to close its end
+CLOSE_TIMEOUT_S: Final = 0.5  # maximum time to wait for the server to close its end
 # Each option saves 1 MB of private memory per worker (measured). `driver_info` avoids a lookup of redis-py's version in
-# the package metadata, and `protocol` avoids RESP3. The hub needs neither the version nor the notifications of RESP3.
+# the package metadata. `protocol` avoids RESP3. The hub needs neither the version nor the notifications of RESP3.
 _SMALL: Final[dict[str, Any]] = {"driver_info": None, "protocol": 2}
 
 
@@ -55,7 +55,7 @@ class RedisSettings:
     url: str  # complete, as `Redis.dial` returns it
     prefix: str
     max_entries: int  # Redis trims the stream to about this length
-    max_bytes: int = DEFAULT_STREAM_BYTES  # and to about this size
+    max_bytes: int = DEFAULT_STREAM_BYTES  # Redis also trims the stream to about this size
     stream: Literal["results", "tracks"] = "results"
 
     @property
@@ -77,10 +77,10 @@ def connect(
     connect_timeout_s: float = COMMAND_TIMEOUT_S,
     **options: Any,
 ) -> redis.asyncio.Redis:
-    """Return an asyncio client with a time limit per command. For blocking reads, `timeout_s=None` removes the limit.
+    """Return an asyncio client with a time limit per command. Pass `timeout_s=None` for blocking reads without a limit.
 
-    The client connects at its first command: to the server in `url`, or to the master that a Sentinel or a node of a
-    Cluster names. `options` go to redis-py's `from_url`. Raises `ValueError` for an incomplete address.
+    The client connects at its first command. It connects to the server in `url`, or to the master that a Sentinel or a
+    node of a Cluster names. `options` go to redis-py's `from_url`. Raises `ValueError` for an incomplete address.
     """
     discovery = parse_discovery(url)
     client = redis.asyncio.Redis.from_url(
@@ -103,7 +103,7 @@ def connect(
 
 
 def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: Any) -> redis.Redis:
-    """Return a blocking client with a time limit per command. Like `connect`'s, it connects at its first command."""
+    """Return a blocking client with a time limit per command. The client connects at its first command."""
     discovery = parse_discovery(url)
     client = redis.Redis.from_url(
         url if discovery is None else discovery.url,
@@ -126,8 +126,8 @@ def connect_sync(url: str, *, timeout_s: float = COMMAND_TIMEOUT_S, **options: A
 def _socket_path(url: str) -> dict[str, str]:
     """Return redis-py's option `path` for a unix:// URL, and no option for any other URL.
 
-    redis-py decodes the path as UTF-8. If the locale has another encoding, the system calls would then receive other
-    bytes than those in the URL.
+    redis-py decodes the path as UTF-8. In a locale with another encoding, the path in a system call would then differ
+    from the path in the URL.
     """
     parts = urlsplit(url)
     return {"path": os.fsdecode(unquote_to_bytes(parts.path))} if parts.scheme == "unix" else {}
@@ -143,7 +143,7 @@ def _open_seed_sync(url: str) -> redis.Redis:
 
 @contextlib.asynccontextmanager
 async def open_client(url: str, **options: Any) -> AsyncIterator[redis.asyncio.Redis]:
-    """Yield a client that `connect` creates, and close the client on exit."""
+    """Yield a client from `connect`, and close the client on exit."""
     client = connect(url, **options)
     try:
         yield client
@@ -176,8 +176,8 @@ async def follow_channel(url: str, channel: str) -> AsyncIterator[bytes]:
 class _TicketReader:
     """Mix-in that makes a blocking TLS connection read one reply after connecting.
 
-    With hiredis, redis-py mistakes the session tickets of TLS 1.3 for an unread reply, and rejects every new connection
-    (redis-py 8.1, `ConnectionPool.get_connection`). Reading a reply also reads the tickets.
+    With hiredis, redis-py mistakes the session tickets of TLS 1.3 for an unread reply and rejects every new connection
+    (redis-py 8.1, `ConnectionPool.get_connection`). Reading a reply also consumes the tickets.
     """
 
     def on_connect_check_health(self, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's signature
@@ -217,7 +217,7 @@ def track_commands(
 ) -> Iterator[tuple[str | bytes | int, ...]]:
     """Yield the commands that publish events of tracks, and that record the latest event of each open track.
 
-    The visits of zones are recorded, but not published.
+    The commands record the visits to zones but do not publish them.
     """
     for each in events:
         event = json.loads(each.payload)
@@ -235,17 +235,17 @@ def track_commands(
 
 
 def open_tracks_key(prefix: str, camera: str) -> str:
-    """Return the key of the hash with the latest event of each open track of a camera."""
+    """Return the key of the hash that holds the latest event of each open track of a camera."""
     return f"{prefix}:tracks:open:{camera}"
 
 
 def trim_keys(stream: str) -> tuple[str, str]:
-    """Return the keys that the script results_trim uses: the stream, and the sizes of its entries."""
+    """Return the keys that the script results_trim uses: the stream, and the hash with the sizes of its entries."""
     return stream, f"{stream}:sizes"
 
 
 async def _load_script(connection: AbstractConnection, name: str) -> str | None:
-    """Load a script into Redis, and return its digest; None if Redis refuses scripts."""
+    """Load a script into Redis and return its digest; None if Redis refuses scripts."""
     await connection.send_command("SCRIPT", "LOAD", load_script(name))
     try:
         digest = await connection.read_response()

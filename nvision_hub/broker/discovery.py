@@ -2,7 +2,7 @@
 
 This module opens no connection. `node_finder` asks the servers for the master, and `client` connects to the master.
 
-All keys of a hub share a hash tag, so in a Cluster the master of one slot stores them all.
+All keys of a hub share a hash tag. In a Cluster, one slot and therefore one master stores them all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADDRESS: Final = re.compile(
 )
 _NODE: Final = re.compile(r"\[?(?P<host>[^\[\]]+?)\]?:(?P<port>[0-9]+)")
 _MAX_PORT: Final = 65535
-# Errors of a server that is not the master of the keys. (MovedError is an AskError.)
+# Errors from a server that is not the master of the keys. (MovedError is a subclass of AskError.)
 _NOT_MASTER_ERRORS: Final = (AskError, ReadOnlyError, ClusterDownError, MasterDownError)
 
 
@@ -39,12 +39,12 @@ class NotMasterError(RedisConnectionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discovery:
-    """Content of the address of a Sentinel set or a Cluster."""
+    """Parsed address of a Sentinel set or a Cluster."""
 
     kind: Literal["sentinel", "cluster"]
     nodes: tuple[Node, ...]  # the Sentinels, or some nodes of the Cluster
     master: str = ""  # name of the master that the Sentinels watch
-    slot: int = 0  # slot of the Cluster that has the hub's keys
+    slot: int = 0  # slot of the Cluster that stores the hub's keys
     scheme: str
     login: str = field(repr=False)  # user and password, percent-encoded, with a final @; empty if there are none
     sentinel_login: str = field(repr=False)  # likewise, for the Sentinels
@@ -52,7 +52,7 @@ class Discovery:
     database: int = 0
 
     def seed_url(self, node: Node) -> str:
-        """Return the address of a server to ask: a Sentinel, or a node of the Cluster."""
+        """Return the address of a server to query: a Sentinel, or a node of the Cluster."""
         login = self.sentinel_login if self.kind == "sentinel" else self.login
         return f"{self.scheme}://{login}{shown(node)}?{self.options}"
 
@@ -87,7 +87,7 @@ class Discovery:
         for first, last, master, *_ in reply:
             if first <= self.slot <= last:
                 host = _text(master[0] or "")
-                # An empty host stands for the host that was asked (CLUSTER SLOTS, "?" in Redis 7).
+                # An empty host means the queried host (CLUSTER SLOTS, "?" in Redis 7).
                 return (asked[0] if host in ("", "?") else host), _port(master[1])
         raise NodeNotFoundError(f"no node of the Cluster has slot {self.slot}; check it with redis-cli --cluster check")
 
@@ -104,7 +104,7 @@ class Discovery:
 
 
 def parse_discovery(url: str) -> Discovery | None:
-    """Parse an address from `Redis.dial`. Return None if it is the address of a single server.
+    """Parse an address from `Redis.dial`. Return None for the address of a single server.
 
     Raises `ValueError` for an incomplete address.
     """
@@ -132,8 +132,8 @@ def parse_discovery(url: str) -> Discovery | None:
 
 
 def is_not_master_error(error: Exception) -> bool:
-    """Return whether an error reply means that another server is the master of the keys."""
-    # Redis 6 shows the reason for a script's error only in the text.
+    """Return whether an error reply means that this server is not the master of the keys."""
+    # For an error in a script, Redis 6 gives the reason only in the text.
     return isinstance(error, _NOT_MASTER_ERRORS) or (isinstance(error, ResponseError) and "-READONLY " in str(error))
 
 

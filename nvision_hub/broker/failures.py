@@ -1,4 +1,4 @@
-"""Sentences for known failures of Redis: the cause, and the setting that fixes it. This module opens no connection."""
+"""Messages for known failures of Redis: the cause, and the setting that fixes it. This module opens no connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOST_MISMATCH: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH and 
 
 
 def failure_reason(error: BaseException) -> str:
-    """Return why Redis cannot be used: a known cause with its fix, or else the text of the error without secrets."""
+    """Return why Redis cannot be used: a known cause with its fix, or else the error's text with secrets redacted."""
     return known_cause(error) or redact(str(error)) or type(error).__name__
 
 

@@ -1,7 +1,8 @@
-"""Connections to the master of a Sentinel set, or to the node of a Cluster that has the hub's keys.
+"""Connections to the master of a Sentinel set, or to the node of a Cluster that stores the hub's keys.
 
-A connection asks for the master each time it connects. If the server is not the master, the connection closes and
-raises `NotMasterError`, so the caller's usual retry reaches the new master. This module repeats no command.
+Before each connection attempt, the finder asks for the master. If the connected server is not the master, the
+connection closes and raises `NotMasterError`. The caller's usual retry then reaches the new master. This module repeats
+no command.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
-SEED_TIMEOUT_S: Final = 1.5  # short, because the finder asks the next seed only after a silent one times out
-MAX_SEEDS: Final = 64  # configured and learned servers
+SEED_TIMEOUT_S: Final = 1.5  # short, because the finder asks the next seed only after an unresponsive seed times out
+MAX_SEEDS: Final = 64  # configured servers, and servers learned from replies
 
 
 class NodeFinder:
-    """Finder of the current master for all connections of one client. It first asks the server that answered last."""
+    """Finder of the current master for all connections of one client. It first asks the last server that answered."""
 
     def __init__(self, discovery: Discovery) -> None:
         self.discovery = discovery
@@ -63,7 +64,8 @@ class NodeFinder:
         return node
 
     def _on_failure(self, seed: Node) -> None:
-        # The caller's time limit may end before the last seed is asked. The next call then begins with another seed.
+        # The caller's time limit may expire before the finder has asked the last seed. The next call then starts with
+        # another seed.
         self._seeds = [*(each for each in self._seeds if each != seed), seed]
 
     def _not_found(self, last: Exception | None) -> NodeNotFoundError:

@@ -40,22 +40,24 @@ BATCH_BYTES: Final = 4 * 2**20
 MAX_BUFFERED_EVENTS: Final = 2_000
 MAX_BUFFERED_BYTES: Final = 16 * 2**20
 MAX_HUB_EVENTS: Final = 200
-# With appendfsync everysec, a busy disk delays the sync by up to 2 s. A master without its replicas accepts events
-# for up to 4 s with the recommended min-replicas-max-lag of 3 s, which Redis checks once a second.
+# With appendfsync everysec, a busy disk delays the sync by up to 2 s. A master that loses its replicas accepts events
+# for up to 4 s more: the recommended min-replicas-max-lag of 3 s, plus 1 s, because Redis checks once a second.
 RECENT_S: Final = 5.0
 MAX_RECENT_EVENTS: Final = 1_000
 MAX_RECENT_BYTES: Final = 4 * 2**20
-FULL_BUFFER_TIMEOUT_S: Final = 1.0  # longest wait for a reply from Redis while the buffer is more than half full
-SAVE_INTERVAL_S: Final = 0.2  # while Redis is unavailable; a killed process loses the results since the last save
+# maximum time to wait for a reply from Redis while the buffer is more than half full
+FULL_BUFFER_TIMEOUT_S: Final = 1.0
+# while Redis is unavailable; a process that is killed loses the results since the last save
+SAVE_INTERVAL_S: Final = 0.2
 SAVE_TIMEOUT_S: Final = 1.0  # extra time at the end of a drain, for a slow disk
 DRAIN_RETRY_INTERVAL_S: Final = 0.1
 
 
 class Publisher:
-    """Publisher of one process. `run` sends the events in its own task. `publish` and `announce` never wait.
+    """Publisher of one process. `run` sends the events in a task of its own. `publish` and `announce` never wait.
 
-    Without `spool`, results wait in memory only. A process that publishes for several cameras sets `label_camera`. The
-    counter of published results then has the camera as a label.
+    Without `spool`, results wait only in memory. A process that publishes for several cameras sets `label_camera`. The
+    counter of published results then has a label for the camera.
     """
 
     def __init__(
@@ -73,21 +75,21 @@ class Publisher:
         self._skip_pause = asyncio.Event()
         self._draining = False
         self._drain_expired = False
-        self._finished = False  # draining, and nothing is left to send or save
+        self._finished = False  # whether draining has left nothing to send or save
         self._ended = asyncio.Event()
         self._send_limit: asyncio.Timeout | None = None  # time limit of the batch that is being sent
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self._redis_error: str | None = None
-        self.is_recovered = False  # whether `results_waiting` includes the results of an earlier process, if any
+        self.is_recovered = False  # whether `results_waiting` includes the results left by an earlier process, if any
 
     @property
     def error(self) -> str | None:
-        """Sentence that says why Redis or the spool cannot be used; None while both are usable."""
+        """Message that says why Redis or the spool cannot be used; None while both are usable."""
         return "; ".join(filter(None, (self._redis_error, self._spool.error))) or None
 
     @property
     def results_waiting(self) -> int:
-        """Number of results in memory and on disk that are neither published nor lost."""
+        """Number of results in memory and on disk that are neither published nor dropped."""
         return len(self._results) + self._spool.count
 
     def publish(self, camera: str, event: dict[str, Any]) -> None:
@@ -99,7 +101,7 @@ class Publisher:
             reason = "redis_away" if self._spool.error is None else "disk_full"
             self._meter.count(catalogue.RESULTS_LOST_TOTAL, by=lost, reason=reason)
         if self._results.is_half_full and self._spool.is_usable:
-            # End a pause or a slow send, so that `run` can move the buffered results to the spool.
+            # End a pause or a slow send. `run` can then move the buffered results to the spool.
             self._skip_pause.set()
             now = asyncio.get_running_loop().time()
             if self._send_limit is not None:
@@ -129,7 +131,7 @@ class Publisher:
             self._arrived.clear()
 
     async def run(self) -> None:
-        """Send events as they arrive, and continue after outages of Redis, until the publisher is drained."""
+        """Send events as they arrive until the publisher is drained. Continue after outages of Redis."""
         connection = RedisConnection(self._settings)
         try:
             await self._spool.recover()
@@ -164,15 +166,15 @@ class Publisher:
             await self._send(connection, results)
             self._results.remove_reserved()
         self._on_sent(results)
-        # A killed process would lose the results in memory. They go to the spool if the buffer is more than half full,
-        # or if the spool and the buffer each hold more than a batch.
+        # A process that is killed would lose the results in memory. The publisher therefore moves them to the spool if
+        # the buffer is more than half full, or if the spool and the buffer each hold more than one batch.
         if self._results.is_half_full or self._spool.count > BATCH_EVENTS < len(self._results):
             await self._save()
-        elif spooled is None and self._spool.count:  # the spool is unreadable at present
+        elif spooled is None and self._spool.count:  # the spool is currently unreadable
             await _wait(self._arrived, SAVE_INTERVAL_S)
 
     async def _connect(self, connection: RedisConnection) -> None:
-        """Ensure that the connection is open and that Redis has the recent results."""
+        """Ensure that the connection is open and that Redis still has the recent results."""
         server = await connection.server()
         if server is None or not self._waiting:
             async with self._limit_send():
@@ -218,7 +220,7 @@ class Publisher:
 
     @contextlib.asynccontextmanager
     async def _limit_send(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` after `SEND_TIMEOUT_S`, or as soon as `drain` or `publish` ends the wait."""
+        """Raise `TimeoutError` after `SEND_TIMEOUT_S`, or earlier if `drain` or `publish` ends the wait."""
         self._send_limit = limit = asyncio.timeout(SEND_TIMEOUT_S)
         async with limit:
             try:
@@ -237,7 +239,7 @@ class Publisher:
         return saved
 
     async def _on_failure(self, connection: RedisConnection, error: Exception) -> None:
-        """Keep all events and wait before the next attempt."""
+        """Keep all events, and wait before the next attempt."""
         self._results.release_reserved()
         self._hub_events.release_reserved()
         reason = failure_reason(error)

@@ -1,4 +1,4 @@
-"""Check before the hub starts, and in `doctor`, whether the configured Redis answers and is of the configured kind."""
+"""Check, at the start of the hub and in `doctor`, that Redis answers and is of the configured kind."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def check_redis(redis: Redis) -> float | None:
-    """Return how many seconds the clock of Redis is ahead of the local clock; None if Redis does not report its time.
+    """Return how many seconds the clock of Redis is ahead of the local clock; None if Redis does not report the time.
 
-    Raises `UnavailableError` if Redis does not answer, refuses the password, or needs another kind of address.
+    Raises `UnavailableError` if Redis does not answer, rejects the password, or needs another kind of address.
     """
     _check_files(redis)
     with contextlib.closing(connect_sync(redis.dial())) as client:
@@ -43,9 +43,9 @@ def check_redis(redis: Redis) -> float | None:
 
 
 def failover_warning(redis: Redis) -> str | None:
-    """Return a warning if a failover of this Redis can lose results; None if it cannot, or if that is unknown.
+    """Return a warning if a failover of this Redis can lose results; None if a failover cannot, or if that is unknown.
 
-    INFO contains `min_slaves_good_slaves` only if the master stops accepting writes when it has too few replicas.
+    INFO contains `min_slaves_good_slaves` only if the master is configured to reject writes while replicas are missing.
     """
     if redis.url.topology == "server":
         return None
@@ -63,7 +63,7 @@ def failover_warning(redis: Redis) -> str | None:
 
 
 def failure(redis: Redis, error: Exception) -> UnavailableError | None:
-    """Return the error to show after the configured Redis failed with `error`; None if the cause is unknown."""
+    """Return the error to show after the configured Redis failed with `error`; None for an unknown cause."""
     where = redis.url.shown
     cause = known_cause(error)
     if cause is None and isinstance(error, AuthenticationError):
@@ -101,7 +101,7 @@ def _mode(client: Any) -> str | None:
 
 
 def _wrong_kind(redis: Redis, mode: str | None) -> str | None:
-    """Return the problem if a plain address leads to a Sentinel or a node of a Cluster; None otherwise."""
+    """Return the problem if a plain address leads to a Sentinel or to a node of a Cluster; None otherwise."""
     if redis.url.topology != "server":
         return None
     if mode == "sentinel":

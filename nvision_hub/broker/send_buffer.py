@@ -1,6 +1,6 @@
-"""In-memory buffers of a publisher for events on their way to Redis and events that Redis confirmed recently.
+"""In-memory buffers of a publisher: events on their way to Redis, and events that Redis confirmed recently.
 
-Each buffer has bounds and keeps the order of the events. This module uses no clocks, sockets or metrics.
+Each buffer has bounds and preserves the order of the events. This module uses no clocks, sockets or metrics.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class OutgoingEvent:
     id: str  # unique for each result; a result that is sent again keeps its id
     camera: str
     payload: bytes  # the encoded event
-    received_at: float  # seconds since the epoch, because a later reader of the spool may have another monotonic clock
+    received_at: float  # seconds since the epoch, because monotonic times are invalid after a reboot
 
 
 class SendBuffer:
@@ -34,7 +34,7 @@ class SendBuffer:
         self._max_bytes = max_bytes
         self._events: deque[OutgoingEvent] = deque()
         self._bytes = 0
-        self._reserved = 0  # number of oldest events that are being sent or saved
+        self._reserved = 0  # number of the oldest events that are being sent or saved
 
     def __len__(self) -> int:
         return len(self._events)
@@ -45,21 +45,22 @@ class SendBuffer:
         return len(self._events) * 2 > self._max_events or self._bytes * 2 > self._max_bytes
 
     def add(self, event: OutgoingEvent) -> int:
-        """Append an event, and return the number of older events that were dropped to make room."""
+        """Append an event and return the number of older events that the buffer dropped to make room."""
         self._events.append(event)
         self._bytes += len(event.payload)
         dropped = 0
         while len(self._events) > self._reserved + 1 and (
             len(self._events) > self._max_events or self._bytes > self._max_bytes
         ):
-            # Each event must count once, as published or as lost. A reserved event may still reach Redis, so it stays.
+            # Each event must count once, as published or as lost. A reserved event may still reach Redis, so the buffer
+            # keeps it.
             self._bytes -= len(self._events[self._reserved].payload)
             del self._events[self._reserved]
             dropped += 1
         return dropped
 
     def reserve(self, max_events: int | None = None, max_bytes: float = math.inf) -> list[OutgoingEvent]:
-        """Reserve and return the oldest events, at least one unless the buffer is empty. None means no limit.
+        """Reserve and return the oldest events, at least one unless the buffer is empty. A limit may be None.
 
         Reserved events stay in the buffer. Call `remove_reserved` or `release_reserved` afterward.
         """
@@ -92,9 +93,9 @@ class SendBuffer:
 
 
 class RecentEvents:
-    """Events that Redis confirmed recently. If Redis restarts and may have lost them, the publisher sends them again.
+    """Events that Redis confirmed recently. If Redis restarts and may have lost them, the publisher resends them.
 
-    If the events exceed a bound, the oldest ones are dropped, and the buffer covers a shorter time.
+    If the events exceed a bound, the buffer drops the oldest events and so covers a shorter time.
     """
 
     def __init__(self, *, timeout_s: float, max_events: int, max_bytes: int) -> None:

@@ -1,10 +1,10 @@
-"""Spool that keeps results on disk while Redis is unavailable: one SQLite file per process, bounded by bytes and age.
+"""Spool for results while Redis is unavailable: one SQLite file on disk per process, bounded by bytes and age.
 
-The file exists only while it holds results. A killed process leaves the file to the next process of the same name.
-Commits do not wait for the disk to sync. A stored result therefore survives a crash of the process, but a power failure
-may lose the latest results.
+The file exists only while it holds results. If a process is killed, the next process of the same name takes over its
+file. Commits do not wait for the disk to sync. A stored result therefore survives a crash of the process, but a power
+failure may lose the latest results.
 
-Call the spool from a separate thread, because a slow disk blocks each call.
+Call the spool from a separate thread, because a slow disk blocks the caller.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 _SCHEMA_VERSION: Final = 1
 _ROW_BYTES: Final = 200  # approximate size of an event on disk without its payload
-_LOCK_TIMEOUT_S: Final = 1.0  # a process of the same name may still be ending
+_LOCK_TIMEOUT_S: Final = 1.0  # an earlier process of the same name may not have ended yet
 _UNREADABLE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DISK_ERRORS: Final = frozenset(
     {
@@ -44,7 +44,7 @@ _DISK_ERRORS: Final = frozenset(
         sqlite3.SQLITE_BUSY,
     }
 )
-# Without AUTOINCREMENT, SQLite could reuse the position of a sent result, and the new result would count as sent.
+# Without AUTOINCREMENT, SQLite could reuse the position of a sent result. The new result would then count as sent.
 _SCHEMA: Final = f"""
 PRAGMA journal_mode = WAL;
 BEGIN;
@@ -76,14 +76,14 @@ class SpoolSettings:
 
 
 class Spool:
-    """Stored results, oldest first. The owner reads the counts and resets `lost`, `found` and `files_set_aside`."""
+    """Stored results, oldest first. The owner reads the counts, and resets `lost`, `found` and `files_set_aside`."""
 
     def __init__(self, settings: SpoolSettings) -> None:
         self._settings = settings
         self._lock = threading.RLock()  # a call may still run in a thread after the spool's owner is canceled
         self._database: sqlite3.Connection | None = None
         self._bytes = 0
-        self._done_to = 0  # all results up to this position are sent or lost, even if not yet deleted
+        self._done_to = 0  # every result up to this position is sent or lost, even if its row still exists
         self.count = 0  # stored results that are not sent yet
         self.lost: Counter[str] = Counter()  # by reason
         self.found = 0  # results that an earlier process left
@@ -99,21 +99,21 @@ class Spool:
         self._run(self._trim)
 
     def put(self, results: Sequence[OutgoingEvent]) -> None:
-        """Append all results or none. If the spool exceeds a bound, its oldest results are lost.
+        """Append all results or none. If the spool then exceeds a bound, it drops its oldest results as lost.
 
         A result whose id is already stored counts as lost (`duplicate`). Raises `SpoolWriteError`.
         """
         self._run(lambda database: self._put(database, results))
 
     def oldest(self, max_events: int, max_bytes: int) -> tuple[list[OutgoingEvent], int]:
-        """Return the oldest results, at least one unless the spool is empty, and the position to pass to `remove`.
+        """Return the oldest results (at least one unless the spool is empty) and the position to pass to `remove`.
 
         Raises `SpoolWriteError`.
         """
         return self._run(lambda database: self._oldest(database, max_events, max_bytes))
 
     def remove(self, results: Sequence[OutgoingEvent], position: int) -> None:
-        """Remove the oldest results, which have been sent. If the disk fails, the next process sends them again."""
+        """Remove the oldest results after they were sent. If the disk fails, the next process sends them again."""
         self._done_to = position
         self.count -= len(results)
         self._bytes -= sum(len(each.payload) + _ROW_BYTES for each in results)
@@ -138,7 +138,10 @@ class Spool:
         return self._settings.path, self._settings.path.with_name(f"{self._settings.path.name}-wal")
 
     def _run(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
-        """Run `work` on the file, or on a new file if the old one is unreadable. Then close the file if it is empty."""
+        """Run `work` on the file, or on a new file if the old one is unreadable.
+
+        Afterward, close the file if it is empty.
+        """
         with self._lock:
             try:
                 try:
@@ -175,7 +178,7 @@ class Spool:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives the WAL the mode of this file
         database = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            # Only one process uses the file, so SQLite needs no shared-memory file.
+            # Only one process uses the file, so SQLite needs no shared memory.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA synchronous = NORMAL")
             (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -197,7 +200,10 @@ class Spool:
         return database
 
     def _discard_damaged(self, database: sqlite3.Connection) -> None:
-        """Delete rows with values of wrong types, which a damaged disk may leave. They count as found and as lost."""
+        """Delete rows with values of wrong types, which a damaged disk may leave.
+
+        Count these rows as found and lost.
+        """
         damaged = database.execute(
             "DELETE FROM waiting WHERE typeof(id) <> 'text' OR typeof(camera) <> 'text' "
             "OR typeof(received_at) <> 'real' OR typeof(payload) <> 'blob'"
@@ -255,7 +261,7 @@ class Spool:
         self._delete(database)
 
     def _trim(self, database: sqlite3.Connection) -> None:
-        """Count results beyond the size or age bound as lost, oldest first. The next `put` or `remove` deletes them."""
+        """Count the oldest results beyond the size or age bound as lost. The next `put` or `remove` deletes them."""
         oldest_at = time.time() - self._settings.max_age_s
         rows = database.execute(
             "SELECT position, received_at, length(payload) FROM waiting WHERE position > ? ORDER BY position",

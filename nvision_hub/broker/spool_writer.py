@@ -32,11 +32,11 @@ class SpoolWriter:
         self._spool = None if settings is None else Spool(settings)
         self._meter = meter
         self.count = 0  # results in the spool after the last call
-        self.error: str | None = None  # sentence that says why the disk cannot be used; None while it is usable
+        self.error: str | None = None  # message that says why the disk cannot be used; None while the disk is usable
 
     @property
     def is_usable(self) -> bool:
-        """Whether a spool is configured and its last use succeeded."""
+        """Whether a spool is configured and its last call succeeded."""
         return self._spool is not None and self.error is None
 
     async def recover(self) -> None:
@@ -65,7 +65,7 @@ class SpoolWriter:
             await asyncio.to_thread(self._spool.close)
 
     async def _run(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value | None:
-        """Run `work` in a thread, and return its value. If the disk fails, set `error` and return None."""
+        """Run `work` in a thread and return its value. If the disk fails, set `error` and return None."""
         assert self._spool is not None  # noqa: S101 - the callers have checked
         try:
             value = await asyncio.to_thread(work, *args)

@@ -1,4 +1,4 @@
-"""Probe of a Redis that closed a connection without giving a reason, for example because only one side uses TLS."""
+"""Probe that explains why Redis closed a connection without a reason, for example because only one side uses TLS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMEOUT_S: Final = 2.0
 
 
 def tls_problem(redis: Redis) -> str | None:
-    """Return the problem with TLS and its fix; None if the probe of the first server in the address finds none."""
+    """Return the problem with TLS and its fix; None if probing the first server in the address finds no problem."""
     if not redis.url.nodes:
         return None
     host, port = redis.url.nodes[0]
@@ -37,7 +37,7 @@ def tls_problem(redis: Redis) -> str | None:
 
 
 def _unchecked() -> ssl.SSLContext:
-    """Return a context that accepts every certificate, for a connection that sends nothing."""
+    """Return a TLS context that accepts every certificate. The probe sends no data over this connection."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -46,8 +46,8 @@ def _unchecked() -> ssl.SSLContext:
 def _handshake(host: str, port: int, context: ssl.SSLContext) -> Exception | None:
     """Return the error of a TLS handshake; None if the server accepts it.
 
-    In TLS 1.3, the server rejects a missing client certificate after the handshake. A client that sends a command at
-    once may miss the alert, so this connection only reads.
+    In TLS 1.3, the server rejects a missing client certificate only after the handshake. A client that immediately
+    sends a command may miss the alert, so this connection only reads.
     """
     try:
         with (

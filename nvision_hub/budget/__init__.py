@@ -1,1 +1,1 @@
-"""Decisions about how many images are sent and when: periods, schedules, budgets, and fair shares. Performs no I/O."""
+"""Decisions about when to send how many images: periods, schedules, budgets, and fair shares. Performs no I/O."""

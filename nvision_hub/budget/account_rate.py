@@ -1,19 +1,19 @@
-"""Limit on the images in any one second, for all cameras that share an account of the service."""
+"""Limit on the images per second for all cameras that share an account of the service."""
 
 from __future__ import annotations
 
 from bisect import insort
 from typing import Final
 
-# Images that arrive this far apart by the estimates below may in fact arrive within one second.
+# Images whose estimated arrival times are this far apart may in fact arrive within one second.
 WINDOW_S: Final = 1.05
 
 
 class AccountRate:
-    """At most `limit` images in any window of `WINDOW_S` seconds. All times are monotonic seconds.
+    """Limit of `limit` images in any window of `WINDOW_S` seconds. All times are monotonic seconds.
 
-    An image arrives at the service some time after its grant. Until the camera reports this time, the image counts in
-    every window, because it may arrive at any moment.
+    An image arrives at the service some time after its grant. Until the camera reports the arrival time, the image
+    counts in every window, because it may arrive at any moment.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,10 +23,10 @@ class AccountRate:
         self._due = float("-inf")  # time of the next grant while images are scarce
 
     def wait_s(self, now: float, *, is_scarce: bool) -> float:
-        """Return the seconds until an image may be granted: 0 for now, infinite if a camera must report an image first.
+        """Return the seconds until an image may be granted; infinite if a camera must first report an image.
 
-        If `is_scarce`, the cameras want more images than the limit. Grants are then evenly spaced. Otherwise, images
-        may follow each other immediately.
+        `is_scarce` means that the cameras want more images than the limit. Grants are then evenly spaced. Otherwise,
+        grants may follow each other immediately.
         """
         self._prune(now)
         wait = 0.0
@@ -38,7 +38,7 @@ class AccountRate:
         return max(0.0, wait)
 
     def _prune(self, now: float) -> None:
-        """Remove the images that have left the window. Each image is removed once, so this costs little."""
+        """Remove the images that have left the window. The cost is small, because each image is removed once."""
         count = 0
         while count < len(self._sent) and now - self._sent[count] >= WINDOW_S:
             count += 1

@@ -1,10 +1,10 @@
 """Allocation of images to cameras: which camera may send its next image, and which limit makes the others wait.
 
-Each camera asks for one image at a time, and asks again once the image has left. An image counts as used from its grant
-on. All methods take the current time, and perform no I/O.
+Each camera asks for one image at a time, and asks again after it has sent the image. An image counts as used from the
+time of its grant. Each method that depends on the time receives it as an argument. This module performs no I/O.
 
-The limits of the site are the same for all cameras of a service, which form a group of the queue. A grant therefore
-costs the same for any number of cameras, except those whose own budgets are scarce.
+The queue groups the cameras by service, because the same limits of the site apply to all cameras of a service. A grant
+therefore costs the same for any number of cameras, except for cameras whose own budgets are scarce.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from nvision_hub.budget.periods import STEP_S, Period, time_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    # Returns the images of a camera, or of all cameras (None), from one wall-clock time up to another.
+    # Returns the images that a camera (None: all cameras) sent from one wall-clock time up to another.
     ImageCount = Callable[[str | None, float, float], int]
     Holds = Mapping[tuple[str | None, Period], RenewalHold]  # by camera (None: the site) and period
 
 
 ALL_SERVICES: Final = "all"
 NO_RESERVE: Final = "the ledger's disk"
-_SWEEP_INTERVAL_S: Final = 0.5  # all budgets are updated this often, so that they notice jumps of the clock
+_SWEEP_INTERVAL_S: Final = 0.5  # update all budgets at this interval, so that they notice jumps of the clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +57,10 @@ class _Lane:
 
     wanted: CameraBudget
     group: str
-    rates: Sequence[AccountRate]  # limits that apply to the camera
+    rates: Sequence[AccountRate]  # the rate limits that apply to the camera
     lent: int = 0  # images granted and not yet reported as sent
     is_new: bool = True  # whether the camera has begun to wait since the last call of `grant`
-    own_limit: str = ""  # the limit that made the camera wait, if its own budgets are scarce
+    own_limit: str = ""  # the limit that made the camera wait, if the camera's own budgets are scarce
 
 
 @dataclass(kw_only=True)
@@ -68,25 +68,25 @@ class _LimitedGroup:
     """Cameras to which the same limits of the site apply."""
 
     rates: Sequence[AccountRate]
-    new: list[str] = field(default_factory=list)  # cameras that began to wait, or changed, since the last `grant`
-    limit: str = ""  # the limit that makes the other cameras wait
+    new: list[str] = field(default_factory=list)  # cameras that began to wait or changed since the last `grant`
+    limit: str = ""  # the limit that makes all other cameras of the group wait
 
 
 class Allocator:
     def __init__(self, site: SiteBudget, count: ImageCount, now: Instant, holds: Holds | None = None) -> None:
-        """Continue the `holds` of an earlier allocator."""
+        """Create an allocator that continues the `holds` of an earlier allocator."""
         self._site, self._count = site, count
         self._zone = time_zone(site.time_zone)
         self._rates = {service: AccountRate(limit) for service, limit in site.per_second.items()}
         self._demand: dict[AccountRate, float] = {}  # images per second that cameras want to send at most
-        self._total_demand = 0.0  # likewise, of all cameras
-        self._holds = dict(holds or {})  # of budgets that do not exist yet
+        self._total_demand = 0.0  # the sum for all cameras
+        self._holds = dict(holds or {})  # holds of budgets that do not exist yet
         self._began = now
         self._budgets = self._new_budgets(None, site.per_period, now)
-        # Only cameras with budgets of their own. The budgets of a camera that is gone are kept until they are renewed,
-        # because they notice jumps of the clock.
+        # Only cameras with budgets of their own. The budgets of a removed camera stay until they are renewed, because
+        # they notice jumps of the clock.
         self._camera_budgets: dict[str, dict[Period, PeriodBudget]] = {}
-        # Cameras with a budget that may make them wait, or that has changed. Only these are updated for each grant.
+        # Cameras with a budget that may make them wait or that has changed. A grant updates only these.
         self._scarce: dict[str, None] = {}
         self._swept = Instant(float("-inf"), float("-inf"))
         self._queue = FairQueue()
@@ -134,7 +134,7 @@ class Allocator:
         lane = self._lanes.get(camera) or self._new_lane(camera, wanted)
         lane.wanted = wanted
         self._queue.set_share(camera, wanted.fps, wanted.priority, lane.group)
-        if self._queue.is_waiting(camera):  # other limits may now make the camera wait
+        if self._queue.is_waiting(camera):  # the new limits may make the camera wait
             self._groups[lane.group].new.append(camera)
         self._sum_demand()
 
@@ -144,7 +144,7 @@ class Allocator:
         return self._lanes.setdefault(camera, _Lane(wanted=wanted, group=" ".join(names), rates=group.rates))
 
     def remove_camera(self, camera: str, now: Instant) -> int:
-        """Remove a camera that is gone, and return the number of its granted images.
+        """Remove a camera that no longer exists, and return the number of its granted images.
 
         These images count as sent now, because the camera may have sent them.
         """
@@ -167,7 +167,7 @@ class Allocator:
         self._total_demand = sum(lane.wanted.fps for lane in lanes)
 
     def request(self, camera: str, now: Instant) -> None:
-        """Let a camera wait for its next image."""
+        """Add a camera to those that wait for their next image."""
         if not self._queue.is_waiting(camera):
             lane = self._lanes[camera]
             lane.is_new = True
@@ -175,7 +175,7 @@ class Allocator:
             self._queue.add(camera, now.mono)
 
     def on_sent(self, camera: str, sent_mono: float) -> bool:
-        """Count a camera's granted image as sent. Returns False if the camera has no granted image."""
+        """Count a camera's granted image as sent. Return False if the camera has no granted image."""
         if (lane := self._lanes.get(camera)) is None or not lane.lent:
             return False
         lane.lent -= 1
@@ -184,7 +184,7 @@ class Allocator:
         return True
 
     def on_returned(self, camera: str) -> bool:
-        """Count a camera's granted image as never sent. Returns False if the camera has no granted image."""
+        """Count a camera's granted image as never sent. Return False if the camera has no granted image."""
         if (lane := self._lanes.get(camera)) is None or not lane.lent:
             return False
         lane.lent -= 1
@@ -227,7 +227,7 @@ class Allocator:
             self._scarce[camera] = None
         elif camera in self._scarce:
             del self._scarce[camera]
-            if lane is not None and self._queue.is_waiting(camera):  # now for another reason
+            if lane is not None and self._queue.is_waiting(camera):  # the camera may now wait for another reason
                 self._groups[lane.group].new.append(camera)
 
     def _on_budgets_changed(self, camera: str) -> None:
@@ -237,7 +237,7 @@ class Allocator:
     def grant(self, now: Instant, may_grant: Callable[[str], bool] = lambda _camera: True) -> list[str]:
         """Return the cameras that may send one image each now.
 
-        `may_grant` returns False for a camera whose next image the disk does not cover yet. This camera waits.
+        `may_grant` returns False for a camera that must wait until the disk covers its next image.
         """
         self._advance(now)
         granted = []
@@ -272,7 +272,7 @@ class Allocator:
         return self._own_wait(camera)[0] <= 0
 
     def _explain(self, waits: Mapping[str, tuple[float, str]]) -> None:
-        """Note why the waiting cameras wait, and which of these reasons may have changed."""
+        """Record why the waiting cameras wait, and for which cameras this reason may have changed."""
         self._changed = []
         for name, group in self._groups.items():
             wait_s, reason = waits[name]
@@ -291,7 +291,7 @@ class Allocator:
     def wait_s(self, now: Instant) -> float:
         """Return the seconds until a waiting camera may send an image.
 
-        Infinite if no camera waits, or if every waiting camera depends on the report of another image.
+        The result is infinite if no camera waits, or if every waiting camera depends on the report of another image.
         """
         waits = {name: self._group_wait(group, now) for name, group in self._groups.items()}
         own = list(self._scarce_waiting())
@@ -301,7 +301,7 @@ class Allocator:
         return min((wait_s for wait_s, _ in found), default=float("inf"))
 
     def limited_by(self, camera: str) -> str | None:
-        """Return the limit that makes a camera wait, such as `the site's images_per_day`; None if it does not wait."""
+        """Return the limit that makes a camera wait, such as `the site's images_per_day`; None if there is none."""
         lane = self._lanes.get(camera)
         if lane is None or lane.is_new or not self._queue.is_waiting(camera):
             return None
@@ -309,7 +309,7 @@ class Allocator:
 
     @property
     def changed(self) -> Sequence[str]:
-        """Cameras whose `limited_by` the last call of `grant` may have changed, except those that no longer wait."""
+        """Waiting cameras whose `limited_by` may have changed in the last call of `grant`."""
         return self._changed
 
     def left(self, camera: str) -> int | None:
@@ -317,13 +317,13 @@ class Allocator:
         return min((budget.limit - budget.used for budget in self._all_budgets(camera)), default=None)
 
     def budgets(self) -> Iterator[tuple[str | None, PeriodBudget]]:
-        """Yield all budgets, each with its camera; None for the budgets of the site."""
+        """Yield all budgets, each with its camera. The camera is None for the budgets of the site."""
         yield from ((None, budget) for budget in self._budgets.values())
         for camera, budgets in self._camera_budgets.items():
             yield from ((camera, budget) for budget in budgets.values())
 
     def holds(self, now: Instant) -> Holds:
-        """Return the holds that continue now."""
+        """Return the holds that are still in effect."""
         holds = {(camera, budget.period): hold for camera, budget in self.budgets() if (hold := budget.hold)}
         return {key: hold for key, hold in (self._holds | holds).items() if hold.until_mono > now.mono}
 
@@ -336,13 +336,13 @@ class Allocator:
         return (camera for camera in self._scarce if self._queue.is_waiting(camera))
 
     def _own_wait(self, camera: str) -> tuple[float, str]:
-        """Return how long a camera's own budgets make it wait, and the one with the longest wait."""
+        """Return how long a camera's own budgets make it wait, and the name of the budget with the longest wait."""
         own = self._camera_budgets.get(camera, {})
         waits = [(budget.wait_s, f"the camera's images_per_{period}") for period, budget in own.items()]
         return max(waits, default=(0.0, ""))
 
     def _group_wait(self, group: _LimitedGroup, now: Instant) -> tuple[float, str]:
-        """Return how long the limits of the site make a group wait, and the one with the longest wait."""
+        """Return how long the limits of the site make a group wait, and the name of the limit with the longest wait."""
         waits = [(budget.wait_s, f"the site's images_per_{period}") for period, budget in self._budgets.items()]
         for rate in group.rates:
             wait_s = rate.wait_s(now.mono, is_scarce=self._demand[rate] > rate.limit)

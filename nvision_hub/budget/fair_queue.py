@@ -1,9 +1,9 @@
-"""Order in which cameras send images while there are not enough images for all of them.
+"""Order in which cameras send images when not all cameras can send as many images as they want.
 
 Each camera gets the same share of its own rate, multiplied by the weight of its priority (start-time fair queuing).
 
-Cameras with the same limits form a group, so that a group whose limits are reached costs nothing. Within a group, heaps
-hold the waiting cameras, so that the next camera is found without a look at all others.
+Cameras with the same limits form a group. The queue can thus skip all cameras of a group that has reached a limit.
+Within a group, heaps hold the waiting cameras, so the queue finds the next camera without a search.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 Priority = Literal["low", "normal", "high"]
-# With these weights, a class is served nearly in full before the next lower class gets more than a trickle.
+# With these weights, the queue serves a class almost fully before the next lower class gets more than a few images.
 WEIGHTS: Final[dict[Priority, float]] = {"low": 1.0, "normal": 10.0, "high": 100.0}
 MAX_CATCH_UP: Final = 2  # images
-MAX_STARVED_S: Final = 50.0  # a camera that has waited this long is served first, so that it sends an image a minute
+MAX_STARVED_S: Final = 50.0  # after this wait, a camera is served first, so that it sends an image a minute
 _MAX_OUTDATED: Final = 64  # outdated entries of a heap beyond the number of waiting cameras
 
 
 class _QueueEntry(NamedTuple):
-    """Entry of a heap. It is outdated if the camera no longer has this ticket."""
+    """Entry of a heap. The entry is outdated if the camera no longer has this ticket."""
 
-    at: float  # virtual time in the heap by order, monotonic time in the heap by service
+    at: float  # virtual time in `by_order`, monotonic time in `by_service`
     position: int
     ticket: int
     camera: str
@@ -45,8 +45,8 @@ class _Group:
 class _Turn:
     cost: float  # virtual time of one image
     group: _Group
-    position: int  # decides between cameras that are equal otherwise
-    finish: float  # virtual time at which the camera's last image was paid for
+    position: int  # decides between cameras that are otherwise equal
+    finish: float  # virtual time at which the share of the camera's last image ends
     served: float = float("-inf")  # monotonic time of the last image, or of the first request before that
     is_waiting: bool = False
     ticket: int = 0
@@ -78,7 +78,7 @@ class FairQueue:
             turn.group.waiting.pop(camera, None)
 
     def add(self, camera: str, now: float) -> None:
-        """Let a camera wait for its next image."""
+        """Add a camera to those that wait for their next image."""
         turn = self._turns[camera]
         if turn.is_waiting:
             return
@@ -100,7 +100,7 @@ class FairQueue:
     ) -> str | None:
         """Return the camera to serve next; None if there is none.
 
-        The camera is in a group that `is_open` accepts, and `is_allowed` accepts the camera.
+        `is_open` must accept the camera's group, and `is_allowed` must accept the camera.
         """
         found = [
             entry
@@ -112,7 +112,7 @@ class FairQueue:
     def _first_of(
         self, group: _Group, now: float, is_allowed: Callable[[str], bool]
     ) -> tuple[bool, _QueueEntry] | None:
-        """Return the group's next camera, and whether it is not starved, as starved cameras come first."""
+        """Return the group's next camera, and whether the camera is not starved: starved cameras sort first."""
         refused = list[_QueueEntry]()
         try:
             while (entry := self._top(group.by_service)) is not None and now - entry.at > MAX_STARVED_S:
@@ -163,7 +163,7 @@ class FairQueue:
     def _start(self, turn: _Turn) -> float:
         """Return the virtual time at which the camera's next image starts.
 
-        A late camera may catch up, but only by `MAX_CATCH_UP` images, so that an idle camera sends no long burst.
+        A late camera may catch up by at most `MAX_CATCH_UP` images, so an idle camera sends no long burst.
         """
         return max(turn.finish, self._virtual - MAX_CATCH_UP * turn.cost)
 

@@ -51,7 +51,7 @@ class ImageDelayed(StrictData):
 class ImageSent(StrictData):
     """The granted image has been sent, or may have been sent.
 
-    It arrived at the service at least `age_s` seconds ago.
+    The image arrived at the service at least `age_s` seconds ago.
     """
 
     age_s: Annotated[float, Field(allow_inf_nan=False)]
@@ -75,7 +75,7 @@ def encode_line(message: LedgerMessage) -> bytes:
 
 
 def decode_line(line: bytes) -> LedgerMessage:
-    """Return the message in a line. Raises `ValueError`, and no other error, for any other line."""
+    """Return the message in a line. Raises `ValueError`, and no other error, for an invalid line."""
     name, _, fields = line.partition(b" ")
     adapter = _ADAPTERS.get(name)
     if adapter is None:

@@ -1,8 +1,8 @@
-"""Budget of images for each hour, day or month, spread evenly over what is left of the period.
+"""Budget of images for each hour, day or month, spread evenly over the rest of the period.
 
-The caller passes all times as `Instant`, because periods follow the wall clock, and the wall clock may jump. After a
-jump, it is unknown which clock was right. Until the current period has ended by both clocks, the budget therefore
-counts all images since the period began by either clock.
+The caller passes all times as `Instant`, because periods follow the wall clock, which may jump. After a jump, the
+budget cannot know whether the old or the new time was right. It therefore counts all images since the earlier of the
+two possible period starts, until the current period has ended by both clocks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 JUMP_S: Final = 2.0  # the wall clock has jumped if it deviates this much from the monotonic clock between two updates
-BURST_S: Final = 60.0  # a camera that was idle may send the images of this time at once
+BURST_S: Final = 60.0  # an idle camera may send the images of this time at once
 _REMEMBERED_S: Final = {Period.HOUR: 2 * 3600.0, Period.DAY: 2 * 90_000.0, Period.MONTH: 2 * 32 * 86400.0}
 _BUCKETS_S: Final = {Period.HOUR: 60.0, Period.DAY: 900.0, Period.MONTH: 3600.0}
 
@@ -30,7 +30,7 @@ class Instant(NamedTuple):
 
 
 class RenewalHold(NamedTuple):
-    """State of a budget that has noticed a jump of the clock."""
+    """State of a budget after a jump of the clock."""
 
     span: Span
     used: int
@@ -41,8 +41,8 @@ class PeriodBudget:
     """Budget of `limit` images per period.
 
     `count` returns the number of images recorded from one wall-clock time up to another, both multiples of 15 minutes.
-    `is_even` spreads the images over the period; otherwise cameras may use up the budget at any time. `hold` continues
-    the hold of an earlier budget.
+    If `is_even`, the budget spreads the images over the period. Otherwise, cameras may use up the budget at any time.
+    `hold` continues the hold of an earlier budget.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PeriodBudget:
         self._level = self._burst
 
     def update(self, now: Instant, demand_per_s: float) -> None:
-        """Advance to `now`. `demand_per_s` is the number of images per second that cameras want to send at most.
+        """Advance to `now`. `demand_per_s` is the maximum number of images per second that the cameras want to send.
 
         If `count` raises an error, the budget stays unchanged.
         """
@@ -131,12 +131,12 @@ class PeriodBudget:
 
     @property
     def is_free(self) -> bool:
-        """Whether the budget makes no camera wait, before images are spent or the period ends."""
+        """Whether no camera must wait for this budget until images are spent or the period ends."""
         is_unpaced = self._is_ample or not self._is_even
         return is_unpaced and self.used < self.limit and self.hold is None
 
     def spend(self, images: int = 1) -> None:
-        """Count images as used; a negative number gives back images that were never sent."""
+        """Count images as used. A negative number returns images that were never sent."""
         self.used += images
         self._level -= images
         mono, bucket_s = self._now.mono, _BUCKETS_S[self.period]

@@ -1,7 +1,7 @@
 """Hours, days and months in a time zone, as spans of seconds since the epoch.
 
-The spans of one period follow each other without gaps, even when clocks change for summer time. Days then last 23 or 25
-hours, and the hour that clocks repeat counts as two hours.
+Spans of the same period follow each other without gaps, even when clocks change for summer time. On such a day, the
+span of the day lasts 23 or 25 hours, and an hour that the clock repeats has two spans.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOUR_S: Final = 3600
 # All offsets from UTC that are in use today, and all changes of these offsets, are multiples of 15 minutes. Each period
-# therefore begins at a multiple of this time.
+# therefore begins at a multiple of this step.
 STEP_S: Final = 900
 _LOCALTIME: Final = Path("/etc/localtime")
 
@@ -32,7 +32,7 @@ class Period(StrEnum):
 
 
 class Span(NamedTuple):
-    """The seconds since the epoch from `begin` up to, but without, `end`."""
+    """The seconds since the epoch from `begin` (inclusive) to `end` (exclusive)."""
 
     begin: float
     end: float
@@ -59,10 +59,10 @@ def span_at(period: Period, at: float, zone: tzinfo) -> Span:
 
 
 def instant(local: datetime, zone: tzinfo, *, fold: int = 0) -> float:
-    """Return the seconds since the epoch of a local time.
+    """Return a local time as seconds since the epoch.
 
-    If clocks repeat the local time, `fold` 0 means its first occurrence, and 1 the second. If clocks skip the local
-    time, `fold` 0 applies the offset from before the change, and 1 the offset from after it.
+    If the clock repeats the local time, `fold` 0 means its first occurrence, and `fold` 1 the second. If the clock
+    skips the local time, `fold` 0 applies the offset before the change, and `fold` 1 the offset after it.
     """
     return local.replace(tzinfo=zone, fold=fold).timestamp()
 
@@ -74,7 +74,10 @@ def offset_s(at: float, zone: tzinfo) -> int:
 
 
 def _hour(at: float, zone: tzinfo) -> Span:
-    """Return the hour on the clock. A change of clocks by half an hour, as on Lord Howe Island, begins another hour."""
+    """Return the clock hour that includes `at`.
+
+    A clock change by half an hour, as on Lord Howe Island, starts a new hour.
+    """
     begin = at - at % STEP_S
     while not _is_hour(begin, zone):
         begin -= STEP_S
@@ -91,7 +94,7 @@ def _is_hour(at: float, zone: tzinfo) -> bool:
 
 
 def machine_time_zone(environ: Mapping[str, str] = os.environ, localtime: Path = _LOCALTIME) -> str:
-    """Return the name of the machine's time zone, from the variable TZ or from /etc/localtime; UTC if it is unknown."""
+    """Return the name of the machine's time zone, from the variable TZ or from /etc/localtime; UTC if unknown."""
     names = [environ.get("TZ", "").removeprefix(":")]
     try:
         _, found, name = str(localtime.resolve(strict=True)).partition("/zoneinfo/")
@@ -102,14 +105,14 @@ def machine_time_zone(environ: Mapping[str, str] = os.environ, localtime: Path =
 
 
 def is_time_zone(name: str) -> bool:
-    """Return whether the machine's database of time zones has this name, such as Asia/Bangkok."""
+    """Return whether the machine's time zone database has this name, such as Asia/Bangkok."""
     try:
         time_zone(name)
-    except (KeyError, OSError, ValueError):  # the name is unknown, is a folder of the database, or is invalid
+    except (KeyError, OSError, ValueError):  # the name is unknown, names a folder of the database, or is invalid
         return False
     return True
 
 
 def time_zone(name: str) -> tzinfo:
-    """Return the time zone. UTC also exists on machines without a database. Raises errors as `ZoneInfo` does."""
+    """Return the time zone. UTC needs no time zone database on the machine. Raises the same errors as `ZoneInfo`."""
     return UTC if name == "UTC" else ZoneInfo(name)

@@ -1,8 +1,8 @@
-"""Schedule of a camera: windows of the week with their own rate, or without any frames.
+"""Schedule of a camera: weekly windows, each with its own rate or without frames.
 
-A window lasts while the local clock shows a time from `begin_min` up to, but without, `end_min`. A window over midnight
-belongs to the day on which it begins. If clocks skip the beginning, the window begins at the change. If clocks repeat
-the beginning, the window ends at the change and begins again.
+A window lasts while the local clock shows a time from `begin_min` (inclusive) to `end_min` (exclusive). A window that
+includes midnight belongs to the day on which it begins. If the clock skips the beginning, the window begins at the
+clock change. If the clock repeats the beginning, the window ends at the clock change and begins again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DAY_S: Final = 86400.0
 class Window:
     """One entry of a schedule. Times are minutes after midnight."""
 
-    days: frozenset[int] = frozenset(range(7))  # 0 is Monday
+    days: frozenset[int] = frozenset(range(7))  # day 0 is Monday
     begin_min: int = 0
     end_min: int = DAY_MIN  # less than `begin_min` if the window ends on the next day
     fps: float | None = None  # frames per second; None if the window does not change the rate
@@ -43,7 +43,7 @@ class Window:
 
 class ActiveWindow(NamedTuple):
     window: Window | None  # None outside all windows
-    until: float | None  # seconds since the epoch at which another window, or none, follows; None if never
+    until: float | None  # seconds since the epoch at which the active window changes; None if never
 
 
 def window_at(windows: Sequence[Window], at: float, zone: tzinfo) -> Window | None:

@@ -8,6 +8,6 @@ from importlib.resources import files
 
 @cache
 def load_script(*names: str) -> str:
-    """Return the source of the named scripts, joined in this order. A script may use the locals of earlier scripts."""
+    """Return the source of the named scripts, joined in this order. A script can use the locals of earlier scripts."""
     folder = files(__name__)
     return "\n".join(folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names)
