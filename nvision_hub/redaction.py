@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "***"
 
-# A shorter value also occurs in ordinary text, for example as a port, a pid or part of a word. Redacting such a value
-# would make log lines unreadable, and the `***` in a familiar word would reveal the value.
+# A shorter value also occurs in ordinary text, for example as a port, a pid or part of a word. Redacting it would make
+# log lines unreadable, and the `***` in a familiar word would reveal the value.
 MIN_CHARACTERS: Final = 6
 WHOLE_WORD_CHARACTERS: Final = 8  # a shorter value is hidden only if it is a whole word
 # Default passwords of cameras that are also words in this program's log lines, where `***` would reveal them.

@@ -204,7 +204,7 @@ class Allocator:
         self._swept = now
 
     def _advance(self, now: Instant) -> None:
-        """Advance the budgets on which a grant depends. Reads no usage for other budgets, because no period begins."""
+        """Advance the budgets on which a grant depends. Other budgets need no update: none of their periods begins."""
         wall_s, mono_s = now.wall - self._swept.wall, now.mono - self._swept.mono
         is_same_step = now.wall // STEP_S == self._swept.wall // STEP_S
         if not is_same_step or mono_s >= _SWEEP_INTERVAL_S or abs(wall_s - mono_s) > JUMP_S / 2:
