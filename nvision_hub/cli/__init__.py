@@ -1,7 +1,7 @@
 """The `nvision-hub` command line: the list of commands, and the exit code and message of each error.
 
-Each command is imported only when it is called, so `--help` loads neither codecs nor pydantic. Data goes to stdout.
-Logs and errors go to stderr. Only `cli` prints.
+The program imports each command only when it is called, so `--help` loads neither codecs nor pydantic. Data goes to
+stdout. Logs and errors go to stderr. Only the package `cli` prints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "nvision-hub"
 COMPLETE_VARIABLE: Final = "_NVISION_HUB_COMPLETE"  # the shell sets this variable to request completions
 
-# Each command needs these names, because a test may call it without a parent context to inherit them from.
+# Each command needs these names, because a test may call a command without a parent context that supplies them.
 HELP_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
 # Each command is in the module of the same name unless `_MODULES` names another module.
@@ -91,7 +91,7 @@ class _LazyGroup(click.Group):
 
 @click.group(
     cls=_LazyGroup,
-    commands=[click.Command(name) for name in COMMANDS],  # names for completion and for suggestions
+    commands=[click.Command(name) for name in COMMANDS],  # the names serve completion and suggestions
     context_settings=HELP_SETTINGS,
     epilog="Start with `nvision-hub init`, then `nvision-hub start`. Run `nvision-hub COMMAND --help` for details.",
 )
@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except BrokenPipeError:
-        # The reader of stdout closed the pipe, as `head` does. Without this redirection, the interpreter would fail to
-        # flush stdout at exit.
+        # The reader of stdout closed the pipe, as `head` does. Without this redirection, the interpreter would fail
+        # when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except (click.Abort, KeyboardInterrupt):

@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 LABEL: Final = "label:"
 REQUEST_TIMEOUT_S: Final = 10.0
-_CONNECT_RETRIES: Final = 4  # with delays of 0, 0.5, 1 and 2 s, because a gateway that restarts is back in a second
+_CONNECT_RETRIES: Final = 4  # with delays of 0, 0.5, 1 and 2 s, because a gateway restarts within about a second
 _SEE_LOG: Final = "see the gateway's log: nvision-hub logs gateway"
 
 
 class ApiClient(httpx2.Client):
     """HTTP client for the API of the chosen hub.
 
-    Methods raise `UnavailableError` if the gateway does not respond or cannot perform the request, `UsageError` for an
-    unknown camera or an invalid value, and `HubError` if the gateway refuses the client or the request.
+    Methods raise `UnavailableError` if the gateway does not respond or cannot perform the request. They raise
+    `UsageError` for an unknown camera or an invalid value, and `HubError` if the gateway refuses the client or the
+    request.
     """
 
     def __init__(self, chosen: HubOptions) -> None:
@@ -58,7 +59,7 @@ class ApiClient(httpx2.Client):
             raise HubError(f"the token has a character that no token contains; {self._token_fix}") from error
 
     def _port_options(self, hub: RunningHub) -> dict[str, Any]:
-        """Return the options of a client for the gateway's port."""
+        """Return the httpx options of a client for the gateway's port."""
         gateway = hub.endpoints.gateway
         if gateway is None:
             raise UnavailableError(
@@ -67,7 +68,7 @@ class ApiClient(httpx2.Client):
         self._where = gateway
         if hub.config is None:
             self._token_fix = f"set {TOKEN_VARIABLE} to a token of the hub"
-            # Only `--url` names an address that the user has chosen. Another user may have written a record.
+            # Only an address from `--url` is the user's own choice. Another user may have written a hub's record.
             token = os.environ.get(TOKEN_VARIABLE) if hub.is_remote else None
             verify = _default_context(gateway)
             register_secrets([token] if token else [])
@@ -92,7 +93,7 @@ class ApiClient(httpx2.Client):
         return cameras
 
     def select(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the cameras that `selected` selects."""
+        """Return the cameras that match `names`, as `selected` does."""
         return selected(self.cameras(), names)
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -119,7 +120,7 @@ class ApiClient(httpx2.Client):
 def selected(cameras: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the cameras with these ids or labels (`label:floor=1`), without duplicates, in the order of `names`.
 
-    Raises `UsageError` for an unknown id, and for a label that no camera has.
+    Raises `UsageError` for an unknown id and for a label that no camera has.
     """
     by_id = {camera["id"]: camera for camera in cameras}
     ids = list[str]()
@@ -147,7 +148,7 @@ def _labeled(cameras: Sequence[dict[str, Any]], wanted: str) -> list[str]:
 
 @contextlib.contextmanager
 def _address(socket: Path) -> Iterator[str]:
-    """Provide the address of a control socket. Raises `HubError` if this user may not connect to it."""
+    """Yield the address of a control socket. Raises `HubError` if this user may not connect to the socket."""
     with contextlib.ExitStack() as stack:
         try:
             address = stack.enter_context(short_path(socket))
@@ -162,7 +163,7 @@ def _address(socket: Path) -> Iterator[str]:
 
 
 def _default_context(gateway: str) -> ssl.SSLContext | bool:
-    """Return a TLS context that trusts this machine's authorities, or those in SSL_CERT_FILE; True for plain HTTP."""
+    """Return a TLS context that trusts this machine's authorities or those in SSL_CERT_FILE; True for plain HTTP."""
     return ssl.create_default_context() if gateway.startswith("https:") else True
 
 

@@ -1,4 +1,4 @@
-"""Redis of the chosen hub: its address with the password, and the reasons why it cannot be used."""
+"""Redis of the chosen hub: its address with the password, and the reasons why Redis cannot be used."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HubBroker:
-    """Redis of a hub. `section` is the section of cameras.yaml; None if a running hub has reported the address."""
+    """Redis of a hub. `section` is the section of cameras.yaml; None if a running hub reported the address."""
 
-    url: str = field(repr=False)  # complete, with the password
+    url: str = field(repr=False)  # complete, including the password
     shown: str
     prefix: str
     is_embedded: bool = False
     section: Redis | None = None
 
     def unavailable(self, error: Exception) -> UnavailableError:
-        """Return an `UnavailableError` that explains why a Redis command failed, and how to fix the problem."""
+        """Return an `UnavailableError` that explains why a Redis command failed and how to fix the problem."""
         if isinstance(error, UnavailableError):
             return error
         if isinstance(error, AuthenticationError):
@@ -54,9 +54,9 @@ class HubBroker:
 
 
 def find_broker(chosen: HubOptions) -> HubBroker:
-    """Return the Redis of the chosen hub. Only a running hub has an embedded broker.
+    """Return the Redis of the chosen hub. An embedded broker is available only while its hub runs.
 
-    If no hub is running, cameras.yaml supplies the address of another Redis. Raises `HubError` if no Redis is found.
+    If no hub is running, cameras.yaml supplies the address of a separate Redis. Raises `HubError` if no Redis is found.
     """
     try:
         hub = find_hub(chosen)

@@ -1,4 +1,4 @@
-"""Camera probe: opens each camera as the hub does, decodes every frame for a few seconds, and reports statistics.
+"""Camera probe: opens each camera like the hub, decodes every frame for a few seconds, and reports statistics.
 
 The probe opens each camera only once, because some cameras lock out clients that repeat a wrong password. `survey`
 and `decoded_per_s` perform no I/O.
@@ -55,10 +55,10 @@ BASIC_WARNING: Final = (
     "The camera asks for the password in plain text (Basic). Set the camera to Digest or use TLS, and set "
     "`auth: digest`, so that the hub never sends the password."
 )
-# A step between media times is a jump if it exceeds the usual step by more than this, or goes back by more than this. A
-# smaller step back is no jump, because the packets of a stream with B-frames arrive in decoding order.
+# The step between two media times is a jump if it exceeds the usual step by more than this, or goes back by more than
+# this. A smaller step back is not a jump, because packets of a stream with B-frames arrive in decoding order.
 JUMP_S: Final = 1.0
-_LOOPS: Final = 6  # number of replays; the planner learns the length of a GOP during the first one
+_LOOPS: Final = 6  # number of replays; the planner learns the length of a GOP during the first replay
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class StreamReport:
     height: int | None
     pixel_format: str | None = None
     colour_range: str | None = None  # limited, full, or "unspecified"
-    interlaced: bool = False  # whether a frame had two fields, or was one
+    interlaced: bool = False  # whether a frame was interlaced or contained a single field
     fps: float | None = None
     fps_announced: float | None
     keyframe_interval_s: float | None = None
@@ -90,7 +90,10 @@ class StreamReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeResult:
-    """Result of probing one camera. If `note` is set, the camera was not opened, and `note` gives the reason."""
+    """Result of probing one camera.
+
+    If `note` is set, the probe did not open the camera, and `note` gives the reason.
+    """
 
     id: str
     state: CameraState | None = None
@@ -110,10 +113,10 @@ def probe_cameras(
 ) -> list[ProbeResult]:
     """Open every camera, and return the results in the order of `cameras`.
 
-    Opens at most `MAX_AT_ONCE` cameras at a time. If stderr is a terminal, shows a progress bar. `endpoints` are those
-    of the running hub; None if no hub is running.
+    Opens at most `MAX_AT_ONCE` cameras at a time. If stderr is a terminal, shows a progress bar. `endpoints` are the
+    endpoints of the running hub; None if no hub is running.
     """
-    todo = iter(cameras)  # shared by the threads
+    todo = iter(cameras)  # the threads share this iterator
     done: queue.SimpleQueue[ProbeResult] = queue.SimpleQueue()
 
     def work() -> None:
@@ -130,7 +133,7 @@ def probe_cameras(
 
 
 def dialed(camera: Camera, endpoints: Endpoints | None) -> Camera | None:
-    """Return the camera with the address to connect to; None for a demo camera if no hub serves demo cameras."""
+    """Return the camera with the address to connect to; None for a demo camera if no hub serves the demo cameras."""
     if camera.address.kind != "demo":
         return camera
     if endpoints is None or endpoints.demo is None:
@@ -206,9 +209,9 @@ def _inspect(frame: Any, report: StreamReport) -> None:
 
 
 def survey(report: StreamReport, packets: Sequence[Packet], *, decoded: int, decode_cpu_s: float) -> StreamReport:
-    """Add the statistics of `packets` to `report`. Return `report`. `decode_cpu_s` is the total of `decoded` frames."""
+    """Add the statistics of `packets` to `report`, and return `report`."""
     stamps = [packet.media_s for packet in packets if packet.media_s is not None]
-    # Some cameras send no media times with their first frames, and others never send any.
+    # Some cameras send their first frames without media times, and others never send any.
     times = stamps if len(stamps) > len(packets) / 2 else [packet.arrived for packet in packets]
     if all(later - earlier >= -JUMP_S for earlier, later in pairwise(times)):
         times = sorted(times)
@@ -238,8 +241,8 @@ def survey(report: StreamReport, packets: Sequence[Packet], *, decoded: int, dec
 def decoded_per_s(gops: Sequence[Packet], *, fps: float, spacing_s: float) -> float:
     """Return the number of frames that the hub decodes per second in order to send `fps` frames per second.
 
-    Replays the complete GOPs in `gops` several times, as a stream with a frame every `spacing_s` seconds. Excludes the
-    first replay, during which the planner learns the length of a GOP.
+    Replays the complete GOPs in `gops` several times, as a stream with one frame every `spacing_s` seconds. The result
+    excludes the first replay, during which the planner learns the length of a GOP.
     """
     source, meter = _Replay(gops, spacing_s), Meter()
     pipeline = DecodePipeline(source=source, fps=fps, meter=meter, on_frame=lambda *_: None, now=lambda: source.now)
@@ -252,7 +255,7 @@ def decoded_per_s(gops: Sequence[Packet], *, fps: float, spacing_s: float) -> fl
 
 
 class _Replay:
-    """Source that replays packets on a simulated clock. The clock ignores the time that decoding takes."""
+    """Source that replays packets on a simulated clock, which ignores the time that decoding takes."""
 
     def __init__(self, gops: Sequence[Packet], spacing_s: float) -> None:
         self.facts = StreamFacts(codec="", width=None, height=None, fps=None)

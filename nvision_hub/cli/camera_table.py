@@ -28,7 +28,7 @@ OLD_REPORT_S: Final = 2.5
 
 _STATE_WIDTH: Final = max(map(len, CameraState))
 _NUMBERS: Final = "  {:>5}  {:>5}  {:>6}  {:>6}  {}"
-_CAMERA_WIDTHS: Final = (6, 28)  # minimum (the heading's width), and maximum on terminals of up to 115 cells
+_CAMERA_WIDTHS: Final = (6, 28)  # minimum (the width of the heading), and maximum on terminals of up to 115 cells
 _RESULT_WIDTH: Final = 16  # minimum width of the last column; long camera ids are truncated to make room
 _COLORS: Final[dict[str, str]] = {
     CameraState.STREAMING: "green",
@@ -45,7 +45,7 @@ class TableRow:
 
     name: str
     state: str
-    error: str | None = None  # a sentence
+    error: str | None = None  # a sentence for the user
     info: CameraInfo = field(default_factory=CameraInfo)
     age_s: float | None = None  # age of the last frame
     seen: str = ""  # detections in the last result, or `nothing`
@@ -61,7 +61,7 @@ def camera_rows(processes: Iterable[ProcessState], *, now: float, wall: float) -
 
 
 def process_rows(processes: Iterable[ProcessState], *, now: float) -> list[TableRow]:
-    """Return the rows of non-camera processes that are running but not ready, or waiting to start."""
+    """Return the rows of all processes except cameras that are running but not ready, or waiting to start."""
     return [
         _process_row(process, now)
         for process in processes
@@ -94,7 +94,7 @@ def api_camera_row(camera: Mapping[str, Any], wall: float) -> TableRow:
 
 
 def api_process_rows(processes: Iterable[Mapping[str, Any]]) -> list[TableRow]:
-    """Return the rows of non-camera processes that, according to the API, are not running or have an error."""
+    """Return the rows of all processes except cameras that, according to the API, are not running or have an error."""
     return [
         TableRow(
             name=printable(process["name"]),
@@ -123,7 +123,7 @@ def _timestamp(text: str | None) -> float | None:
 
 
 def _process_row(process: ProcessState, now: float, wall: float = 0.0) -> TableRow:
-    # The last status report of a process that will restart is out of date.
+    # The last status report of a process that is about to restart is out of date.
     status = process.status if process.fresh or process.phase is Phase.ENDED else None
     state = CameraState.STARTING if status is None else printable(status.state)
     if process.crash_loop:
@@ -149,7 +149,7 @@ def _process_row(process: ProcessState, now: float, wall: float = 0.0) -> TableR
 def table_lines(cameras: Sequence[TableRow], processes: Sequence[TableRow], *, width: int, height: int) -> list[Text]:
     """Return at most `height` lines of at most `width` cells: a heading, the cameras, and the other processes.
 
-    If not all cameras fit, unhealthy cameras come first, and a line after the cameras shows how many are hidden.
+    If not all cameras fit, unhealthy cameras come first. A line after the cameras shows how many cameras are hidden.
     """
     camera_width = _camera_width(cameras, width)
     heading = f"{'camera':<{camera_width}}  {'state':<{_STATE_WIDTH}}"

@@ -1,4 +1,4 @@
-"""Gateway of a hub that commands find only through cameras.yaml: its address in Redis, token and certificate."""
+"""Gateway of a hub that commands can find only through cameras.yaml: its address in Redis, token and certificate."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ OWN_TOKEN_LIFETIME_S: Final = 86_400.0
 
 
 def cluster_endpoints(config: Config) -> Endpoints | None:
-    """Return the endpoints of a hub that runs on several machines, with the gateway's address from Redis.
+    """Return the endpoints of a hub that runs on several machines. The gateway's address comes from Redis.
 
-    Any program with access to Redis can write an address. Only an address with the seal of the fleet key is used,
-    because the command sends its token there.
+    Any program with access to Redis can write an address, and the command sends its token to the address. The function
+    therefore accepts only an address that is sealed with the fleet key.
 
     Returns None if the broker is embedded, if Redis is unreachable, or if Redis has no gateway address. Raises
     `UnavailableError` if the address cannot be trusted.
@@ -60,7 +60,7 @@ def cluster_endpoints(config: Config) -> Endpoints | None:
 
 
 def _opened_address(config: Config, sealed: bytes) -> str:
-    """Return the gateway's address from a message that is sealed with the fleet key. Raises `UnavailableError`."""
+    """Return the gateway's address from a message sealed with the fleet key. Raises `UnavailableError`."""
     fleet_key = read_fleet_key(config)
     if fleet_key is None:
         raise UnavailableError(
@@ -78,10 +78,10 @@ def _opened_address(config: Config, sealed: bytes) -> str:
 
 
 def token_for(config: Config) -> str | None:
-    """Return the token of cameras.yaml with the highest role; None if the gateway requires no token.
+    """Return the token with the highest role in cameras.yaml; None if the gateway requires no token.
 
-    If the file has no token, but the gateway requires one, this function creates a token that expires after
-    `OWN_TOKEN_LIFETIME_S`. This gives no user more rights, because only the hub's user can write to the state
+    If the gateway requires a token but the file has none, this function creates a token that expires after
+    `OWN_TOKEN_LIFETIME_S`. This gives no user additional rights, because only the hub's user can write to the state
     directory.
     """
     gateway = config.gateway
@@ -99,9 +99,9 @@ def token_for(config: Config) -> str | None:
 
 
 def tls_context(config: Config) -> ssl.SSLContext | bool:
-    """Return the context that accepts the gateway's own certificate only; True if the gateway has none.
+    """Return a context that accepts only the gateway's own certificate; True if the gateway has none.
 
-    The certificate need not contain the name under which this machine reaches the gateway.
+    The certificate need not contain the name by which this machine reaches the gateway.
     """
     tls = config.gateway.tls
     if tls is None:

@@ -1,9 +1,9 @@
-"""Choice of the running hub that a command talks to, without reading cameras.yaml.
+"""Choice of the running hub for a command, without reading cameras.yaml.
 
 `--site` and `--state-dir` choose a hub on this machine, and `--url` chooses a hub on any machine. Without these
-options, a command uses the hub that runs from the file in `--config`, or by default from cameras.yaml in the current
-folder. If there is no cameras.yaml, the command uses the only hub on this machine. A command reads cameras.yaml only if
-it finds no running hub. The hub may then be of an older version, or may run on other machines.
+options, a command uses the hub that was started with the file in `--config`, or by default with cameras.yaml in the
+current folder. If that folder has no cameras.yaml, the command uses the only hub on this machine. A command reads
+cameras.yaml only if it finds no running hub. The hub may then be of an older version, or may run on other machines.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE: Final = "NVISION_HUB_URL"
 TOKEN_VARIABLE: Final = "NVISION_HUB_TOKEN"  # noqa: S105 - the name of a variable
-_PARAMETERS: Final = ("site", "directory", "url", "config_path")  # of the options that choose a hub
+_PARAMETERS: Final = ("site", "directory", "url", "config_path")  # names of the parameters that choose a hub
 _PICK: Final = "choose one with --site or --state-dir"
 
 
@@ -49,7 +49,7 @@ class HubOptions:
     def file(self) -> Path | None:
         """The file in `--config`, or else cameras.yaml in the current folder.
 
-        None if there is neither, or if another option chooses the hub, because that hub may run from another file.
+        None if neither exists, or if another option chooses the hub, because that hub may use another file.
         """
         if self.config is not None:
             return self.config
@@ -61,15 +61,15 @@ class HubOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningHub:
-    """A running hub. `config` is None unless the hub is reached by the settings in cameras.yaml."""
+    """A running hub. `config` is None unless the command reaches the hub through the settings in cameras.yaml."""
 
     endpoints: Endpoints
     config: Config | None = None
-    is_remote: bool = False  # reached by --url
+    is_remote: bool = False  # whether the command reaches the hub by --url
 
 
 def hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose a hub to a command, which receives them as `chosen`."""
+    """Add the options that choose a hub to a command. The command receives them as `chosen`."""
 
     @functools.wraps(function)
     def wrapped(
@@ -113,9 +113,12 @@ def hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_hub(chosen: HubOptions) -> RunningHub:
-    """Return the chosen hub. Raises `UnavailableError` if it does not run, and `UsageError` for an ambiguous choice."""
+    """Return the chosen hub.
+
+    Raises `UnavailableError` if the hub does not run, and `UsageError` if several hubs match.
+    """
     if chosen.url is not None:
-        site = redis = prefix = ""  # the hub reports them
+        site = redis = prefix = ""  # the hub reports these values
         remote = Endpoints(
             pid=0, site=site, redis=redis, prefix=prefix, service=None, demo=None, gateway=chosen.url.rstrip("/")
         )
@@ -154,7 +157,7 @@ def find_state_dir(chosen: HubOptions) -> Path:
 
 
 def only_hub(hubs: Sequence[Endpoints]) -> Endpoints:
-    """Return the only hub in `hubs`. Raises `UsageError`, which lists the hubs, if there are several."""
+    """Return the only hub in `hubs`. If there are several, raises a `UsageError` that lists them."""
     if len(hubs) > 1:
         raise click.UsageError(f"several hubs match; {_PICK}:\n{_listed(hubs)}")
     return hubs[0]
@@ -186,7 +189,7 @@ def _runs_from(hub: Endpoints, file: Path) -> bool:
 
 
 def _configured(file: Path, hubs: Sequence[Endpoints]) -> RunningHub:
-    """Find a hub through its cameras.yaml. Raises `ConfigError`, and `UnavailableError` if there is no hub."""
+    """Find a hub through its cameras.yaml. Raises `ConfigError`, or `UnavailableError` if no hub is found."""
     config = load(file)
     endpoints = read_endpoints(config.state_dir)
     if endpoints is not None and endpoints.control is not None:

@@ -1,8 +1,8 @@
 """Live camera table on a terminal, with log lines above it.
 
 The supervisor's loop calls `show` about twice a second. Other threads only queue log records, and `show` prints them.
-No thread therefore holds a terminal lock while the supervisor forks. `show` prints nothing while Ctrl-S stops the
-terminal, so the stopped terminal blocks neither the supervisor nor a log thread.
+Therefore, no thread holds a terminal lock while the supervisor forks. While Ctrl-S stops the terminal, `show` prints
+nothing, so the stopped terminal blocks neither the supervisor nor a log thread.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class LiveTable(Live):
         if not select.select([], [self.console.file], [], 0)[1]:  # the user stopped the output with Ctrl-S
             return
         if self.console.size != self._size:
-            # The terminal has rewrapped the old table, so its height is unknown.
+            # The terminal has rewrapped the old table to the new width, so the height of the table is unknown.
             self._size = self.console.size
             self.console.clear()
         self._print_log()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.onvif.ws_discovery import ProbeMatch
 
 MAX_PARALLEL_QUERIES: Final = 16
-REQUEST_TIMEOUT_S: Final = 5.0  # all requests to one device together may take twice as long
+REQUEST_TIMEOUT_S: Final = 5.0  # all requests to one device together may last twice as long
 MAX_DEVICES: Final = 500
 SENT_FPS: Final = 1.0  # frames per second in the printed entries
 _NOT_IPV4: Final = 2**32  # sorts all other hosts after the IPv4 addresses
@@ -51,17 +51,17 @@ _MULTICAST: Final = 0x1000
 class OnvifDevice:
     """One camera that responded. If `streams` is empty, the sentence in `error` gives the reason."""
 
-    device: str  # address of the camera's ONVIF service
+    device: str  # URL of the camera's ONVIF service
     host: str
     name: str
     maker: str = ""
     streams: tuple[OnvifStream, ...] = ()
     error: str | None = None
-    locked: bool = False  # the camera requires a user name and password, or refused the given ones
+    locked: bool = False  # whether the camera requires a user name and password, or rejected the given ones
 
     @property
     def onvif_url(self) -> str:
-        """The `url` for cameras.yaml."""
+        """The `url` to write in cameras.yaml."""
         address = self.address
         path = "" if address.path in {"/", DEVICE_PATH} else address.path
         port = None if address.port == address.schemes[address.scheme] else address.port
@@ -76,7 +76,7 @@ class OnvifDevice:
 def search(
     addresses: Sequence[str], *, timeout_s: float, username: str | None, password: Secret | None
 ) -> list[OnvifDevice]:
-    """Search from these addresses of this machine, and return the devices that responded, sorted by address.
+    """Search from these local addresses, and return the devices that responded, sorted by address.
 
     Raises `UnavailableError` if this machine has none of the addresses.
     """
@@ -91,7 +91,7 @@ def search(
 
 
 def announced(answers: Iterable[ProbeMatch]) -> list[OnvifDevice]:
-    """Return the devices that can be queried, sorted by address, without their streams."""
+    """Return the devices that can be queried, sorted by address, still without streams."""
     found = {}
     for answer in answers:
         if (service := _service(answer.addresses)) is not None:
@@ -100,10 +100,10 @@ def announced(answers: Iterable[ProbeMatch]) -> list[OnvifDevice]:
 
 
 def query(device: OnvifDevice, username: str | None, password: Secret | None) -> OnvifDevice:
-    """Return the device with its maker and its streams, or with an error."""
+    """Return the device with its manufacturer and its streams, or with an error."""
     found = device
     try:
-        # Basic would reveal the password to any device that responds.
+        # Basic authentication would reveal the password to any device that responds.
         camera = Camera(id="device", url=device.address, username=username, password=password, auth="digest")
         with OnvifClient(camera, CameraTrust(), timeout_s=REQUEST_TIMEOUT_S) as client:
             found = replace(found, maker=client.device_information())
@@ -122,7 +122,7 @@ def query(device: OnvifDevice, username: str | None, password: Secret | None) ->
 
 
 def interfaces() -> list[str]:
-    """Return this machine's IPv4 addresses on multicast networks; the loopback address if there is no other."""
+    """Return this machine's IPv4 addresses on networks with multicast, or the loopback address if there are none."""
     found: list[str] = []
     loopback: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -139,13 +139,13 @@ def interfaces() -> list[str]:
 
 
 def camera_id(name: str, used: Iterable[str]) -> str:
-    """Derive an id for cameras.yaml from a name, with a number at the end if `used` contains the id."""
+    """Derive an id for cameras.yaml from a name. If `used` already contains the id, add a number at the end."""
     base = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:50].strip("-") or "camera"
     return first_free(base, used, separator="-")
 
 
 def _service(addresses: Sequence[str]) -> Address | None:
-    """Return the HTTP address to query, preferably an IPv4 address; None if there is no valid HTTP address."""
+    """Return the device's HTTP address to query, preferably IPv4; None if there is no valid HTTP address."""
     usable = []
     for text in addresses:
         with contextlib.suppress(ValueError):

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 MAX_STREAMS: Final = 16  # per device; recorders have several streams per channel
 SECONDS_PER_DAY: Final = 86_400
 _SUGGESTED_KEYFRAME_INTERVAL_S: Final = 1.0
-_SUGGESTED_RATE_FACTOR: Final = 2.0  # suggest a lower rate only if it saves at least half of the decoding
+_SUGGESTED_RATE_FACTOR: Final = 2.0  # suggest a lower rate only if it saves at least half of the decoding time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OnvifStream:
     """One stream of a camera. A property is None if the camera does not report it.
 
-    `core_percent` estimates the CPU use, as a percentage of one core, of sending `sent_fps` frames of the stream per
-    second.
+    `core_percent` estimates the CPU use of sending `sent_fps` frames of the stream per second, as a percentage of one
+    core.
     """
 
     url: str
@@ -48,7 +48,7 @@ class OnvifStream:
 
     @property
     def shown(self) -> str:
-        """The properties and the cost in one line."""
+        """The properties and the cost as one line."""
         size = None if self.width is None or self.height is None else f"{self.width}x{self.height}"
         fps = None if self.fps is None else f"{self.fps:g} fps"
         interval = None if self.keyframe_interval_s is None else f"a keyframe every {self.keyframe_interval_s:g} s"
@@ -57,7 +57,10 @@ class OnvifStream:
 
 
 def list_streams_of(camera: Camera, certificates: KnownCertificates) -> list[OnvifStream]:
-    """Connect to the camera. Return its streams with their CPU costs at the camera's `fps`. Raises `SourceError`."""
+    """Connect to the camera, and return its streams with their CPU costs at the camera's `fps`.
+
+    Raises `SourceError`.
+    """
     timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)
     with OnvifClient(camera, CameraTrust(certificates=certificates), timeout_s=timeout_s) as client:
         return list_streams(client, sent_fps=camera.fps)
@@ -66,7 +69,7 @@ def list_streams_of(camera: Camera, certificates: KnownCertificates) -> list[Onv
 def list_streams(client: OnvifClient, *, sent_fps: float) -> list[OnvifStream]:
     """Return the streams, each with its CPU cost if the hub sends `sent_fps` frames per second. Raises `SourceError`.
 
-    Leaves out the streams that the hub cannot read, or that are on another host.
+    The result omits streams that the hub cannot read and streams on another host.
     """
     service, found = MediaService(client), []
     for profile in service.profiles[:MAX_STREAMS]:
@@ -81,7 +84,7 @@ def list_streams(client: OnvifClient, *, sent_fps: float) -> list[OnvifStream]:
 
 
 def suggestions(streams: Sequence[OnvifStream], *, sent_fps: float) -> Iterator[str]:
-    """Yield changes in the camera that reduce the CPU time for sending `sent_fps` frames per second."""
+    """Yield changes to the camera's settings that reduce the CPU time for sending `sent_fps` frames per second."""
     for stream in streams:
         interval_s, fps = stream.keyframe_interval_s, stream.fps
         if interval_s is None or fps is None or interval_s * sent_fps <= 1:

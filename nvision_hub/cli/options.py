@@ -40,7 +40,7 @@ def examples(*lines: str) -> str:
 
 
 def command(*example_lines: str, **options: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return a decorator for a command with these examples at the end of its help. Passes `options` to click."""
+    """Return a decorator for a command whose help ends with these examples. Passes `options` to click."""
     return click.command(epilog=examples(*example_lines), context_settings=HELP_SETTINGS, **options)
 
 
@@ -62,8 +62,8 @@ config_option = click.option(
 def configured_state_dir(path: Path) -> Path:
     """Return the state directory of a cameras.yaml.
 
-    Raises `ConfigError` if the file is invalid. The file may lack a token that the gateway requires, because operators
-    create tokens in this directory.
+    Raises `ConfigError` if the file is invalid. A missing gateway token is not an error here, because operators create
+    tokens in this directory.
     """
     try:
         return load(path).state_dir
@@ -81,18 +81,19 @@ def start_command(path: Path) -> str:
 def subscribe_command(url: str, prefix: str) -> str:
     """Return the command that prints all results as they arrive, for the user to copy.
 
-    The password is in the environment, because every user of the machine can read the arguments of a process. If the
-    URL has a user name but no password, redis-cli prompts for the password. `-u` accepts neither unix:// nor IPv6.
+    The command passes the password in the environment, because every user of the machine can read the arguments of a
+    process. If the URL has a user name but no password, redis-cli prompts for the password. The command does not use
+    `-u` for unix:// and IPv6 addresses, which this option does not accept.
     """
     if "+sentinel://" in url:  # redis-cli does not ask Sentinels for the master
         return "nvision-hub tail"
     words = []
-    if "+cluster://" in url:  # redis-cli needs one node
+    if "+cluster://" in url:  # redis-cli needs the address of one node
         url = url.replace("+cluster://", "://", 1).partition(",")[0]
         words.append("-c")
     try:
         found, port = urlsplit(url), urlsplit(url).port
-    except ValueError:  # a damaged hub.json may contain no address
+    except ValueError:  # a damaged hub.json may lack a valid address
         return "nvision-hub tail"
     if found.scheme == "unix":
         words += ["-s", unquote(found.path)]
@@ -115,7 +116,7 @@ def subscribe_command(url: str, prefix: str) -> str:
 def complete_camera(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the camera ids that start with `incomplete`, for shell completion.
 
-    The environment variables in the file need not be set. Returns no ids for an unreadable file.
+    The environment variables in the file need not be set. For an unreadable file, the function returns no ids.
     """
     path = Path(context.params.get("config_path") or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
     try:
@@ -133,7 +134,7 @@ only_option = click.option(
 
 
 def unknown_name(sentence: str, wrong: str, known: Sequence[str]) -> click.UsageError:
-    """Return an error with `sentence` and the known name nearest to `wrong`, or all known names if none is near."""
+    """Return an error with `sentence` and the known name nearest to `wrong`; with all names if none is near."""
     choices = f"; choose from {', '.join(known)}" if known else "; there are none"
     return click.UsageError(sentence + (did_you_mean(wrong, known) or choices))
 
@@ -155,7 +156,7 @@ def select_webhook(config: Config, webhook_id: str) -> Webhook:
     return webhooks[webhook_id]
 
 
-# No option takes the password itself, because every user of the machine can read command lines.
+# No option contains the password itself, because every user of the machine can read command lines.
 password_options = _combined(
     click.option(
         "--password-stdin", "from_stdin", is_flag=True, help="Read the password from the first line of stdin."
@@ -167,7 +168,7 @@ password_options = _combined(
 
 
 def read_password(*, from_stdin: bool, variable: str | None) -> Secret | None:
-    """Return the password from the source that the options select; None if no option is given. Raises `UsageError`."""
+    """Return the password from the source that the options select; None without these options. Raises `UsageError`."""
     if from_stdin and variable is not None:
         raise click.UsageError("--password-stdin and --password-env exclude each other; use one of them")
     if from_stdin:

@@ -18,13 +18,13 @@ Limit = Literal[
     "machine", "unknown",
 ]  # fmt: skip
 
-# A camera that sends this share of the lowest known limit is not limited further: measured rates vary by a frame.
+# A camera that sends this share of its lowest known limit needs no other explanation: measured rates vary by a frame.
 _FULL_SHARE: Final = 0.8
-_MIN_CHECKED_FPS: Final = 0.5  # below this, ten seconds contain too few frames for a comparison
+_MIN_CHECKED_FPS: Final = 0.5  # below this rate, ten seconds contain too few frames for a comparison
 # The uplink pauses while results lag by two seconds and by at least four frames (`workers.camera.uplink`).
 _LAG_S: Final = 2.0
 _LAG_FRAMES: Final = 4
-# An image reaches the service before its result, so a round trip may be a little shorter than the lag.
+# An image reaches the service before its result exists, so a round trip may be slightly shorter than the lag.
 _LAG_SHARE: Final = 0.8
 _ACCOUNT_RATE: Final = "images_per_second"
 _DAMAGED: Final = {
@@ -37,7 +37,7 @@ _NO_FRAMES: Final = frozenset(CameraState) - {CameraState.STREAMING, CameraState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateLimit:
-    """One limit. `max_fps` is the highest rate that it allows, in frames per second; None if unknown."""
+    """One limit. `max_fps` is the highest rate that the limit allows, in frames per second; None if unknown."""
 
     limit: Limit
     max_fps: float | None
@@ -111,7 +111,7 @@ def _configuration(camera: Mapping[str, Any]) -> Iterator[RateLimit]:
 
 
 def _target(camera: Mapping[str, Any]) -> float | None:
-    """Return the rate of the schedule, or else the configured rate; None if unknown."""
+    """Return the rate of the active schedule, or else the configured rate; None if unknown."""
     target: float | None = camera["metrics"].get("camera_target_fps", camera["fps"])
     return target
 
@@ -151,7 +151,7 @@ def _budget(camera: Mapping[str, Any], history: Mapping[str, Any]) -> Iterator[R
 
 
 def _after_budget(camera: Mapping[str, Any], history: Mapping[str, Any], target: float | None) -> Iterator[RateLimit]:
-    """Yield what holds back frames that motion, schedule and budget allow."""
+    """Yield the limits on frames that motion, schedule and budget allow."""
     if dropped := _dropped(history, "lease"):
         sentence = f"another hub may stream this camera, so {dropped:.1f} frames per second are not sent"
         yield RateLimit(limit="lease", max_fps=None, sentence=sentence)
@@ -185,7 +185,7 @@ def _overwritten(dropped: float, round_trip_s: float | None, target: float | Non
 
 
 def _dropped(history: Mapping[str, Any], reason: str) -> float:
-    """Return the frames per second dropped for a reason in the last ten seconds; 0 below what is worth a sentence."""
+    """Return the frames per second dropped for a reason in the last ten seconds; 0 if too few to mention."""
     dropped = _newest(history["dropped_by_reason_per_s"].get(reason, ())) or 0.0
     return dropped if round(dropped, 1) > 0 else 0.0
 

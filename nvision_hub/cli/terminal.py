@@ -23,7 +23,7 @@ _DURATION_UNITS: Final = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.
 
 
 class PrintableConsole(Console):
-    """Console that replaces control characters in all text. Only the console's own styles control the terminal."""
+    """Console that replaces control characters in all text, so only the console's own styles control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -34,9 +34,9 @@ class PrintableConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that adds only explicit styles. With NO_COLOR or without a terminal, it adds no styles.
+    """Return a console that adds only explicit styles. With NO_COLOR or without a terminal, the console adds no styles.
 
-    The console leaves the wrapping of long lines to the terminal, so that copied text contains no extra line breaks.
+    The console leaves the wrapping of long lines to the terminal. Copied text therefore contains no extra line breaks.
     """
     return PrintableConsole(
         file=sys.stderr if stderr else sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True
@@ -49,7 +49,7 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def local_time(at: object) -> str:
-    """Format a timestamp of a log in the time zone of this machine. Return other text unchanged."""
+    """Format the timestamp of a log entry in this machine's time zone. Return any other text unchanged."""
     text = printable(str(at))
     with contextlib.suppress(ValueError, OverflowError):
         return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
@@ -57,7 +57,7 @@ def local_time(at: object) -> str:
 
 
 def columns(rows: Iterable[Sequence[str]], gap: str = "  ") -> list[str]:
-    """Format rows of equal length as lines, with each column as wide as its longest string."""
+    """Format rows of equal length as lines. Each column is as wide as its longest string."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [gap.join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -1,1 +1,1 @@
-"""Several machines: placement of cameras, leases, and the registry of a fleet's hubs in Redis."""
+"""Hubs on several machines: placement of cameras, leases, and the registry of a fleet's hubs in Redis."""

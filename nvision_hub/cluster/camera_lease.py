@@ -1,10 +1,10 @@
 """Lease on one camera: the right to stream the camera. At most one hub holds the lease, even during network partitions.
 
 A hub that loses its connection to Redis stops streaming before another hub may start. The holder's term starts before
-the request is sent, and Redis' term starts when the request arrives, so the holder's term ends first. Each new holder
-gets a higher epoch. If Redis loses its data, or a replica takes over, a new holder waits for a term, because the
-earlier holder may still stream. A new holder also waits if another program has written a malformed lease. The hub
-replaces the malformed lease and counts it.
+it sends the request. In Redis, the term starts when the request arrives. The holder's term therefore ends first. Each
+new holder gets a higher epoch. If Redis loses its data or a replica takes over, a new holder waits for one full term,
+because the earlier holder may still stream. A new holder also waits if another program has written a malformed lease.
+The hub replaces the malformed lease and counts it.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ RENEWALS_PER_TERM: Final = 4
 RELEASE_TIMEOUT_S: Final = 0.5
 _MAX_INTEGER: Final = 2**53
 _MAX_HOLDER_BYTES: Final = 200
-MARGIN: Final = 1 / 6  # fraction of a term; the holder stops early, because clocks drift and frames may be in transit
+# fraction of a term; the holder stops this much earlier, because clocks drift and frames may be in transit
+MARGIN: Final = 1 / 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaseSettings:
     url: str = field(repr=False)
     prefix: str
-    holder: str  # one per supervisor, because a supervisor never runs two workers of a camera at once
+    holder: str  # unique per supervisor, because a supervisor never runs two workers of a camera at the same time
     term_s: float = TERM_S
 
 
@@ -59,7 +60,7 @@ class LeaseReply:
     epoch: int  # 0 if another hub has the lease
     holder: str  # name of the other hub, for display
     ms: int  # remaining term of the other hub, or age of the record of epochs
-    repaired: bool  # whether the script has replaced an entry that no hub writes
+    repaired: bool  # whether the script replaced an entry that no hub could have written
 
     @classmethod
     def parse(cls, reply: object) -> Self:
@@ -79,8 +80,8 @@ class Lease:
         self._settings = settings
         self._camera = camera
         self._epoch = 0
-        self._has_replicas = int(parse_discovery(settings.url) is not None)  # a replica may take over
-        self._from = self._until = float("-inf")  # the lease is held between these monotonic times, in seconds
+        self._has_replicas = int(parse_discovery(settings.url) is not None)  # whether a replica may take over
+        self._from = self._until = float("-inf")  # the hub holds the lease between these monotonic times, in seconds
         self.error: str | None = "waiting for Redis: another hub may stream this camera"  # None while held
 
     def is_held(self, now: float) -> bool:
@@ -88,7 +89,7 @@ class Lease:
         return self._from <= now < self._until
 
     async def run(self) -> None:
-        """Acquire and renew the lease until canceled, then release it."""
+        """Acquire and renew the lease until canceled, and then release it."""
         settings = self._settings
         client = connect(settings.url, timeout_s=settings.term_s / 2)
         try:
@@ -140,7 +141,7 @@ class Lease:
         self.error = "another hub may still stream this camera; waiting for its lease to expire" if is_waiting else None
 
     async def _release(self, client: redis.asyncio.Redis) -> None:
-        """Release the lease, so that the next holder need not wait for the end of the term."""
+        """Release the lease, so that the next holder need not wait until the term ends."""
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await client.register_script(load_script("lease_release"))(

@@ -1,4 +1,4 @@
-"""CPU time that a camera costs, in milliseconds of one core, as measured in docs/performance.md.
+"""Model of the CPU time that a camera costs, in milliseconds of one core, as measured in docs/performance.md.
 
 One millisecond per second is one thousandth of a core. Source: `python -m tests.bench sizing`.
 """
@@ -12,21 +12,24 @@ if TYPE_CHECKING:
 
 FULL_HD: Final = (1920, 1080)
 
-PROCESS_MS_PER_S: Final = 10.0  # for reading packets and sending a status report every second
+PROCESS_MS_PER_S: Final = 10.0  # for reading packets, and for sending one status report per second
 SEND_MS: Final = 2.0  # per frame, for sending the frame to the service and the result to Redis
 CONVERT_MS: Final = 0.5  # per megapixel of the camera's frame, for expanding the color range and scaling
 ENCODE_MS: Final = 2.0  # per megapixel of the sent frame
 DECODE_MS: Final = {"h264": 3.5, "hevc": 4.2, "mjpeg": 5.5}  # per megapixel, for a busy street at common bitrates
 
-# The model does not know a camera's codec, size or frame rate, so it assumes a common camera: 1080p H.264 at 25
+# The model does not know a camera's codec, size or frame rate. It therefore assumes a typical camera: 1080p H.264 at 25
 # frames per second.
-_MIN_MILLICORES: Final = 40  # limits a default group to 100 cameras, because the cameras of a group fail together
+_MIN_MILLICORES: Final = 40  # limits a default group to 100 cameras, because all cameras of a group fail together
 _PACKETS_PER_S: Final = 25
-_DECODE_ALL_FROM_FPS: Final = 2.0  # below this rate, the worker skips packets that no sent frame depends on
+_DECODE_ALL_FROM_FPS: Final = 2.0  # below this rate, the worker skips packets on which no sent frame depends
 
 
 def decoding_ms(codec: str, size: tuple[int, int]) -> float:
-    """Return the cost of decoding one frame of `size` (width, height). An unknown codec counts as the costliest one."""
+    """Return the cost of decoding one frame of `size` (width, height).
+
+    For an unknown codec, assume the costliest one.
+    """
     return _megapixels(size) * DECODE_MS.get(codec, max(DECODE_MS.values()))
 
 
@@ -43,9 +46,9 @@ def frame_ms(size: tuple[int, int], *, max_width: int | None = None, passed_on: 
 def stream_ms_per_s(
     codec: str, size: tuple[int, int], *, fps: float, keyframe_interval_s: float | None, sent_fps: float
 ) -> float:
-    """Estimate the cost of sending `sent_fps` full-size frames per second of a stream with `fps` frames per second.
+    """Estimate the cost of sending `sent_fps` full-size frames per second from a stream with `fps` frames per second.
 
-    The hub decodes only keyframes if they come often enough. `keyframe_interval_s` is None if it is unknown.
+    If keyframes come often enough, the hub decodes only keyframes. `keyframe_interval_s` is None if unknown.
     """
     is_sparse = keyframe_interval_s is None or keyframe_interval_s * sent_fps > 1
     decoded_per_s = fps if is_sparse or not keyframe_interval_s else min(fps, 1 / keyframe_interval_s)
@@ -57,8 +60,8 @@ def stream_ms_per_s(
 def camera_millicores(camera: Camera) -> int:
     """Estimate a camera's cost from its configuration, in thousandths of a core.
 
-    The estimate is an upper bound for most cameras. `when: motion` is not cheaper: motion detection needs decoding, and
-    cameras in one place tend to see motion at the same time.
+    The estimate is an upper bound for most cameras. `when: motion` costs no less: motion detection needs decoding, and
+    cameras in the same place tend to see motion at the same time.
     """
     if camera.url.kind in ("mjpeg", "snapshot"):
         passed_on = camera.max_width is None and not camera.masks and camera.when != "motion"

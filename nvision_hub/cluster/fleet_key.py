@@ -1,7 +1,7 @@
-"""The fleet key: a secret that the hubs of a fleet and their operators share, and that is never stored in Redis.
+"""Fleet key: a secret that the hubs of a fleet and their operators share. Redis never stores this key.
 
-`redis.fleet_key` in cameras.yaml contains the key for several machines. Without this setting, the Ray engine creates
-a key in the state_dir, and commands on the same machine read the key there.
+If several machines run hubs, `redis.fleet_key` in cameras.yaml contains the key. Without this setting, the Ray engine
+creates a key in the state_dir, where commands on the same machine read it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 FILE: Final = "fleet.key"
 KEY_BYTES: Final = 32
 MAX_FILE_BYTES: Final = 1024
-_OTHERS: Final = 0o077  # permissions of the group and of other users
+_OTHERS: Final = 0o077  # permission bits of the group and of other users
 
 
 def read_fleet_key(config: Config) -> Secret | None:
-    """Return the fleet key of the configuration or of its state_dir; None if there is none.
+    """Return the fleet key from the configuration or from its state_dir; None if there is none.
 
     Raises `UnavailableError` if the file exists but is unreadable, or if other users can read it.
     """
@@ -35,9 +35,9 @@ def read_fleet_key(config: Config) -> Secret | None:
 
 
 def missing_fleet_key(config: Config, *, is_in_fleet: bool) -> str | None:
-    """Return how to configure the fleet key; None if there is a key, or if no other machine needs one.
+    """Return a message that explains how to configure the fleet key; None if a key exists or none is needed.
 
-    `is_in_fleet` states whether this hub is one of several hubs. Raises `UnavailableError`, as `read_fleet_key` does.
+    `is_in_fleet` states whether this hub is one of several hubs. Raises `UnavailableError` like `read_fleet_key`.
     """
     is_placed = any(camera.placement for camera in config.cameras)
     if config.redis.url.embedded or not (is_in_fleet or is_placed) or read_fleet_key(config) is not None:
@@ -51,7 +51,7 @@ def missing_fleet_key(config: Config, *, is_in_fleet: bool) -> str | None:
 
 
 def create_fleet_key(state_dir: Path) -> Secret:
-    """Create a key in the state_dir, unless it has one, and return the key. Raises `UnavailableError`."""
+    """Create a key in the state_dir unless the state_dir already has one. Return the key. Raises `UnavailableError`."""
     file = state_dir / FILE
     draft = file.with_suffix(f".{secrets.token_hex(8)}")
     try:
@@ -59,7 +59,7 @@ def create_fleet_key(state_dir: Path) -> Secret:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as opened:
             opened.write(secrets.token_urlsafe(KEY_BYTES))
         try:
-            os.link(draft, file)  # unlike a rename, this never replaces the key of another driver
+            os.link(draft, file)  # unlike a rename, a link never replaces the key of another driver
         except FileExistsError:
             pass
         finally:

@@ -6,8 +6,9 @@
     <prefix>:fleet:replies         channel  sealed replies to commands
     <prefix>:fleet:gateway         string   sealed base address of the gateway that shows all cameras; same expiry
 
-`sealed_messages` describes the seal. The addressee of a record is its group, so a copy in another group is invalid.
-Anyone with access to Redis may write to these keys, so readers validate every entry.
+`sealed_messages` describes the seal. A record is addressed to its group, so a copy of the record in another group is
+invalid.
+Anyone with access to Redis can write to these keys, so readers validate every entry.
 
 Each machine has its own monotonic clock. A record therefore contains the offset between the writer's monotonic clock
 and its wall clock. The reader converts the record's times to its own monotonic clock.
@@ -45,7 +46,7 @@ MAX_COMMAND_BYTES: Final = MAX_PIPE_RECORD_BYTES
 MAX_ADDRESS_BYTES: Final = 512
 MAX_GROUPS: Final = 1000
 MAX_GROUP_BYTES: Final = 64
-MAX_PROCESSES: Final = 1000  # of one group
+MAX_PROCESSES: Final = 1000  # maximum number of processes in one group
 MAX_NAME_BYTES: Final = 128
 MAX_GROUP_RECORDS_BYTES: Final = 32 * 2**20  # a hub of 100 cameras writes about 2 MB
 
@@ -75,9 +76,9 @@ class RegistryRecord(StrictData):
 
     account: ProcessInfo
     status: Status | None  # None before the first status report
-    holder: str  # identifies one run of the hub's supervisor; counters start at zero in each run
-    inbox: str = ""  # addressee of commands to the hub; empty if the hub accepts no commands
-    at: float = field(default_factory=time.time)  # time of writing, by the writer's wall clock
+    holder: str  # identifies one run of the hub's supervisor; counters start at 0 in each run
+    inbox: str = ""  # addressee for commands to the hub; empty if the hub accepts no commands
+    at: float = field(default_factory=time.time)  # when the writer wrote the record, by its wall clock
     # Seconds by which the writer's monotonic clock is behind its wall clock.
     behind_s: float = field(default_factory=lambda: time.time() - time.monotonic(), compare=False)
 
@@ -87,7 +88,7 @@ class RegistryRecord(StrictData):
 
     @classmethod
     def decode(cls, data: bytes, process: str) -> RegistryRecord:
-        """Return the record of a process, with its times converted to this machine's clock.
+        """Decode the record of a process, and convert its times to this machine's monotonic clock.
 
         Raises `RejectedEntryError` unless a hub could have written the record.
         """
@@ -97,7 +98,7 @@ class RegistryRecord(StrictData):
             check_info(record.account)
             if record.status is not None:
                 check_status(record.status)
-        except ValueError:  # pydantic's error quotes the fields
+        except ValueError:  # pydantic's error would quote the fields
             raise RejectedEntryError(RejectionReason.MALFORMED) from None
         is_sane = _INBOX.fullmatch(record.inbox) and max(abs(record.at), abs(record.behind_s)) <= MAX_TIME_S
         if record.account.name != process or not is_sane:
@@ -134,14 +135,14 @@ def parse_address(payload: bytes) -> str:
 
 
 async def read_groups(client: Redis, keys: RegistryKeys) -> tuple[list[bytes], int]:
-    """Return the names of the groups, unchecked, and the number of entries that were too large and are now removed."""
+    """Return the unchecked names of the groups, and the number of oversized entries that the script removed."""
     script = client.register_script(load_script("fleet_groups"))
     names, removed = await script(keys=[keys.groups], args=[MAX_GROUP_BYTES, MAX_GROUPS])
     return sorted(names), removed
 
 
 async def read_records(client: Redis, keys: RegistryKeys, group: str) -> tuple[list[tuple[bytes, bytes]], int]:
-    """Return each process of a group with its sealed record, unchecked, and the number of removed entries."""
+    """Return the unchecked name and sealed record of each process of a group, and the number of removed entries."""
     script = client.register_script(load_script("fleet_records"))
     limits = [MAX_NAME_BYTES, MAX_RECORD_BYTES + MAX_HEADER_BYTES, MAX_PROCESSES, MAX_GROUP_RECORDS_BYTES]
     found, removed = await script(keys=[keys.members(group)], args=limits)

@@ -1,4 +1,4 @@
-"""The cameras.yaml of one group as plain data, for the Kubernetes export and the Ray engine."""
+"""Part of cameras.yaml for one group as plain data, for the Kubernetes export and the Ray engine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Config
 
 SHARED_SECTIONS: Final = ("webhooks", "mqtt")  # one hub runs these for the cameras of all groups
-HUB_MILLICORES: Final = 200  # the supervisor, and the relay or the gateway
-SERVICE_MILLICORES: Final = 1000  # the local service, if a camera of the group uses it
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/; Ray has the same rules.
+HUB_MILLICORES: Final = 200  # CPU time of the supervisor, and of the relay or the gateway
+SERVICE_MILLICORES: Final = 1000  # CPU time of the local service, if a camera of the group uses it
+# Rules for label keys and values: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ (the same
+# in Ray).
 _NODE_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -41,7 +42,7 @@ def hub_millicores(config: Config, group: CameraGroup) -> int:
 
 
 def node_labels(placement: Mapping[str, str]) -> dict[str, str]:
-    """Return those labels of a placement that a node can have, sorted by key."""
+    """Return the labels of a placement that are valid labels of a node, sorted by key."""
     return {
         key: value
         for key, value in sorted(placement.items())

@@ -1,4 +1,4 @@
-"""Identity of a hub in a fleet of hubs.
+"""Identity of one hub in a fleet of hubs.
 
 The launcher sets the identity in an environment variable, not in cameras.yaml, because users do not choose it.
 """
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLE: Final = "NVISION_HUB_GROUP"
-CONTROL: Final = "control"  # never the name of a camera group, because group names end with a number
+CONTROL: Final = "control"  # not the name of any camera group, because group names end with a number
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubIdentity:
     group: str
-    holder: str  # holder of the leases; unique to each start of the supervisor
+    holder: str  # holder name in leases; unique to each start of the supervisor
 
     @property
     def is_control(self) -> bool:
-        """Whether the hub runs the gateway, webhooks and MQTT of the whole fleet, and no camera."""
+        """Whether the hub runs the gateway, webhooks and MQTT for the whole fleet, and no cameras."""
         return self.group == CONTROL
 
     @classmethod

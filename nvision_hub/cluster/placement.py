@@ -1,4 +1,4 @@
-"""Assign cameras to groups that each fit on one machine. Performs no I/O.
+"""Assignment of cameras to groups, each of which fits on one machine. Performs no I/O.
 
 Moving a camera to another group interrupts its stream, so adding, changing or removing a camera must not move other
 cameras. An assignment that depends only on the current cameras cannot both prevent moves and limit group sizes.
@@ -7,8 +7,8 @@ cameras. An assignment that depends only on the current cameras cannot both prev
 - A camera stays in its group as long as its placement matches the group's placement.
 - Every other camera joins the fullest group that has the same placement and enough room, or a new group.
 
-The size limit applies only when a camera joins a group. If cameras get costlier, a group may exceed the limit. The
-launcher must therefore request the group's `millicores`, not the limit.
+The size limit applies only when a camera joins a group. If cameras become costlier, a group may exceed the limit. The
+launcher must therefore request the group's `millicores` rather than the limit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CameraGroup:
 
     name: str
     placement: Labels  # shared by all cameras of the group
-    cameras: tuple[str, ...]  # ids, sorted; never empty
+    cameras: tuple[str, ...]  # sorted ids; never empty
     millicores: int  # sum over the cameras of the group
 
 
@@ -55,8 +55,8 @@ def group_cameras(
 ) -> tuple[CameraGroup, ...]:
     """Return groups sorted by name. The order of `cameras` does not matter.
 
-    New cameras fill a group up to `max_millicores`. A camera that costs more gets its own group. `previous`
-    is the `assignment` of an earlier result, and may contain cameras that no longer exist.
+    New cameras fill a group up to `max_millicores`. A camera that costs more than `max_millicores` gets its own group.
+    `previous` is the `assignment` of an earlier result and may contain cameras that no longer exist.
     """
     by_placement: dict[Labels, list[Camera]] = defaultdict(list)
     for camera in cameras:
@@ -70,12 +70,12 @@ def group_cameras(
 
 
 def assignment(groups: Iterable[CameraGroup]) -> dict[str, str]:
-    """Return the group name of each camera id, to pass as `previous` to the next `group_cameras`."""
+    """Return the group name of each camera id. Pass the result as `previous` to the next `group_cameras`."""
     return {camera: group.name for group in groups for camera in group.cameras}
 
 
 def format_assignment(groups: Iterable[CameraGroup]) -> str:
-    """Return an assignment as JSON with one group per line, so that changes are easy to review."""
+    """Return an assignment as JSON with one group per line, which makes changes easy to review."""
     lines = (f"{json.dumps(group.name)}: {json.dumps(group.cameras)}" for group in groups)
     return "{{\n  {}\n}}\n".format(",\n  ".join(lines))
 
@@ -102,7 +102,7 @@ def _groups(
         parsed = _NAME.fullmatch(name)
         (members[name] if parsed and parsed["stem"] == stem else new).append(camera)
     costs = {name: sum(map(camera_millicores, group)) for name, group in members.items()}
-    # Sorted by remaining room, so that the first group with enough room for a camera is the fullest.
+    # Sort by remaining room. The first group with enough room for a camera is then the fullest.
     room = sorted((max_millicores - cost, *_sort_key(name)) for name, cost in costs.items())
     number = 0
     for camera in sorted(new, key=lambda it: (-camera_millicores(it), it.id)):
@@ -124,9 +124,9 @@ def _groups(
 
 
 def _stem(placement: Labels) -> str:
-    """Return a name unique to the placement, such as `site-east-zone-a`.
+    """Return a name that is unique to the placement, such as `site-east-zone-a`.
 
-    The name contains a digest if the labels, which are arbitrary strings, do not fit a DNS label or are ambiguous.
+    Labels are arbitrary strings. If they do not fit into a DNS label or are ambiguous, the name contains a digest.
     """
     if not placement:
         return "any"

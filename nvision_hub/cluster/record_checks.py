@@ -1,7 +1,7 @@
-"""Checks of a record that another hub wrote, beyond the types of its fields. Performs no I/O.
+"""Checks of a record from another hub that go beyond the types of its fields. Performs no I/O.
 
-Without a fleet key, any program with access to Redis can write a record. A number, name or time that no hub writes must
-therefore not reach the gateway's state, where a later calculation or response would fail.
+Without a fleet key, any program with access to Redis can write a record. The checks keep numbers, names and times that
+no hub writes out of the gateway's state, where a later calculation or response would fail.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PROCESS: Final = re.compile(rf"camera:{ID_PATTERN}|[a-z][a-z_-]{{0,31}}")
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_ -]{0,31}")
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CAMERA: Final = "camera:"
-# The characters that `replace_control_characters` replaces, as they appear in JSON.
+# Characters that `replace_control_characters` replaces, in their JSON escapes.
 _SUSPICIOUS: Final = re.compile(rb"\\u00[01789]|\\[bfr]|\x7f|\xc2[\x80-\x9f]", re.IGNORECASE)
 
 
 def parse_plain(data: bytes) -> Any:
-    """Return strict JSON as plain data. Raises `ValueError` for values that are too deep, too long or not finite."""
+    """Parse strict JSON as plain data. Raises `ValueError` for values that are too deep, too long or not finite."""
     plain = from_json(data, allow_inf_nan=False)
     if not _is_moderate(plain, MAX_DEPTH):
         raise ValueError("a value is too deep, too long, too large or not printable")
@@ -42,9 +42,9 @@ def parse_plain(data: bytes) -> Any:
 
 
 def without_control_characters(data: bytes) -> bytes:
-    """Return JSON with a question mark in place of each control character in its strings, except line feeds and tabs.
+    """Return JSON with each control character in its strings replaced by a question mark, except line feeds and tabs.
 
-    A camera's error may quote a peer, whose control characters must not make the whole record invalid.
+    A camera's error may quote a peer. Control characters from this peer must not make the whole record invalid.
     """
     if not _SUSPICIOUS.search(data):
         return data

@@ -1,6 +1,6 @@
 """Counter and log for the Redis entries that a process rejects.
 
-Anyone who can write to Redis can cause these log lines, so each cause is logged once per minute at most.
+Anyone who can write to Redis can cause these log lines, so the process logs each cause at most once a minute.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class RejectedEntries:
     def __init__(self, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
         self._meter = meter
         self._clock = clock
-        self._logged_at: dict[tuple[str, str], float] = {}  # by kind and reason, so the number of keys is small
+        self._logged_at: dict[tuple[str, str], float] = {}  # by kind and reason, which limits the number of keys
 
     def add(self, kind: str, place: str, error: RejectedEntryError, *, count: int = 1) -> None:
-        """Count rejected entries of `kind`. `place` names their key or channel in Redis."""
+        """Count rejected entries of `kind`. `place` is the key or channel in Redis."""
         self._meter.count(catalogue.FLEET_ENTRIES_REJECTED_TOTAL, by=count, kind=kind, reason=error.reason)
         cause, now = (kind, error.reason), self._clock()
         if now - self._logged_at.get(cause, float("-inf")) < LOG_INTERVAL_S:

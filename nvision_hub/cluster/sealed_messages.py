@@ -1,13 +1,13 @@
 """Sealed messages: authentication of everything that hubs exchange through Redis.
 
-Other programs can write to this Redis. A message therefore carries an HMAC under the fleet key, which is not in Redis.
-The HMAC covers the kind of the message, its addressee, its expiry, a nonce and the payload, byte for byte:
+Other programs can write to this Redis. Each message therefore carries an HMAC under the fleet key, which is not in
+Redis. The HMAC covers the message's kind, addressee, expiry, nonce and payload byte for byte:
 
     nvision-hub-1 <kind> <addressee> <expiry, ms since the epoch> <nonce> <HMAC-SHA-256, hex>
     <payload>
 
-A hub without a fleet key writes `-` in place of the HMAC. Other hubs without a key read such messages, but carry out no
-command. This module performs no I/O and reads no clock.
+A hub without a fleet key writes `-` in place of the HMAC. Other hubs without a key read messages of this form, but
+execute no command from them. This module performs no I/O and reads no clock.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from nvision_hub.config.value_types import Secret
 
-VALIDITY_S: Final = 30.0  # also the largest difference between the clocks of two machines
-MAX_NONCES: Final = 100_000  # of unexpired messages; a hub of 100 cameras receives about 100 commands per second
+VALIDITY_S: Final = 30.0  # also the largest permitted difference between the clocks of two machines
+MAX_NONCES: Final = 100_000  # nonces of unexpired messages; a hub of 100 cameras receives about 100 commands per second
 MAX_HEADER_BYTES: Final = 512
 GATEWAY: Final = "gateway"  # addressee of replies
 COMMANDS: Final = "commands"  # addressee of the gateway's address
@@ -42,7 +42,7 @@ _HEADER: Final = re.compile(
 
 
 class MessageKind(StrEnum):
-    """What a message is for. A message of one kind is never valid as another kind."""
+    """Purpose of a message. A message of one kind is never valid as another kind."""
 
     RECORD = "record"
     COMMAND = "command"
@@ -51,7 +51,7 @@ class MessageKind(StrEnum):
 
 
 class RejectionReason(StrEnum):
-    """Why an entry in Redis has no effect. The names are labels of a metric."""
+    """Reason why an entry in Redis has no effect. The names are labels of a metric."""
 
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
@@ -99,12 +99,12 @@ class SealedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSeal:
-    """Seal of one fleet: signs its messages and checks them. Times are in seconds since the epoch.
+    """Seal of one fleet, which signs the fleet's messages and checks them. Times are in seconds since the epoch.
 
-    The site and the prefix are part of the signature, so fleets that share a key do not accept each other's messages.
+    The signature covers the site and the prefix. Fleets that share a key therefore reject each other's messages.
     """
 
-    key: Secret | None  # None: messages are neither signed nor authentic
+    key: Secret | None  # if None, messages are neither signed nor authentic
     site: str
     prefix: str
 
@@ -118,7 +118,7 @@ class FleetSeal:
     def open(self, kind: MessageKind, data: bytes, *, addressee: str, now: float, max_bytes: int) -> SealedMessage:
         """Return the content of a message. Raises `RejectedEntryError` unless the message is valid and authentic.
 
-        Without a fleet key, this method checks no signature, so the caller must not treat the message as authentic.
+        Without a fleet key, this method checks no signature. The caller must then not treat the message as authentic.
         """
         if len(data) > max_bytes + MAX_HEADER_BYTES:
             raise RejectedEntryError(RejectionReason.TOO_LARGE)
@@ -152,13 +152,16 @@ class FleetSeal:
 
 
 class ReplayGuard:
-    """Memory of the messages that one receiver has accepted, until they expire. Each message is accepted once."""
+    """Memory of the messages that one receiver has accepted and that have not expired.
+
+    Accepts each message only once.
+    """
 
     def __init__(self) -> None:
-        self._expiries: dict[bytes, float] = {}  # by nonce, in the order of arrival
+        self._expiries: dict[bytes, float] = {}  # by nonce, in order of arrival
 
     def admit(self, message: SealedMessage, now: float) -> None:
-        """Accept a message. Raises `RejectedEntryError` for a second copy, or if too many messages arrive."""
+        """Accept a message. Raises `RejectedEntryError` for a second copy and if too many messages arrive."""
         while self._expiries and next(iter(self._expiries.values())) < now:
             del self._expiries[next(iter(self._expiries))]
         if len(self._expiries) >= MAX_NONCES:

@@ -1,4 +1,4 @@
-"""Checks of `doctor`. Each check returns or yields results, and prints nothing."""
+"""Checks of `doctor`. Each check returns or yields its results and prints nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class CheckStatus(StrEnum):
     PASSED = "passed"
-    WARNING = "warning"  # the hub runs, with a limitation
+    WARNING = "warning"  # the hub runs, but with a limitation
     FAILED = "failed"  # the hub or one of its parts cannot run
 
 
@@ -36,8 +36,8 @@ failed = partial(CheckResult, status=CheckStatus.FAILED)
 def run_check(name: str, check: Callable[[], str], *, required: bool = True) -> CheckResult:
     """Return a passed result with the message that `check` returns.
 
-    If `check` raises a `HubError`, return a failed result (a warning if the check is not `required`) with the error's
-    message.
+    If `check` raises a `HubError`, return a result with the error's message. The result is a failure, or a warning if
+    the check is not `required`.
     """
     try:
         return passed(name, check())

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from nvision_hub.hub.state_dir import Endpoints
 
 HUB_OPEN_FILES: Final = 40  # open files of the supervisor, with a margin
-# Per child process: its pipe, log, sentinel and settings, and its new settings during a reload (measured: 5 + 1).
+# Per child process: its pipe, log, sentinel and settings (measured: 5), and its new settings during a reload (1).
 CHILD_OPEN_FILES: Final = 6
 TEST_FILE_BYTES: Final = 2**20
-MIN_FREE_BYTES: Final = 256 * 2**20  # for 100,000 results in the embedded broker, a rewrite of its log, and a spool
+# space for 100,000 results in the embedded broker, a rewrite of its log, and a spool
+MIN_FREE_BYTES: Final = 256 * 2**20
 _TCP_LISTEN: Final = "0A"  # the LISTEN state in /proc/net/tcp
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -58,25 +59,25 @@ def check_libraries(plan: HubPlan) -> Iterator[CheckResult]:
 
 
 def opencv_version() -> str:
-    """Import OpenCV and return a sentence with its version. Raises `UnavailableError`."""
+    """Import OpenCV and return a message with its version. Raises `UnavailableError`."""
     return f"version {cv2_loader.load().__version__} is installed"
 
 
 def sandbox_status() -> str:
-    """Load the system call filter's library and return a sentence. Raises `UnavailableError`."""
+    """Load the library of the system call filter and return a message. Raises `UnavailableError`."""
     sandbox.prepare()
     message = "camera workers run with a system call filter"
     return f"{message} and Landlock" if landlock.version() else f"{message}; this kernel does not use Landlock"
 
 
 def semaphore_status() -> str:
-    """Create a semaphore and return a sentence. Raises `UnavailableError`."""
+    """Create a semaphore and return a message. Raises `UnavailableError`."""
     check_semaphores()
     return "can be created in /dev/shm"
 
 
 def check_open_files(children: int, limit: int | None = None) -> CheckResult:
-    """Check that `limit` (by default this process's limit of open files) is high enough for `children` processes."""
+    """Check that `limit` is enough for `children` processes. The default is this process's limit of open files."""
     if limit is None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     required = HUB_OPEN_FILES + CHILD_OPEN_FILES * children
@@ -93,7 +94,7 @@ def check_open_files(children: int, limit: int | None = None) -> CheckResult:
 def check_state_dir(config: Config) -> Iterator[CheckResult]:
     """Check that the state directory is writable or can be created, that it is private, and that it has free space."""
     path = config.state_dir
-    # `Path.exists` raises an error below a directory that this user cannot enter.
+    # `Path.exists` raises an error for a path below a directory that this user cannot enter.
     existing = next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
     if existing == path:
         yield _check_writable(path)
@@ -130,7 +131,7 @@ def _check_writable(path: Path) -> CheckResult:
 def check_gateway_port(config: Config, running: Endpoints | None) -> CheckResult:
     """Check that the gateway can listen on its address.
 
-    `running` contains the endpoints of the hub that uses this state_dir; None if no hub is running.
+    `running` holds the endpoints of the hub that uses this state_dir; None if no hub is running.
     """
     listen, name = config.gateway.listen, "gateway"
     if running is not None and running.gateway is not None:
@@ -190,7 +191,7 @@ def _listen_errno(listen: ListenAddress) -> int | None:
     """Return the errno of an attempt to listen as the gateway does; None if the attempt succeeds."""
     try:
         listener(listen.host, listen.port).close()
-    except OSError as error:  # the errno is negative if the host name cannot be resolved
+    except OSError as error:  # the errno is negative if name resolution of the host failed
         return error.errno if error.errno and error.errno > 0 else errno.EADDRNOTAVAIL
     return None
 
@@ -205,7 +206,7 @@ def _holder(port: int) -> str:
                 if state == _TCP_LISTEN and int(local.rpartition(":")[2], 16) == port:
                     inodes.add(f"socket:[{inode}]")
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # the process belongs to another user or has ended
+        with contextlib.suppress(OSError):  # the process belongs to another user or has already ended
             if any(str(entry.readlink()) in inodes for entry in (process / "fd").iterdir()):
                 name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
                 return f" by {printable(name)} (pid {process.name})"

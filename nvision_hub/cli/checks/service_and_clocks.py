@@ -1,4 +1,4 @@
-"""Checks of other machines: the Nvision service and its key, and the clocks of the service and of Redis."""
+"""Checks that involve other machines: the Nvision service and its key, and the clocks of the service and of Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
     from nvision_hub.config.server_addresses import ServiceAddress
 
-CLOSE_WAIT_S: Final = 0.5  # a service may accept the connection and then close it, for example because of the key
+CLOSE_WAIT_S: Final = 0.5  # a service may accept a connection and then close it, for example because it rejects the key
 DATE_TIMEOUT_S: Final = 5.0
 MAX_OFFSET_S: Final = 5.0
 _DATE_RESOLUTION_S: Final = 1.0  # RFC 9110, 5.6.7: the Date header has whole seconds
@@ -90,9 +90,9 @@ def check_clock(ahead_s: Mapping[str, float]) -> CheckResult:
 
 
 def service_offset_s(address: ServiceAddress) -> float | None:
-    """Return by how many seconds the service's clock is ahead of this machine's, according to an HTTP Date header.
+    """Return how many seconds the service's clock is ahead of this machine's clock, according to an HTTP Date header.
 
-    Returns None if the service is local, the request fails, or the response has no valid Date header.
+    The result is None if the service is local, the request fails, or the response has no valid Date header.
     """
     if address.local:
         return None

@@ -1,1 +1,1 @@
-"""Commands of `nvision-hub`. One module for each command or group of related commands."""
+"""Commands of `nvision-hub`: one module for each command or group of related commands."""

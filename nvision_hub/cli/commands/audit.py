@@ -1,4 +1,4 @@
-"""`audit`: show who changed the hub or was refused, read from the audit log."""
+"""`audit`: show the changes to the hub and the refused attempts, read from the audit log."""
 
 from __future__ import annotations
 

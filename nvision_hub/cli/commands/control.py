@@ -19,7 +19,7 @@ from nvision_hub.control_characters import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FROM_FILE: Final = object()  # stands for the value in cameras.yaml
+_FROM_FILE: Final = object()  # marker for the value in cameras.yaml
 
 
 def _control_command(name: str, outcome: str, explanation: str) -> click.Command:

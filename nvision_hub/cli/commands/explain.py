@@ -47,7 +47,7 @@ def _explained(api: ApiClient, camera: str) -> RateExplanation:
     facts, history = api.call("GET", f"/cameras/{camera}"), api.call("GET", f"/cameras/{camera}/history")
     try:
         return explain_rate(facts, history)
-    except KeyError as error:  # a hub that runs since before an upgrade reports fewer facts
+    except KeyError as error:  # a hub that has run since before an upgrade reports fewer facts
         raise HubError(f"the hub runs an older version, which does not report {error}; restart the hub") from error
 
 

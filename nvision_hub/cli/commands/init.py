@@ -30,7 +30,7 @@ def init(path: Path) -> None:
     The file works without changes, with a demo camera and the local service.
     """
     try:
-        # Only the owner may read the file, because users may add passwords to it.
+        # Only the owner may read the file, because the owner may add passwords to it.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(template())
     except FileExistsError as error:

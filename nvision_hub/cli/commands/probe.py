@@ -216,7 +216,7 @@ def _timestamps(found: StreamReport) -> str:
 
 
 def _other_percent(found: StreamReport, fps: float) -> float:
-    """Return the cost of sending `fps` full-size frames per second, excluding decoding, as a percentage of one core."""
+    """Return the cost of sending `fps` full-size frames per second without decoding, as a percentage of one core."""
     size = (found.width or cost_model.FULL_HD[0], found.height or cost_model.FULL_HD[1])
     frame_ms = cost_model.frame_ms(size, passed_on=(found.pixel_format or "").startswith("JPEG"))
     return (cost_model.PROCESS_MS_PER_S + fps * frame_ms) / 10
@@ -236,9 +236,9 @@ def _notes(found: StreamReport) -> Iterator[str]:
 
 
 def _configurable(camera: Camera, folder: Path) -> tuple[Camera, str]:
-    """Return the camera in the form that a cameras.yaml in `folder` accepts, and the condition for this as text.
+    """Return the camera as a cameras.yaml in `folder` accepts it, and text that states the condition for this.
 
-    cameras.yaml accepts only video files in its own folder, with paths relative to that folder.
+    cameras.yaml accepts video files only from its own folder, with paths relative to that folder.
     """
     if camera.address.kind != "file":
         return camera, ""

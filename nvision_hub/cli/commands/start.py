@@ -86,7 +86,7 @@ def start(
         return _on_cluster(config_path, address, insecure=insecure_cluster, drain=drain)
     if address is not None or insecure_cluster or drain:
         raise click.UsageError("--address, --insecure-cluster and --drain require --engine ray")
-    # Only the program may replace itself. A test that calls this function must keep running.
+    # Only the real program may replace its process. A test that calls this function must keep running.
     variables = secret_variables(config_path) if click.get_current_context().obj.is_program else None
     resolver = Resolver(config_path, only=only, identity=HubIdentity.from_environ(os.environ), variables=variables)
     screen = console()
@@ -146,7 +146,7 @@ def _endpoints(plan: PublicPlan, read: str) -> list[tuple[str, str | None]]:
 
 
 def _print_subscribe_command(active: ActiveConfig) -> None:
-    """Print the command with the reader's password. Only a short-lived process may know the password."""
+    """Print the command that includes the reader's password. Only a short-lived process may know the password."""
     with open(1, "w", closefd=False, encoding="utf-8") as stdout:
         stdout.write(f"{_subscribe_command(active)}\n")
 

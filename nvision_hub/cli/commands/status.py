@@ -56,7 +56,7 @@ def status(chosen: HubOptions, *, watch: bool, as_json: bool) -> None:
         screen.width = _PIPE_WIDTH
     with ApiClient(chosen) as api:
         users = {}
-        if not api.hub.is_remote:  # only files of the hub's machine contain the passwords
+        if not api.hub.is_remote:  # only files on the hub's own machine contain the passwords
             users = {user: subscriber_url(api.hub, user) for user in (BrokerUser.READER, BrokerUser.CONSUMER)}
         if as_json:
             while True:
@@ -75,13 +75,13 @@ def status(chosen: HubOptions, *, watch: bool, as_json: bool) -> None:
             for line in _lines(api, users, screen.width):
                 if line.plain.startswith(_COPIED):
                     line.no_wrap = False
-                    screen.print(line, soft_wrap=True)  # the terminal wraps the line, so it can be copied
+                    screen.print(line, soft_wrap=True)  # only the terminal wraps the line, so the user can copy it
                 else:
                     screen.print(line)
 
 
 def _lines(api: ApiClient, users: Mapping[BrokerUser, str], width: int, height: int = sys.maxsize) -> list[Text]:
-    """Return the header and the table as at most `height` lines."""
+    """Return the header and the table, together at most `height` lines."""
     hub, cameras, now = api.call("GET", "/hub"), api.cameras(), time.time()
     endpoints = _addresses(api, hub)
     reader, consumer = users.get(BrokerUser.READER), users.get(BrokerUser.CONSUMER)
@@ -103,7 +103,7 @@ def _lines(api: ApiClient, users: Mapping[BrokerUser, str], width: int, height: 
 
 
 def _addresses(api: ApiClient, hub: Mapping[str, Any]) -> Endpoints:
-    """Return the addresses of the hub. A hub on another machine reports its site and the address of its Redis."""
+    """Return the addresses of the hub. A hub on another machine reports only its site and the address of its Redis."""
     if not api.hub.is_remote:
         return api.endpoints
     return replace(api.endpoints, site=hub["site"], redis=hub["redis"] or "")

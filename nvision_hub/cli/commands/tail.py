@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 RESPONSE_TIMEOUT_S: Final = 5.0
-SILENCE_TIMEOUT_S: Final = 10.0  # after this time without a message or a reply to a ping, the connection counts as lost
+SILENCE_TIMEOUT_S: Final = 10.0  # the connection counts as lost after this time without a message or a reply to a ping
 
 
 @command(
@@ -66,7 +66,7 @@ def tail(camera: str | None, chosen: HubOptions, *, of_tracks: bool, as_json: bo
 
 
 def _check_camera(chosen: HubOptions, camera: str) -> None:
-    """Raise `UsageError` if the running hub or, without a running hub, cameras.yaml has no such camera."""
+    """Raise `UsageError` if the hub does not have this camera, according to the running hub or else cameras.yaml."""
     try:
         with ApiClient(chosen) as api:
             api.select([camera])
@@ -79,7 +79,7 @@ def _check_camera(chosen: HubOptions, camera: str) -> None:
 def _events(chosen: HubOptions, kind: str, camera: str) -> Iterator[bytes]:
     """Yield events of the channels `kind`, and reconnect when the connection fails.
 
-    Looks up the broker's URL before each connection, because a restarted hub may use another port. Raises
+    Each connection starts with a lookup of the broker's URL, because a restarted hub may use another port. Raises
     `UnavailableError` if the first connection fails.
     """
     broker = None
@@ -109,7 +109,7 @@ def _events(chosen: HubOptions, kind: str, camera: str) -> Iterator[bytes]:
 
 
 def _subscribe(url: str, pattern: str) -> Iterator[bytes | None]:
-    """Yield each payload. Yields None when Redis confirms the subscription, and regularly while no payload arrives."""
+    """Yield each payload. Yield None when Redis confirms the subscription, and regularly while no payload arrives."""
     with (
         connect_sync(url, timeout_s=RESPONSE_TIMEOUT_S) as client,
         contextlib.closing(client.pubsub()) as subscription,
@@ -133,7 +133,7 @@ def _subscribe(url: str, pattern: str) -> Iterator[bytes | None]:
 def _event_line(payload: bytes) -> Text:
     """Format an event as `16:07:12.120  street  2 person 0.91 0.87, car 0.66  140 ms`.
 
-    Raises one of several errors if the message is not an event.
+    If the message is not an event, the function raises one of several errors.
     """
     event = json.loads(payload)
     hub = event["hub"]

@@ -31,7 +31,7 @@ _CREATED: Final = "token create"
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRow:
-    """One line of `token list`. `created_at` is None for a token of cameras.yaml."""
+    """One line of `token list`. `created_at` is None for a token from cameras.yaml."""
 
     name: str
     role: RoleName

@@ -1,4 +1,4 @@
-"""`tracks`: list the tracks whose events are still in the stream of Redis."""
+"""`tracks`: list the tracks whose events are still in the Redis stream."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _Fields = dict[bytes, bytes]
 
 @dataclass(kw_only=True)
 class SeenTrack:
-    """The latest event of a track, as JSON, and the zones of all its events that were read."""
+    """The latest event of a track as JSON, and the zones of all events of the track that the command has read."""
 
     event: ReceivedTrackEvent
     content: dict[str, Any]
-    visited: dict[str, None] = field(default_factory=dict)  # in order of the visits
-    ids: set[str] = field(default_factory=set)  # of the events
+    visited: dict[str, None] = field(default_factory=dict)  # zones in the order of the visits
+    ids: set[str] = field(default_factory=set)  # ids of the events
 
     def add(self, event: ReceivedTrackEvent, content: dict[str, Any]) -> None:
-        """Add an event. Times do not show which event is newer, because the clock of the camera's hub may be set.
+        """Add an event. Times do not show which event is newer, because the hub's clock may have been set.
 
-        An event that was sent again, with the same id, may come after newer events and after the end of its track.
+        A resent event has the id of the original. It may arrive after newer events and after the end of its track.
         """
         is_new = event.id not in self.ids
         self.ids.add(event.id)
@@ -111,7 +111,7 @@ def tracks(camera: str | None, zone: str | None, since: datetime | None, chosen:
 
 
 def entries(client: redis.Redis, stream: str, since: datetime) -> Iterator[_Fields]:
-    """Yield the entries of a stream that were added from `since` on, oldest first."""
+    """Yield the entries that were added to a stream at or after `since`, oldest first."""
     start = f"{max(0, int(since.timestamp() * 1000))}-0"
     while True:
         page: Any = client.xrange(stream, start, count=PAGE_ENTRIES)
@@ -122,7 +122,7 @@ def entries(client: redis.Redis, stream: str, since: datetime) -> Iterator[_Fiel
 
 
 def add_entry(found: dict[str, SeenTrack], fields: _Fields) -> bool:
-    """Add the event of an entry to its track. Return False if the entry has no event."""
+    """Add the event in an entry to its track. Return False if the entry contains no event."""
     payload = fields.get(b"event", b"")
     try:
         event, content = ReceivedTrackEvent.parse(payload), json.loads(payload)

@@ -57,7 +57,7 @@ def usage(
         return
     for line in _table(report):
         print(line)
-    if (expected := report.get("forecast")) is not None:  # a hub that still runs an older version has no forecast
+    if (expected := report.get("forecast")) is not None:  # a running hub of an older version reports no forecast
         print(f"\n{forecast_line(expected, report['currency'])}")
     covered = f"{report['begin']} to {report['end']}, {report['time_zone']}"
     console(stderr=True).print(covered, style="dim")
@@ -66,7 +66,7 @@ def usage(
 def forecast_line(forecast: dict[str, Any], currency: str | None) -> str:
     """Format a forecast as `2026-12 will have about 412,000 images, 164.80 USD (13,290 a day)`.
 
-    It also shows that the limit is reached, or when it is expected to be.
+    The text also says that the limit is reached, or when it is expected to be reached.
     """
     cost = "" if forecast["cost"] is None else f", {forecast['cost']:,.2f} {currency or ''}".rstrip()
     limit = "" if forecast["limit"] is None else f" of {forecast['limit']:,}"

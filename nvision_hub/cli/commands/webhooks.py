@@ -104,7 +104,7 @@ def dead_letters(webhook_id: str | None, limit: int, chosen: HubOptions, *, as_j
 
 
 def _replay_by_hub(chosen: HubOptions, webhook_id: str, since: datetime | None) -> ReplayResult:
-    """Queue the deliveries. Without a running hub, queue them in the Redis of cameras.yaml for the next hub."""
+    """Queue the deliveries. If no hub is running, queue them for the next hub in the Redis of cameras.yaml."""
     _check_webhook(chosen, webhook_id)
     try:
         api = ApiClient(chosen)
@@ -129,13 +129,13 @@ def _replay_by_file(config: Config, broker: HubBroker, webhook_id: str, since: d
         return webhook_admin.replay(client, broker.prefix, webhook.id, wanted=wanted, since=since)
 
     result = _with_redis(broker, queue)
-    with contextlib.suppress(OSError):  # another machine's hub has another state_dir
+    with contextlib.suppress(OSError):  # a hub on another machine has another state_dir
         append_command(config.state_dir, "webhook_replay", webhook=webhook_id)
     return result
 
 
 def _check_webhook(chosen: HubOptions, webhook_id: str) -> None:
-    """Raise `UsageError` if the running hub or, without a running hub, cameras.yaml has no such webhook."""
+    """Raise `UsageError` if the hub does not have this webhook, according to the running hub or else cameras.yaml."""
     try:
         with ApiClient(chosen) as api:
             known = [webhook["id"] for webhook in api.call("GET", "/webhooks")["webhooks"]]

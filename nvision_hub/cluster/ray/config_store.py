@@ -1,7 +1,7 @@
-"""Encrypted cameras.yaml of each group in Redis, so that Ray can restart an actor elsewhere without a driver.
+"""Encrypted cameras.yaml of each group in Redis, which lets Ray restart an actor on another node without a driver.
 
-The configuration contains passwords, and other clients can read this Redis. The encryption key is therefore not in
-Redis: the actor receives it as an argument.
+The configuration contains passwords, and other clients can read this Redis. Redis therefore does not store the
+encryption key: the actor receives the key as an argument.
 
     <prefix>:groups:<group>   string   the encrypted cameras.yaml
     <prefix>:groups           string   the assignment of cameras to groups, in plain text
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupKey:
-    """Group that an actor runs, with the address of Redis and the prefix of the keys."""
+    """Camera group that an actor runs, with the address of Redis and the prefix of the Redis keys."""
 
     site: str
     group: str
@@ -57,7 +57,7 @@ class ConfigStore:
         self._client.set(self._name, self._fernet.encrypt(text.encode()))
 
     def get(self) -> str | None:
-        """Return the stored cameras.yaml; None if nothing is stored, or if it was encrypted with another key."""
+        """Return the stored cameras.yaml; None if there is none, or if it was encrypted with another key."""
         encrypted = self._client.get(self._name)
         if not isinstance(encrypted, bytes):
             return None

@@ -21,7 +21,7 @@ _AUTHENTICATION: Final = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 
 
 def connect(address: str | None, *, insecure: bool) -> None:
-    """Join a running cluster, which must require a token unless `insecure`. Raises `UnavailableError`."""
+    """Join a running cluster. Unless `insecure`, the cluster must require a token. Raises `UnavailableError`."""
     address = address or os.environ.get("RAY_ADDRESS") or "auto"
     if _is_open(address) and not insecure:
         raise UnavailableError(

@@ -1,7 +1,7 @@
-"""Driver of the Ray engine: creates the actors for a cameras.yaml, and updates them whenever the file changes.
+"""Driver of the Ray engine: creates the actors for a cameras.yaml and updates them when the file changes.
 
 A driver can end at any time: the actors are detached and keep running, and Redis stores their configurations. Several
-drivers can run at once.
+drivers can run at the same time.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.engine")
 
 POLL_INTERVAL_S: Final = 1.0
-RECONCILE_INTERVAL_S: Final = 15.0  # finds lost groups even if the file does not change
+# the driver looks for lost groups at this interval, even if the file does not change
+RECONCILE_INTERVAL_S: Final = 15.0
 REPLY_TIMEOUT_S: Final = 5.0
 APPLY_TIMEOUT_S: Final = 20.0  # a Ray worker takes seconds to start
 DRAIN_TIMEOUT_S: Final = 30.0
-RELEASE_TIMEOUT_S: Final = 20.0  # longer than an unreleased lease takes to expire
+RELEASE_TIMEOUT_S: Final = 20.0  # longer than the time after which an unreleased lease expires
 
 
 class NotReadyError(Exception):
@@ -53,7 +54,7 @@ class NotReadyError(Exception):
 
 
 def check(config: Config) -> None:
-    """Raise `ConfigError` for settings that several machines cannot share."""
+    """Raise `ConfigError` for settings that do not work on several machines."""
     if config.redis.url.embedded:
         message = "the embedded broker serves one machine, but the engine runs cameras on several machines"
         fix = "use a Redis that all machines can reach, such as redis://10.0.0.5:6379"
@@ -92,7 +93,7 @@ class RayDriver:
         self._split = split
 
     def _default_key(self, config: Config) -> Secret:
-        """Return the key in the state_dir, or create it if no group runs yet. Raises `UnavailableError`."""
+        """Return the key in the state_dir, or create a key if no group runs yet. Raises `UnavailableError`."""
         key = read_fleet_key(config)
         if key is None and self._groups():
             # Another driver created the groups with its own key. Two drivers with different keys would repeatedly
@@ -105,7 +106,7 @@ class RayDriver:
         return key or create_fleet_key(config.state_dir)
 
     def reconcile(self) -> bool:
-        """Carry out the actions that are due. Returns whether every group runs its configuration."""
+        """Perform the actions that are due. Return whether every group runs its current configuration."""
         assert self._split is not None  # noqa: S101 - callers call `load` first
         specs = self._split.specs
         try:
@@ -132,7 +133,7 @@ class RayDriver:
         return settled
 
     def drain(self) -> None:
-        """End all groups of the site. Returns when no camera is streamed. Raises `UnavailableError`."""
+        """End all groups of the site, and return when no hub streams a camera. Raises `UnavailableError`."""
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while left := self._groups():
             for group in left:
@@ -142,7 +143,7 @@ class RayDriver:
                     log.warning("group %s not drained: %s; retrying", group, _first_line(error),
                                 extra={"event": "group_drain_failed"})  # fmt: skip
                     if time.monotonic() > deadline:
-                        self._kill(group)  # the actor's hub dies too, and the hub's leases expire
+                        self._kill(group)  # the actor's hub also dies, and its leases expire
         self._wait_for_leases()
 
     def _wait_for_leases(self) -> None:
@@ -198,7 +199,7 @@ class RayDriver:
         log.info("group %s created: %.1f cores", spec.name, spec.millicores / 1000, extra={"event": "group_created"})
 
     def _selector(self, spec: GroupSpec) -> dict[str, str]:
-        """Return the node labels of the group's placement. Warn about labels that no node has."""
+        """Return the node labels of the group's placement, and warn about labels that no node has."""
         selector = node_labels(spec.placement)
         nodes = [node.get("Labels", {}) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         if len(selector) < len(spec.placement):
@@ -262,7 +263,7 @@ def run(path: Path, address: str | None, *, insecure: bool) -> signal.Signals:
 
 
 def drain(path: Path, address: str | None, *, insecure: bool) -> None:
-    """End all groups. Returns when no camera is streamed."""
+    """End all groups, and return when no hub streams a camera."""
     _connected_driver(path, address, insecure=insecure).drain()
 
 

@@ -2,7 +2,7 @@
 
 Usage: `python -m nvision_hub.cluster.ray.exec_parent_death PARENT_PID PROGRAM ARGUMENTS...`.
 
-This module is a separate program because its parent has threads and must not run Python code between fork and exec.
+This module is a separate program: its parent has threads, so the parent must not run Python code between fork and exec.
 """
 
 from __future__ import annotations

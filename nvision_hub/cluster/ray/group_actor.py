@@ -1,7 +1,8 @@
 """Ray actor of one group: runs the group's hub and keeps the hub's configuration in Redis.
 
-When Ray restarts the actor, Ray passes the original arguments to the constructor. They are therefore values that never
-change: the group and the encryption key. The constructor must not fail, because Ray would then abandon the actor.
+When Ray restarts the actor, Ray passes the original arguments to the constructor. The arguments are therefore values
+that never change: the group and the encryption key. The constructor must not fail, because Ray would then abandon the
+actor.
 """
 
 from __future__ import annotations
@@ -26,21 +27,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.engine")
 
-STORE_INTERVAL_S: Final = 30.0  # also restores the configuration after Redis has lost its data
+# the actor stores the configuration again at this interval, in case Redis has lost its data
+STORE_INTERVAL_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActorStatus:
-    """An actor's report to drivers, without secrets."""
+    """Status that an actor reports to drivers. It contains no secrets."""
 
-    digest: str  # of the configuration; empty if the actor has none
+    digest: str  # digest of the configuration; empty if the actor has none
     node: str
     actor_pid: int
     pid: int | None  # process id of the hub; None while the hub does not run
 
 
 def folder_of(group: GroupKey) -> Path:
-    """Return the group's folder on this machine. An actor that restarts here finds its spool in the same folder."""
+    """Return the group's folder on this machine. An actor that restarts here finds its spool in this folder."""
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return base / "nvision-hub" / config_digest(f"{group.site}\n{group.prefix}")[:12] / group.group
 
@@ -58,7 +60,7 @@ class GroupActor:
         threading.Thread(target=self._sync_store, name="config-store", daemon=True).start()
 
     def apply(self, text: str) -> None:
-        """Store this cameras.yaml, and run it now and after each restart of the actor.
+        """Store this cameras.yaml. Run it now and after each restart of the actor.
 
         Raises `RedisError` or `OSError` if Redis or the disk fails, and `UnavailableError` after a drain.
         """
@@ -79,7 +81,7 @@ class GroupActor:
         )
 
     def drain(self) -> None:
-        """Stop the hub permanently. Returns when the hub streams no camera."""
+        """Stop the hub permanently, and return when the hub streams no camera."""
         self._drained.set()
         self._hub.drain()
         with self._lock:

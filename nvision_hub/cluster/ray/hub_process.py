@@ -1,6 +1,6 @@
-"""Hub of one group as a child process.
+"""Hub of one group, run as a child process.
 
-The child is a new program, because a fork would inherit the threads and sockets of a Ray worker.
+The child runs a new program, because a forked process would inherit the threads and sockets of a Ray worker.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class HubProcess:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._last_line = ""  # last line of the hub's stderr
-        # The kernel kills the hub when the thread that started the hub ends, so this thread must outlive the hub.
+        # The kernel kills the hub when the thread that started the hub ends. This thread must therefore outlive the
+        # hub.
         self._thread = threading.Thread(target=self._keep_running, name="hub-process", daemon=True)
         self._thread.start()
 
@@ -51,7 +52,7 @@ class HubProcess:
         return process.pid if process is not None and process.returncode is None else None
 
     def configure(self, text: str) -> None:
-        """Write a cameras.yaml, which a running hub reloads. Raises `OSError` if writing fails."""
+        """Write a cameras.yaml. A running hub reloads it. Raises `OSError` if writing fails."""
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.chmod(0o700)
@@ -63,7 +64,7 @@ class HubProcess:
         self._configured.set()
 
     def drain(self) -> None:
-        """Stop the hub permanently. Returns when no process of the hub is left."""
+        """Stop the hub permanently, and return when no process of the hub is left."""
         with self._lock:
             self._stopping.set()
             process = self._process
@@ -96,9 +97,9 @@ class HubProcess:
                 self._stopping.wait(delay_s)
 
     def _run(self) -> int | None:
-        """Run the hub until its last process has ended. Returns the exit code.
+        """Run the hub until its last process has ended, and return the exit code.
 
-        Returns None if `drain` was called before the hub could start.
+        The result is None if `drain` was called before the hub could start.
         """
         with self._lock:
             if self._stopping.is_set():
@@ -118,7 +119,8 @@ class HubProcess:
         assert process.stderr is not None  # noqa: S101 - stderr is a pipe
         reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
         reader.start()
-        # Do not reap the hub yet: its process group id must not be reused before the whole process group is killed.
+        # Do not reap the hub yet. The kernel must not reuse its process group id before the whole process group is
+        # killed.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         _kill_process_group(process.pid)
         reader.join(STDERR_TIMEOUT_S)  # the reader ends when the last process has closed the pipe

@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class GroupAction(StrEnum):
-    REMOVE = "remove"  # drain the actor and end it
+    REMOVE = "remove"  # drain the actor and end its process
     CREATE = "create"  # the actor is missing
     APPLY = "apply"  # give the actor its current configuration
-    AWAIT = "await"  # check again later: the actor does not answer, for example while Ray restarts it
+    AWAIT = "await"  # check again later: the actor does not respond, for example while Ray restarts it
 
 
 def reconcile(wanted: Mapping[str, str], running: Mapping[str, str | None]) -> list[tuple[GroupAction, str]]:
     """Return (action, group) pairs that make `running` equal to `wanted`.
 
     Both arguments map groups to digests of their configurations. In `running`, a digest is None if the group does not
-    answer, and empty if the group has no configuration yet. Removals come first, so that cameras can change groups.
+    respond, and empty if the group has no configuration yet. Removals come first, so that cameras can change groups.
     """
     actions = [(GroupAction.REMOVE, group) for group in sorted(running.keys() - wanted.keys())]
     for group, digest in sorted(wanted.items()):

@@ -1,4 +1,4 @@
-"""Split a cameras.yaml into complete configurations for its groups, with variables resolved and secrets included."""
+"""Split a cameras.yaml into a complete configuration for each group, with variables resolved and secrets included."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class GroupSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitResult:
-    """A configuration and its groups. `specs` includes the control group if that group has work to do."""
+    """A configuration and its groups. `specs` includes the control group only if that group has work to do."""
 
     config: Config
     groups: tuple[CameraGroup, ...]
@@ -55,7 +55,7 @@ class SplitResult:
 def split_config(
     path: Path, previous: Mapping[str, str], default_key: Callable[[Config], Secret] | None = None
 ) -> SplitResult:
-    """Split the file. `previous` is the stored assignment of cameras to groups. Raises `ConfigError`.
+    """Split the file by group. `previous` is the stored assignment of cameras to groups. Raises `ConfigError`.
 
     `default_key` returns the fleet key if the file contains none.
     """
@@ -63,7 +63,7 @@ def split_config(
     data: dict[str, Any] = resolved(path).plain()
     if config.redis.fleet_key is None and default_key is not None:
         data["redis"] = {**(data.get("redis") or {}), "fleet_key": default_key(config).reveal()}
-    if config.redis.tls is not None:  # as absolute paths, because a group has a folder of its own
+    if config.redis.tls is not None:  # make the paths absolute, because each group has its own folder
         data["redis"] = {**data["redis"], "tls": config.redis.tls.model_dump(mode="json", exclude_none=True)}
     groups = group_cameras(config.cameras, previous=previous)
     specs = [
@@ -84,5 +84,5 @@ def split_config(
 
 
 def _yaml_text(values: Mapping[str, Any]) -> str:
-    """Return JSON, which is valid YAML. Escapes `${`, because variables must not be resolved again."""
+    """Return `values` as JSON, which is also valid YAML. Escapes `${`, because variables must not be resolved again."""
     return json.dumps({**values, "state_dir": "state"}, indent=1, ensure_ascii=False).replace("${", "$${")
