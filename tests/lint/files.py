@@ -14,7 +14,23 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = ("nvision_hub/", "workers/")
 PROSE_SUFFIXES: Final = frozenset(
-    {".py", ".ts", ".tsx", ".css", ".html", ".md", ".yaml", ".yml", ".toml", ".service", ".mjs", ".cjs", ".proto", ""}
+    {
+        ".py",
+        ".ts",
+        ".tsx",
+        ".css",
+        ".html",
+        ".md",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".service",
+        ".mjs",
+        ".cjs",
+        ".proto",
+        ".cff",
+        "",
+    }
 )
 # The lint itself contains the avoided words. Generated files and licenses are not the project's own prose.
 UNREAD: Final = ("tests/lint/", "LICENSE", "NOTICE", "web/package-lock.json", "nvision_hub/nvision/nvision_pb2")
