@@ -1,1 +1,1 @@
-"""Configuration: reads and checks cameras.yaml, and converts it into immutable models."""
+"""Configuration: reads cameras.yaml, checks it, and converts it into immutable models."""

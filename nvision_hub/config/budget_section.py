@@ -41,7 +41,7 @@ class PeriodLimits(Section):
 
     @property
     def per_period(self) -> dict[Period, int]:
-        """The limits that are set."""
+        """The limits that have a value, by period."""
         limits = {
             Period.HOUR: self.images_per_hour,
             Period.DAY: self.images_per_day,
@@ -62,7 +62,7 @@ class ServiceRates(Section):
 
     @property
     def per_second(self) -> dict[str, int]:
-        """The rates that are set, by service."""
+        """The rates that have a value, by service."""
         rates: dict[str, int | None] = self.model_dump(by_alias=True)
         return {service: rate for service, rate in rates.items() if rate is not None}
 
@@ -93,7 +93,7 @@ class Budget(PeriodLimits):
 
     @property
     def site(self) -> SiteBudget:
-        """The limits of the site as `nvision_hub.budget` uses them."""
+        """The limits of the site in the form that `nvision_hub.budget` uses."""
         return SiteBudget(
             per_second=self.images_per_second.per_second,
             per_period=self.per_period,

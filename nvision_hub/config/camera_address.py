@@ -1,4 +1,4 @@
-"""Addresses of cameras: parsing, and the allowed schemes. This module opens no connection."""
+"""Addresses of cameras: the parser and the allowed schemes. This module opens no connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ENCRYPTED: Final = frozenset({"rtsps", "https", "snapshot+https", "onvifs"})
 DEMO_SCENES: Final = ("street", "crossing", "parking")
 
-# Schemes of video that the hub cannot read, with their usual names.
+# Video schemes that the hub cannot read, each with its usual name.
 _UNSUPPORTED: Final = {
     **dict.fromkeys(("rtmp", "rtmps", "rtmpt", "rtmpe"), "RTMP"),
     **dict.fromkeys(("hls", "dash"), "HLS and DASH"),
@@ -61,7 +61,10 @@ class CameraAddress(Address):
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the connection to the camera uses TLS. The stream of an ONVIF camera has an address of its own."""
+        """Whether the connection to the camera uses TLS.
+
+        An ONVIF camera's stream has its own address, which may differ.
+        """
         return self.scheme in _ENCRYPTED
 
     @property
@@ -69,14 +72,14 @@ class CameraAddress(Address):
         return super().shown if self.host else f"{self.scheme}:{'//' if self.kind == 'demo' else ''}{self.path}"
 
     def dial(self) -> str:
-        """Return the URL for FFmpeg and HTTP clients, with escaped credentials; `path` for usb, file and demo."""
+        """Return the URL for FFmpeg and HTTP clients, with escaped credentials; only `path` for usb, file and demo."""
         if not self.host:
             return self.path
         scheme, rest = self.scheme, super().dial().removeprefix(self.scheme)
         return scheme.removeprefix("snapshot+").replace("onvif", "http") + rest
 
     def with_credentials(self, username: str | None, password: Secret | None) -> CameraAddress:
-        """Return the address. For a network camera, add the user name and the password if the URL lacks them."""
+        """Return the address. If a network camera's URL lacks a user name or password, add it."""
         if not self.host:
             return self
         user = username if self.username is None else self.username
@@ -86,8 +89,8 @@ class CameraAddress(Address):
     def beside(self, directory: Path) -> CameraAddress:
         """Return the address with a file's path made absolute.
 
-        Raises `InvalidValueError` for a path outside `directory`, because a user who adds a camera must not be able
-        to read arbitrary files. The check does not follow links, so the directory's owner can link to other files.
+        Raises `InvalidValueError` for a path outside `directory`. Otherwise, a user who adds a camera could read
+        arbitrary files. The check does not follow links, so the directory's owner can link to other files.
         """
         if self.kind != "file":
             return self

@@ -1,7 +1,7 @@
 """Rules that involve several keys of cameras.yaml. `models.py` has the rules for single keys.
 
-The checks read the YAML tree instead of the models, so they also run if the models reject the file. The user therefore
-sees all diagnostics at once.
+The checks read the YAML tree instead of the models, so they also run when the models reject the file. The user
+therefore sees all diagnostics at once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     """Yield the problems that involve several keys.
 
     In `effective`, each camera includes the settings of `defaults` and `nvision`. `written` is the tree of the file and
-    provides the locations. `has_stored_tokens` returns whether the state directory has tokens for the
-    gateway.
+    supplies the locations. `has_stored_tokens` returns whether the state directory contains tokens for the gateway.
     """
     yield from _unique_ids(written, "cameras")
     yield from _unique_ids(written, "webhooks")
@@ -78,7 +77,7 @@ def _known_cameras(tree: YamlNode) -> Iterator[Diagnostic]:
 
 def _known_zones(effective: YamlNode, written: YamlNode) -> Iterator[Diagnostic]:
     if _items(written.child("elsewhere")):
-        return  # the zones of these cameras are unknown here
+        return  # this file does not define the zones of cameras in `elsewhere`
     cameras = [camera.child("zones") for _, camera in _entries(effective, "cameras")]
     sections = (written.at(("defaults", "zones")), *cameras)
     known = sorted({name for section in sections if section is not None for name in section.entries})
@@ -141,7 +140,7 @@ def _credentials(section: YamlNode, path: KeyPath, address: Address | None) -> I
 
 def _tls(camera: YamlNode, path: KeyPath, address: CameraAddress | None) -> Iterator[Diagnostic]:
     node = camera.child("tls")
-    # The stream of an ONVIF camera may be encrypted, even if its ONVIF service is not.
+    # An ONVIF camera may encrypt its stream even if its ONVIF service is not encrypted.
     if node is None or address is None or address.is_encrypted or address.kind == "onvif" or not _is_given(node):
         return
     message = f"does not apply to a {address.scheme} camera, whose connection is not encrypted"
@@ -198,5 +197,5 @@ def _items(node: YamlNode | None) -> list[YamlNode]:
 
 
 def _is_given(node: YamlNode | None) -> bool:
-    """Return whether the setting has a value: a non-empty string, or a string with a reference that is unresolvable."""
+    """Return whether the setting has a value: a non-empty string, or a string with an unresolvable reference."""
     return node is not None and (node.is_invalid or bool(node.text))

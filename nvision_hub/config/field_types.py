@@ -25,14 +25,14 @@ from nvision_hub.control_characters import without_control_characters
 from nvision_hub.errors import InvalidValueError
 
 ID_PATTERN: Final = "[a-z0-9][a-z0-9_-]{0,62}"
-# With or without a hash tag in braces, which keeps all keys on one node of a Redis Cluster.
+# The prefix may contain a hash tag in braces, which keeps all keys on one node of a Redis Cluster.
 PREFIX_PATTERN: Final = (
     r"^([A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
     r"|([A-Za-z0-9][A-Za-z0-9_.:-]{0,30})?\{[A-Za-z0-9_.:-]{1,31}\}[A-Za-z0-9_.:-]{0,31})$"
 )
 HOST_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 TOPIC_PATTERN: Final = "^[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,7}$"
-# The service reads the key from the WebSocket subprotocol, which is a token of RFC 9110, section 5.6.2.
+# The service reads the key from the WebSocket subprotocol, which must be a token of RFC 9110, section 5.6.2.
 _STREAMING_KEY: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 _WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret
 _WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme"
@@ -67,7 +67,7 @@ def _fleet_key(key: Secret) -> Secret:
 
 
 def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path. A relative path is relative to the folder of cameras.yaml."""
+    """Return the absolute path. A relative path starts at the folder of cameras.yaml."""
     return path if info.context is None else Path(os.path.normpath(info.context["path"].parent / path))
 
 
@@ -87,7 +87,7 @@ FilePath = Annotated[
     Path, AfterValidator(_relative_to_file), WithJsonSchema({"type": "string", "examples": ["/etc/hub/cert.pem"]})
 ]
 WebhookSecrets = Annotated[tuple[WebhookSecret, ...], Field(min_length=1, max_length=2)]
-# An empty `${VAR:-}` counts as a missing value. A list counts as empty if all its items are commented out.
+# An empty `${VAR:-}` counts as a missing value. A list with only commented-out items counts as empty.
 NoneIfEmpty = BeforeValidator(lambda value: None if value == "" else value)
 EmptyIfNull = BeforeValidator(lambda value: () if value is None else value)
 AsList = BeforeValidator(
@@ -97,7 +97,7 @@ AsList = BeforeValidator(
 
 
 class Section(BaseModel):
-    """A mapping in cameras.yaml: immutable, without unknown keys."""
+    """A mapping in cameras.yaml. It is immutable and accepts no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""Rules of the section `gateway` that involve several keys: who can reach the gateway, and what protects it."""
+"""Rules that involve several keys of the section `gateway`: who can reach the gateway, and what protects it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _address(node: YamlNode | None) -> ListenAddress | None:
 
 
 def _is_public(node: YamlNode) -> bool:
-    """Return whether other machines can reach the address; False if it is invalid. The models report that problem."""
+    """Return whether other machines can reach the address; False for an invalid one, which the models report."""
     listen = _address(node)
     return listen is not None and not listen.loopback
 
@@ -103,5 +103,5 @@ def _is_true(node: YamlNode | None) -> bool:
 
 
 def _is_given(node: YamlNode) -> bool:
-    """Return whether the setting has a value: a non-empty string, or a string with a reference that is unresolvable."""
+    """Return whether the setting has a value: a non-empty string, or a string with an unresolvable reference."""
     return node.is_invalid or bool(node.text)

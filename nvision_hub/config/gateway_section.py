@@ -15,7 +15,7 @@ from nvision_hub.errors import InvalidValueError
 
 
 class FrozenTable(dict[str, Any]):
-    """A mapping of a frozen section. Unlike a `dict`, it has a hash."""
+    """A mapping of a frozen section that is hashable, unlike a `dict`."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -108,5 +108,5 @@ class Gateway(Section):
 
     @property
     def is_private(self) -> bool:
-        """Whether only programs on this machine use the gateway. The gateway then requires tokens only if any exist."""
+        """Whether only programs on this machine can use the gateway. It then requires a token only if one exists."""
         return self.listen.loopback and not self.hosts and self.proxy is None

@@ -1,6 +1,7 @@
 """Diagnostics for values that the models reject: the allowed values, and the word that the user probably meant.
 
-No message echoes a value, because any value may be a secret from a variable or a secret pasted into the wrong key.
+No message contains a value, because any value may be a secret: it may come from a variable or be pasted into a wrong
+key.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def describe_errors(error: ValidationError, effective: YamlNode, written: YamlNo
     """Yield a diagnostic for each value that the models reject, with its location in the file.
 
     `effective` is the validated tree, and `written` is the tree of the file. Cameras inherit values from `defaults` and
-    `nvision`. A problem with an inherited value is reported once, at its location in `defaults` or `nvision`.
+    `nvision`. The function reports a problem with an inherited value once, at its location in `defaults` or `nvision`.
     """
     found: list[Any] = error.errors(include_url=False)
     for details in found:
@@ -54,7 +55,7 @@ def describe_errors(error: ValidationError, effective: YamlNode, written: YamlNo
         if details["type"] in ("too_short", "too_long") and any(
             len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in found
         ):
-            continue  # pydantic counts only the valid items
+            continue  # this error only follows from others: pydantic counts only the valid items
         parent = written.at(path[:-1])
         if details["type"] == "extra_forbidden" and parent is not None:
             own = parent.keys.get(str(path[-1]), own)  # a camera added at run time has no location
@@ -103,7 +104,7 @@ def _range(schema: Schema) -> str:
 
 
 def _deepest(tree: YamlNode, path: KeyPath) -> tuple[YamlNode, int]:
-    """Return the deepest node that exists on `path`, and the length of the node's own path."""
+    """Return the deepest existing node on `path`, and the length of the path to this node."""
     node = tree
     for depth, part in enumerate(path):
         child = node.child(part)
@@ -142,9 +143,9 @@ def _message(path: KeyPath, details: Any, node: YamlNode) -> Message:
 
 
 def _id_like(node: YamlNode) -> str | None:
-    """Return a suggestion: the valid id that is most like the given one.
+    """Return a suggestion: the valid id that is most similar to the given id.
 
-    None if no character of the given id can be kept, or if the given id may contain a secret.
+    Returns None if the given id has no usable character or may contain a secret.
     """
     text = "" if node.is_substituted else node.text or ""
     found = re.sub("[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63]

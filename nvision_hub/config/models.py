@@ -1,8 +1,8 @@
 """Models of cameras.yaml: every key with its range and default.
 
 The models hold the values of the file, and pydantic generates the JSON Schema from the models. `load` merges `defaults`
-and `nvision` into `Config.cameras`. The models do not read files or the environment. `checks.py` has the rules that
-involve several keys.
+and `nvision` into `Config.cameras`. The models do not read files or the environment. Rules that involve several keys
+are in `checks.py`.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Camera(CameraOptions):
         return self.model_copy(update=options)
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings in effect as JSON values, with secrets as `***`."""
+        """Return the settings in effect as JSON values, with `***` in place of secrets."""
         return self.model_dump(mode="json", by_alias=True)
 
     @field_validator("url")

@@ -1,4 +1,4 @@
-"""Address of Redis: one server, a unix socket, a set of Sentinels, a Cluster, or the broker that the hub starts.
+"""Address of Redis: a single server, a unix socket, a set of Sentinels, a Cluster, or the broker that the hub starts.
 
     redis://user:password@host:6379/0                              one server
     redis+sentinel://user:password@host:26379,host2:26379/name/0   the master `name` that these Sentinels watch
@@ -25,7 +25,7 @@ _MASTER: Final = re.compile(r"/(?P<name>[A-Za-z0-9._-]{1,128})(?:/(?P<database>[
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RedisAddress(Address):
-    """Address of Redis, or `embedded`. `host` and `port` are those of the first server, Sentinel or node."""
+    """Address of Redis, or `embedded`. `host` and `port` belong to the first server, Sentinel or node."""
 
     others: tuple[tuple[str, int | None], ...] = ()  # hosts and ports of the other Sentinels or nodes
 
@@ -58,7 +58,7 @@ class RedisAddress(Address):
 
     @property
     def nodes(self) -> tuple[tuple[str, int], ...]:
-        """Host and port of every server in the address; empty for a unix socket and for the embedded broker."""
+        """Host and port of every server in the address; empty for a unix socket or the embedded broker."""
         if not self.host:
             return ()
         return tuple((host, port or self.schemes[self.scheme]) for host, port in ((self.host, self.port), *self.others))
@@ -73,7 +73,7 @@ class RedisAddress(Address):
 
     @classmethod
     def parse(cls, text: str) -> RedisAddress:
-        """Return the address in `text`. Raises `InvalidValueError`."""
+        """Parse an address. Raises `InvalidValueError`."""
         check_characters(text)
         scheme = text.strip().partition("://")[0].lower()
         if "+" in scheme and scheme in cls.schemes:
@@ -89,7 +89,7 @@ class RedisAddress(Address):
 
     @classmethod
     def _parse_many(cls, text: str) -> RedisAddress:
-        """Parse an address with several hosts. The user name and the password end at the last @."""
+        """Parse an address with several hosts. The last @ ends the user name and the password."""
         scheme, _, rest = text.partition("://")
         login, at, after = rest.rpartition("@")
         found = _HOSTS.fullmatch(after)
@@ -100,7 +100,7 @@ class RedisAddress(Address):
                 "write redis+sentinel://user:password@10.0.0.2,10.0.0.3/mymaster; and %2C for a comma in a user name",
             )
         first, *others = found["hosts"].split(",")
-        # Parse each host separately. The login is part of the first host's address.
+        # Parse each host separately. The user name and the password belong to the first host's address.
         one = super(RedisAddress, cls).parse(f"{scheme}://{login}{at}{first}")
         more = tuple(super(RedisAddress, cls).parse(f"{scheme}://{host}") for host in others)
         path = _sentinel_path(found["path"]) if one.topology == "sentinel" else _cluster_path(found["path"])
@@ -108,7 +108,7 @@ class RedisAddress(Address):
 
 
 def _sentinel_path(path: str) -> str:
-    """Return the path with the name of the master and the number of the database. Raises `InvalidValueError`."""
+    """Return the path, which consists of the master's name and the database number. Raises `InvalidValueError`."""
     match = _MASTER.fullmatch(path)
     if match is None:
         raise InvalidValueError(

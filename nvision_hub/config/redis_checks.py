@@ -1,4 +1,4 @@
-"""Rules of the section `redis` that involve several keys: what a Cluster needs, and keys that have no effect."""
+"""Rules that involve several keys of the section `redis`: what a Cluster needs, and keys that have no effect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def redis_checks(tree: YamlNode) -> Iterator[Diagnostic]:
     url = redis.child("url")
     try:
         address = RedisAddress("embedded") if url is None else RedisAddress.parse(url.text or "")
-    except ValueError:  # the models report it
+    except ValueError:  # the models report the invalid address
         return
     if url is not None and address.topology == "cluster":
         yield from _hash_tag(redis, url)

@@ -54,7 +54,7 @@ class Redis(Section):
     """Secret that all hubs on several machines share; it authenticates their commands and states in Redis."""
 
     def dial(self) -> str:
-        """Return the complete address for the functions of `broker.client`, with logins and the paths of TLS files.
+        """Return the complete address for the functions of `broker.client`, with logins and paths of TLS files.
 
         Raises `ValueError` for the embedded broker.
         """

@@ -39,7 +39,7 @@ class ScheduleEntry(Section):
 
     @property
     def window(self) -> Window:
-        """The entry as `nvision_hub.budget` uses it."""
+        """The entry in the form that `nvision_hub.budget` uses."""
         end_min = _minutes(self.end) or DAY_MIN
         days = frozenset(day for text in self.days for day in _expanded(text))
         return Window(days=days, begin_min=_minutes(self.begin), end_min=end_min, fps=self.fps, paused=self.paused)
@@ -59,7 +59,7 @@ def _minutes(text: str) -> int:
 
 
 def _expanded(text: str) -> list[int]:
-    """Return the days of `mon` or `fri-mon`; 0 is Monday."""
+    """Return the days in `text`, such as `mon` or `fri-mon`. Day 0 is Monday."""
     first, _, last = text.partition("-")
     begin, end = DAY_NAMES.index(first), DAY_NAMES.index(last or first)
     return [day % 7 for day in range(begin, end + 1 + 7 * (end < begin))]

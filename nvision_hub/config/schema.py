@@ -24,9 +24,9 @@ _REFERENCE: Final = r"\$\{"
 
 
 def json_schema() -> Schema:
-    """Return the schema (draft 2020-12) of the file as users write it.
+    """Return the schema (draft 2020-12) of cameras.yaml as users write it.
 
-    In the file, `${...}` may replace any value, a section or list may be empty, and a string may look like a number.
+    In the file, `${...}` may replace any value, a section or list may be empty, and a number may be a quoted string.
     """
     exact = exact_schema()
     sections = {name: _widened(section) for name, section in exact["$defs"].items()}
@@ -45,19 +45,20 @@ def schema_text() -> str:
 
 @functools.cache
 def exact_schema() -> Schema:
-    """Return the schema of the values after variables are replaced. Do not modify the result, which is cached."""
+    """Return the schema of the values after variables are replaced. Do not modify the result, because it is cached."""
     return Config.model_json_schema(schema_generator=_Generator)
 
 
 def schema_at(path: KeyPath) -> Schema:
-    """Return the exact schema of one key, with references resolved and null removed; empty for an unknown key."""
+    """Return the exact schema of one key, with references resolved and null removed. It is empty for an unknown key."""
     schema = resolved(exact_schema())
     for part in path:
         if isinstance(part, int):
             inner = schema.get("prefixItems", [])
             schema = inner[part] if part < len(inner) else schema.get("items", {})
         else:
-            named = next(iter(schema.get("patternProperties", {}).values()), None)  # entries that users name
+            # schema of the entries that users name
+            named = next(iter(schema.get("patternProperties", {}).values()), None)
             schema = schema.get("properties", {}).get(part) or named or schema.get("additionalProperties") or {}
         schema = resolved(schema)
     return schema
@@ -75,7 +76,7 @@ def resolved(schema: Schema) -> Schema:
 
 
 class _Generator(GenerateJsonSchema):
-    """Generator that shows `{}` as the default of a section, instead of the defaults of all its keys."""
+    """Generator that shows `{}` as the default of a section instead of the defaults of all keys in the section."""
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, ConfigString):
@@ -84,10 +85,10 @@ class _Generator(GenerateJsonSchema):
 
 
 def _widened(schema: Schema) -> Schema:
-    """Return `schema`, widened to the values that users may write in the file.
+    """Return `schema` extended to all values that users may write in the file.
 
-    Each keyword applies to values of one type only. For example, `minimum` applies to numbers. In most cases, it is
-    therefore enough to allow one more type, and editors still report the exact problem.
+    Each keyword applies to values of one type only. For example, `minimum` applies only to numbers. In most cases, it
+    is therefore sufficient to allow one more type. Editors still report the exact problem.
     """
     annotations = {key: value for key, value in schema.items() if key in _ANNOTATIONS}
     rule = {key: _inside(key, value) for key, value in schema.items() if key not in (*_ANNOTATIONS, "title")}

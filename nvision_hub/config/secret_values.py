@@ -1,7 +1,7 @@
-"""Search for the secret values in the tree of cameras.yaml, so that logs can hide them.
+"""Search for secret values in the tree of cameras.yaml, so that logs can redact them.
 
-The search uses the tree instead of the models, so it also finds values that the models reject. It includes unknown keys
-whose names look like those of secrets, because a mistyped key (`pasword`) holds a secret, too.
+The search reads the tree instead of the models, so it also finds values that the models reject. It includes unknown
+keys whose names resemble those of secrets, because the value of a mistyped key (`pasword`) is also a secret.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _SHOWN_KEYS: Final = frozenset(
         "role",
     }
 )
-_SHOWN_SECTIONS: Final = frozenset({"labels", "placement", "tls", "proxy"})  # `tls.key` is the path of a file
+_SHOWN_SECTIONS: Final = frozenset({"labels", "placement", "tls", "proxy"})  # `tls.key` is a file path, not a secret
 _WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, no secret
-_TOKEN: Final = re.compile(r"(?=[^/]*[A-Z0-9])[^/?#]{8,}")  # a part of a path that is more than a lower-case word
+_TOKEN: Final = re.compile(r"(?=[^/]*[A-Z0-9])[^/?#]{8,}")  # a path segment that is more than a lower-case word
 
 
 def secret_values(tree: YamlNode) -> set[str]:
-    """Return the secrets in a tree whose variables are replaced.
+    """Return the secrets in a tree in which variables are already replaced.
 
-    A value that the file also shows openly, such as a camera's id or a host, is no secret. Logs contain it in many
-    lines, and hiding it there would reveal that it is a password.
+    A value that the file also uses openly, such as a camera's id or a host, does not count as a secret. Many log lines
+    contain this value. Redacting it there would reveal that it is a password.
     """
     found = _Collector()
     found.visit(tree)
@@ -62,7 +62,7 @@ class _Collector:
             if name in _SHOWN_SECTIONS:
                 self.shown.update(scalar.text for _, scalar in child.scalars() if scalar.text)
             else:
-                # A value directly in `tokens`, without a role, is a misplaced token.
+                # A value directly in `tokens`, without a role, is a token in the wrong place.
                 self.visit(child, "token" if key == "tokens" else name, is_webhook=is_webhook or key == "webhooks")
         for item in node.items:
             self.visit(item, key, is_webhook=is_webhook)
@@ -74,7 +74,7 @@ class _Collector:
             self.shown.add(node.text)
 
     def _visit_login(self, section: YamlNode, *, is_webhook: bool) -> None:
-        """Add the secrets of a section's address, and its user name and password as HTTP clients send them."""
+        """Add the secrets in a section's address, and its user name and password in the form that HTTP clients send."""
         user, password, url = (_text(section, key) for key in ("username", "password", "url"))
         if url is not None:
             address = _parsed(url)
@@ -97,7 +97,7 @@ def _text(section: YamlNode, key: str) -> str | None:
 
 
 def _parsed(url: str) -> Address:
-    """Return the address in `url`. In an invalid address, everything before the last @ is user name and password."""
+    """Parse an address. In an invalid address, everything before the last @ counts as user name and password."""
     try:
         return Address.parse(url)
     except InvalidValueError:

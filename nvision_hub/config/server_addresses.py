@@ -1,4 +1,4 @@
-"""Addresses in cameras.yaml, except those of cameras and Redis: Nvision service, webhooks, MQTT and gateway."""
+"""Addresses in cameras.yaml except camera and Redis addresses: Nvision service, webhooks, MQTT and gateway."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ServiceAddress(Address):
 
 
 class WebhookAddress(Address):
-    """Address of a webhook. The path often contains a token, so `shown` hides the path."""
+    """Address of a webhook. `shown` hides the path, because the path often contains a token."""
 
     __slots__ = ()
 
@@ -65,7 +65,7 @@ class MqttAddress(Address):
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted and the broker's certificate is checked."""
+        """Whether the client encrypts the connection and verifies the broker's certificate."""
         return self.scheme == "mqtts"
 
     @classmethod
@@ -80,7 +80,7 @@ class MqttAddress(Address):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ListenAddress(ConfigString):
-    """Local address that a server binds to, or `none`. Port 0 lets the system choose a port."""
+    """Local address that a server binds to, or `none`. For port 0, the system chooses a free port."""
 
     host: str  # without brackets; "" for `none`
     port: int
@@ -138,7 +138,7 @@ class NetworkAddress(ConfigString):
         return str(self.network.network_address if is_single else self.network)
 
     def __contains__(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-        """Return whether the network contains an address. An IPv4 address may be written as an IPv6 address."""
+        """Return whether the network contains an address, which may be an IPv4 address in IPv6 form."""
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
         return (mapped or address) in self.network
 

@@ -1,4 +1,4 @@
-"""How the hub identifies a camera that uses TLS: the setting `tls` of cameras.yaml."""
+"""Setting `tls` of a camera: how the hub verifies the identity of a camera that uses TLS."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TlsPolicy(ConfigString):
 
 
 def parse_fingerprint(text: str) -> str:
-    """Return the fingerprint without the colons and capital letters of OpenSSL's output. Raises `InvalidValueError`."""
+    """Return a fingerprint in lower case without colons. Accepts the output of OpenSSL. Raises `InvalidValueError`."""
     digits = text.strip().replace(":", "").lower()
     if not _SHA256.fullmatch(digits):
         raise InvalidValueError(

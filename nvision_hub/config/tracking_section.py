@@ -11,7 +11,7 @@ from nvision_hub.errors import InvalidValueError
 
 NamedSection = TypeVar("NamedSection", bound=Section)
 
-MIN_ZONE_AREA: Final = 1e-6  # as a fraction of the frame
+MIN_ZONE_AREA: Final = 1e-6  # fraction of the area of the frame
 MAX_ZONES: Final = 32
 
 
@@ -92,7 +92,7 @@ class CountingLine(ObjectFilter):
 
 
 def _off_is_none(value: object) -> object:
-    """Return None for `off`. Null means the defaults, as in every section."""
+    """Return None for `off`. Null means the defaults, as it does in every section."""
     if value is None:
         return {}
     if value == "off":
@@ -103,7 +103,7 @@ def _off_is_none(value: object) -> object:
 
 
 class NamedSections(dict[str, NamedSection]):
-    """Sections by name, hashable like every other value of a camera. Do not modify it."""
+    """Sections by name. The mapping is hashable, like every other value of a camera. Do not modify it."""
 
     def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
         return hash(frozenset(self.items()))

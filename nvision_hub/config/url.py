@@ -1,11 +1,11 @@
-"""Addresses of the form `scheme://user:password@host:port/path`: parsed, escaped for clients, shown without secrets.
+"""Addresses of the form `scheme://user:password@host:port/path`: parsing, escaping for clients, and redacted display.
 
 This module opens no connection and resolves no host name.
 
-Users often paste passwords without escapes, so any character may appear between `://` and the host. Each `@` before
-a plausible host gives one possible reading of the address. If the host of exactly one reading is an IP address, the
-parser returns this reading, because an IP address hardly ever follows an `@` in a password. Otherwise, the parser
-rejects an address with several readings, because a wrong guess could send part of a password to a name server.
+Users often paste passwords without escapes, so any character may appear between `://` and the host. Each `@` before a
+plausible host gives one possible reading of the address. If the host is an IP address in exactly one reading, the
+parser returns that reading, because an IP address hardly ever follows an `@` in a password. Otherwise, the parser
+rejects an address with several readings. A wrong guess could send part of a password to a name server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HOST: Final = re.compile(
     re.DOTALL,
 )
 _VALUE_IN_PATH: Final = re.compile(r"=[^&/;,]+")
-# Characters of a path or query that need no escape, including the percent sign, which may begin an escape.
+# Characters that need no escape in a path or query. They include the percent sign, which may begin an escape.
 PATH_SAFE: Final = "%/?#[]@!$&'()*+,;=:~"
 
 
@@ -48,19 +48,20 @@ class Address(ConfigString):
     password: Secret | None = None
     host: str = ""  # without brackets; empty if the address names no host
     port: int | None = None
-    path: str = ""  # everything after the port: path, query and fragment as written
+    path: str = ""  # everything after the port: path, query and fragment, as written
 
-    schemes: ClassVar[Mapping[str, int]] = {}  # allowed schemes with their default ports; empty allows all
+    # allowed schemes with their default ports; if empty, any scheme is allowed
+    schemes: ClassVar[Mapping[str, int]] = {}
     word: ClassVar[str | None] = None  # word that users may write in place of an address; also used as the scheme
 
     @property
     def dialed_port(self) -> int:
-        """The port to connect to, by default the port of the scheme; 0 if the address names no host."""
+        """The port to connect to, by default the port of the scheme; 0 if the address contains no host."""
         return self.port or self.schemes.get(self.scheme, 0)
 
     @property
     def shown(self) -> str:
-        """The address for output. Hides the user name, the password, values in the path, and the query."""
+        """The address for output, without the user name, password, query, and values in the path."""
         if self.scheme == self.word:
             return self.scheme
         credentials = f"{HIDDEN}@" if self.username is not None else ""
@@ -69,14 +70,15 @@ class Address(ConfigString):
     def dial(self) -> str:
         """Return the complete address for a client, with special characters in the credentials escaped.
 
-        Raises `ValueError` if the address is `word`, because a service that the hub starts itself has no fixed port.
+        Raises `ValueError` if the address is `word`, because a service that the hub itself starts has no fixed port.
         """
         if self.scheme == self.word:
             raise ValueError(f"the address of the {self.word} service is not in the configuration")
         credentials = ""
         if self.username is not None:
             pair = (self.username, self.password.reveal() if self.password else "")
-            # Keep the colon even without a password, because FFmpeg (httpauth.c) needs the colon to answer a challenge.
+            # Keep the colon even without a password: FFmpeg (httpauth.c) answers a challenge only if the colon is
+            # present.
             credentials = ":".join(quote(part, safe="", errors="surrogateescape") for part in pair) + "@"
         return f"{self.scheme}://{credentials}{self._authority()}{quote(self.path, safe=PATH_SAFE)}"
 
@@ -90,7 +92,7 @@ class Address(ConfigString):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the address in `text`. Raises `InvalidValueError`."""
+        """Parse an address. Raises `InvalidValueError`."""
         check_characters(text)
         text = text.strip()
         if text == cls.word:
@@ -98,7 +100,7 @@ class Address(ConfigString):
         if cls.schemes:
             cls.known_scheme(text)
         scheme, slashes, rest = text.partition("://")
-        if not slashes or (cls.schemes and scheme.lower() not in cls.schemes):  # such as `http:x://`
+        if not slashes or (cls.schemes and scheme.lower() not in cls.schemes):  # for example `http:x://`
             raise InvalidValueError("is not an address", "write `://` and a host after the scheme")
         readings = list(cls._readings(scheme.lower(), rest))
         if len(readings) > 1:
@@ -117,14 +119,17 @@ class Address(ConfigString):
         return readings[0].checked()
 
     def checked(self) -> Self:
-        """Return the address. Raises `InvalidValueError` if an escape hides a control character in its credentials."""
+        """Return the address. If an escape in its credentials hides a control character, raises `InvalidValueError`."""
         for text in (self.username, self.password and self.password.reveal()):
             without_control_characters(text or "")
         return self
 
     @staticmethod
     def _hosts(rest: str) -> list[re.Match[str] | None]:
-        """Match a host, a port and a path at the start of `rest`, and after each @. A failed match gives None."""
+        """Match a host, a port and a path at the start of `rest` and after each @.
+
+        The result of a failed match is None.
+        """
         return [_HOST.fullmatch(rest, start) for start in (0, *(found.end() for found in re.finditer("@", rest)))]
 
     @classmethod
@@ -151,7 +156,10 @@ class Address(ConfigString):
 
     @classmethod
     def known_scheme(cls, text: str) -> str:
-        """Return the scheme of `text`. If the scheme is unknown, raises `InvalidValueError` with all known schemes."""
+        """Return the scheme of `text`.
+
+        For an unknown scheme, raises an `InvalidValueError` that lists all known schemes.
+        """
         before, colon, _ = text.strip().partition(":")
         scheme = before.lower() if colon else ""
         if scheme in cls.schemes:
@@ -187,8 +195,8 @@ def is_ip(host: str) -> bool:
 
 
 def unescape(text: str) -> str:
-    """Return a user name or password with its escapes decoded. An invalid escape (`100%`) stays unchanged.
+    """Decode the escapes of a user name or password. An invalid escape, as in `100%`, stays unchanged.
 
-    Bytes that are not UTF-8, such as %E9 in a Latin-1 password, become lone surrogates. `dial` restores the same bytes.
+    Bytes that are not UTF-8, such as %E9 in a Latin-1 password, become lone surrogates. `dial` restores these bytes.
     """
     return unquote(text, errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Value types of cameras.yaml: values written as one string, secrets, labels, and the services that Nvision offers.
+"""Value types of cameras.yaml: values written as a string, secrets, labels, and the names of Nvision's services.
 
 Each class defines how pydantic reads a value from YAML and how the value appears in logs, JSON and the JSON Schema.
 """
@@ -21,17 +21,17 @@ DEFAULT_CONFIDENCE_THRESHOLD: Final = 0.1  # default of the Nvision API
 
 
 class ConfigString(ABC):
-    """A value that users write as one string. Logs and JSON contain `shown` in place of the string."""
+    """A value that users write as one string. Logs and JSON show `shown` in place of that string."""
 
     __slots__ = ()
 
     example: ClassVar[str]
-    pattern: ClassVar[str | None] = None  # for editors, through the JSON Schema
+    pattern: ClassVar[str | None] = None  # JSON Schema pattern for editors
 
     @classmethod
     @abstractmethod
     def parse(cls, text: str) -> Self:
-        """Parse `text`, and return the value.
+        """Parse `text` and return the value.
 
         Raises `ValueError`. The message has no subject (`must be ...`) and never echoes `text`.
         """
@@ -39,7 +39,7 @@ class ConfigString(ABC):
     @property
     @abstractmethod
     def shown(self) -> str:
-        """The value for output, without a user name, password or key."""
+        """The value for output, without user name, password or key."""
 
     def __repr__(self) -> str:
         return self.shown
@@ -62,7 +62,7 @@ class ConfigString(ABC):
 
 
 class Secret(ConfigString):
-    """A key, token or password. All output shows `***`. Only `reveal()` returns the secret string."""
+    """A key, token or password. Any output shows `***`. Only `reveal()` returns the secret string."""
 
     __slots__ = ("_text",)
 
@@ -86,7 +86,7 @@ class Secret(ConfigString):
         return bool(self._text)
 
     def __eq__(self, other: object) -> bool:
-        """Compare in constant time, so that a token may be checked with `==`."""
+        """Compare in constant time, which makes `==` safe for checking a token."""
         if not isinstance(other, Secret):
             return NotImplemented
         # Lone surrogates represent the bytes of a password that is not UTF-8 (`url.unescape`).
@@ -98,7 +98,7 @@ class Secret(ConfigString):
 
 
 class Labels(Mapping[str, str]):
-    """Names and values that users attach to a camera, as a frozen and hashable `dict[str, str]`."""
+    """Names and values that users assign to a camera, as an immutable, hashable mapping."""
 
     __slots__ = ("_items",)
 

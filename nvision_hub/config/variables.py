@@ -1,7 +1,7 @@
 """Substitution of `${VAR}`, `${VAR:-default}` and `${file:PATH}` in any string of cameras.yaml.
 
-`$${` means a literal `${`. No other module of `config` looks up variables or reads secret files. The error messages
-never echo the content of a variable or file.
+`$${` means a literal `${`. No other module of `config` looks up variables or reads secret files. Error messages never
+contain the content of a variable or file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFERENCE: Final = re.compile(
 
 
 class VariableError(InvalidValueError):
-    """Error for a reference that is malformed or cannot be resolved."""
+    """Error for a reference that is malformed or unresolvable."""
 
 
 def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str:
@@ -55,7 +55,7 @@ def substitute(text: str, *, environ: Mapping[str, str], directory: Path) -> str
 
 
 def referenced_variables(text: str) -> set[str]:
-    """Return the names of the environment variables that `text` refers to."""
+    """Return the names of the environment variables in the references of `text`."""
     return {found["name"] for found in REFERENCE.finditer(text) if found["name"]}
 
 
@@ -71,5 +71,5 @@ def _content(path: Path, written: str) -> str:
     try:
         return content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        # Raise without the cause, because a decoding error holds the bytes of the file.
+        # Raise the error without its cause, because a decoding error contains bytes of the file.
         raise VariableError(f"the file {written} is not UTF-8 text") from None

@@ -1,4 +1,4 @@
-"""Compose file that runs a hub in a container, with the folder of cameras.yaml mounted."""
+"""Compose file for a hub in a container that mounts the folder of cameras.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BROKER: Final = "redis"  # name of the Compose service, which is also the host n
 CONFIG_DIR: Final = "/etc/nvision-hub"
 VOLUME: Final = "/var/lib/nvision-hub"
 _LISTEN: Final = "0.0.0.0:8080"
-_HEALTH: Final = "NVISION_HUB_HEALTH"  # variable of the image: address of the container's health check
+_HEALTH: Final = "NVISION_HUB_HEALTH"  # variable of the image that holds the address of the container's health check
 
 
 def render(source: SourceConfig, image: str) -> dict[str, Any]:
@@ -29,7 +29,8 @@ def render(source: SourceConfig, image: str) -> dict[str, Any]:
     if diagnostics := [*_problems(source, files)]:
         raise ConfigError(diagnostics)
     has_broker = source.redis_host == BROKER
-    # The folder of cameras.yaml is mounted with all its files. Files outside this folder become Compose secrets.
+    # The container mounts the folder of cameras.yaml with all its files. Files outside this folder become Compose
+    # secrets.
     secrets = file_keys(file for file in files if PurePosixPath(file).is_absolute())
     port = source.config.gateway.listen.port
     paths = (camera.url.path for camera in source.config.cameras if camera.url.kind == "usb")
@@ -54,7 +55,7 @@ def render(source: SourceConfig, image: str) -> dict[str, Any]:
 
 
 def _health(listen: ListenAddress) -> Iterator[str]:
-    """Yield the variable that selects the health check's listener, if the gateway has one of its own."""
+    """If the gateway has a separate listener for health checks, yield the variable that selects the listener."""
     if not listen.off:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - compared, not bound
         yield f"{_HEALTH}=http://{f'[{host}]' if ':' in host else host}:{listen.port}/healthz"

@@ -33,15 +33,15 @@ SHARED: Final = "shared"
 _TOKEN: Final = "NVISION_HUB_TOKEN"  # noqa: S105 - a variable's name
 _VARIABLES_SECRET: Final = "nvision-hub"  # noqa: S105 - an object's name
 _FILES_SECRET: Final = "nvision-hub-files"  # noqa: S105 - an object's name
-# fsGroup makes the volume /var/lib/nvision-hub group-writable, but the hub needs a private folder.
+# fsGroup makes the volume /var/lib/nvision-hub group-writable, but the hub needs a folder that only it can access.
 _STATE_DIR: Final = "/var/lib/nvision-hub/state"
 _INSECURE_REASON: Final = "TLS ends at the ingress; the network policy admits only this namespace and Prometheus"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
-_HUB_MIB: Final = 256  # supervisor and gateway
+_HUB_MIB: Final = 256  # for the supervisor and the gateway
 _SERVICE_MIB: Final = 512
 _CAMERA_MIB: Final = 48  # measured: 22 at 720p; larger frames need more
-_SPIKE_MIB: Final = 1024  # one camera may exceed its share by this much before its own memory limit applies
+_SPIKE_MIB: Final = 1024  # one camera may exceed its share by this amount before its own memory limit applies
 _LOGS_MIB: Final = 32  # per camera, on disk
 _WELL_KNOWN: Final = {"zone": "topology.kubernetes.io/zone", "region": "topology.kubernetes.io/region"}
 
@@ -52,7 +52,7 @@ class PodOptions:
 
     image: str
     namespace: str | None = None  # None selects the namespace that kubectl uses
-    metrics_from: str = "monitoring"  # a namespace whose pods may read metrics
+    metrics_from: str = "monitoring"  # namespace whose pods may read metrics
 
 
 def render(
@@ -60,8 +60,8 @@ def render(
 ) -> tuple[dict[str, list[Any]], list[str]]:
     """Return the documents by file name (without the suffix), and notes for the user.
 
-    The documents contain no Secrets, because secret values must not be printed. Raises `ConfigError` for settings that
-    cannot work in a pod.
+    The documents contain no Secrets, because `render` must not print secret values. Raises `ConfigError` for settings
+    that cannot work in a pod.
     """
     if diagnostics := [*_problems(source)]:
         raise ConfigError(diagnostics)
@@ -84,7 +84,7 @@ def render(
 
 
 def kustomization(files: Sequence[str], options: PodOptions) -> dict[str, Any]:
-    """Return the kustomization.yaml of a folder with these files, for `kubectl apply -k`."""
+    """Return the kustomization.yaml for a folder with these files, for `kubectl apply -k`."""
     (document,) = templates.documents("kustomization.yaml", namespace=options.namespace, files=list(files))
     return document
 
@@ -122,8 +122,8 @@ def _config_data(source: SourceConfig, group: CameraGroup, groups: Sequence[Came
 def _gateway(section: Any) -> dict[str, Any]:
     """Return the gateway section for a pod.
 
-    Other pods can reach the gateway, so it always requires a token. An ingress or a service mesh provides TLS, because
-    the kubelet's probes and the pods have no certificate.
+    The gateway always requires a token, because other pods can reach it. An ingress or a service mesh provides TLS,
+    because neither the kubelet's probes nor the pods have a certificate.
     """
     values = dict(section) if isinstance(section, dict) else {}
     values.pop("tls", None)
@@ -136,7 +136,7 @@ def _gateway(section: Any) -> dict[str, Any]:
 
 
 def _metrics_token(gateway: Mapping[str, Any]) -> SecretRefs:
-    """Return the reference to a token for Prometheus: if possible, a token that allows only reading the metrics."""
+    """Return the reference to a token for Prometheus, preferably a token that allows only reading the metrics."""
     tokens = gateway.get("tokens")
     for entry in tokens.values() if isinstance(tokens, dict) else ():
         found = references(entry)
@@ -201,7 +201,10 @@ def _preferred_node_labels(group: CameraGroup) -> dict[str, str]:
 def _secrets(
     source: SourceConfig, configs: Iterable[dict[str, Any]], keys: Mapping[str, str], options: PodOptions
 ) -> Iterator[str]:
-    """Yield the commands that create the Secrets. Values come from files, because `ps` shows arguments to all users."""
+    """Yield the commands that create the Secrets.
+
+    Values come from files, because `ps` shows all users the arguments.
+    """
     needed = references(list(configs))
     namespace = f" --namespace {options.namespace}" if options.namespace else ""
     origin = {literal.name: f" ({literal.key}, {literal.where})" for literal in source.literals}
@@ -216,7 +219,7 @@ def _secrets(
 
 
 def _files(source: SourceConfig) -> Iterator[str]:
-    """Yield a note if pods need files that none of the Secrets contains."""
+    """If pods need files that no Secret contains, yield a note about these files."""
     tls = source.tree.at(("redis", "tls"))
     paths = [] if tls is None else [scalar.text for _, scalar in tls.scalars() if scalar.text]
     if paths:

@@ -26,7 +26,8 @@ _MAX_KEYS_SHOWN: Final = 3
 def egress(source: SourceConfig) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the egress rules of a NetworkPolicy, and notes for the user.
 
-    Reads the addresses as written, without looking up variables. If a port is unknown, a single rule allows all egress.
+    The function reads the addresses as written and looks up no variables. If a port is unknown, one rule allows all
+    egress.
     """
     tcp, unknown = set(), []
     for loc, scalar in source.tree.scalars():
@@ -45,18 +46,18 @@ def egress(source: SourceConfig) -> tuple[list[dict[str, Any]], list[str]]:
     ports: list[dict[str, Any]] = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]  # DNS
     ports += [{"protocol": "TCP", "port": port} for port in sorted(tcp)]
     if any(camera.transport == "udp" for camera in source.config.cameras):
-        ports.append({"protocol": "UDP", "port": 1024, "endPort": 65535})  # RTP and RTCP, on any port of a camera
+        ports.append({"protocol": "UDP", "port": 1024, "endPort": 65535})  # RTP and RTCP, on any port of the camera
     return [{"ports": ports}], []
 
 
 def _port(text: str) -> int | None:
-    """Return the port of an address as written; None if it depends on a variable, or if there may be other ports."""
+    """Return the port of an address as written; None if a variable determines it, or if other ports are possible."""
     scheme = text.partition("://")[0].lower()
-    # Sentinels and Cluster nodes refer to other servers on any port, and ONVIF cameras refer to their streams.
+    # Sentinels and Cluster nodes refer to other servers on arbitrary ports. ONVIF cameras refer to their streams.
     if not _PORTS.get(scheme) or scheme.endswith(("+sentinel", "+cluster", "onvif", "onvifs")):
         return None
     try:
-        # User names and passwords may be variables. A variable in place of the port raises ValueError.
+        # User names and passwords may be variables. If the port is a variable, this expression raises ValueError.
         return Address.parse(REFERENCE.sub("x", text)).port or _PORTS[scheme]
     except ValueError:
         return None

@@ -1,7 +1,7 @@
-"""A cameras.yaml as written, with its secrets replaced by references, and its validated configuration.
+"""A cameras.yaml as written, with references in place of its secrets, and its validated configuration.
 
-If a variable or file would supply a secret or an address, validation uses a stand-in. The rendering machine therefore
-needs no secrets and cannot print them. All other values (rates, ids, placements) are resolved as in `start`.
+Where a variable or file supplies a secret or an address, validation uses a stand-in. The machine that renders the files
+therefore needs no secrets and cannot print them. All other values (rates, ids, placements) are resolved as in `start`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.yaml_nodes import YamlNode
     from nvision_hub.errors import KeyPath
 
-    Change = Callable[[KeyPath, YamlNode], str | None]  # maps a location and its scalar to the new string
+    Change = Callable[[KeyPath, YamlNode], str | None]  # receives a location and its scalar, and returns the new string
 
 _SECRET_KEYS: Final = frozenset(
     {
@@ -37,7 +37,7 @@ _SECRET_KEYS: Final = frozenset(
     }
 )  # fmt: skip
 _PUBLIC_KEYS: Final = frozenset({"username", "sentinel_username"})  # the rendered files may show these values
-_STATE_VARIABLE: Final = "STATE_DIRECTORY"  # set by systemd and by the container image
+_STATE_VARIABLE: Final = "STATE_DIRECTORY"  # systemd and the container image set this variable
 _WEBHOOK_SECRET: Final = "whsec_"  # noqa: S105 - the prefix that Standard Webhooks prescribes, not a secret
 _STAND_IN_HOST: Final = "stand-in.invalid"
 _SCHEMES: Final = {"cameras": "rtsp", "redis": "redis", "webhooks": "https", "mqtt": "mqtt", "nvision": "wss"}
@@ -49,7 +49,7 @@ _CREDENTIAL_PARAMETER: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Literal:
-    """Location of a secret that the file itself contains. The variable `name` replaces the secret."""
+    """Location of a secret in the file itself. The variable `name` replaces the secret."""
 
     name: str
     where: str  # `cameras.yaml:12:10`
@@ -58,11 +58,11 @@ class Literal:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """A cameras.yaml whose secrets are references."""
+    """A cameras.yaml with references in place of secrets."""
 
     path: Path
     tree: YamlNode  # as written, with a reference in place of each secret
-    config: Config  # do not use its secrets or addresses, which may be stand-ins
+    config: Config  # its secrets and addresses may be stand-ins, so do not use them
     literals: tuple[Literal, ...]
 
     @property
@@ -73,7 +73,7 @@ class SourceConfig:
 
     @property
     def variables(self) -> list[str]:
-        """Variables that the user has to set. Excludes variables that replace literal secrets."""
+        """Variables that the user has to set, except variables that replace literal secrets."""
         made = {literal.name for literal in self.literals}
         return sorted({*references(self.data).variables} - made - {_STATE_VARIABLE})
 
@@ -102,12 +102,12 @@ class SourceConfig:
 
 
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> SourceConfig:
-    """Read a cameras.yaml. Raises one `ConfigError` that lists all problems, as `load` does."""
+    """Read a cameras.yaml. Raises one `ConfigError` that lists all problems, like `load`."""
     tree, diagnostics = as_written(path)
     tree, literals = _without_literals(tree, path.name)
 
     def resolved(loc: KeyPath, scalar: YamlNode) -> str | None:
-        """Resolve variables as `start` would, but use stand-ins for secrets and addresses."""
+        """Resolve variables like `start`, but use stand-ins for secrets and addresses."""
         text = scalar.text
         if text is None or "${" not in text:
             return text
@@ -169,13 +169,13 @@ def _variable_name(tree: YamlNode, loc: KeyPath) -> str:
 
 
 def _stand_in(loc: KeyPath) -> str:
-    """Return a stand-in that is valid as any secret, and differs from those of other locations."""
+    """Return a stand-in that is valid as any kind of secret and differs from the stand-ins of other locations."""
     digest = hashlib.sha384(format_key_path(loc).encode()).digest()  # base64 of 48 bytes has no padding
     return _WEBHOOK_SECRET + base64.b64encode(digest).decode()
 
 
 def _stand_in_url(loc: KeyPath, text: str) -> str:
-    """Return a stand-in address with the scheme that the string or its section suggests."""
+    """Return a stand-in address. The string or its section determines the scheme."""
     scheme, slashes, _ = text.partition("://")
     section = "nvision" if "nvision" in loc else str(loc[0])
     scheme = scheme.lower() if slashes and "${" not in scheme else _SCHEMES.get(section, "https")
@@ -183,14 +183,14 @@ def _stand_in_url(loc: KeyPath, text: str) -> str:
 
 
 def _key(loc: KeyPath) -> str:
-    """Return the key of the value at `loc`; empty for labels, because labels may have any key."""
+    """Return the key of the value at `loc`; empty for a label, because labels may have any key."""
     if "labels" in loc or "placement" in loc:
         return ""
     return next((part for part in reversed(loc) if isinstance(part, str)), "")
 
 
 def _holds_secret(loc: KeyPath, text: str) -> bool:
-    """Return whether the string, with references replaced by their defaults, contains a credential."""
+    """Return whether the string contains a credential after its references are replaced by their defaults."""
     literal = REFERENCE.sub(lambda found: found["default"] or found["escaped"] or "", text)
     key = _key(loc)
     if key in _SECRET_KEYS:

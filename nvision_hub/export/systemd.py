@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nvision_hub.export.source_config import SourceConfig
 
 UNIT: Final = "nvision-hub.service"
-CREDENTIALS: Final = f"/run/credentials/{UNIT}"  # folder that systemd puts credentials in (systemd.exec, "CREDENTIALS")
+# folder in which systemd stores credentials (systemd.exec, "CREDENTIALS")
+CREDENTIALS: Final = f"/run/credentials/{UNIT}"
 ENVIRONMENT: Final = "hub.env"
 _STATES: Final = PurePosixPath("/var/lib")
 _HOMES: Final = ("/home/", "/root/", "/run/user/")
@@ -24,9 +25,9 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_./@:+-]+")
 
 
 def render(source: SourceConfig, program: Path) -> tuple[str, list[str]]:
-    """Return the unit that runs `program` (absolute), and notes for the user.
+    """Return the unit that runs `program` (an absolute path), and notes for the user.
 
-    Raises `ConfigError` for paths that the unit's user cannot access.
+    Raises `ConfigError` for a path that the unit's user cannot access.
     """
     file = source.path.absolute()
     state = _state(source)
@@ -49,7 +50,7 @@ def render(source: SourceConfig, program: Path) -> tuple[str, list[str]]:
 
 
 def _state(source: SourceConfig) -> str:
-    """Return the value of StateDirectory=, a folder that systemd creates below /var/lib."""
+    """Return the value of StateDirectory=: a folder that systemd creates below /var/lib."""
     if source.uses_state_directory:
         return "nvision-hub"
     path = PurePosixPath(source.config.state_dir)
@@ -72,7 +73,7 @@ def _check(file: Path, program: Path) -> None:
 
 
 def _devices(source: SourceConfig) -> Iterator[str]:
-    """Yield settings that allow only the devices of USB cameras and hardware decoders."""
+    """Yield the settings that allow access only to the devices of USB cameras and hardware decoders."""
     usb = any(camera.url.kind == "usb" for camera in source.config.cameras)
     decoding = {camera.hwaccel for camera in source.config.cameras} - {"none"}
     if not usb and not decoding:
@@ -99,7 +100,7 @@ def _notes(source: SourceConfig, file: Path, variables: list[str], credentials: 
 
 
 def _specifier_free(path: Path) -> str:
-    """Escape `%`, which starts a specifier in units."""
+    """Escape `%`, because it starts a specifier in systemd units."""
     return str(path).replace("%", "%%")
 
 

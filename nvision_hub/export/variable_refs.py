@@ -43,7 +43,7 @@ def references(data: Any) -> SecretRefs:
 
 
 def file_keys(files: Iterable[str]) -> dict[str, str]:
-    """Map each file to a unique key that a Secret accepts: the file's name if possible."""
+    """Map each file to a unique key that is valid in a Secret, if possible the name of the file."""
     keys: dict[str, str] = {}
     for file in files:
         name = _NOT_IN_KEY.sub("-", PurePosixPath(file).name).strip("-.") or "file"
@@ -52,13 +52,13 @@ def file_keys(files: Iterable[str]) -> dict[str, str]:
 
 
 def first_free(name: str, used: Iterable[str], *, separator: str) -> str:
-    """Return `name` if `used` does not contain it, else `name` with the lowest free number from 2."""
+    """Return `name`. If `used` contains it, return `name` with the lowest free number from 2."""
     taken = {*used}
     return next(it for it in chain([name], (f"{name}{separator}{n}" for n in count(2))) if it not in taken)
 
 
 def with_file_paths(data: Any, paths: dict[str, str]) -> Any:
-    """Return a copy of `data` with new paths in its file references. `paths` maps each old path to the new path."""
+    """Return a copy of `data` in which `paths` maps the old path of each file reference to the new path."""
 
     def moved(match: re.Match[str]) -> str:
         return f"${{file:{paths[match['file']]}}}" if match["file"] else match[0]

@@ -1,4 +1,4 @@
-"""Writer that turns plain data into readable YAML with the same meaning in YAML 1.1 and YAML 1.2."""
+"""Writer of readable YAML that means the same in YAML 1.1 and YAML 1.2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString, SingleQuotedScalarStri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_WIDTH: Final = 4096  # a folded line would break a shell command in two
+_WIDTH: Final = 4096  # folding a line would split a shell command
 # YAML 1.1, which Kubernetes and Compose read, treats these words as Booleans.
 _AMBIGUOUS: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
 
@@ -28,7 +28,7 @@ def yaml_text(documents: Iterable[Any]) -> str:
 
 
 def map_texts(data: Any, change: Callable[[str], Any]) -> Any:
-    """Return a deep copy of plain data with `change` applied to every string that is not a key."""
+    """Return a deep copy of plain data with `change` applied to every string except keys."""
     match data:
         case dict():
             return {key: map_texts(value, change) for key, value in data.items()}
@@ -41,7 +41,7 @@ def map_texts(data: Any, change: Callable[[str], Any]) -> Any:
 
 
 def typed(text: str) -> str | float:
-    """Convert the YAML spelling of a number or Boolean, such as `5` or `true`. Return any other string unchanged."""
+    """Convert a number or Boolean as YAML spells it, such as `5` or `true`. Return any other string unchanged."""
     try:
         parsed = json.loads(text)
     except ValueError:

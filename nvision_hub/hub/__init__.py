@@ -1,1 +1,1 @@
-"""The hub: composition from the configuration, checks of the machine, the run, and reloads."""
+"""The hub: its composition from the configuration, checks of the machine, its run, and reloads."""

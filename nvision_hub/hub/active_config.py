@@ -1,4 +1,4 @@
-"""The active configuration of a hub, with all secrets. Only short-lived processes hold it; see `resolver`."""
+"""Active configuration of a hub, with all secrets. Only short-lived processes hold it (see `resolver`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ActiveConfig:
 
     config: Config
     overrides: Overrides
-    only: Collection[str]  # ids of the cameras to run; empty for all
+    only: Collection[str]  # ids of the cameras to run; if empty, all cameras run
     plan: HubPlan
 
     @classmethod
@@ -44,7 +44,7 @@ class ActiveConfig:
         identity: HubIdentity | None = None,
         check: Callable[[Config, Overrides], object] = lambda _config, _overrides: None,
     ) -> ActiveConfig:
-        """Return the configuration with which a hub starts. Raises `HubError`, and any error of `check`."""
+        """Return the configuration with which a hub starts. Raises `HubError`, or any error from `check`."""
         config, overrides = read(path)
         check(config, overrides)
         resources = HubResources(identity=identity)
@@ -52,7 +52,7 @@ class ActiveConfig:
         return cls(config=config, overrides=overrides, only=only, plan=plan)
 
     def reloaded(self) -> ActiveConfig:
-        """Return the configuration with the file's current content. Raises `HubError`."""
+        """Return the configuration after reading the file again. Raises `HubError`."""
         config = self.overrides.configuration(self.config.path)
         if config.state_dir != self.config.state_dir:
             message, fix = "cannot change while the hub runs", "restart the hub"
@@ -61,9 +61,9 @@ class ActiveConfig:
         return self._planned(config, self.overrides)
 
     def with_request(self, request: CameraRequest) -> ActiveConfig:
-        """Return the configuration after an operator's request, and store the change for restarts of the hub.
+        """Return the configuration after an operator's request, and store the change for later starts of the hub.
 
-        Raises `HubError` if the request fails, and then stores nothing.
+        If the request fails, raises `HubError` and stores nothing.
         """
         config, before, after = self.config, self.overrides, self.overrides.apply(request, self.config)
         if (before.added, before.removed) != (after.added, after.removed):

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from nvision_hub.config.server_addresses import MqttAddress
 
 STAGE_BROKER: Final = 0
-# Peers stop after the cameras, because cameras connect to some peers, and other peers read the cameras' results.
+# The peers stop after the cameras, because cameras connect to some peers and other peers read the cameras' results.
 STAGE_PEERS: Final = 1
 STAGE_CAMERAS: Final = 2
 LOCAL_PORTS_FROM: Final = 8090
 DEMO_PORTS_FROM: Final = 8554
 
-# Spec of a peer that no camera waits for. Once the peer is ready, it also receives earlier events.
+# Spec of a peer for which no camera waits. After the peer becomes ready, it also receives earlier events.
 _unawaited = partial(ProcessSpec, stage=STAGE_PEERS, awaited=False)
 
 
@@ -60,10 +60,10 @@ _unawaited = partial(ProcessSpec, stage=STAGE_PEERS, awaited=False)
 class HubPlan:
     children: tuple[ProcessSpec, ...]
     endpoints: Endpoints
-    reader_url: str = field(repr=False)  # address for programs that read results, with the reader's password if any
+    reader_url: str = field(repr=False)  # for programs that read results; with the reader's password if one exists
     resources: HubResources
     has_usb: bool  # whether the hub runs a USB camera, which needs OpenCV
-    warnings: tuple[str, ...]  # about settings without effect on one machine, and about active overrides
+    warnings: tuple[str, ...]  # about settings that have no effect on one machine, and about active overrides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class PublicPlan:
     endpoints: Endpoints
     has_usb: bool
     warnings: tuple[str, ...]
-    rejected_overrides: int  # number of stored run-time changes that are set aside
+    rejected_overrides: int  # number of stored run-time changes that were set aside
 
 
 def plan(
@@ -88,11 +88,11 @@ def plan(
 ) -> HubPlan:
     """Return the plan for `config`. Starts no process and opens no connection.
 
-    If `only` is not empty, the plan contains only the cameras in `only` and the cameras that operators added at run
-    time. `resources` are the resources of a hub that is already running.
+    If `only` is not empty, the plan contains the cameras in `only`, the cameras that operators added at run time, and
+    no other cameras. `resources` are the resources of a hub that is already running.
 
-    Raises `ConfigError` for a configuration that cannot run, and `UnavailableError` if no port is free or the fleet key
-    is unreadable.
+    Raises `ConfigError` for a configuration that cannot run. Raises `UnavailableError` if no port is free or the fleet
+    key is unreadable.
     """
     resources, overrides = resources or HubResources(), overrides or Overrides()
     identity = resources.identity
@@ -117,7 +117,7 @@ def plan(
     )
     local, demo = _local_service(cameras, resources), _demo(cameras, resources, config.state_dir)
     check_certificate(config)
-    # In a fleet, only the control hub has a control socket. Commands reach the other hubs through their relays.
+    # In a fleet, only the control hub has a control socket. Commands reach each other hub through its relay.
     control = control_socket(config.state_dir) if identity is None or is_control else None
     limits = ledger_settings(config, cameras, identity)
     usage = None if limits is None else usage_settings(limits, config)
@@ -134,7 +134,7 @@ def plan(
         serving,
     )
     lease = None if identity is None else LeaseSettings(url=stream.url, prefix=stream.prefix, holder=identity.holder)
-    # Cameras wait for the ledger, because without it, they withhold every frame.
+    # Cameras wait until the ledger is ready. Without it, they would withhold every frame.
     ledger = (
         None
         if limits is None
@@ -154,7 +154,7 @@ def plan(
             paused=camera.id in overrides.paused,
             lease=lease,
             ledger=None if limits is None else ledger_access(limits, camera),
-            # A camera without a schedule does not restart if the time zone changes.
+            # A change of the time zone must not restart a camera without a schedule.
             time_zone=config.budget.zone_name if camera.schedule else "UTC",
         )
         spec = ProcessSpec(
@@ -199,7 +199,7 @@ def _selected_cameras(config: Config, only: Collection[str], overrides: Override
 
 
 def _spool(config: Config, name: str) -> SpoolSettings:
-    """Return the settings of a spool. `name` is a camera's id, or a name that no camera can have (`@callback`)."""
+    """Return the settings of a spool. `name` is a camera's id or a reserved name such as `@callback`."""
     return SpoolSettings(
         path=config.state_dir / SPOOLS / name / SPOOL_FILE,
         max_bytes=config.redis.spool_max_bytes,
@@ -246,10 +246,10 @@ def _gateway(
     usage: UsageSettings | None,
 ) -> ProcessSpec:
     listen, health, identity = config.gateway.listen, config.gateway.health_listen, resources.identity
-    # If a configured port is in use, the start fails. No other port is chosen, because a proxy, a firewall or a
+    # If a configured port is in use, the start fails. The hub chooses no other port, because a proxy, a firewall or a
     # bookmark may refer to the configured port.
     is_fixed = "listen" in config.gateway.model_fields_set and listen.port
-    # The gateway of the control hub shows the cameras that other hubs run.
+    # The gateway of the control hub shows the cameras of the other hubs.
     if identity is not None and identity.is_control:
         cameras = tuple(camera.id for camera in config.cameras)
         fleet = FleetSettings(cameras=cameras, seal=_seal(config))
@@ -286,7 +286,7 @@ def _base_url(settings: GatewaySettings) -> str:
 
 
 def _relay(identity: HubIdentity, stream: RedisSettings, seal: FleetSeal) -> ProcessSpec:
-    """Return the process that publishes the supervisor's messages for the fleet's gateway."""
+    """Return the spec of the process that publishes the supervisor's messages for the fleet's gateway."""
     settings = relay.RelaySettings(stream=stream, group=identity.group, holder=identity.holder, seal=seal)
     return _unawaited(name="relay", entry=relay.run, settings=settings, subscriber=True)
 
@@ -311,7 +311,7 @@ def _mqtt(config: Config, address: MqttAddress, stream: RedisSettings) -> Proces
         discovery=config.mqtt.discovery is not None,
         stream=stream,
     )
-    # The bridge is a subscriber, so that retained states are correct after a restart of the bridge.
+    # The bridge is a subscriber. Retained states are therefore correct even after the bridge restarts.
     return _unawaited(name="mqtt", entry=mqtt.run, settings=settings, subscriber=True)
 
 
@@ -329,8 +329,8 @@ def _demo(cameras: Sequence[Camera], resources: HubResources, state_dir: Path) -
 def clip_cache(state_dir: Path) -> Path:
     """Return the directory for the clips of demo cameras.
 
-    This is the user's cache, which several hubs share. If the user has no home directory, as in some containers, or
-    cannot write to the cache, the clips are in `state_dir`.
+    The directory is in the user's cache, which several hubs share. If the user has no home directory (as in some
+    containers) or cannot write to the cache, the directory is in `state_dir`.
     """
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
@@ -341,7 +341,7 @@ def clip_cache(state_dir: Path) -> Path:
 
 
 def resolve_demo_camera(camera: Camera, demo_port: int) -> Camera:
-    """Return the camera unchanged or, for a demo camera, with its RTSP URL on port `demo_port`."""
+    """Return the camera. If it is a demo camera, set its URL to the RTSP URL on port `demo_port`."""
     if camera.address.kind != "demo":
         return camera
     from workers.demo import worker as demo  # noqa: PLC0415 - only hubs with demo cameras load this module

@@ -1,4 +1,4 @@
-"""Access to the planned gateway: its tokens, its certificate, and warnings about unsafe settings."""
+"""Access to the planned gateway: its tokens and certificate, and warnings about unsafe settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_certificate(config: Config) -> None:
 
 
 def access_tokens(section: Gateway) -> Iterator[AccessToken]:
-    """Yield the tokens of cameras.yaml. The gateway receives their digests only."""
+    """Yield the tokens in cameras.yaml. The gateway receives only their digests."""
     if section.token:
         yield AccessToken(name=SINGLE_TOKEN, role="admin", digest=token_digest(section.token.reveal()))
     for name, each in section.tokens.items():
@@ -38,7 +38,7 @@ def access_tokens(section: Gateway) -> Iterator[AccessToken]:
 
 
 def access_warnings(config: Config) -> Iterator[str]:
-    """Yield a sentence for each permitted setting that makes the gateway easier to attack."""
+    """Yield a message for each permitted setting that makes attacks on the gateway easier."""
     section, file = config.gateway, config.path.name
     if section.insecure and not section.listen.loopback:
         yield (

@@ -1,4 +1,4 @@
-"""Settings of the ledger, and settings with which camera workers and the gateway use the ledger."""
+"""Settings of the ledger, and settings that camera workers and the gateway need to use the ledger."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def has_limits(config: Config, cameras: Sequence[Camera]) -> bool:
-    """Return whether cameras.yaml limits the images of the site or of a camera."""
+    """Return whether cameras.yaml limits the images of the site or of any camera."""
     site = config.budget.site
     return bool(site.per_second or site.per_period or any(camera.budget.per_period for camera in cameras))
 
 
 def ledger_settings(config: Config, cameras: Sequence[Camera], identity: HubIdentity | None) -> LedgerSettings | None:
-    """Return the ledger's settings; None if no limit is set. Raises `ConfigError` if a hub of a fleet has a limit."""
+    """Return the ledger's settings; None without limits. Raises `ConfigError` if a hub of a fleet has a limit."""
     if not has_limits(config, cameras):
         return None
     if identity is not None:

@@ -1,8 +1,7 @@
-"""Storage of the run-time overrides in the state_dir, and their checks when a hub restores them.
+"""Storage of run-time overrides in the state_dir, and checks of stored overrides when a hub starts.
 
-A stored change may be invalid, because an earlier version of the hub accepted it, a user edited the file, or
-cameras.yaml has changed since. The hub sets such changes aside: they have no effect, but stay in the file for the next
-start.
+A stored change may be invalid: an earlier version of the hub accepted it, a user edited the file, or cameras.yaml has
+changed since. The hub sets invalid changes aside. They have no effect, but stay in the file for the next start.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def read(path: Path) -> tuple[Config, Overrides]:
         overrides = replace(overrides, added=added)
         try:
             config = overrides.configuration(path)
-        except ConfigError as error:  # each camera is valid, but all of them together exceed a limit
+        except ConfigError as error:  # each camera is valid alone, but all cameras together exceed a limit
             _set_aside("the cameras added at run time", error)
             overrides = replace(overrides, added={})
             config = overrides.configuration(path)
@@ -63,12 +62,12 @@ def read(path: Path) -> tuple[Config, Overrides]:
 
 
 def parse(content: bytes) -> Overrides:
-    """Return the overrides in a file, unchecked. Raises `ValueError` if the content has another form."""
+    """Return the unchecked overrides in a file. Raises `ValueError` if the content has another structure."""
     return _OVERRIDES.validate_json(content)
 
 
 def restore(state_dir: Path) -> Overrides:
-    """Return the stored overrides, unchecked. If their file is unreadable, log a warning and return no overrides."""
+    """Return the unchecked stored overrides. If the file is unreadable, log a warning and return no overrides."""
     file = state_dir / FILE
     try:
         return parse(file.read_bytes())
@@ -85,7 +84,7 @@ def restore(state_dir: Path) -> Overrides:
 
 
 def save(state_dir: Path, overrides: Overrides) -> None:
-    """Store the overrides, including those that are set aside, for the next start. Raises `OSError`."""
+    """Store the overrides for the next start, including the changes that are set aside. Raises `OSError`."""
     file = state_dir / FILE
     if (invalid := overrides.set_aside) is not None:
         overrides = replace(
@@ -103,7 +102,10 @@ def save(state_dir: Path, overrides: Overrides) -> None:
 
 
 def _valid_settings(camera: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a camera's stored settings in their proper types. If they are invalid, log a warning and return None."""
+    """Return a camera's stored settings, converted to their types.
+
+    If they are invalid, log a warning and return None.
+    """
     try:
         return RuntimeSettings.model_validate(values).given()
     except ValidationError as error:
@@ -113,7 +115,7 @@ def _valid_settings(camera: str, values: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 def _allowed(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the entries of added cameras that the API would accept today. Log a warning for each of the others."""
+    """Return the entries of added cameras that the API would accept now. Log a warning for every other entry."""
     allowed = {camera: entry for camera, entry in stored.items() if _is_allowed(camera, entry)}
     for camera in [*allowed][MAX_ADDED_CAMERAS:]:
         _set_aside(f"camera {camera!r}", f"at most {MAX_ADDED_CAMERAS} cameras may be added at run time")
@@ -122,7 +124,7 @@ def _allowed(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def _is_allowed(camera: str, entry: Mapping[str, Any]) -> bool:
-    """Return whether the API would accept the entry of an added camera today. Otherwise, log a warning."""
+    """Return whether the API would accept the entry of an added camera now. If not, log a warning."""
     reason: object = "its entry has another id"
     if entry.get("id") == camera:
         try:
@@ -136,7 +138,7 @@ def _is_allowed(camera: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _fits(camera: str, entry: Mapping[str, Any], path: Path) -> bool:
-    """Return whether the entry of an added camera is valid together with the file `path`. Otherwise, log a warning."""
+    """Return whether the entry of an added camera is valid together with the file `path`. If not, log a warning."""
     try:
         Overrides(added={camera: entry}).configuration(path)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Warnings about a valid configuration: settings without effect, weak protection, and active overrides."""
+"""Warnings about a valid configuration: settings that have no effect, weak protection, and active overrides."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from nvision_hub.hub.runtime_overrides import Overrides
 
 
-IMAGE_BYTES: Final = 100_000  # of an image in a result: the JPEG of a busy 1280x720 frame (70 kB), as base64
-MIN_KEPT_S: Final = 3600.0  # of results; webhooks and other consumers catch up after an outage of this length
+IMAGE_BYTES: Final = 100_000  # size of an image in a result: the JPEG of a busy 1280x720 frame (70 kB) in base64
+# minimum time for which results should be kept; consumers can then catch up after an outage of this length
+MIN_KEPT_S: Final = 3600.0
 
 
 def plan_warnings(
@@ -61,7 +62,7 @@ def plan_warnings(
 
 
 def _ineffective(config: Config, cameras: Sequence[Camera]) -> Iterator[str]:
-    """Yield a sentence for each camera, webhook or limit that cannot work as configured."""
+    """Yield a message for each camera, webhook or limit that cannot work as configured."""
     for camera in cameras:
         if camera.address.kind == "file" and not Path(camera.address.path).is_file():
             yield f"camera {camera.id}: the file {camera.address.path} does not exist; correct its `url`"
@@ -90,14 +91,14 @@ def _ineffective(config: Config, cameras: Sequence[Camera]) -> Iterator[str]:
 
 
 def _is_private(host: str) -> bool:
-    """Return whether a host is an address of this machine or its network. Looks up no names."""
+    """Return whether a host is an address of this machine or its network. Performs no name lookup."""
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
         return True
     return is_ip(host) and not is_public(host)
 
 
 def login_warning(config: Config, cameras: Sequence[Camera], overrides: Overrides) -> str | None:
-    """Return a warning if cameras added at run time have no login, although `defaults` has one."""
+    """Return a warning if cameras added at run time have no login although `defaults` has one."""
     if config.defaults.username is None and config.defaults.password is None:
         return None
     added = [camera for camera in cameras if camera.id in overrides.added]
@@ -111,7 +112,7 @@ def login_warning(config: Config, cameras: Sequence[Camera], overrides: Override
 
 
 def tls_warning(camera: Camera) -> str | None:
-    """Return a warning if the hub does not identify the camera although the camera uses TLS."""
+    """Return a warning if the camera uses TLS but the hub does not verify the camera's identity."""
     if camera.tls is None or camera.tls.mode != "insecure" or not camera.address.is_encrypted:
         return None
     return (

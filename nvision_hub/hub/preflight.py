@@ -1,4 +1,4 @@
-"""Checks of the machine before the hub starts. Without these checks, a child process would fail repeatedly."""
+"""Checks of the machine before the hub starts. They prevent child processes that would fail repeatedly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIBRARIES: Final = (
 
 
 def check_preflight(config: Config, plan: HubPlan) -> None:
-    """Raise `UnavailableError` if this machine does not meet a requirement of the plan."""
+    """Raise `UnavailableError` unless this machine meets all requirements of the plan."""
     check_libraries(plan)
     check_semaphores()
     if config.redis.url.embedded:
@@ -56,7 +56,7 @@ def _check_port(listen: ListenAddress, fix: str) -> None:
 
 
 def check_semaphores() -> None:
-    """Raise `UnavailableError` if this machine has no semaphores, which glibc keeps in /dev/shm (sem_overview(7))."""
+    """Raise `UnavailableError` if this machine lacks semaphores, which glibc keeps in /dev/shm (sem_overview(7))."""
     try:
         multiprocessing.get_context("fork").Lock()
     except OSError as error:
@@ -70,8 +70,8 @@ def check_libraries(plan: HubPlan | PublicPlan) -> None:
     """Load the libraries that the planned processes need. Raises `UnavailableError`."""
     names = {child.name for child in plan.children}
     needs_opencv = bool(names & {"service", "demo"}) or plan.has_usb
-    # Load OpenCV even if no process requires it, because OpenCV speeds up the processing of every camera's frames. All
-    # processes share the memory of libraries loaded before the fork.
+    # Load OpenCV even if no process requires it, because it speeds up the processing of every camera's frames. All
+    # processes share the memory of libraries that are loaded before the fork.
     with contextlib.nullcontext() if needs_opencv else contextlib.suppress(UnavailableError):
         cv2_loader.load()
     for text in missing_extras(plan):
@@ -79,7 +79,7 @@ def check_libraries(plan: HubPlan | PublicPlan) -> None:
 
 
 def missing_extras(plan: HubPlan | PublicPlan) -> Iterator[str]:
-    """Load the optional libraries that the planned processes need. Yield a sentence for each missing one."""
+    """Load the optional libraries that the planned processes need. Yield a message for each missing library."""
     names = {child.name for child in plan.children}
     for name, module, text in _LIBRARIES:
         if name in names:

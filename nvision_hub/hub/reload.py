@@ -1,11 +1,11 @@
 """Reload of cameras.yaml while the hub runs: a changed file is validated completely, then applied or rejected.
 
-The supervisor's loop calls the reloader and waits for it, so the reloader has a time limit.
+The supervisor's loop calls the reloader and waits, so each call has a time limit.
 
-A change that fails because the machine lacks a resource, such as file descriptors, is tried again later.
+If a change fails because the machine lacks a resource, such as file descriptors, the reloader retries the change later.
 
-The reloader polls the file, because Kubernetes updates a ConfigMap by swapping a symbolic link above the file. A watch
-on the file itself would not detect the swap.
+The reloader polls the file, because Kubernetes updates a ConfigMap by replacing a symbolic link above the file. A watch
+on the file itself would not detect this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.config")
 
-# Delays between attempts. A file system that hangs blocks the supervisor's loop during each attempt, so they are rare.
+# Delays between attempts. The attempts are rare, because each one blocks the supervisor's loop if a file system hangs.
 FIRST_RETRY_S: Final = 5.0
 MAX_RETRY_S: Final = 300.0
 
@@ -53,8 +53,8 @@ class ConfigReloader(SupervisorObserver):
     def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
         """Return the processes that should run from now on; None if nothing changes.
 
-        Reads the file if `requested`, if the file has changed and then stayed the same between two calls, or if another
-        attempt is due after a failure.
+        The method reads the file if `requested`, if the file has changed and then stayed the same between two calls, or
+        if a retry after a failure is due.
         """
         before, self._seen = self._seen, file_fingerprint(self.plan.path)
         settled = self._seen == before and self._seen is not None
@@ -94,9 +94,9 @@ class ConfigReloader(SupervisorObserver):
         self.outcomes["refused"] += 1
 
     def on_camera_request(self, request: CameraRequest | SealedRequest) -> None:
-        """Apply an operator's request at the next call of `reload`, and store the change for restarts of the hub.
+        """Apply an operator's request at the next call of `reload`, and store the change for later starts of the hub.
 
-        Raises `HubError` if the request fails, and then changes nothing.
+        If the request fails, raises `HubError` and changes nothing.
         """
         plan = self._resolver.apply(request)
         check_libraries(plan)

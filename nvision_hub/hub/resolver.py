@@ -1,8 +1,8 @@
-"""Reader of the configuration for the supervisor: short-lived processes turn cameras.yaml into sealed settings.
+"""Reader of the configuration for the supervisor: short-lived processes convert cameras.yaml into sealed settings.
 
 All workers are forks of the supervisor and inherit a copy of its memory, so the supervisor's memory must contain no
-secret. The active configuration is in a memory file, and so are the settings of each process. The supervisor keeps only
-the descriptors. A short-lived process reads the active configuration, and returns new settings and a `PublicPlan`.
+secret. Memory files hold the active configuration and the settings of each process, and the supervisor keeps only their
+descriptors. A short-lived process reads the active configuration and returns new settings and a `PublicPlan`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 START_TIMEOUT_S: Final = 60.0
-# Descriptors that a reload needs, so that removing cameras helps a hub that has reached its limit of open files.
+# Descriptors reserved for a reload. A hub at its limit of open files can then still reload, for example to remove
+# cameras.
 RESERVED_DESCRIPTORS: Final = 16
-TIMEOUT_S: Final = 10.0  # while the hub runs; the supervisor's loop waits, and a worker may be silent for 15 s
+TIMEOUT_S: Final = 10.0  # while the hub runs; the supervisor's loop waits, and a worker may be silent for at most 15 s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _NewSettings:
-    """Settings in the next received memory file, with the message that applies them to a running child."""
+    """Settings in the next memory file received, with the message that applies them to a running child."""
 
     change: CameraMessage | None
 
@@ -67,7 +68,7 @@ class Resolver:
         self._variables = variables
         self._first = partial(ActiveConfig.first, path, only=only, identity=identity)
         self._active: SealedSettings | None = None  # an `ActiveConfig`; None before `start`
-        self._settings: dict[str, SealedSettings] = {}  # by the name of their process
+        self._settings: dict[str, SealedSettings] = {}  # by the name of the process
         self._revisions = itertools.count()
         self._claims: list[PortClaim] = []
         self._reserve = DescriptorReserve(RESERVED_DESCRIPTORS)
@@ -80,18 +81,18 @@ class Resolver:
     ) -> PublicPlan:
         """Read the configuration for the first time, pass it and the stored overrides to `check`, and return the plan.
 
-        Raises `HubError`, and the errors of `check` that are instances of `passed_errors`.
+        Raises `HubError`, and those errors from `check` that are instances of `passed_errors`.
         """
         return self._replace(lambda _none: self._first(check=check), START_TIMEOUT_S, passed_errors)
 
     def reload(self) -> PublicPlan:
-        """Read the file again, and return the new plan. Raises `HubError`, and then changes nothing."""
+        """Read the file again and return the new plan. If this fails, raises `HubError` and changes nothing."""
         return self._replace(ActiveConfig.reloaded, TIMEOUT_S)
 
     def apply(self, request: CameraRequest | SealedRequest) -> PublicPlan:
-        """Carry out an operator's request, and return the new plan. Raises `HubError`, and then changes nothing.
+        """Perform an operator's request and return the new plan. If this fails, raises `HubError` and changes nothing.
 
-        A request that takes too long may still come into effect when the hub starts again.
+        A request that takes too long may still take effect at the next start of the hub.
         """
 
         def requested(active: ActiveConfig) -> ActiveConfig:
@@ -103,7 +104,7 @@ class Resolver:
         return self._replace(requested, TIMEOUT_S)
 
     def inspect(self, function: Callable[[ActiveConfig], T]) -> T:
-        """Call `function` with the active configuration. Return its result, which must contain no secret.
+        """Call `function` with the active configuration, and return its result, which must contain no secret.
 
         Raises `HubError`.
         """
@@ -148,13 +149,13 @@ class Resolver:
         return SealedSettings(file=MemoryFile(descriptor), revision=next(self._revisions), **more)
 
     def _current(self) -> ActiveConfig | None:
-        """Return the active configuration; None before the first. Runs in a short-lived process."""
+        """Return the active configuration; None if there is none yet. Runs in a short-lived process."""
         if self._variables is not None:
             os.environ.update(json.loads(self._variables.read()))
         return None if self._active is None else self._active.reveal()
 
     def _resolved(self, function: Callable[[Any], ActiveConfig]) -> tuple[object, Sequence[HasDescriptor]]:
-        """Return the public plan and the claimed ports, and their descriptors. Runs in a short-lived process."""
+        """Return the public plan and the claimed ports, with their descriptors. Runs in a short-lived process."""
         before = self._current()
         after = function(before)
         old_specs = {} if before is None else {spec.name: spec for spec in before.plan.children}
@@ -181,7 +182,7 @@ class Resolver:
 
 
 def _sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
-    """Call `sealed`, and return its memory file. Raises `UnavailableError` if a limit is reached."""
+    """Call `sealed` and return its memory file. Raises `UnavailableError` if a system limit is reached."""
     try:
         return sealed(settings, secrets)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Resources of a running hub that outlive a reload of cameras.yaml: ports, generated keys and passwords."""
+"""Resources of a running hub that survive a reload of cameras.yaml: ports, generated keys and passwords."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class HubResources:
-    """Resources that a hub keeps while it runs: identity in a fleet, ports, the local service's key, and passwords."""
+    """Resources that a hub keeps while it runs: fleet identity, ports, the local service's key, and passwords."""
 
     service_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     ports: dict[str, embedded_broker.PortClaim] = field(default_factory=dict)
     identity: HubIdentity | None = None  # None if this hub alone runs all cameras
     passwords: BrokerPasswords | None = field(default=None, repr=False)  # of the embedded broker's users
-    # Other users cannot guess the name, so they cannot create a directory with this name first.
+    # Other users cannot guess this name, so they cannot create the directory before the hub does.
     socket_name: str = field(default_factory=lambda: f"nvision-hub-{secrets.token_hex(8)}")
 
     def __post_init__(self) -> None:
         register_secrets([self.service_key])
 
     def port(self, server: str, preferred: int) -> int:
-        """Return a server's port. The first call claims `preferred` or the next free one. Raises `UnavailableError`."""
+        """Return a server's port. The first call claims `preferred` or the next free port.
+
+        Raises `UnavailableError`.
+        """
         if server not in self.ports:
             self.ports[server] = embedded_broker.claim_port(preferred)
         return self.ports[server].port
 
     def broker(self, config: Config) -> EmbeddedBroker:
-        """Return the settings of the embedded broker. Its passwords are those of the last run, or new ones.
+        """Return the settings of the embedded broker. It reuses the passwords of the last run if they still exist.
 
         Raises `UnavailableError` if no port is free.
         """

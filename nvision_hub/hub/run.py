@@ -44,23 +44,23 @@ def start(
     *,
     on_tick: Callable[[Sequence[ProcessState]], None] = lambda _processes: None,
 ) -> signal.Signals:
-    """Run `plan`, the first plan of `resolver`, until SIGTERM or SIGINT. Returns the signal after all processes end.
+    """Run `plan` until SIGTERM or SIGINT. Return the signal after all processes have ended.
 
-    The hub reloads the configuration file when it changes, and carries out operators' requests. `on_tick` receives all
-    processes twice a second.
+    `plan` is the first plan of `resolver`. The hub reloads the configuration file when the file changes, and performs
+    operators' requests. `on_tick` receives all processes twice a second.
 
     Raises `UnavailableError` if another hub uses the state_dir, or if a dependency of the hub is missing.
     """
     multiprocessing.set_start_method("fork", force=True)
     with sole_use(plan.state_dir), log_files(plan.state_dir / "logs"):
-        check_libraries(plan)  # also loads them, so that all processes share their memory
+        check_libraries(plan)  # loads the libraries, so that all processes share their memory
         resolver.inspect(lambda active: check_preflight(active.config, active.plan))
         move_old_spools(plan.state_dir)
         _prepare_sandbox()
         control = plan.endpoints.control
         record = None if control is None else record_of(Path(control))
         with published_endpoints(plan.state_dir, plan.endpoints, record):
-            # After the freeze, the garbage collector does not visit the objects of the modules loaded so far. Each
+            # After the freeze, the garbage collector no longer visits the objects of the modules loaded so far. Each
             # visit would copy memory pages that the processes share.
             gc.collect()
             gc.freeze()
@@ -99,7 +99,8 @@ class _HubObserver(ConfigReloader):
 
     def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
         if requested and self._had_terminal and not _has_terminal():
-            signal.raise_signal(signal.SIGTERM)  # this SIGHUP means that the terminal was closed
+            # the terminal has disappeared, so this SIGHUP means that the user closed it
+            signal.raise_signal(signal.SIGTERM)
             return None
         return super().reload(requested=requested)
 
@@ -120,7 +121,7 @@ class _HubObserver(ConfigReloader):
 
 
 def _has_terminal() -> bool:
-    """Return whether this process has a controlling terminal that has not hung up."""
+    """Return whether this process has a controlling terminal that is still connected."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,9 +1,9 @@
-"""The hubs that run on this machine: where each one has its control socket, and how commands find them.
+"""Hubs that run on this machine: the location of each control socket, and the search that commands use.
 
 Each hub has a record (`<key>.json`) and a control socket (`<key>.sock`) in a runtime directory. `<key>` is derived from
-the hub's state directory, so hubs do not collide. The runtime directory is `$RUNTIME_DIRECTORY` (a systemd unit, a
-container), `$XDG_RUNTIME_DIR/nvision-hub` (a login session) or `/run/nvision-hub` (root). A hub that can use none of
-these directories has its socket in its state directory, where commands find the socket by `--state-dir`.
+the hub's state directory, so the files of different hubs do not collide. The runtime directory is `$RUNTIME_DIRECTORY`
+(a systemd unit, a container), `$XDG_RUNTIME_DIR/nvision-hub` (a login session) or `/run/nvision-hub` (root). If a hub
+can use none of these directories, its socket is in its state directory, where commands find it by `--state-dir`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SOCKET_NAME: Final = "control.sock"  # in a state directory
 
 
 def control_socket(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path of the control socket for a hub of this user. Creates nothing."""
+    """Return the path of the control socket for a hub of this user. Creates no file."""
     key = hashlib.sha256(os.fsencode(state_dir.absolute())).hexdigest()[:16]
     for folder in _own_folders(environ):
         if _is_usable(folder):
@@ -44,7 +44,7 @@ def record_of(socket: Path) -> Path | None:
 
 
 def running_hubs(environ: Mapping[str, str] = os.environ) -> list[Endpoints]:
-    """Return the hubs that run on this machine and that this user may control, sorted by site. Root sees all hubs."""
+    """Return the running hubs on this machine that this user may control, sorted by site. Root sees all hubs."""
     found = {}
     for folder in _searched_folders(environ):
         for file in sorted(folder.glob("*.json")):
@@ -54,7 +54,7 @@ def running_hubs(environ: Mapping[str, str] = os.environ) -> list[Endpoints]:
 
 
 def _own_folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the runtime directories that a hub of this user may use, best first."""
+    """Yield the runtime directories that a hub of this user may use, in order of preference."""
     if given := environ.get(RUNTIME_VARIABLE, "").partition(":")[0]:
         yield Path(given)
     if session := environ.get(SESSION_VARIABLE):
@@ -71,13 +71,13 @@ def _searched_folders(environ: Mapping[str, str]) -> Iterator[Path]:
     if session := environ.get(SESSION_VARIABLE):
         yield Path(session) / PROGRAM
     yield RUN / PROGRAM
-    yield from (RUN / PROGRAM).glob("*/")  # each systemd unit has a directory of its own
+    yield from (RUN / PROGRAM).glob("*/")  # each systemd unit has its own directory
     if os.geteuid() == 0:
         yield from (RUN / "user").glob(f"*/{PROGRAM}")
 
 
 def _is_usable(folder: Path) -> bool:
-    """Return whether this user may create `folder`, or owns it and may write to it."""
+    """Return whether this user may create `folder`, or owns `folder` and may write to it."""
     try:
         found = folder.stat()
     except OSError:
@@ -88,10 +88,10 @@ def _is_usable(folder: Path) -> bool:
 
 
 def _genuine_record(file: Path) -> Endpoints | None:
-    """Return the endpoints in a record; None unless the hub's files belong to the user who wrote the record.
+    """Return the endpoints in a record; None unless the user who wrote the record also owns the hub's files.
 
-    Root also reads the records of other users, who must not direct root's commands to files of a third user, or to a
-    hub of their own in place of another user's.
+    Root also reads the records of other users. These users must not direct root's commands to a third user's files, or
+    to their own hub in place of another user's hub.
     """
     socket = file.with_suffix(".sock")
     try:
@@ -104,7 +104,8 @@ def _genuine_record(file: Path) -> Endpoints | None:
         state_dir = Path(endpoints.state_dir)
         owned = [socket.lstat(), state_dir.stat()]
         if endpoints.config is not None and RUN / "user" in file.parents:
-            # Every user may write records there. In a unit's directory, cameras.yaml may belong to root.
+            # Every user may write records to this directory. In a systemd unit's directory, cameras.yaml may belong to
+            # root.
             owned.append(Path(endpoints.config).stat())
         is_genuine = all(each.st_uid == found.st_uid for each in owned)
     except OSError:

@@ -1,6 +1,6 @@
-"""Run-time overrides: operators' changes on top of cameras.yaml, in effect until an operator undoes them.
+"""Run-time overrides: operators' changes to the settings of cameras.yaml, in effect until an operator undoes them.
 
-This module knows neither the hub's processes nor the sender of a request. `override_store` keeps the overrides.
+This module knows neither the hub's processes nor the sender of a request. `override_store` stores the overrides.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class OverrideRejectedError(DiagnosedError):
-    """A request cannot be carried out. Paths in `diagnostics` are relative to the request's values."""
+    """A request is not allowed or not valid. Paths in `diagnostics` are relative to the values of the request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """Changes by camera id. Changes to a camera that is missing from the file stay, in case the camera returns."""
+    """Changes by camera id. Changes to a camera that is missing from the file are kept, in case the camera returns."""
 
     paused: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # values of `RuntimeSettings`
     added: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # as entries of cameras.yaml
     removed: tuple[str, ...] = ()
-    set_aside: Overrides | None = field(default=None, compare=False)  # stored changes that are invalid, without effect
+    set_aside: Overrides | None = field(default=None, compare=False)  # invalid stored changes, which have no effect
 
     def __bool__(self) -> bool:
         return bool(self.paused or self.settings or self.added or self.removed)
@@ -48,7 +48,7 @@ class Overrides:
         return 0 if self.set_aside is None else len(self.set_aside.added) + len(self.set_aside.settings)
 
     def summary(self) -> str:
-        """Return the changes as one line, for people."""
+        """Return the changes as one line of text for people."""
         settings = [
             f"{name} {', '.join(f'{key}={value}' for key, value in values.items())}"
             for name, values in self.settings.items()
@@ -57,7 +57,7 @@ class Overrides:
         return "; ".join([*settings, *(f"{verb} {', '.join(names)}" for verb, names in lists.items() if names)])
 
     def configuration(self, path: Path) -> Config:
-        """Return the configuration at `path` with only `added` and `removed` applied. Raises `ConfigError`."""
+        """Return the configuration in `path`, changed only by `added` and `removed`. Raises `ConfigError`."""
         config = load(path, also=tuple(self.added.values()))
         return config.model_copy(update={"cameras": tuple(c for c in config.cameras if c.id not in self.removed)})
 
@@ -65,7 +65,7 @@ class Overrides:
         return camera.tuned(self.settings.get(camera.id, {}))
 
     def facts(self, camera: Camera, index: int) -> CameraFacts:
-        """Return the facts for operators about the camera at `index` in the configuration."""
+        """Return facts for operators about the camera at position `index` in the configuration."""
         return CameraFacts(
             index=index,
             settings=self.applied_to(camera).shown(),
@@ -76,7 +76,7 @@ class Overrides:
         )
 
     def apply(self, request: CameraRequest, config: Config) -> Overrides:
-        """Return new overrides that include a request. Raises `OverrideRejectedError`."""
+        """Return new overrides that include the request. Raises `OverrideRejectedError`."""
         if isinstance(request, AddCamera):
             return self._add(request.entry, config)
         camera_id = request.camera
@@ -133,7 +133,7 @@ class Overrides:
 
 
 def check_added(entry: Mapping[str, Any]) -> None:
-    """Raise `OverrideRejectedError` for an entry that is valid in cameras.yaml but not allowed at run time."""
+    """Raise `OverrideRejectedError` for an entry that cameras.yaml may contain but that is not allowed at run time."""
     if (problem := added_camera_problem(entry)) is not None:
         raise OverrideRejectedError([problem])
 
@@ -147,7 +147,7 @@ def _without(names: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def relative_to_entry(found: Diagnostic) -> Diagnostic:
-    """Make the path of an added camera's diagnostic relative to its entry. An added camera has no line in the file."""
+    """Make the path of a diagnostic relative to the added camera's entry, because the entry has no line in the file."""
     if found.path[:1] != ("cameras",) or found.line is not None:
         return found
     return replace(found, path=found.path[2:], file=None)

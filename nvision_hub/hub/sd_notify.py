@@ -1,7 +1,7 @@
-"""Reports of a running hub to the service manager, in the protocol of sd_notify(3).
+"""Reports of a running hub to the service manager through the protocol of sd_notify(3).
 
-The supervisor's loop calls this module twice a second. If the loop is stuck, the reports stop, and the watchdog of the
-service manager restarts the hub. A separate thread would report even if the loop is stuck.
+The supervisor's loop calls this module twice a second. If the loop hangs, the reports stop, and the service manager's
+watchdog restarts the hub. A separate thread would hide the problem: it would report even while the loop hangs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("nvision_hub.notify")
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
 WATCHDOG: Final = "WATCHDOG=1"
-READY_TIMEOUT_S: Final = 30.0  # after this time, the hub counts as ready even if a process has not started
+READY_TIMEOUT_S: Final = 30.0  # the hub counts as ready after this time, even if a process has not started
 STATUS_INTERVAL_S: Final = 5.0
 
 
@@ -36,14 +36,16 @@ def status(text: str) -> str:
 class SdNotifier:
     """Sender of messages to the service manager's socket."""
 
-    address: str | None = None  # None without a service manager; then the hub sends nothing
-    watchdog_s: float | None = None  # silence after which the service manager restarts this process; None if never
+    address: str | None = None  # if None, there is no service manager, and the hub sends nothing
+    # the service manager restarts this process after this time without a message; None if never
+    watchdog_s: float | None = None
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> SdNotifier:
-        """Read NOTIFY_SOCKET and WATCHDOG_*, and remove them, because child processes must not use the socket.
+        """Read and remove NOTIFY_SOCKET and WATCHDOG_*. Child processes must not use the socket.
 
-        Ignores an address that is neither a path nor an abstract socket (`@...`), and a watchdog for another process.
+        The function ignores an address that is neither a path nor an abstract socket (`@...`), and another process's
+        watchdog.
         """
         address, period, pid = (environ.pop(it, "") for it in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
         if not address:
@@ -58,15 +60,15 @@ class SdNotifier:
         return cls(address=address, watchdog_s=int(period) / 1_000_000 if watched else None)
 
     def send(self, *lines: str) -> bool:
-        """Send lines as one datagram, without blocking. Returns False if nothing is sent."""
+        """Send lines as one datagram without blocking. Return False if nothing was sent."""
         if self.address is None or not lines:
             return False
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
-        try:  # with a new socket, because forked children would inherit an open socket
+        try:  # use a new socket, because forked children would inherit an open one
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
                 to.settimeout(0)
                 to.sendto("\n".join(lines).encode(), address)
-        except OSError as error:  # no descriptor is left, or the socket's queue is full
+        except OSError as error:  # no descriptor is free, or the socket's queue is full
             log.debug("report to the service manager not sent: %s", error.strerror)
             return False
         return True
@@ -74,7 +76,7 @@ class SdNotifier:
 
 @dataclass(kw_only=True)
 class SdNotifyReporter:
-    """Reporter for one run of the hub. If a report cannot be sent, the next tick sends it."""
+    """Reporter for one run of the hub. The next tick repeats a report that failed."""
 
     notify: SdNotifier
     began: float = field(default_factory=time.monotonic)
@@ -84,7 +86,7 @@ class SdNotifyReporter:
     _shown_at: float = float("-inf")
 
     def on_tick(self, processes: Sequence[ProcessState], *, stopping: bool) -> None:
-        """Report that the supervisor's loop runs, and report changes in the hub's state."""
+        """Report that the supervisor's loop is running, and report changes in the hub's state."""
         now = time.monotonic()
         all_attempted = all(process.start_attempted_at is not None for process in processes)
         lines = [] if self.notify.watchdog_s is None else [WATCHDOG]
@@ -103,7 +105,7 @@ class SdNotifyReporter:
 
 
 def summary(processes: Sequence[ProcessState]) -> str:
-    """Return a one-line summary for people: `7 of 8 cameras stream; not running: broker`."""
+    """Return a one-line summary for people, such as `7 of 8 cameras stream; not running: broker`."""
     cameras = [process for process in processes if process.spec.name.startswith("camera:")]
     line = f"{sum(process.ready for process in cameras)} of {len(cameras)} cameras stream"
     missing = [process.spec.name for process in processes if not process.alive]

@@ -1,8 +1,7 @@
-"""Environment variables that cameras.yaml refers to, kept out of the environment of the hub's processes.
+"""Environment variables in cameras.yaml that must stay out of the environment of the hub's processes.
 
-The environment of a process is visible in /proc, and its children inherit the environment. Before the hub starts, the
-program therefore replaces itself with a new run of the same command. A memory file passes these variables to the new
-run.
+The environment of a process is visible in /proc, and child processes inherit it. Before the hub starts, the program
+therefore replaces itself with a new run of the same command. A memory file passes the variables to the new run.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 DESCRIPTOR_VARIABLE: Final = "NVISION_HUB_SECRET_VARIABLES"
 
-# Variables that the hub's processes and their libraries read. `state_dir` may refer to some of them.
+# Variables that the hub's processes and their libraries read. `state_dir` may refer to some of these variables.
 _NOT_SECRET: Final = frozenset(
     {
         "HOME",
@@ -48,9 +47,10 @@ _TIMEOUT_S: Final = 60.0
 
 
 def secret_variables(path: Path) -> MemoryFile | None:
-    """Return the variables that the file refers to, as JSON in a memory file; None if none of them is set.
+    """Return the variables to which the file refers as JSON in a memory file; None if none of them is set.
 
-    If some are set, this function does not return, but runs the command again. Raises `HubError`.
+    If a variable is set in the environment, this function does not return. It runs the command again instead. Raises
+    `HubError`.
     """
     descriptor = os.environ.pop(DESCRIPTOR_VARIABLE, None)
     if descriptor is not None:
@@ -71,7 +71,7 @@ def _received(descriptor: str) -> MemoryFile:
         file = MemoryFile(int(descriptor))
     except (ValueError, OSError) as error:
         raise HubError(f"the environment variable {DESCRIPTOR_VARIABLE} is for the hub's own use; unset it") from error
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `_run_again_without` blocked it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # undo the block of `_run_again_without`
     return file
 
 
@@ -80,7 +80,7 @@ def _run_again_without(values: Mapping[str, str]) -> NoReturn:
     os.set_inheritable(file.fileno(), True)  # noqa: FBT003 - likewise
     environ = {name: value for name, value in os.environ.items() if name not in values}
     environ[DESCRIPTOR_VARIABLE] = str(file.fileno())
-    # Otherwise, Ctrl-C while the new run imports its modules would print a traceback.
+    # Without this, Ctrl-C would print a traceback while the new run imports its modules.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)  # noqa: S606 - this program itself
 

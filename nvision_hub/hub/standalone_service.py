@@ -1,4 +1,4 @@
-"""The local service alone, without a hub, for `nvision-hub service`."""
+"""The local service without a hub, for `nvision-hub service`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["MODELS", "LocalServiceSettings", "PackagedModel", "run_local_service
 
 
 def run_local_service(settings: LocalServiceSettings) -> signal.Signals | None:
-    """Run the service until SIGTERM or SIGINT. Returns the signal that ended the service. Raises `HubError`."""
+    """Run the service until SIGTERM or SIGINT. Return the signal that ended the service. Raises `HubError`."""
     pipe = SupervisorPipe(None)
     local_service.run(settings, pipe)
     return pipe.ended_by

@@ -1,8 +1,8 @@
-"""Backup of the state directory as one ZIP file: the usage of images, run-time changes and spools.
+"""Backup of the state directory as one ZIP file: usage of images, run-time changes, and spools.
 
-SQLite copies a database consistently while the ledger writes to it. A running hub uses its spools exclusively, so a
-backup contains spools only if no hub runs. A restore never replaces a spool, because the results in it would be lost. A
-backup contains no tokens, logs or certificates.
+SQLite can copy a database consistently while the ledger writes to it. A running hub needs exclusive use of its spools,
+so a backup contains spools only if no hub runs. A restore never replaces a spool, because this would lose the spool's
+results. A backup contains no tokens, logs or certificates.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FORMAT: Final = "nvision-hub state"
-VERSION: Final = 1  # of the ZIP file and of the databases in it
+VERSION: Final = 1  # version of the ZIP file and of the databases in it
 MANIFEST: Final = "backup.json"
 _USAGE: Final = f"{LEDGER}/{FILE_NAME}"
 _SPOOL_FILES: Final = (SPOOL_FILE, TRACK_SPOOL_FILE)
 _SPOOL: Final = re.compile(rf"{SPOOLS}/(?:@callback|[a-z0-9][a-z0-9_-]*)/(?:{'|'.join(map(re.escape, _SPOOL_FILES))})")
-# A ZIP file with a password, or with a compression that Python does not know, causes a `RuntimeError`.
+# A ZIP file with a password, or with a compression that Python does not support, causes a `RuntimeError`.
 _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 _FOREIGN: Final = "is not a backup of a hub; choose a file that `nvision-hub backup` wrote"
 
@@ -60,11 +60,11 @@ class BackupContent:
 
     files: tuple[str, ...]
     created_at: str
-    is_hub_running: bool = False  # if true, the backup lacks the spools
+    is_hub_running: bool = False  # if true, the backup does not contain the spools
 
 
 def write_backup(state_dir: Path, target: Path) -> BackupContent:
-    """Write a new private file (0600). Raises `UnavailableError` if the state or the target cannot be used."""
+    """Write the backup as a new private file (0600). Raises `UnavailableError` if the state or `target` is unusable."""
     with contextlib.ExitStack() as stack:
         try:
             is_hub_running = stack.enter_context(locked_if_unused(state_dir))
@@ -103,7 +103,7 @@ def _write(
     try:
         with (
             os.fdopen(descriptor, "wb") as stream,
-            # A machine without a clock may be in 1970, and ZIP times begin in 1980.
+            # Without a hardware clock, the machine's time may be in 1970, but ZIP times begin in 1980.
             zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
             tempfile.TemporaryDirectory(dir=target.parent, prefix=".nvision-hub-backup-") as folder,
         ):
@@ -117,35 +117,38 @@ def _write(
         raise UnavailableError(
             f"the backup to {target} failed: {error}; check the disks, and repeat the command"
         ) from error
-    except BaseException:  # the command was interrupted
+    except BaseException:  # also if the user interrupts the command
         target.unlink(missing_ok=True)
         raise
     return content
 
 
 def _copy(database: Path, target: Path) -> Path:
-    """Copy a database that another process may be writing. Raises `sqlite3.Error`, for example if it is locked."""
+    """Copy a database that another process may be writing.
+
+    Raises `sqlite3.Error`, for example for a locked database.
+    """
     target.unlink(missing_ok=True)
     address = f"{database.absolute().as_uri()}?mode=ro"
     with (
         contextlib.closing(sqlite3.connect(address, uri=True)) as source,
         contextlib.closing(sqlite3.connect(target)) as copy,
     ):
-        # `backup` waits without limit for a locked database. In a transaction that has begun, it does not wait.
+        # `backup` waits indefinitely for a locked database, but not within a transaction.
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_master").fetchone()
         source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # leaves a single file
+        copy.execute("PRAGMA journal_mode = DELETE")  # leaves only one file
     return target
 
 
 def restore_backup(source: Path, state_dir: Path) -> BackupContent:
     """Replace the usage and the run-time changes in the state directory, and add the spools of the backup.
 
-    All files are checked before the first is replaced. The owner of the directory also owns the new files if root runs
-    this. Raises `UnavailableError` while a hub uses the directory or if the directory is not for a hub alone, and
-    `HubError` if a spool would be replaced, or if the file is not a backup, is damaged, or was written by a later
-    version of the hub.
+    The function checks all files before it replaces the first. If root runs it, the owner of the directory also owns
+    the new files. Raises `UnavailableError` while a hub uses the directory, or if other programs may also use the
+    directory. Raises `HubError` if a spool would be replaced, or if the file is not a backup, is damaged, or was
+    written by a later version of the hub.
     """
     try:
         is_foreign = state_dir.exists() and os.geteuid() not in {0, state_dir.stat().st_uid}
@@ -153,7 +156,7 @@ def restore_backup(source: Path, state_dir: Path) -> BackupContent:
             is_private(state_dir)
     except OSError as error:
         raise _unreadable(state_dir, error) from error
-    if is_foreign:  # the hub could not read the files
+    if is_foreign:  # otherwise, the hub could not read the files
         raise HubError(f"{state_dir} belongs to another user; run the command as root or as the hub's own user")
     with _opened(source) as (archive, content), tempfile.TemporaryDirectory(prefix="nvision-hub-restore-") as folder:
         _extract(archive, content.files, Path(folder), source)
@@ -164,7 +167,7 @@ def restore_backup(source: Path, state_dir: Path) -> BackupContent:
                 _keep_spools(state_dir, content.files)
                 for name in content.files:
                     _replace(Path(folder) / name, state_dir, name)
-                if OVERRIDES not in content.files:  # there were none at the time of the backup
+                if OVERRIDES not in content.files:  # none existed at the time of the backup
                     (state_dir / OVERRIDES).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(state_dir, error) from error
@@ -172,7 +175,7 @@ def restore_backup(source: Path, state_dir: Path) -> BackupContent:
 
 
 def _extract(archive: zipfile.ZipFile, names: Sequence[str], folder: Path, source: Path) -> None:
-    """Extract and check all files."""
+    """Extract all files and check them."""
     try:
         for name in names:
             archive.extract(name, folder)
@@ -190,7 +193,7 @@ def _extract(archive: zipfile.ZipFile, names: Sequence[str], folder: Path, sourc
 
 
 def _keep_spools(state_dir: Path, names: Sequence[str]) -> None:
-    """Raise `HubError` if a spool would be replaced."""
+    """Raise `HubError` if restoring would replace a spool."""
     for file in (state_dir / name for name in names if _SPOOL.fullmatch(name)):
         if file.exists():
             raise HubError(
@@ -201,7 +204,7 @@ def _keep_spools(state_dir: Path, names: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _opened(source: Path) -> Iterator[tuple[zipfile.ZipFile, BackupContent]]:
-    """Open a backup and check its manifest and the names of its files."""
+    """Open a backup, and check its manifest and the names of its files."""
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(source))
@@ -234,12 +237,12 @@ def _unreadable(state_dir: Path, error: OSError) -> UnavailableError:
 
 
 def _check_database(file: Path, source: Path) -> None:
-    """Check an extracted database, and prepare it for the hub. Raises `HubError` if it is damaged."""
+    """Check an extracted database and prepare it for the hub. Raises `HubError` if the database is damaged."""
     try:
         with contextlib.closing(sqlite3.connect(file)) as database:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            database.execute("PRAGMA journal_mode = WAL")  # the hub sets this mode only when it creates a file
+            database.execute("PRAGMA journal_mode = WAL")  # the hub sets this mode only in a new file
     except sqlite3.Error as error:
         verdict, version = str(error), VERSION
     if version != VERSION:
@@ -258,13 +261,13 @@ def _replace(new: Path, state_dir: Path, name: str) -> None:
         shutil.copyfileobj(content, target)
         target.flush()
         os.fsync(target.fileno())
-    for ending in ("-wal", "-shm"):  # of the replaced database
+    for ending in ("-wal", "-shm"):  # files of the replaced database
         file.with_name(f"{file.name}{ending}").unlink(missing_ok=True)
     staged.replace(file)
 
 
 def _make_folder(folder: Path, state_dir: Path) -> None:
-    """Create a folder with the owner of the state directory. Raises `HubError` for a link, which may lead outside."""
+    """Create a folder with the owner of the state directory. Raises `HubError` for a link, which could lead outside."""
     if folder.is_symlink():
         raise HubError(f"{folder} is a link; replace it with a directory")
     if folder.is_dir():

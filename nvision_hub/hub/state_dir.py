@@ -1,4 +1,4 @@
-"""The hub's state directory: creation, permissions, a lock for one hub at a time, and the hub's endpoints."""
+"""State directory of the hub: creation, permissions, the lock for one hub at a time, and the hub's endpoints."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger("nvision_hub.hub")
 CERTIFICATES: Final = "camera-certificates"  # directory with the known fingerprints of cameras
 LEDGER: Final = "ledger"  # directory with the socket and the database of the ledger
 LOCK: Final = "hub.lock"  # file that a running hub locks
-SPOOLS: Final = "spool"  # directory with one directory per process, which no other camera worker can read
+SPOOLS: Final = "spool"  # one directory per process, which no other camera worker can read
 SPOOL_FILE: Final = "results.sqlite3"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Addresses of a running hub, which commands read from `state_dir/hub.json` or from its record (`running_hubs`)."""
+    """Addresses of a running hub. Commands read them from `state_dir/hub.json` or the hub's record (`running_hubs`)."""
 
     pid: int
     site: str
@@ -62,9 +62,9 @@ def move_old_spools(state_dir: Path) -> None:
 
 @contextlib.contextmanager
 def published_endpoints(state_dir: Path, endpoints: Endpoints, record: Path | None = None) -> Iterator[None]:
-    """Keep the endpoints in `state_dir` and in `record`, if given, while the context is active.
+    """Keep the endpoints in `state_dir`, and in `record` if given, while the context is active.
 
-    Creates the directory of `record`, which also receives the control socket. Raises `UnavailableError`.
+    Creates the directory of `record`, in which the control socket will also be. Raises `UnavailableError`.
     """
     with contextlib.ExitStack() as stack:
         content = json.dumps(asdict(endpoints))
@@ -73,7 +73,7 @@ def published_endpoints(state_dir: Path, endpoints: Endpoints, record: Path | No
             try:
                 if not record.parent.exists():
                     record.parent.mkdir()
-                    record.parent.chmod(0o755)  # units of other users may have directories in it; the files are private
+                    record.parent.chmod(0o755)  # other users' units may have subdirectories; the files are private
                 record.write_text(content, encoding="utf-8")
             except OSError as error:
                 reason = error.strerror or error
@@ -89,7 +89,7 @@ def published_endpoints(state_dir: Path, endpoints: Endpoints, record: Path | No
 
 
 def read_endpoints(state_dir: Path) -> Endpoints | None:
-    """Return the endpoints of the hub that uses `state_dir`; None if no hub does."""
+    """Return the endpoints of the hub that uses `state_dir`; None if no hub uses it."""
     return read_record(state_dir / "hub.json")
 
 
@@ -100,8 +100,8 @@ def read_record(file: Path) -> Endpoints | None:
         texts = {name: value for name, value in asdict(endpoints).items() if name not in {"pid", "redis_open"}}
         if not all(value is None or isinstance(value, str) for value in texts.values()):
             return None
-        with contextlib.suppress(PermissionError):  # the hub runs as another user
-            os.kill(endpoints.pid, 0)  # raises ProcessLookupError if a killed hub left its file behind
+        with contextlib.suppress(PermissionError):  # the hub runs as another user, so it still exists
+            os.kill(endpoints.pid, 0)  # raises ProcessLookupError if the record belongs to a killed hub
     except (OSError, ValueError, TypeError, OverflowError):
         return None
     return endpoints
@@ -114,7 +114,7 @@ def _remove(file: Path) -> None:
 
 @contextlib.contextmanager
 def sole_use(state_dir: Path) -> Iterator[None]:
-    """Create `state_dir` if it is missing, and lock it while the context is active. Raises `UnavailableError`."""
+    """Create `state_dir` if needed, and lock it while the context is active. Raises `UnavailableError`."""
     os.umask(0o077)
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,13 +142,13 @@ def sole_use(state_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_if_unused(state_dir: Path) -> Iterator[bool]:
-    """Yield whether a hub uses `state_dir`. If none does, none can start while the context is active.
+    """Yield whether a hub uses `state_dir`. If no hub uses it, no hub can start while the context is active.
 
     Raises `OSError` if the directory cannot be read.
     """
     with contextlib.ExitStack() as stack:
         is_used = False
-        with contextlib.suppress(FileNotFoundError):  # no hub has used the directory
+        with contextlib.suppress(FileNotFoundError):  # no hub has ever used the directory
             descriptor = os.open(state_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             try:
@@ -159,10 +159,10 @@ def locked_if_unused(state_dir: Path) -> Iterator[bool]:
 
 
 def is_private(state_dir: Path) -> bool:
-    """Return whether only the owner can access the directory. This is required, because results show where people are.
+    """Return whether only the owner can access the directory. Results show where people are, so this is required.
 
     Returns False if the hub may revoke the access of other users, because the directory is empty or belongs to a hub.
-    Raises `UnavailableError` if the hub must not revoke the access, because others may use a directory such as `/tmp`.
+    Raises `UnavailableError` if the hub must not revoke it, because others may use the directory (for example `/tmp`).
     """
     found = state_dir.stat()
     if not found.st_mode & 0o077:

@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 
 
 def text(name: str, /, **values: object) -> str:
-    """Return a text template with its placeholders replaced. `$$` is a literal `$`."""
+    """Return a text template with its placeholders replaced. `$$` means a literal `$`."""
     return Template(files(__name__).joinpath(name).read_text(encoding="utf-8")).substitute(values)
 
 
 def documents(name: str, /, **values: Any) -> list[dict[str, Any]]:
-    """Return the documents of a YAML template as plain data. Removes each key whose value is None."""
+    """Return the documents of a YAML template as plain data, without keys whose value is None."""
     loaded = YAML(typ="safe").load_all(files(__name__).joinpath(name).read_text(encoding="utf-8"))
     return [_filled(document, values) for document in loaded]
 
