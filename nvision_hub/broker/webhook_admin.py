@@ -7,7 +7,7 @@ These actions change only Redis. The dispatcher reads the changes within two sec
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,6 @@ from nvision_hub.broker.webhook_queue import (
     Delivery,
     WebhookKeys,
     dead_letters_key,
-    is_cloud_event,
 )
 from nvision_hub.nvision import result_events
 from nvision_hub.nvision.received_events import parse_object
@@ -124,24 +123,36 @@ async def enable(client: redis.asyncio.Redis, prefix: str, webhook: str) -> bool
 
 
 async def replay(
-    client: redis.asyncio.Redis, prefix: str, webhook: str, *, wanted: WebhookFilter, since: datetime
+    client: redis.asyncio.Redis,
+    prefix: str,
+    webhook: str,
+    *,
+    wanted: WebhookFilter,
+    since: datetime,
+    any_age: bool = True,
+    begun: dict[str, None] | None = None,
 ) -> ReplayResult:
-    """Queue the events from `since` on that are still in their stream and match the filter. Events keep their ids."""
+    """Queue the events from `since` on that are still in their stream and match the filter. Events keep their ids.
+
+    The webhook's `max_age` does not apply to them if `any_age`, as for a replay by an operator. The function updates
+    `begun`, the tracks and stays in zones whose end the webhook must receive.
+    """
     keys = WebhookKeys(prefix, webhook)
     start = f"{max(0, int(since.timestamp() * 1000))}-0"
     queued, rest_from = 0, None
-    begun: set[str] = set()
+    known: dict[str, None] = {} if begun is None else begun
     for stream in wanted.streams:
 
         def choose(_entry: bytes, fields: _Fields, stream: Stream = stream) -> Delivery | None:
             try:
-                delivery = wanted.apply(stream, fields[b"camera"].decode(), fields[b"event"], begun)
+                delivery = wanted.apply(stream, fields[b"camera"].decode(), fields[b"event"], known)
             except (KeyError, ValueError):
                 return None
-            if delivery is not None:
-                begun.update(delivery.begins)
-                begun.discard(delivery.ends or "")
-            return delivery
+            if delivery is None:
+                return None
+            known.update(dict.fromkeys(delivery.begins))
+            known.pop(delivery.ends or "", None)
+            return replace(delivery, any_age=any_age or delivery.any_age)
 
         found = await _queue_entries(client, keys, _pages(client, f"{prefix}:{stream}", start), choose)
         queued += found.queued
@@ -150,7 +161,7 @@ async def replay(
 
 
 async def replay_dead(client: redis.asyncio.Redis, prefix: str, webhook: str) -> ReplayResult:
-    """Move the webhook's dead letters back to its queue. The events keep their ids."""
+    """Move the webhook's dead letters back to its queue. The events keep their ids, and may have any age."""
 
     def choose(entry: bytes, fields: _Fields) -> Delivery | None:
         if fields.get(b"webhook") != webhook.encode():
@@ -159,7 +170,7 @@ async def replay_dead(client: redis.asyncio.Redis, prefix: str, webhook: str) ->
         if not PLAIN_ID.fullmatch(delivery_id):
             return None
         try:
-            return Delivery(id=delivery_id, body=body, is_cloud_event=is_cloud_event(body))
+            return replace(Delivery.of(delivery_id, body), any_age=True)
         except ValueError:
             return None  # another program wrote this entry
 

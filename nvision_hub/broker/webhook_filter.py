@@ -60,9 +60,10 @@ class WebhookFilter:
     ) -> Delivery | None:
         """Return the delivery of an entry of a stream; None if nothing matches.
 
-        `begun` contains what earlier deliveries have begun (`Delivery.begins`) and no delivery has ended. The body of a
-        result has only the matching detections. If every detection matches, the body is `payload` unchanged, as for
-        events of tracks. Raises `ValueError` if `payload` is not an event.
+        `begun` contains what earlier deliveries have begun (`Delivery.begins`) and no delivery has ended. The delivery
+        that ends one of these has `any_age`. The body of a result has only the matching detections. If every detection
+        matches, the body is `payload` unchanged, as for events of tracks. Raises `ValueError` if `payload` is not an
+        event.
         """
         if self.cameras is not None and camera not in self.cameras:
             return None
@@ -82,10 +83,18 @@ class WebhookFilter:
             open_ends[_LEFT] = f"{_plain(track.id)} {_plain(zone.id)}"
         ended = open_ends.pop(event.name, None)
         is_of_class = self.classes is None or track.class_name in self.classes
-        if (not is_of_class or track.confidence < self.min_confidence) and (ended is None or ended not in begun):
+        is_known = ended is not None and ended in begun
+        if (not is_of_class or track.confidence < self.min_confidence) and not is_known:
             return None
-        begins = tuple(key for end, key in open_ends.items() if end in self.events) if self._is_selective else ()
-        return Delivery(id=_plain(event.id), body=payload, is_cloud_event=True, begins=begins, ends=ended)
+        return Delivery(
+            id=_plain(event.id),
+            body=payload,
+            is_cloud_event=True,
+            at=event.at,
+            any_age=is_known,
+            begins=tuple(key for end, key in open_ends.items() if end in self.events),
+            ends=ended,
+        )
 
     @property
     def _is_selective(self) -> bool:
@@ -95,16 +104,16 @@ class WebhookFilter:
     def _apply_to_result(self, payload: bytes) -> Delivery | None:
         selective = self._is_selective  # results without detections then never match
         try:
-            delivery_id = _plain(ReceivedResult.parse(payload).hub.id)
+            received = ReceivedResult.parse(payload)
             event = json.loads(payload) if selective else {}
             kept = {name: self._matching(event[name]) for name in _DETECTIONS if name in event} if selective else {}
         except ValueError as error:
             raise ValueError("not an event of the hub") from error
         if selective and not any(kept.values()):
             return None
-        if all(len(found) == len(event[name]) for name, found in kept.items()):
-            return Delivery(id=delivery_id, body=payload)
-        return Delivery(id=delivery_id, body=result_events.encode({**event, **kept}))
+        is_whole = all(len(found) == len(event[name]) for name, found in kept.items())
+        body = payload if is_whole else result_events.encode({**event, **kept})
+        return Delivery(id=_plain(received.hub.id), body=body, at=received.at)
 
     def _matching(self, detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [

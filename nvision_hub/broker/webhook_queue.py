@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,16 +71,6 @@ class StreamEntry(NamedTuple):
     id: bytes
 
 
-def is_cloud_event(body: bytes) -> bool:
-    """Return whether a body is an event of a track, or False for a result. Raises `ValueError` for anything else."""
-    try:
-        ReceivedTrackEvent.parse(body)
-    except ValueError:
-        ReceivedResult.parse(body)
-        return False
-    return True
-
-
 class _StoredDelivery(BaseModel):
     """First line of a stored delivery."""
 
@@ -88,6 +78,7 @@ class _StoredDelivery(BaseModel):
 
     attempts: Annotated[int, Field(ge=0, le=_MAX_ATTEMPTS)]
     once: bool = False
+    any_age: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,15 +88,18 @@ class Delivery:
     id: str  # the webhook-id
     body: bytes
     is_cloud_event: bool = False  # an event of a track; a result otherwise
+    at: float | None = field(default=None, compare=False)  # time of the event, in seconds since the epoch, if known
     attempts: int = 0
     once: bool = False  # a test event: no retries
+    any_age: bool = False  # exempt from the webhook's `max_age`
     entry: StreamEntry | None = None  # None if the delivery came from the queue
     begins: tuple[str, ...] = ()  # the track, and its stay in a zone, whose end the webhook must receive from now on
     ends: str | None = None  # the track or stay that ends
 
     def encode(self) -> bytes:
         """Return the stored form: one line of JSON and the unchanged body."""
-        return json.dumps({"attempts": self.attempts, "once": self.once}).encode() + b"\n" + self.body
+        head = {"attempts": self.attempts, "once": self.once} | ({"any_age": True} if self.any_age else {})
+        return json.dumps(head).encode() + b"\n" + self.body
 
     @classmethod
     def decode(cls, delivery_id: str, data: bytes) -> Delivery:
@@ -114,14 +108,28 @@ class Delivery:
         if not PLAIN_ID.fullmatch(delivery_id):
             raise ValueError("not a webhook-id")
         stored = _StoredDelivery.model_validate_json(head)
-        # The hub signs the body, so it must be an event.
-        return cls(
-            id=delivery_id,
-            body=body,
-            is_cloud_event=is_cloud_event(body),
-            attempts=stored.attempts,
-            once=stored.once,
-        )
+        delivery = cls.of(delivery_id, body)
+        return replace(delivery, attempts=stored.attempts, once=stored.once, any_age=stored.any_age)
+
+    @classmethod
+    def of(cls, delivery_id: str, body: bytes) -> Delivery:
+        """Return a new delivery. Raises `ValueError` for a body that is not an event: the hub signs the body."""
+        event: ReceivedTrackEvent | ReceivedResult
+        try:
+            event = ReceivedTrackEvent.parse(body)
+        except ValueError:
+            event = ReceivedResult.parse(body)
+        return cls(id=delivery_id, body=body, is_cloud_event=isinstance(event, ReceivedTrackEvent), at=event.at)
+
+    def is_expired(self, now: float, max_age_s: float | None) -> bool:
+        """Return whether the event is too old to be sent at `now`, in seconds since the epoch.
+
+        Without `max_age_s`, no event is too old. An event without a time, a test, and a delivery that is exempt are
+        never too old.
+        """
+        if max_age_s is None or self.at is None or self.once or self.any_age:
+            return False
+        return now - self.at > max_age_s
 
 
 def put(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, due: float, only_new: bool = False) -> None:

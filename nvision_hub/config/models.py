@@ -224,6 +224,8 @@ class Webhook(Section):
     """Ids of the zones whose events are sent; all if omitted. Other events are not affected."""
     min_confidence: Fraction = 0.0
     """Minimum confidence of the detections and tracks that are sent, 0 to 1."""
+    max_age: Annotated[Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)] | None, NoneIfEmpty] = None
+    """Maximum age, in seconds, of an event that is sent; older ones are dropped. No limit if omitted."""
     allow_private: bool = False
     """Allow private and loopback addresses for this webhook."""
 

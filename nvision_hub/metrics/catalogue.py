@@ -140,6 +140,7 @@ WEBHOOK_DELIVERIES_TOTAL = Counter("Attempts to deliver to the webhook.", (*OF_W
 WEBHOOK_PENDING = Gauge("Webhook deliveries that wait.", OF_WEBHOOK)
 WEBHOOK_DELIVERY_SECONDS = Histogram("Time from a webhook's request to its response.", OF_HUB)
 WEBHOOK_DEAD_TOTAL = Counter("Webhook deliveries dead-lettered.", OF_WEBHOOK)
+WEBHOOK_SKIPPED_TOTAL = Counter("Results and track events that were not sent, by reason.", (*OF_WEBHOOK, "reason"))
 WEBHOOK_MISSED_TOTAL = Counter("Results and track events that Redis discarded before they were delivered.", OF_WEBHOOK)
 REDIS_ENTRIES_REJECTED_TOTAL = Counter(
     "Messages and entries in Redis that are not from a hub, and were set aside.", ("site", "source")

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json
 
+from nvision_hub.timestamps import parse_iso
+
 MAX_EVENT_BYTES: Final = 32 * 2**20  # a result of the service has at most 8 MiB; JSON and base64 add to it
 _MAX_HUB_EVENT_BYTES: Final = 2**16  # the gateway keeps the last hundred of these events for each viewer
 _MAX_DETECTIONS: Final = 100_000
@@ -69,6 +71,15 @@ class ReceivedResult(_Strict):
         _check_json(data, MAX_EVENT_BYTES)
         return cls.model_validate_json(data)
 
+    @property
+    def at(self) -> float | None:
+        """The capture time or, if it is unknown, a later time of the frame; None if the result contains no time.
+
+        In seconds since the epoch.
+        """
+        times = map(parse_iso, (self.hub.captured_at, self.hub.sent_at, self.hub.received_at))
+        return next((time for time in times if time is not None), None)
+
 
 class ReceivedTrack(_Strict):
     """The object of a track event, as of the event."""
@@ -125,6 +136,11 @@ class ReceivedTrackEvent(_Strict):
     def name(self) -> str:
         """The type without its prefix, such as `zone.entered`."""
         return self.type.partition(".")[2]
+
+    @property
+    def at(self) -> float | None:
+        """The time of the event in seconds since the epoch; None if it is not a time."""
+        return parse_iso(self.time)
 
 
 # Every value is a scalar, because the page shows values as text.

@@ -105,6 +105,7 @@ def test_events_of_tracks_arrive_as_cloud_events(
         redis_server.url,
         webhook("zones", it.url("/zones"), events=["zone.entered", "track.ended"], zones=["bay"], classes=["person"]),
         webhook("both", it.url("/both"), events=["result", "track.started"]),
+        webhook("recent", it.url("/recent"), events=["track.started", "track.ended"], max_age=3600),
         limits=FAST,
     )
     bay, _other_zone, _other_class, _other_type, started = hub.publish_track_events(
@@ -119,6 +120,15 @@ def test_events_of_tracks_arrive_as_cloud_events(
     assert sorted(it.accepted("/both")) == sorted([started, result])
     row = hub.wait_for_row(lambda row: row["dead"] == 1 and row["pending"] == row["retrying"] == 0, "zones")
     assert row["failed"] == 3
+    hub.wait_for(lambda _: hub.counted("webhook_skipped_total", webhook="recent", reason="max_age") == 1)
+    wanted = WebhookFilter.of({"events": ["track.started"]})
+    call_admin(
+        redis_server.url,
+        lambda client: webhook_admin.replay(
+            client, PREFIX, "recent", wanted=wanted, since=datetime.now(UTC) - timedelta(hours=1)
+        ),
+    )
+    it.wait_until(lambda: it.accepted("/recent") == [started])
     with raw(redis_server.url) as client:
         client.xtrim(f"{PREFIX}:tracks", maxlen=0, approximate=False)
     it.set_behavior("/zones", status=204)

@@ -97,7 +97,11 @@ def test_a_webhook_can_choose_each_type_of_event() -> None:
 
 def test_webhooks_choose_events_and_zones(tmp_path: Path) -> None:
     found = with_webhook(tmp_path, "events: [result, zone.entered], zones: [bay]")
-    assert (found.events, found.zones) == (("result", "zone.entered"), ("bay",))
+    assert (found.events, found.zones, found.max_age) == (("result", "zone.entered"), ("bay",), None)
+
+
+def test_a_webhook_can_limit_the_age_of_events(tmp_path: Path) -> None:
+    assert with_webhook(tmp_path, "max_age: 90").max_age == 90.0
 
 
 @pytest.mark.parametrize(
@@ -105,9 +109,12 @@ def test_webhooks_choose_events_and_zones(tmp_path: Path) -> None:
     [
         ("events: [zone.enterd]", "webhooks[0].events[0]: must be `result`"),
         ("events: []", "webhooks[0].events: "),
+        ("max_age: 0", "webhooks[0].max_age: must be a number above 0 and at most 2592000"),
+        ("max_age: .inf", "webhooks[0].max_age: "),
+        ("max_age: 2592001", "webhooks[0].max_age: must be a number above 0 and at most 2592000"),
         ("zones: [bai]", "webhooks[0].zones[0]: no camera has a zone with this id; did you mean `bay`?"),
     ],
 )
-def test_unknown_events_and_zones_of_a_webhook_are_errors(tmp_path: Path, more: str, error: str) -> None:
+def test_invalid_values_of_a_webhook_are_errors(tmp_path: Path, more: str, error: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(error)):
         with_webhook(tmp_path, more)

@@ -52,7 +52,7 @@ class Reader:
             since=datetime.now(UTC),
             deliveries=self.deliveries,
             acks=self.acks,
-            stats=WebhookStats(webhook("alarms", "http://127.0.0.1:9/", events=events), self.meter),
+            stats=WebhookStats(webhook("alarms", "http://127.0.0.1:9/", events=events, **options), self.meter),
         )
 
     def accepted(self) -> list[Delivery]:

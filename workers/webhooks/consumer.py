@@ -116,18 +116,27 @@ class DeliveryConsumer:
             if await group.create(from_start=self._was_open):
                 self._created.add(stream)
         if not self._was_open:
-            if self._created:
-                wanted = self._filter.only(self._created)
-                await webhook_admin.replay(self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since)
             known: Any = await self._client.srandmember(keys.begun, _MAX_BEGUN)
             self._begun = {each.decode(errors="replace"): None for each in known}
+            if self._created:
+                await self._replay(self._filter.only(self._created))
             self._stats.restore(await self._client.hget(keys.state, "row"))
             self._was_open = True
         elif self._created:
             await self._count_lost_deliveries()
         self._created.clear()
         for stream, group in self._groups.items():
-            self._accept(stream, await group.resume())
+            self._accept(stream, await group.resume(), is_resumed=True)
+
+    async def _replay(self, wanted: WebhookFilter) -> None:
+        """Queue the events since the webhook was configured."""
+        keys, begun = self._keys, dict(self._begun)
+        await webhook_admin.replay(
+            self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since, any_age=False, begun=begun
+        )
+        kept = dict(list(begun.items())[-_MAX_BEGUN:])
+        self._acks.save_begun(added=kept.keys() - self._begun.keys(), removed=self._begun.keys() - kept.keys())
+        self._begun = kept
 
     async def _remove_groups(self, streams: Iterable[Stream]) -> None:
         """Remove the webhook's groups on streams, for example on those from which the webhook no longer reads.
@@ -172,7 +181,8 @@ class DeliveryConsumer:
         first, *others = self._groups.values()
         await first.wait(timeout_s, *others)
 
-    def _accept(self, stream: Stream, batch: EntryBatch) -> None:
+    def _accept(self, stream: Stream, batch: EntryBatch, *, is_resumed: bool = False) -> None:
+        """Take entries in hand. They may already have been sent if `is_resumed`."""
         for entry_id, fields in batch.entries:
             entry = StreamEntry(self._groups[stream].stream, entry_id)
             if entry in self._entries:
@@ -188,10 +198,14 @@ class DeliveryConsumer:
                 )
                 self._stats.on_rejected(stream, 1)
                 delivery = None
-            if delivery is None:
+            is_expired = delivery is not None and delivery.is_expired(time.time(), self._stats.webhook.max_age)
+            if delivery is not None and (is_resumed or not is_expired):
+                self._remember(delivery, entry)
+            if delivery is None or is_expired:
+                if is_expired:
+                    self._stats.on_expired()
                 self._acks.skip(entry)
             else:
-                self._remember(delivery, entry)
                 self._deliveries.put_nowait(replace(delivery, entry=entry))
         if missed := batch.trimmed.known:
             self._stats.on_missed(missed)
@@ -210,7 +224,7 @@ class DeliveryConsumer:
         """Remember which tracks and stays in zones the delivery begins or ends.
 
         A beginning is saved before the delivery is acknowledged, and an end afterwards. If the process is killed, its
-        successor therefore delivers the end.
+        successor therefore delivers the end. An event that is too old begins nothing, unless it may have been sent.
         """
         if delivery.ends in self._begun:
             del self._begun[delivery.ends]

@@ -61,8 +61,12 @@ class DeliverySender:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self.changed.wait()
-            self._breaker = self._breaker.sent()
-            await self.post(delivery)
+            if not delivery.is_expired(time.time(), self._stats.webhook.max_age):
+                self._breaker = self._breaker.sent()
+                await self.post(delivery)
+            else:
+                self._stats.on_expired()
+                self._acks.finish(delivery)
 
     def _wait_s(self) -> float:
         if self._is_closing or self._disabled is not None:
@@ -97,11 +101,15 @@ class DeliverySender:
         tried = replace(delivery, attempts=delivery.attempts + 1)
         reason = f"{self._stats.webhook.url.shown} {attempt.error}"
         delay = self._limits.delay_s(tried.attempts, retry_after_s=attempt.retry_after_s, jitter=self._jitter())
+        due = time.time() + (delay or 0.0)
         is_full = self._acks.queued >= MAX_WAITING or self._acks.queued_bytes >= MAX_WAITING_BYTES
         if tried.once:
             self._acks.finish(tried)
+        elif delay is not None and tried.is_expired(due, self._stats.webhook.max_age):
+            self._stats.on_expired()
+            self._acks.finish(tried)
         elif delay is not None and not (is_full and tried.entry is not None):
-            self._acks.requeue(tried, due=time.time() + delay)
+            self._acks.requeue(tried, due=due)
         else:
             if delay is not None:
                 reason += f"; not retried, because {self._acks.queued} deliveries are already waiting"

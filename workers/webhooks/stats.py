@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from dataclasses import replace
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from nvision_hub.metrics.meter import Meter
     from workers.webhooks.webhook_client import Attempt
 
+log = logging.getLogger("nvision_hub.webhooks")
+
+MAX_AGE: Final = "max_age"  # a reason why an event is not sent
 _LATENCIES_KEPT: Final = 500
 _ERROR_CHARACTERS: Final = 300
 
@@ -51,6 +55,7 @@ class WebhookStats:
         # Each counter exists from the start, with the value 0. Otherwise a rate over time would miss its first count.
         for outcome in Outcome:
             meter.count(catalogue.WEBHOOK_DELIVERIES_TOTAL, 0, webhook=webhook.id, outcome=outcome)
+        meter.count(catalogue.WEBHOOK_SKIPPED_TOTAL, 0, webhook=webhook.id, reason=MAX_AGE)
         for source in (*WebhookFilter.of(webhook.model_dump(mode="json")).streams, "webhook_queue"):
             meter.count(catalogue.REDIS_ENTRIES_REJECTED_TOTAL, 0, source=source)
         for metric in (catalogue.WEBHOOK_DEAD_TOTAL, catalogue.WEBHOOK_MISSED_TOTAL):
@@ -71,6 +76,16 @@ class WebhookStats:
     def on_dead_letter(self) -> None:
         self._update(dead=self.row.dead + 1)
         self._meter.count(catalogue.WEBHOOK_DEAD_TOTAL, webhook=self.webhook.id)
+
+    def on_expired(self) -> None:
+        """Count a delivery that is not sent, because its event is older than the webhook's `max_age`."""
+        self._meter.count(catalogue.WEBHOOK_SKIPPED_TOTAL, webhook=self.webhook.id, reason=MAX_AGE)
+        log.warning(
+            "webhook %s: event not sent, because it is older than max_age (%g s)",
+            self.webhook.id,
+            self.webhook.max_age,
+            extra={"event": "webhook_event_expired"},
+        )
 
     def on_missed(self, count: int) -> None:
         """Count events that Redis trimmed or lost before their delivery."""
