@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.lint import log_events, names, prose
+from tests.lint import links, log_events, names, prose
 from tests.lint.files import product_modules, prose_files
 
 
@@ -18,6 +18,7 @@ def main() -> int:
         *prose.avoided_words(prose_files()),
         *prose.conflict_markers(prose_files()),
         *prose.unused_allowances(),
+        *links.broken_links(prose_files()),
     ]
     for finding in findings:
         print(finding)
