@@ -20,9 +20,9 @@ VARIABLE: Final = "NVISION_HUB_RELIABILITY"
 HEAD: Final = """\
 # Reliability: faults, injected and measured
 
-`make reliability` runs the fault tests (`pytest -m fault`) and writes their measurements to this page. A row appears
-only after its test has passed. The tests use real processes and real RTSP, Redis and WebSocket peers. The figures are
-from the last passing run, on a {cores}-core machine with {system}, and vary from run to run.
+`make reliability` runs the fault tests (`pytest -m fault`) and writes their measurements to this page. The page
+contains a row only if its test has passed. The tests use real processes and real RTSP, Redis and WebSocket peers. The
+figures are those of the last passing run, on a {cores}-core machine with {system}. They vary from run to run.
 
 | # | fault | injected by | target | measured |
 |---|---|---|---|---|
@@ -32,18 +32,19 @@ FIRST_ATTACK: Final = 56
 SECURITY: Final = """
 ## Security: what was sent, and what came back
 
-Each test sends the attack to a running hub, or to one of its commands. [security.md](security.md) explains against whom
-the hub defends itself.
+Each test sends the attack to a running hub, or to one of its commands. [security.md](security.md) lists the attackers
+against which the hub defends itself.
 
-| # | attack | sent | must hold | came back |
+| # | attack | sent | requirement | response |
 |---|---|---|---|---|
 """
 TAIL: Final = """
 Case 18 takes down a link between network namespaces and needs root. Case 19 drops packets in a relay that belongs to
 the test, because not every kernel has netem.
 
-For a run of minutes instead of seconds, use `python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5`. It
-injects random faults and accounts for every frame. [accounting.md](accounting.md) has the figures of a run.
+To test a hub for several minutes, use `python -m tests.bench soak --cameras 8 --minutes 10 --fault-every 5`. This
+benchmark injects random faults and accounts for every frame. [accounting.md](accounting.md) shows the figures of one
+run.
 """
 
 

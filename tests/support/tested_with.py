@@ -32,9 +32,9 @@ VARIABLE: Final = "NVISION_HUB_TESTED_WITH"
 HEAD: Final = """\
 # Tested with
 
-The tests run the hub together with these programs of others. `make tested-with` runs these tests and writes this page.
-The versions are those of the last run, on {system} with Python {python}. In the last column,
-`skipped` means that the program was missing.
+The tests run the hub together with these third-party programs. `make tested-with` runs these tests and writes this
+page. The versions are those of the last run, on {system} with Python {python}. In the last column,
+`skipped` means that the program was not installed.
 
 | kind | program | version | what the tests check | result |
 |---|---|---|---|---|
