@@ -87,17 +87,23 @@ class Fleet:
 
         return round(total(self.cameras[camera]) - total(self.begun[camera]))
 
-    def between_reports(self, camera: str) -> slice:
-        """Return the slice from the last message counted in `begun` to the last message counted in `cameras`."""
-        first, last = (round(report[camera].total("frames_sent_total")) for report in (self.begun, self.cameras))
-        return slice(first - 1, last)
+    def between_reports(self, camera: str, margin: int = 0) -> slice:
+        """Return the slice from the last message counted in `begun` to the last message counted in `cameras`.
 
-    def assert_all_accounted_for(self, camera: str, due: float, *, fewest: float | None = None) -> None:
+        `margin` is a number of further messages on each side.
+        """
+        first, last = (round(report[camera].total("frames_sent_total")) for report in (self.begun, self.cameras))
+        return slice(first - 1 - margin, last + margin)
+
+    def assert_all_accounted_for(
+        self, camera: str, due: float, *, at_most: float | None = None, fewest: float | None = None
+    ) -> None:
         """Assert that between the two reports, the worker sent each due frame or counted it as dropped.
 
         `due` is the number of frames due in the time of `between_reports`. On a busy machine, a worker drops frames,
-        and a test camera sends fewer than 25 frames per second. `fewest` is the number due if a worker knows only the
-        arrival times; None if it also knows the capture times.
+        and a test camera sends fewer than 25 frames per second. `at_most` is the number due in a time that also
+        contains the frames dropped before the first message and after the last one; None for `due`. `fewest` is the
+        number due if a worker knows only the arrival times; None if it also knows the capture times.
         """
         packets_per_frame = 1 if camera.startswith("snapshot") else 25 / FPS[camera]
         supplied = self.during(camera, "packets_received_total") / packets_per_frame
@@ -107,17 +113,17 @@ class Fleet:
         tolerance = 0.05 * due + (1 if dropped else 0)
         at_least = min(due, supplied) if fewest is None else min(due, supplied, fewest)
         # A late keyframe delays the first frame, so the last one may follow up to a period too early.
-        assert at_least - torn - tolerance <= accounted <= 1.05 * due + 1
+        assert at_least - torn - tolerance <= accounted <= 1.05 * (at_most if at_most and dropped else due) + 1
 
-    def steady(self, camera: str) -> list[tuple[Received, counter.Push]]:
-        """Return each frame received `between_reports`, with its push in the camera.
+    def steady(self, camera: str, margin: int = 0) -> list[tuple[Received, counter.Push]]:
+        """Return each frame received `between_reports`, with its push in the camera. `margin`: see there.
 
         Earlier frames may be damaged: GStreamer's server starts with an old keyframe and drops frames while it starts.
         """
         sent = self.http[camera].pushes if camera in self.http else self.gst.push_times(MOUNTS[camera])
         unwrapper = counter.Unwrapper(sent)
         pairs = []
-        for message in self.messages[camera][self.between_reports(camera)]:
+        for message in self.messages[camera][self.between_reports(camera, margin)]:
             number = counter.of_jpeg(self.recorder.frame(message))
             assert number is not None
             pairs.append((message, unwrapper.find(number, message.at)))
@@ -205,7 +211,8 @@ def test_frames_are_sent_at_the_rate_by_the_cameras_clock(fleet: Fleet, camera: 
         # those, one is due. The worker's periods have an unknown offset, so the offset with the fewest periods counts.
         pushed = [push.at for push in fleet.http[camera].pushes if steady[0].at <= push.at <= steady[-1].at]
         fewest = min(len({int(at * FPS[camera] + offset / 10) for at in pushed}) for offset in range(10))
-    fleet.assert_all_accounted_for(camera, due, fewest=fewest)
+    wider = [push.serial for _, push in fleet.steady(camera, margin=1)]
+    fleet.assert_all_accounted_for(camera, due, at_most=(wider[-1] - wider[0]) / 25 * FPS[camera], fewest=fewest)
 
 
 @pytest.mark.parametrize("camera", ["limited", "full"])
@@ -319,7 +326,7 @@ def test_decoding_stops_after_the_last_due_frame_of_a_gop(fleet: Fleet) -> None:
 def test_nothing_is_lost_and_every_drop_has_a_reason(fleet: Fleet) -> None:
     for name, camera in fleet.cameras.items():
         assert camera.state == "streaming", (name, camera.error)
-        assert camera.error is None
+        assert camera.error is None or "this machine is too busy" in camera.error
         assert camera.restarts == 0
         assert camera.total("results_lost_total") == 0
         reasons = {metric for metric in camera.metrics if metric.startswith("frames_dropped_total")}
