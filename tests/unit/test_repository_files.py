@@ -94,8 +94,9 @@ def test_the_rules_for_updates_name_existing_packages() -> None:
     rules = json.loads((GITHUB / "renovate.json").read_text(encoding="utf-8"))["packageRules"]
     locks = [path.read_text(encoding="utf-8") for path in (ROOT / "requirements").glob("*.txt")]
     page = json.loads((ROOT / "web" / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    workflow = (GITHUB / "workflows" / "ci.yml").read_text(encoding="utf-8")
     for name in (name for rule in rules for name in rule.get("matchPackageNames", ())):
-        assert name in page or any(f"\n{name}==" in lock for lock in locks), name
+        assert name in page or f"image: {name}:" in workflow or any(f"\n{name}==" in lock for lock in locks), name
     commands = [command for rule in rules for command in rule.get("postUpgradeTasks", {}).get("commands", ())]
     assert {command.removeprefix("make ") for command in commands} <= targets()
 
