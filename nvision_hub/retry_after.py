@@ -23,7 +23,6 @@ def parse_retry_after(value: str | None, *, now: float, max_s: float) -> float |
         try:
             at = parsedate_to_datetime(text)
             wait_s = (at.replace(tzinfo=UTC) if at.tzinfo is None else at).timestamp() - now
-        # OverflowError if the year does not fit into a C int
-        except (ArithmeticError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, LookupError, TypeError, ValueError):  # OverflowError if the year exceeds a C int
             return None
     return min(max(wait_s, 0.0), max_s)

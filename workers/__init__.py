@@ -1,1 +1,1 @@
-"""One package per kind of process. A package may import lower layers of `nvision_hub`, but no other worker."""
+"""One package per kind of process. A worker may import lower layers of `nvision_hub`, but not other workers."""

@@ -1,8 +1,8 @@
 """Log files on disk, one per process, such as `camera-lobby.jsonl`.
 
 A separate thread writes the lines, so a slow or full disk delays neither the supervisor nor the processes that log. The
-thread counts the lines that it cannot write, and later writes their number into the file. The thread opens a file for
-each write, so that a hundred cameras do not need a hundred descriptors.
+thread counts the lines that it cannot write, and later writes this count into the file. It opens a file for each write,
+so a hundred cameras do not need a hundred descriptors.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-MAX_FILE_BYTES: Final = 2**20  # before a file would exceed this size, it replaces the previous file
+MAX_FILE_BYTES: Final = 2**20  # a file that would exceed this size replaces the previous file
 MAX_LINES_WAITING: Final = 1000
-MAX_FILE_AGE_S: Final = 30 * 86400  # the hub deletes files that were not written for this long
+MAX_FILE_AGE_S: Final = 30 * 86400  # the hub deletes files that no process has written for this time
 CLOSE_TIMEOUT_S: Final = 1.0
 
 _SUFFIX: Final = ".jsonl"
@@ -37,7 +37,7 @@ def file_of(directory: Path, process: str) -> Path:
 
 
 def previous_file(file: Path) -> Path:
-    """Return the path of the file that holds the entries before those of `file`."""
+    """Return the path of the file with the entries that precede those of `file`."""
     return file.with_name(f"{file.name}.1")
 
 
@@ -58,7 +58,7 @@ class LogFiles(logging.Handler):
         self.setFormatter(JsonFormatter())
         self._directory = directory
         self._waiting: queue.Queue[tuple[str, str] | None] = queue.Queue(MAX_LINES_WAITING)
-        self._lost = Counter[str]()  # lost lines that are not yet reported in the file, by process
+        self._lost = Counter[str]()  # number of lost lines that the file does not report yet, by process
         self._lost_lock = threading.Lock()
         self._writer = threading.Thread(target=self._write_all, name="log files", daemon=True)
         self._writer.start()
@@ -122,7 +122,7 @@ class LogFiles(logging.Handler):
 
 
 def _append(file: Path, data: bytes) -> None:
-    """Append lines to a file, all of them or none. Raises `OSError`."""
+    """Append all lines or none to a file. Raises `OSError`."""
     file.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -29,18 +29,18 @@ from nvision_hub.timestamps import iso_utc
 LogFormat = Literal["text", "json"]
 
 _CAMERA: Final = "camera:"
-_ABOUT: Final = re.compile(rf"{_CAMERA}([a-z0-9][a-z0-9_-]*)")  # beginning of the supervisor's messages about a camera
+_ABOUT: Final = re.compile(rf"{_CAMERA}([a-z0-9][a-z0-9_-]*)")  # beginning of a supervisor message about a camera
 _TRACEBACK: Final = logging.Formatter()
 
 
 class LoggedState:
-    """State of this process's camera, to be added to each record; None if never set."""
+    """State of this process's camera, which formatters add to each record; None until it is set."""
 
     current: str | None = None
 
 
 def camera_of(worker: str, message: str) -> str | None:
-    """Return the camera of the process, or else the camera that the message begins with; None if there is neither."""
+    """Return the camera of the process, or else the camera at the start of the message; None if there is neither."""
     about = _ABOUT.match(worker) or _ABOUT.match(message)
     return None if about is None else about[1]
 
@@ -77,7 +77,7 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """Formatter for `2026-11-22T14:00:00.120Z WARNING camera:lobby  message`. A traceback follows on separate lines.
 
-    Every line but the first is indented, so that no message can forge another record.
+    The formatter indents every line except the first, so a message cannot forge another record.
     """
 
     def __init__(self) -> None:

@@ -1,18 +1,18 @@
-"""Transport of a child process's log records to the supervisor's handlers, with one pipe per child.
+"""Pipe from each child process, which carries the child's log records to the supervisor's handlers.
 
-The pipe is the queue of `multiprocessing_logging.MultiProcessingHandler`. A subclass changes the following, for which
-the library has no options:
+The pipe is the queue of `multiprocessing_logging.MultiProcessingHandler`. A subclass changes the following points, for
+which the library has no options:
 
-- One handler per child. A process that dies while holding the queue's lock never releases the lock. With a queue
-  shared by all children, all logging stopped after 10 to 80 `kill -9` under load (measured). With one pipe per child,
-  the death of a child ends only its own pipe.
+- One handler per child. A process that dies while it holds the queue's lock never releases the lock. With one queue for
+  all children, all logging stopped after 10 to 80 `kill -9` under load (measured). With one pipe per child, the death
+  of a child ends only its own pipe.
 - Records as lines of JSON (`record_codec`) instead of pickles, because a pickle can run code in the supervisor.
 - Locks that belong to the child (`enter_child`). The queue's own locks are in memory that later children also inherit.
 - A reading thread that blocks (`_receive`) and ends when the child's pipe ends. The library's thread checks five times
   a second whether the handler was closed. With 100 children, the checks cost 5 % of a core (measured).
-- A bounded share of CPU time for the reading thread, so that a child cannot keep the supervisor busy with records.
-- A bounded number of records (`_send`), so that a blocked reader does not use up the child's memory.
-- A rate limit in the child, so that repeated records do not go through the pipe.
+- A limit on the CPU time of the reading thread, so that a child cannot keep the supervisor busy with records.
+- A limit on the number of records (`_send`), so that a blocked reader does not exhaust the child's memory.
+- A rate limit in the child, so that repeated records do not pass through the pipe.
 """
 
 # ruff: noqa: SLF001 - the ends of a multiprocessing.Queue have no public name
@@ -42,11 +42,11 @@ log = logging.getLogger("nvision_hub.logs")
 
 MAX_RECORDS_WAITING: Final = 1000  # per child
 CLOSE_TIMEOUT_S: Final = 0.25
-# Share of a core that the records of one child may use in the supervisor, after a burst. Each redaction of the longest
-# message needs up to 40 ms (measured).
+# Share of a core that the supervisor may spend on the records of one child after a burst. Redacting one message of the
+# maximum length may need 40 ms (measured).
 CPU_SHARE: Final = 0.1
 CPU_BURST_S: Final = 0.5
-REPORT_INTERVAL_S: Final = 1.0  # between two warnings about invalid records of a child
+REPORT_INTERVAL_S: Final = 1.0  # minimum time between two warnings about invalid records of a child
 _CHUNK_BYTES: Final = 64 * 1024
 _BEFORE_QUEUES_CLOSE: Final = 20  # multiprocessing closes queues at priority 10; higher priorities run first
 
@@ -63,10 +63,10 @@ class _SupervisorHandlers(logging.Handler):
 class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has no types
     """Log pipe of one child, created before the fork. Raises `OSError` if no thread or descriptor is available.
 
-    A thread in the supervisor reads the pipe. Python 3.12+ warns about a fork while threads run, but this fork is safe:
-    the child uses nothing that a thread may hold at the moment of the fork. The child's handlers and streams are new
-    (`enter_child`, `runtime/process.py`). The logging module and malloc reinitialize their locks after a fork. The
-    child never touches the queues of its siblings.
+    A thread in the supervisor reads the pipe. Python 3.12 and later warn about a fork while threads run, but this fork
+    is safe: the child uses nothing that a thread may hold at the moment of the fork. The child gets new handlers and
+    streams (`enter_child`, `runtime/process.py`). The logging module and malloc reinitialize their locks after a fork.
+    The child never uses the queues of its siblings.
     """
 
     def __init__(self, name: str) -> None:
@@ -74,18 +74,18 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
         self._pid: int | None = None
         self._has_forked = threading.Event()
         self._lost = 0
-        self._invalid = 0  # invalid records since the last report
+        self._invalid = 0  # number of invalid records since the last report
         self._reported_at = -REPORT_INTERVAL_S
         try:
             super().__init__(f"log {name}", sub_handler=_SupervisorHandlers())
-        except RuntimeError as error:  # raised if no thread can be started
+        except RuntimeError as error:  # raised if the thread cannot start
             raise OSError(errno.EAGAIN, "no thread for a child's log") from error
         self._rate_limit = RateLimitFilter(self)
-        self.filters = [self._rate_limit]  # a new list: the library's list is shared with `sub_handler`
+        self.filters = [self._rate_limit]  # a new list, because the library shares its list with `sub_handler`
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Descriptors of both ends of the pipe. `enter_child` and `forked` each close one of them."""
+        """Descriptors of both ends of the pipe. `enter_child` closes one of them and `forked` the other."""
         return self.queue._reader.fileno(), self.queue._writer.fileno()
 
     def enter_child(self) -> None:
@@ -95,11 +95,11 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
         self.queue._sem = threading.BoundedSemaphore(MAX_RECORDS_WAITING)
         self.queue._send_bytes = self._write
         logging.getLogger().handlers = [self]
-        # Flush before the queue closes. A forked child does not call the functions of `atexit`.
+        # Flush before the queue closes. A forked child does not run the functions registered with `atexit`.
         Finalize(self, self.flush, exitpriority=_BEFORE_QUEUES_CLOSE)
 
     def forked(self, pid: int | None = None) -> None:
-        """Close the write end in the supervisor after the fork, so that the child's death ends the reading thread.
+        """Close the write end in the supervisor after the fork. The reading thread then ends when the child dies.
 
         `pid` is None if the fork has failed.
         """
@@ -159,7 +159,7 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
             self._lost += 1
 
     def _write(self, pickled: bytes) -> None:
-        """Write one line to the pipe. Runs in the thread of the queue, which pickles everything that it sends."""
+        """Write one line to the pipe. Runs in the thread of the queue, which pickles every object that it sends."""
         line = memoryview(pickle.loads(pickled))  # noqa: S301 - pickled in this process, by the queue
         while line:
             line = line[os.write(self.queue._writer.fileno(), line) :]
@@ -172,9 +172,9 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
 
 
 def _read_lines(descriptor: int) -> Iterator[list[bytes]]:
-    """Yield the lines that each read completes. Cut a line that is too long for a record, but leave it too long.
+    """Yield the lines that each read completes. Truncate an oversized line, but to a length that is still too long.
 
-    The function uses no buffered file, because a file has a lock that a fork could copy while the lock is held.
+    The function uses no buffered file: a file has a lock, and a fork could copy the lock while a thread holds it.
     """
     rest = b""
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Rate limit for the log records of repeated faults.
 
 The first record of a fault passes immediately. After that, one record per second passes, with the number of records
-held back, so that the lines account for every record. Without this limit, a camera that sends only corrupt packets
+that the filter held back, so no record is unaccounted for. Without this limit, a camera that sends only corrupt packets
 would log thousands of identical lines per second.
 """
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 REPEAT_INTERVAL_S: Final = 1.0
-MAX_FAULTS: Final = 200  # records of further faults pass without a limit
+MAX_FAULTS: Final = 200  # records of additional faults pass without a limit
 
 
 @dataclass(slots=True)
 class _Fault:
     emitted_at: float
-    last: logging.LogRecord | None = None  # the newest held record; None if no record is held
+    last: logging.LogRecord | None = None  # newest held record; None if there is no held record
     held: int = 0  # number of held records
 
     def is_recent(self, now: float) -> bool:
@@ -33,7 +33,7 @@ class _Fault:
 
 
 class RepeatCounter:
-    """Counter that decides which records to emit, and when. `now` is in monotonic seconds. Performs no I/O."""
+    """Counter that decides when to emit which records. `now` is in monotonic seconds. Performs no I/O."""
 
     def __init__(self) -> None:
         self._faults: dict[Hashable, _Fault] = {}
@@ -54,7 +54,7 @@ class RepeatCounter:
         return True
 
     def due_at(self) -> float | None:
-        """Return when the next held record is due; None if no record is held."""
+        """Return when the next held record is due; None if there is no held record."""
         return min(
             (fault.emitted_at + REPEAT_INTERVAL_S for fault in self._faults.values() if fault.held), default=None
         )
@@ -80,7 +80,7 @@ def fault_key(record: logging.LogRecord) -> Hashable:
     """Return a key that all records of one fault share: the message format without its values.
 
     If the message format begins with a value, as in `%s ended`, the key also includes that value. If many subjects
-    share one fault, the record's `fault` attribute replaces the message format and the value.
+    share one fault, the record's `fault` attribute is the key instead.
     """
     shared = getattr(record, "fault", None)
     if shared is not None:
@@ -91,9 +91,9 @@ def fault_key(record: logging.LogRecord) -> Hashable:
 
 
 class RateLimitFilter(logging.Filter):
-    """Filter that holds records of repeated faults, and emits them through `handler` when due.
+    """Filter that holds back records of repeated faults and emits them through `handler` when they are due.
 
-    Records of other processes pass, because each process has its own filter.
+    Records of other processes pass unchanged, because each process has its own filter.
     """
 
     def __init__(self, handler: logging.Handler) -> None:
@@ -116,7 +116,7 @@ class RateLimitFilter(logging.Filter):
         """Emit all held records or, without `early`, only the records that are due."""
         with self._lock:
             due = self._repeats.due(time.monotonic(), early=early)
-        for record in due:  # bypass the handler's filters, which include this filter
+        for record in due:  # bypass the handler's filters, because they include this filter
             self._handler.acquire()
             try:
                 self._handler.emit(record)
@@ -129,7 +129,7 @@ class RateLimitFilter(logging.Filter):
             return
         timer = threading.Timer(max(0.0, due_at - time.monotonic()), self._on_timer)
         timer.daemon = True
-        with contextlib.suppress(RuntimeError):  # if no thread starts, the next timer or flush emits the records
+        with contextlib.suppress(RuntimeError):  # if the thread cannot start, the next timer or flush emits the records
             timer.start()
             self._timer = timer
 

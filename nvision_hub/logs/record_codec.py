@@ -1,7 +1,7 @@
 """Codec for the log records that a child sends to the supervisor: one line of JSON per record.
 
-The supervisor never unpickles data from a child, because a pickle can run any code. The child sends only
-redacted text. The name and the pid of the process come from the supervisor, so a child cannot log as another process.
+The supervisor never unpickles data from a child, because a pickle can run any code. The child sends only redacted text.
+The supervisor itself supplies the name and the pid of the process, so a child cannot log as another process.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from nvision_hub.logs.formatters import LoggedState, traceback_of
 from nvision_hub.metrics.snapshot import StrictData
 from nvision_hub.redaction import redact
 
-MAX_LINE_BYTES: Final = 256 * 1024  # more than the longest texts need when each character is escaped
+MAX_LINE_BYTES: Final = 256 * 1024  # more than the longest texts need even if every character is escaped
 MAX_MESSAGE_CHARACTERS: Final = 8192
 MAX_TRACEBACK_CHARACTERS: Final = 16384
-MAX_EPOCH_S: Final = 253_402_300_799  # the last second of the year 9999, which `datetime` can show
+MAX_EPOCH_S: Final = 253_402_300_799  # last second of the year 9999, the last year that `datetime` supports
 
 _EVENT: Final = r"^[a-z][a-z0-9_]{0,63}$"
 
@@ -43,7 +43,7 @@ _FIELDS: Final = TypeAdapter(_RecordFields)
 
 
 def encode(record: logging.LogRecord) -> bytes:
-    """Return a record of this process as one line, with redacted texts. Long texts are cut."""
+    """Encode a record of this process as one line. Redact its texts, and truncate long ones."""
     message, traceback = _unicode(redact(record.getMessage())), traceback_of(record)
     return b"%b\n" % _FIELDS.dump_json(
         _RecordFields(
@@ -52,19 +52,19 @@ def encode(record: logging.LogRecord) -> bytes:
             message=message[:MAX_MESSAGE_CHARACTERS],
             event=_identifier(getattr(record, "event", None)),
             state=_identifier(LoggedState.current),
-            # The last lines of a traceback name the error.
+            # Keep the last lines of a traceback, because they name the error.
             traceback=None if traceback is None else _unicode(traceback)[-MAX_TRACEBACK_CHARACTERS:],
         )
     )
 
 
 def decode(line: bytes, *, process: str, pid: int | None) -> logging.LogRecord:
-    """Return the record in a line, as a record of the given process. Raises `RecordError`, and no other error."""
+    """Decode a line as a record of the given process. Raises `RecordError`, and no other error."""
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"longer than {MAX_LINE_BYTES} bytes")
     try:
         fields = _FIELDS.validate_json(line)
-    except ValidationError as error:  # its text would quote the line
+    except ValidationError as error:  # the text of this error would quote the line
         raise RecordError(f"{error.error_count()} invalid fields") from None
     record = logging.LogRecord("nvision_hub.child", fields.level, "", 0, fields.message, None, None)
     record.created, record.msecs = fields.created, fields.created % 1 * 1000
@@ -75,11 +75,11 @@ def decode(line: bytes, *, process: str, pid: int | None) -> logging.LogRecord:
 
 
 def _unicode(text: str) -> str:
-    """Return the text with lone surrogates escaped, which file names that are not UTF-8 contain."""
+    """Return the text with its lone surrogates escaped. File names that are not UTF-8 contain lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _identifier(value: object) -> str | None:
-    """Return a name of an event or state; None if `value` is no such name."""
+    """Return `value` if it is a valid name of an event or state; None otherwise."""
     text = str(value)
     return text if value is not None and re.fullmatch(_EVENT, text) else None

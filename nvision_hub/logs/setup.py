@@ -21,24 +21,27 @@ if TYPE_CHECKING:
 def set_up(level: int = logging.INFO, handler: logging.Handler | None = None, *, form: LogFormat = "text") -> None:
     """Send the records of this process, and of the children that it starts later, to `handler`.
 
-    If `handler` is None, write lines to stderr in the format `form`. Records of children arrive on other threads, so
+    If `handler` is None, write lines in the format `form` to stderr. Records of children arrive on other threads, so
     `handler` must not block.
     """
     if handler is None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(RateLimitFilter(handler))
-    multiprocessing.current_process().name = "hub"  # shown in the lines of this process
+    multiprocessing.current_process().name = "hub"  # name in the log lines of this process
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)  # for libraries
+    root.setLevel(logging.WARNING)  # applies to libraries
     logging.getLogger("nvision_hub").setLevel(level)
     log_stray_errors()
 
 
 @contextlib.contextmanager
 def log_files(directory: Path) -> Iterator[None]:
-    """Also write each record to the file of its process. At the end, emit all records that the rate limit holds."""
+    """Also write each record to the file of its process.
+
+    At the end, emit all records that the rate limit has held back.
+    """
     root, files = logging.getLogger(), LogFiles(directory)
     root.addHandler(files)
     try:

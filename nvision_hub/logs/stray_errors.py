@@ -1,6 +1,6 @@
-"""Log records for warnings, and for errors of threads and finalizers, that Python would otherwise print to stderr.
+"""Log records for output that Python would print to stderr: warnings, and errors of threads and finalizers.
 
-Only log records are redacted, so no other text may reach stderr.
+The hub redacts only log records, so no other text may reach stderr.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ log = logging.getLogger("nvision_hub.child")
 
 
 def log_stray_errors() -> None:
-    """Send warnings, and errors that no code handles, to the log handlers of this process."""
+    """Send warnings and unhandled errors to the log handlers of this process."""
     logging.captureWarnings(capture=True)
     threading.excepthook = _on_thread_error
     sys.unraisablehook = _on_unraisable_error

@@ -1,4 +1,4 @@
-"""Reader of one process's log files. Needs no running hub."""
+"""Reader of one process's log files, which needs no running hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_INTERVAL_S: Final = 0.2
 
 
 class LogTail:
-    """Log of one process. Call `last` once, then `new_entries` any number of times or `follow`, then `close`."""
+    """Log of one process. Call `last` once, then `new_entries` (any number of times) or `follow`, then `close`."""
 
     def __init__(self, directory: Path, process: str) -> None:
         self._path = file_of(directory, process)
@@ -37,10 +37,13 @@ class LogTail:
         return _entries(lines)
 
     def new_entries(self) -> list[dict[str, Any]]:
-        """Return the entries since the last call, from the open file and, after a rotation, from the new file."""
+        """Return the entries since the last call.
+
+        After a rotation, this includes entries of the old and the new file.
+        """
         lines = self._complete_lines()
         if self._is_rotated():
-            lines += self._complete_lines()  # lines written to the old file after the previous read
+            lines += self._complete_lines()  # lines that were written to the old file after the previous read
             self.close()
             self._open()
             lines += self._complete_lines()
@@ -53,7 +56,7 @@ class LogTail:
             yield from self.new_entries()
 
     def close(self) -> None:
-        """Close the file. Safe to call twice."""
+        """Close the file. A second call has no effect."""
         if self._file is not None:
             self._file.close()
         self._file, self._partial = None, b""

@@ -1,1 +1,1 @@
-"""From a camera to JPEG frames: sources, decoding on demand, encoding."""
+"""Path from a camera to JPEG frames: sources, decoding on demand, and encoding."""

@@ -1,11 +1,11 @@
-"""Interlaced video: which frames contain two fields, and which frames are single fields.
+"""Interlaced video: which frames contain two fields and which frames are single fields.
 
-A camera captures the two fields of a frame at different times. Together, they would show the edges of moving objects
-like combs, which detection models are not trained on. The hub therefore sends one field, scaled to the full height.
-This halves the vertical detail. A better filter would also need earlier or later frames.
+A camera captures the two fields of a frame at different times. Together, they would show comb-like edges on moving
+objects, on which detection models are not trained. The hub therefore sends one field, scaled to the full height. This
+halves the vertical detail. A better filter would also need earlier or later frames.
 
-H.264 decoders return frames of two fields. H.265 codes each field as a picture of its own, and FFmpeg returns these
-pictures (H.265, E.3.1: field_seq_flag).
+H.264 decoders return frames that contain two fields. H.265 codes each field as a separate picture, and FFmpeg returns
+these pictures (H.265, E.3.1: field_seq_flag).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Field:
-    """Mark (`opaque`) of one frame that is a field. FFmpeg has the same flag for fields and for frames of two fields.
+    """Mark (`opaque`) of a frame that is a single field. FFmpeg flags fields and frames of two fields alike.
 
-    Each frame needs a mark of its own: when one frame is freed, PyAV forgets its object, even if others share it.
+    Each frame needs its own mark: when one frame is freed, PyAV forgets the mark even if other frames share it.
     """
 
 
 def even_lines(frame: av.VideoFrame) -> av.VideoFrame:
     """Return the even lines of a frame as a frame of half the height, with the same colors.
 
-    In interlaced 4:2:0, the chroma lines alternate between the fields as well (ITU-T H.264, 6.2).
+    In interlaced 4:2:0, the chroma lines also alternate between the fields (ITU-T H.264, 6.2).
     """
     field = av.VideoFrame(frame.width, frame.height // 2, frame.format.name)
     for source, target in zip(frame.planes, field.planes, strict=True):

@@ -1,4 +1,4 @@
-"""Upper bounds on the resources of a process with untrusted input: a camera's worker, or the gateway."""
+"""Limits on the resources of a process with untrusted input: a camera's worker or the gateway."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import resource
 from pathlib import Path
 from typing import Final
 
-# 8192 x 8192 pixels, more than any camera sends. A larger frame would only exhaust memory, in the hub or at the
-# service.
+# 8192 x 8192 pixels, more than any camera sends. A larger frame would only exhaust memory in the hub or the service.
 MAX_PIXELS: Final = 2**26
-# In addition to the memory in use when `cap_memory` is called. A decoder of an 8K stream holds up to 800 MB of frames.
+# In addition to the memory in use at the call of `cap_memory`. A decoder of an 8K stream holds up to 800 MB of frames.
 _MAX_MEMORY_BYTES: Final = 2**30
-_MIN_IDLE_BYTES: Final = _MAX_MEMORY_BYTES // 4 * 3  # must be available while no stream is open
-_RESERVE_BYTES: Final = 2**25  # for a thread's stack and arenas, and for some frames
+_MIN_IDLE_BYTES: Final = _MAX_MEMORY_BYTES // 4 * 3  # minimum memory that must be available while no stream is open
+_RESERVE_BYTES: Final = 2**25  # for a thread's stack and arenas, and for a few frames
 
 
 def cap_memory() -> None:
-    """Limit this process to 1 GiB more memory than it uses now, so that hostile input affects only this process.
+    """Limit this process to 1 GiB more memory than it uses now. Hostile input then affects only this process.
 
     The limit counts private data (RLIMIT_DATA), not address space, so shared mappings cost nothing. A lower limit that
     is already set stays in effect.
@@ -33,9 +32,9 @@ def cap_memory() -> None:
 def check_memory(*, for_any_camera: bool = False) -> None:
     """Raise `MemoryError` if this process is almost out of memory.
 
-    With `for_any_camera`, raise `MemoryError` if too little memory is left to open any stream. Call this function
-    before connecting and while no frame arrives. When memory runs out, FFmpeg's decoders return neither a frame nor an
-    error, and `threading` waits indefinitely for a thread that cannot start.
+    With `for_any_camera`, raise `MemoryError` if the remaining memory is too small to open any stream. Call this
+    function before connecting, and while no frame arrives. Without memory, FFmpeg's decoders return neither a frame nor
+    an error, and `threading` waits indefinitely for a thread that cannot start.
     """
     needed = _MIN_IDLE_BYTES if for_any_camera else _RESERVE_BYTES
     try:
@@ -50,14 +49,14 @@ def check_memory(*, for_any_camera: bool = False) -> None:
 class MemoryReserve:
     """Memory reserved for a worker's exit, which starts threads and writes a traceback.
 
-    The worker never writes to the reserve, so the reserve takes no physical memory.
+    The worker never writes to the reserve, so the reserve occupies no physical memory.
     """
 
     def __init__(self) -> None:
         self._reserved = _private(_RESERVE_BYTES)
 
     def release(self) -> None:
-        """Free the reserved memory. Any thread may call this method, any number of times."""
+        """Free the reserved memory. Any thread may call this method any number of times."""
         self._reserved.close()
 
 

@@ -1,1 +1,1 @@
-"""Metrics of the hub: catalogue, counting and snapshots."""
+"""Metrics of the hub: the catalogue, the meter and snapshots."""

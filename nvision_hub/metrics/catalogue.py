@@ -1,6 +1,6 @@
 """Catalogue of every metric of the hub: name, type, help text and labels.
 
-Callers pass one of these constants, so a typo cannot create a new metric. The name of a metric is its
+Callers pass one of these constants, so a typo cannot create a new metric. The name of a metric is the name of its
 constant in lower case. The exposition adds the prefix `nvision_hub_` and the labels of the process: `site`, `camera`,
 `worker` and `via`.
 """
@@ -13,7 +13,7 @@ from typing import Final
 OF_HUB = ("site",)
 OF_CAMERA = ("site", "camera")
 OF_WORKER = ("site", "camera", "worker")
-OF_RESULTS = ("site", "camera", "via")  # `via` is websocket or callback
+OF_RESULTS = ("site", "camera", "via")  # `via` is `websocket` or `callback`
 OF_WEBHOOK = ("site", "webhook")
 BY_REASON = ("site", "camera", "reason")
 BY_OUTCOME = ("site", "outcome")
@@ -23,8 +23,8 @@ BY_OUTCOME = ("site", "outcome")
 class Metric:
     """One metric. `labels` are the labels of its series, in the order of the exposition.
 
-    The series of `known_reasons` are exposed as 0 from the start, because Prometheus's `rate` ignores the first value
-    of a series. A metric with `exposed=False` appears in status reports only.
+    The exposition includes the series of `known_reasons` with value 0 from the start, because Prometheus's `rate`
+    ignores the first value of a series. A metric with `exposed=False` appears only in status reports.
     """
 
     help: str
@@ -35,7 +35,7 @@ class Metric:
 
     @property
     def type(self) -> str:
-        """Type as Prometheus names it."""
+        """Metric type as Prometheus names it."""
         return type(self).__name__.lower()
 
 

@@ -20,8 +20,8 @@ _EMPTY: Final = Buckets(AGE_BUCKETS_S, (0,) * (len(AGE_BUCKETS_S) + 1), 0.0)
 class Meter:
     """Metrics of one process.
 
-    A meter is thread-safe, because the capture thread and the event loop both count frames. The lock adds about 0.2 us
-    to each count.
+    A meter is thread-safe, because both the capture thread and the event loop count frames. The lock adds about 0.2 us
+    per count.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Meter:
         self._sizes = Tally[str]()  # number of series by metric name
 
     def count(self, metric: Counter, /, by: float = 1, **labels: str) -> None:
-        """Add `by` to a counter. Beyond `MAX_LABEL_SETS` label sets, a new label set counts as `OTHER`."""
+        """Add `by` to a counter. After `MAX_LABEL_SETS` label sets, each new label set counts as `OTHER`."""
         key = _key(metric, labels)
         with self._lock:
             if key not in self._now.counters:
@@ -39,7 +39,7 @@ class Meter:
             self._now.counters[key] = self._now.counters.get(key, 0) + by
 
     def set_counter(self, metric: Counter, /, value: float, **labels: str) -> None:
-        """Set a counter whose value another program measures, such as the CPU time measured by the kernel."""
+        """Set a counter that is measured elsewhere, such as the CPU time that the kernel measures."""
         _check(metric, labels)
         with self._lock:
             self._now.counters[_key(metric, labels)] = value
@@ -57,15 +57,15 @@ class Meter:
             self._now.histograms[metric.name] = Buckets(before.bounds, tuple(counts), before.total + seconds)
 
     def value(self, metric: Counter, /, **labels: str) -> float:
-        """Return the value of a counter; 0 if it was never counted."""
+        """Return the value of a counter; 0 before the first count."""
         return self._now.counters.get(_key(metric, labels), 0)
 
     def gauge_value(self, metric: Gauge, /, **labels: str) -> float | None:
-        """Return the value of a gauge; None if it was never set."""
+        """Return the value of a gauge; None before the first value."""
         return self._now.gauges.get(_key(metric, labels))
 
     def total(self, metric: Counter) -> float:
-        """Return the sum of a counter over all its labels."""
+        """Return the sum of a counter over all its label sets."""
         return self.snapshot().total(metric)
 
     def snapshot(self) -> MetricSnapshot:
@@ -74,14 +74,14 @@ class Meter:
 
 
 class RateWindow:
-    """Events per second over a sliding window."""
+    """Rate of a counter in events per second over a sliding window."""
 
     def __init__(self, window_s: float = 10.0) -> None:
         self._window_s = window_s
         self._marks: deque[tuple[float, float]] = deque()  # (monotonic seconds, counter)
 
     def update(self, now: float, counter: float) -> float:
-        """Record the counter's value at `now` (monotonic seconds), and return its rate per second over the window."""
+        """Record the counter's value at `now` (monotonic seconds). Return the rate per second over the window."""
         self._marks.append((now, counter))
         while len(self._marks) > 1 and now - self._marks[0][0] > self._window_s:
             self._marks.popleft()

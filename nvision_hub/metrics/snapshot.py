@@ -15,11 +15,11 @@ from pydantic import ConfigDict, PlainSerializer, PlainValidator
 if TYPE_CHECKING:
     from nvision_hub.metrics.catalogue import Counter, Gauge
 
-# The service chooses the names of detections. Too many names could fill the pipe, the memory or a Prometheus server.
+# The service chooses the names of detections. Too many names could fill the pipe, the memory, or a Prometheus server.
 MAX_LABEL_SETS: Final = 200
 OTHER: Final = "other"
 
-SeriesKey = tuple[str, tuple[tuple[str, str], ...]]  # a metric's name, and one series' labels sorted by name
+SeriesKey = tuple[str, tuple[tuple[str, str], ...]]  # a metric's name, and the labels of one series sorted by name
 Series = dict[SeriesKey, float]
 
 
@@ -40,14 +40,15 @@ _Series = Annotated[Series, PlainValidator(_validate), PlainSerializer(_serializ
 
 
 class StrictData:
-    """Base of all dataclasses that cross a process boundary. Wrong types and unknown fields are errors."""
+    """Base class of all dataclasses that cross a process boundary. Wrong types and unknown fields are errors."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar = ConfigDict(
         strict=True,
         extra="forbid",
         ser_json_inf_nan="constants",
-        json_schema_serialization_defaults_required=True,  # the OpenAPI description lists all fields as required
+        # so that the OpenAPI description lists all fields as required
+        json_schema_serialization_defaults_required=True,
     )
 
 
@@ -67,14 +68,14 @@ class Buckets(StrictData):
             raise ValueError("a histogram must have one more count than it has bounds")
 
     def plus(self, later: Buckets) -> Buckets:
-        """Return the sum of both histograms; `later` alone if its bounds differ."""
+        """Return the sum of both histograms; only `later` if its bounds differ."""
         if self.bounds != later.bounds:
             return later
         counts = tuple(a + b for a, b in zip(self.counts, later.counts, strict=True))
         return Buckets(later.bounds, counts, self.total + later.total)
 
     def since(self, before: Buckets | None) -> Buckets:
-        """Return the observations made after `before`; all observations if `before` is None or has other bounds."""
+        """Return the observations after `before`; all observations if `before` is None or has other bounds."""
         if before is None or before.bounds != self.bounds:
             return self
         counts = tuple(max(0, now - then) for now, then in zip(self.counts, before.counts, strict=True))
@@ -99,16 +100,16 @@ class Buckets(StrictData):
 
 @dataclass(frozen=True, slots=True)
 class MetricSnapshot(StrictData):
-    """All metrics of one process, or of several processes that ran one after another, at one moment."""
+    """All metrics of one process at one moment, or of several processes that ran one after another."""
 
     counters: _Series = field(default_factory=dict)
     gauges: _Series = field(default_factory=dict)
     histograms: dict[str, Buckets] = field(default_factory=dict)
 
     def merge(self, later: MetricSnapshot) -> MetricSnapshot:
-        """Return the sums of the counters and histograms, and the gauges of `later`.
+        """Return the sums of the counters and histograms, with the gauges of `later`.
 
-        If a counter has `MAX_LABEL_SETS` label sets, the new label sets of `later` are added to `OTHER`.
+        Once a counter has `MAX_LABEL_SETS` label sets, new label sets from `later` count as `OTHER`.
         """
         counters = dict(self.counters)
         sizes = Tally(name for name, _ in counters)
@@ -121,11 +122,11 @@ class MetricSnapshot(StrictData):
         return MetricSnapshot(counters, later.gauges, histograms)
 
     def total(self, metric: Counter) -> float:
-        """Return a counter's sum over all its labels."""
+        """Return the sum of a counter over all its label sets."""
         return sum(value for (name, _), value in self.counters.items() if name == metric.name)
 
     def by_label(self, metric: Counter, label: str) -> dict[str, int]:
-        """Return a counter's sum for each value of one label, without zeros."""
+        """Return the sum of a counter for each value of one label. Omit sums of 0."""
         found = Tally[str]()
         for (name, labels), value in self.counters.items():
             if name == metric.name and value:
@@ -138,7 +139,10 @@ class MetricSnapshot(StrictData):
 
 
 def cap(key: SeriesKey, sizes: Tally[str]) -> SeriesKey:
-    """Return the key to count a new series under, and update `sizes`, the number of series by metric name."""
+    """Return the key under which a new series counts.
+
+    Update `sizes`, which maps each metric name to its number of series.
+    """
     name, labels = key
     if labels and sizes[name] >= MAX_LABEL_SETS:
         return name, tuple((label, OTHER) for label, _ in labels)

@@ -1,1 +1,1 @@
-"""Nvision protocol: conversion of messages to and from bytes and JSON, the WebSocket client and its errors."""
+"""Nvision protocol: the codec for bytes and JSON, the WebSocket client, and its errors."""

@@ -1,6 +1,6 @@
 """WebSocket connection to Nvision: endpoint, timeouts, opening and closing.
 
-Every wait has a timeout, because websockets would wait indefinitely for a frozen peer with full buffers.
+Every wait has a timeout. Without one, websockets would wait indefinitely for a frozen peer with full buffers.
 """
 
 from __future__ import annotations
@@ -26,40 +26,41 @@ class ServiceEndpoint:
     url: str  # for example wss://nvision.nipa.cloud/api/v1/object-detection
     key: str = field(repr=False)
     options: RequestOptions
-    direct: bool = False  # whether to bypass proxies, as for a service on this machine
+    direct: bool = False  # whether to bypass proxies, for example for a service on this machine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientTimeouts:
-    """Timeouts. The uplink detects a frozen service within `ping_interval_s + pong_timeout_s` or `send_timeout_s`."""
+    """Timeouts. The uplink detects a frozen service after `ping_interval_s + pong_timeout_s` or `send_timeout_s`."""
 
     open_timeout_s: float = 10.0
     send_timeout_s: float = 10.0
     ping_interval_s: float = 5.0
     pong_timeout_s: float = 10.0
     close_timeout_s: float = 0.5
-    tcp_user_timeout_s: float = 20.0  # ends a connection if sent data stays unacknowledged for this time
-    # TCP_NOTSENT_LOWAT: otherwise, the kernel would hold megabytes of old frames, which newer frames cannot replace.
+    tcp_user_timeout_s: float = 20.0  # close the connection if sent data stays unacknowledged for this time
+    # TCP_NOTSENT_LOWAT: without this limit, the kernel would hold megabytes of old frames that newer frames cannot
+    # replace.
     max_unsent_bytes: int = 128 * 1024
-    result_timeout_s: float = 30.0  # after this time, a frame counts as unanswered
+    result_timeout_s: float = 30.0  # after this time, a frame without a result counts as unanswered
     max_result_bytes: int = (
         8 * 2**20
     )  # more than a drawn-on 4K image, as for callbacks; one of 64 MiB blocks the worker
     retry_first_s: float = 0.5
     retry_cap_s: float = 8.0
-    healthy_s: float = 20.0  # results must arrive for this time before the backoff is reset
+    healthy_s: float = 20.0  # time for which results must arrive before the backoff is reset
 
 
 class _Connect(connect):
-    """Connector that follows no redirects, because websockets would send the key to any host that a redirect names."""
+    """Connector that follows no redirects. Otherwise, websockets would send the key to any host in a redirect."""
 
     def process_redirect(self, exc: Exception) -> Exception:
-        """Make websockets raise `exc`."""
+        """Return `exc`, which websockets then raises."""
         return exc
 
 
 async def open_connection(service: ServiceEndpoint, timeouts: ClientTimeouts) -> ClientConnection:
-    """Return an open connection. Raises errors of websockets and the network, and `TimeoutError` (see `classify`)."""
+    """Open a connection. Raises `TimeoutError`, and errors of websockets and the network (see `classify`)."""
     async with asyncio.timeout(timeouts.open_timeout_s):
         connection = await _Connect(
             service.url,
@@ -82,7 +83,7 @@ async def open_connection(service: ServiceEndpoint, timeouts: ClientTimeouts) ->
 
 
 async def close_connection(connection: ClientConnection, timeouts: ClientTimeouts) -> None:
-    """Close the connection, or abort it if the peer does not answer in time."""
+    """Close the connection. If the peer does not respond in time, abort the connection."""
     try:
         async with asyncio.timeout(timeouts.close_timeout_s):
             await connection.close()

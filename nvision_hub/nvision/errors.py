@@ -1,7 +1,7 @@
 """Classification of failed connections to Nvision: the reason, and when to retry. Performs no I/O.
 
-By its own classification, websockets would retry after a bad certificate (`SSLError` is an `OSError`) and give up on
-status 429.
+The default classification in websockets does not fit: it would retry after a bad certificate (`SSLError` is an
+`OSError`) and give up on status 429.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from websockets.frames import CloseCode
 
 from nvision_hub.retry_after import parse_retry_after
 
-# With this interval, the hub notices a corrected account soon enough and puts no noticeable load on the service.
+# With this interval, the hub soon notices a corrected account but puts no noticeable load on the service.
 FINAL_RETRY_S: Final = 600.0
 MAX_RETRY_AFTER_S: Final = 3600.0
 TRY_AGAIN_LATER_S: Final = 10.0
@@ -31,10 +31,10 @@ _FINAL_REASONS: Final = frozenset({"certificate", "key_refused", "not_found", "r
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionFailure:
-    reason: str  # label in metrics
+    reason: str  # value of a label in metrics
     message: str  # shown to the user
-    wait_s: float | None = None  # minimum wait before the next attempt; None: only the backoff applies
-    final: bool = False  # whether retrying is useless until the user fixes the cause
+    wait_s: float | None = None  # minimum wait before the next attempt; if None, only the backoff applies
+    final: bool = False  # whether retries are useless until the user fixes the cause
 
 
 def classify(error: BaseException, url: str, *, now: float) -> ConnectionFailure:
@@ -52,7 +52,7 @@ def classify(error: BaseException, url: str, *, now: float) -> ConnectionFailure
             )
         case ssl.SSLError():
             return _failure("tls", f"{url} does not complete the TLS handshake; check nvision.url")
-        case ImportError():  # websockets imports python-socks only for SOCKS proxies
+        case ImportError():  # websockets imports python-socks only when the proxy is a SOCKS proxy
             return _failure(
                 "proxy",
                 f"{url} is reached through a SOCKS proxy, which requires python-socks; run `pip install python-socks`, "
@@ -92,7 +92,7 @@ def _by_status(error: InvalidStatus, url: str, now: float) -> ConnectionFailure:
         case 301 | 302 | 303 | 307 | 308:
             return _failure("redirect", f"{url} redirects ({status}); set nvision.url to the final address")
         case 429 | 503:
-            # `get` would raise an error for a repeated header. The hub uses its first value.
+            # `get` would raise an error for a repeated header. The hub uses the first value instead.
             header = next(iter(error.response.headers.get_all("Retry-After")), None)
             wait_s = parse_retry_after(header, now=now, max_s=MAX_RETRY_AFTER_S)
             return _failure(f"http_{status}", f"{url} is too busy ({status})", wait_s)
@@ -101,9 +101,10 @@ def _by_status(error: InvalidStatus, url: str, now: float) -> ConnectionFailure:
 
 
 def _by_close_code(error: ConnectionClosed, url: str) -> ConnectionFailure:
-    if error.rcvd is None or error.rcvd_then_sent is False:  # this side closed first, or the connection broke
+    # this side closed the connection first, or the connection broke
+    if error.rcvd is None or error.rcvd_then_sent is False:
         match error.sent.code if error.sent else CloseCode.ABNORMAL_CLOSURE:
-            case CloseCode.INTERNAL_ERROR:  # sent by the keepalive of websockets
+            case CloseCode.INTERNAL_ERROR:  # the code that the keepalive of websockets sends
                 return _failure("timeout", f"{url} does not answer")
             case CloseCode.MESSAGE_TOO_BIG | CloseCode.INVALID_DATA | CloseCode.PROTOCOL_ERROR:
                 return _failure("bad_answer", f"{url} sent a message that is not a result; check nvision.url")

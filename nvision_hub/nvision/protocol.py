@@ -1,7 +1,7 @@
-"""Conversion of Nvision messages to and from bytes and JSON, and parsing of request options.
+"""Codec for Nvision messages (bytes and JSON), and the parser of request options.
 
-Sources: the service's documentation (v1) and its JavaScript SDK 0.1.7. A binary WebSocket message holds one protobuf
-message. Every configuration value is a string.
+Sources: the service's documentation (v1) and its JavaScript SDK 0.1.7. A binary WebSocket message contains one protobuf
+message. Every configuration value in the message is a string.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ class RequestOptions:
 
 
 def encode_request(*, source_id: str, frame_id: str, created_at: str, image: bytes, options: RequestOptions) -> bytes:
-    """Encode one request like the official SDK: parameters in the SDK's order, without parameters that are false.
+    """Encode one request like the official SDK: parameters in the SDK's order, without the parameters that are false.
 
-    Unlike the SDK, also send a threshold of 0. Without a threshold, the service would apply its default of 0.1.
+    Unlike the SDK, this function also sends a threshold of 0. Without a threshold, the service would apply its default,
+    0.1.
     """
     message = NvisionRequest(source_id=source_id, frame_id=frame_id, created_at=created_at, raw_data=image)
     if options.output_cropped_image:
         message.configurations.add(parameter="OutputCroppedImage", value="true")
-    # JavaScript's format, but without an exponent: 1 is "1" and 0.00001 is "0.00001".
+    # Format numbers like JavaScript but without an exponent: 1 is "1" and 0.00001 is "0.00001".
     threshold = format(Decimal(repr(options.confidence_threshold)).normalize(), "f")
     message.configurations.add(parameter="ConfidenceThreshold", value=threshold)
     if options.output_visualized_image:
@@ -89,7 +90,7 @@ def decode_base64(text: str | bytes) -> bytes:
 
 
 def parse_options(configurations: Iterable[tuple[str, str]]) -> RequestOptions:
-    """Parse (parameter, value) pairs. Ignores unknown parameters. If a parameter is repeated, its last value counts.
+    """Parse (parameter, value) pairs. Ignore unknown parameters. For a repeated parameter, use the last value.
 
     Raises `ProtocolError` if the threshold is not a number from 0 to 1, or if a flag is neither true nor false.
     """
@@ -115,7 +116,7 @@ def _flag(values: dict[str, str], parameter: str) -> bool:
 
 
 def response_json(result: NvisionRequest, service: ServiceName) -> dict[str, Any]:
-    """Return a result as the REST service and the callback send it: a crop that was not requested is ""."""
+    """Return a result in the format of the REST service and the callback. A crop that was not requested is ""."""
     response = result_json(result)
     if service == "face-detection":
         response.setdefault("detected_faces", [])
@@ -125,14 +126,14 @@ def response_json(result: NvisionRequest, service: ServiceName) -> dict[str, Any
 
 
 def is_representable(result: NvisionRequest) -> bool:
-    """Return whether JSON can represent a result. JSON has no NaN or infinity."""
+    """Return whether JSON can represent a result. JSON has neither NaN nor infinity."""
     return all(math.isfinite(each.confidence) for each in (*result.detected_objects, *result.detected_faces))
 
 
 def result_json(result: NvisionRequest) -> dict[str, Any]:
-    """Return a result as consumers receive it, with its images as base64.
+    """Return a result in the format that consumers receive, with its images as base64.
 
-    A message does not name its service, so `detected_faces` is present only if the result contains faces.
+    A message does not name its service. `detected_faces` is therefore present only if the result contains faces.
     """
     fields: dict[str, Any] = {
         "service_id": result.service_id,

@@ -1,7 +1,7 @@
 """Strict models of events that come from Redis, where another program may have written anything.
 
-A reader checks every message and entry with one of these models before it uses the content. The reader sets
-aside data that fails the check and counts it (`redis_entries_rejected_total`).
+A reader checks every message and entry with one of these models before it uses the content. If the check fails, the
+reader discards the data and counts it (`redis_entries_rejected_total`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nvision_hub.timestamps import parse_iso
 MAX_EVENT_BYTES: Final = 32 * 2**20  # a result of the service has at most 8 MiB; JSON and base64 add to it
 _MAX_HUB_EVENT_BYTES: Final = 2**16  # the gateway keeps the last hundred of these events for each viewer
 _MAX_DETECTIONS: Final = 100_000
-_MAX_TRACK_EVENT_BYTES: Final = 2**20  # an event of a track has 1 to 6 KB
+_MAX_TRACK_EVENT_BYTES: Final = 2**20  # an event of a track takes 1 to 6 KB
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -42,7 +42,7 @@ class ReceivedDetection(_Strict):
 
 
 class ReceivedOrigin(_Strict):
-    """The part `hub` of an event."""
+    """The `hub` part of an event."""
 
     id: str
     site: str = ""
@@ -56,7 +56,7 @@ class ReceivedOrigin(_Strict):
 
 
 class ReceivedResult(_Strict):
-    """A result, as the hub publishes it."""
+    """A result in the form that the hub publishes."""
 
     hub: ReceivedOrigin
     service_id: str = ""
@@ -67,7 +67,7 @@ class ReceivedResult(_Strict):
 
     @classmethod
     def parse(cls, data: bytes) -> ReceivedResult:
-        """Parse the JSON of a result. Raises `ValueError` for anything else."""
+        """Parse the JSON of a result. Raises `ValueError` for any other data."""
         _check_json(data, MAX_EVENT_BYTES)
         return cls.model_validate_json(data)
 
@@ -82,7 +82,7 @@ class ReceivedResult(_Strict):
 
 
 class ReceivedTrack(_Strict):
-    """The object of a track event, as of the event."""
+    """The object of a track event, in its state at the time of the event."""
 
     id: str
     camera: str
@@ -117,7 +117,7 @@ class ReceivedTrackData(_Strict):
 
 
 class ReceivedTrackEvent(_Strict):
-    """An event of a track, as the hub publishes it."""
+    """An event of a track in the form that the hub publishes."""
 
     specversion: Literal["1.0"]
     id: str
@@ -128,13 +128,13 @@ class ReceivedTrackEvent(_Strict):
 
     @classmethod
     def parse(cls, data: bytes) -> ReceivedTrackEvent:
-        """Parse the JSON of an event of a track. Raises `ValueError` for anything else."""
+        """Parse the JSON of an event of a track. Raises `ValueError` for any other data."""
         _check_json(data, _MAX_TRACK_EVENT_BYTES)
         return cls.model_validate_json(data)
 
     @property
     def name(self) -> str:
-        """The type without its prefix, such as `zone.entered`."""
+        """The event type without its prefix, such as `zone.entered`."""
         return self.type.partition(".")[2]
 
     @property
@@ -151,7 +151,7 @@ _HUB_EVENT: Final = TypeAdapter(
 
 
 def parse_hub_event(data: bytes) -> dict[str, Any]:
-    """Parse the JSON of an event about the hub, its cameras or its webhooks. Raises `ValueError` for anything else."""
+    """Parse the JSON of an event about the hub, its cameras or its webhooks. Raises `ValueError` for any other data."""
     _check_json(data, _MAX_HUB_EVENT_BYTES)
     event = _HUB_EVENT.validate_json(data)
     if not isinstance(event.get("kind"), str):
@@ -160,20 +160,20 @@ def parse_hub_event(data: bytes) -> dict[str, Any]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object that can be encoded as JSON again. Raises `ValueError` for anything else."""
+    """Parse a JSON object that can be encoded as JSON again. Raises `ValueError` for any other data."""
     _check_json(data, MAX_EVENT_BYTES)
     value = from_json(data)  # unlike `json.loads`, rejects unpaired surrogates and deep nesting
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - the content of a message
-    json.dumps(value, allow_nan=False)  # a number such as 1e999 becomes infinite
+    json.dumps(value, allow_nan=False)  # checks that no number is infinite, such as 1e999
     return value
 
 
 def _check_json(data: bytes, max_bytes: int) -> None:
-    """Raise `ValueError` for data that is too large, or that contains a constant which is not JSON."""
+    """Raise `ValueError` for data that is too large or contains a constant that JSON does not have."""
     if len(data) > max_bytes:
         raise ValueError("the event is too large")
-    if b"NaN" in data or b"Infinity" in data:  # pydantic accepts these; a name may contain them as well
+    if b"NaN" in data or b"Infinity" in data:  # pydantic accepts these constants; a match may also be part of a name
         try:
             json.loads(data, parse_constant=_reject)
         except RecursionError as error:

@@ -1,4 +1,4 @@
-"""Events that consumers receive: the Nvision result as documented, plus one key, `hub`."""
+"""Events that consumers receive: the documented Nvision result plus one key, `hub`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLOCKS_APART_S: Final = 60.0
 def new_id(at: float | None = None) -> str:
     """Return a UUIDv7 (RFC 9562) for the time `at`, in seconds since the epoch; None means now.
 
-    The id contains this time, so a callback that carries only a frame's id also carries the capture time.
+    The id contains this time. A callback that contains only a frame's id therefore still supplies the capture time.
     """
     milliseconds = int((time.time() if at is None else at) * 1000) & (2**48 - 1)
     random = int.from_bytes(os.urandom(10))
@@ -38,7 +38,7 @@ class SentFrame:
     """Metadata of a sent frame. Times are seconds since the epoch."""
 
     frame_id: str
-    sequence: int  # counts the camera's sent frames since the worker started, from 1
+    sequence: int  # number of the frame among the camera's sent frames since the worker started, from 1
     captured_at: float | None  # None if unknown
     sent_at: float
     sent_mono: float  # monotonic seconds, for durations
@@ -50,7 +50,7 @@ class SentFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventOrigin:
-    """Part of an event's `hub` that is the same for all events of one camera."""
+    """Part of the `hub` object that is the same for all events of one camera."""
 
     site: str
     camera: str
@@ -78,17 +78,17 @@ def result_event(result: NvisionRequest, sent: SentFrame, origin: EventOrigin, *
 
 
 def callback_event(result: Mapping[str, Any], origin: EventOrigin, *, received_at: float) -> dict[str, Any]:
-    """Return the event for one result that was posted to the callback endpoint.
+    """Return the event for one result that the service posted to the callback endpoint.
 
-    The event omits nulls in the result, and replaces a `hub` in the result. A `frame_id` made by the hub identifies the
-    frame and its capture time. Fields that only the sending worker knows are null.
+    The event omits nulls in the result, and replaces any `hub` in it. If the hub created the `frame_id`, it identifies
+    the frame and contains the capture time. Fields that only the sending worker knows are null.
     """
     posted = {name: value for name, value in result.items() if value is not None and name != "hub"}
     event = {"service_id": "", "source_id": "", "frame_id": "", "detected_objects": [], **posted}
     frame_id = str(event["frame_id"] or "")
     captured_at = id_time(frame_id)
     event_id = new_id(received_at) if captured_at is None else frame_id
-    # Clock differences do not explain a time that far in the future, so the hub did not make this id.
+    # Clock differences do not explain a time so far in the future. The hub therefore did not create this id.
     if captured_at is not None and captured_at > received_at + _CLOCKS_APART_S:
         captured_at = None
     _add_hub(event, event_id, origin, None, captured_at=captured_at, sent_at=None, received_at=received_at)
@@ -113,5 +113,5 @@ def _add_hub(
 
 
 def encode(event: dict[str, Any]) -> bytes:
-    """Encode an event as UTF-8 JSON. Raises `ValueError` if a number is infinite or a string cannot be encoded."""
+    """Encode an event as UTF-8 JSON. Raises `ValueError` if a number is infinite or a string is not encodable."""
     return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,6 +1,6 @@
-"""Limits for the connections of an HTTP server, and the choice of connections to close when a limit is reached.
+"""Limits for the connections of an HTTP server, and the choice of the connection to close at a limit.
 
-Performs no I/O. A client that opens many connections loses its own oldest idle connections, so that other clients can
+Performs no I/O. A client that opens many connections loses its own oldest idle connections. Other clients can then
 still connect.
 """
 
@@ -20,34 +20,37 @@ _IPV6_PREFIX: Final = 64  # a customer usually has at least one network of this 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """Limits of one server. The defaults fit into the usual limit of 1,024 open files."""
+    """Limits of one server. The defaults stay within the usual limit of 1,024 open files."""
 
     max_connections: int = 512
-    max_per_address: int = 256  # also applies to a proxy, which has one address for all its clients
-    header_timeout_s: float = 10.0  # for the complete headers of a request, from the connection or the last response
+    max_per_address: int = 256  # also applies to a proxy, which uses one address for all its clients
+    # for the complete headers of a request, from the start of the connection or the last response
+    header_timeout_s: float = 10.0
     request_timeout_s: float = 300.0  # from a request's headers to the end of its response
-    max_queued_messages: int | None = 64  # unread messages of a WebSocket, and fragments of one message
+    # maximum number of unread messages of a WebSocket, and of fragments of one message
+    max_queued_messages: int | None = 64
 
 
 class NoRoomError(Exception):
-    """No connection can be replaced: each has a response in progress or is a WebSocket, and its client reads."""
+    """No connection can be replaced: each is busy with a response or a WebSocket, and its client reads the data."""
 
 
 class ConnectionPhase(enum.IntEnum):
-    """Activity of a connection. Connections in a lower phase are closed first."""
+    """Activity of a connection. The server closes connections in a lower phase first."""
 
-    IDLE = 0  # waits for a request
-    READING = 1  # a request's body arrives
-    BUSY = 2  # a response is in progress, or the connection is a WebSocket; closed only if the client does not read
+    IDLE = 0  # the server waits for a request
+    READING = 1  # the body of a request is arriving
+    # a response is in progress, or the connection is a WebSocket; can be closed only if the client does not read
+    BUSY = 2
 
 
 @dataclass(kw_only=True, eq=False)
 class OpenConnection:
     """One open connection."""
 
-    client: str  # as returned by `client_of`
+    client: str  # return value of `client_of`
     abort: Callable[[], None]
-    is_stalled: Callable[[], bool]  # whether sent data waits until the client reads
+    is_stalled: Callable[[], bool]  # whether sent data is waiting because the client does not read
     since: float  # monotonic time at which the connection entered its phase
     phase: ConnectionPhase = ConnectionPhase.IDLE
 
@@ -59,7 +62,7 @@ class OpenConnection:
 
 @dataclass(kw_only=True)
 class ConnectionTable:
-    """All open connections of a server."""
+    """All open connections of one server."""
 
     limits: ConnectionLimits
     _connections: set[OpenConnection] = field(default_factory=set)
@@ -69,14 +72,14 @@ class ConnectionTable:
         return len(self._connections)
 
     def add(self, connection: OpenConnection) -> OpenConnection | None:
-        """Add a connection. Return the connection that it replaces, which the caller must close; None if there is room.
+        """Add a connection. Return the connection that it replaces (the caller must close it); None if there is room.
 
-        A client at its limit replaces one of its own connections. At the limit of all connections, the new connection
-        may replace any other. Idle connections are replaced first, then those whose request is still arriving, then
-        those whose client does not read. Among equal connections, the client with the most connections loses the
-        connection that has waited longest.
+        A client at its own limit replaces one of its own connections. At the limit of all connections, the new
+        connection may replace any other. The order is: idle connections, then connections whose request is still
+        arriving, then connections whose client does not read. Among equal connections, the client with the most
+        connections loses the connection that has waited longest.
 
-        Raises `NoRoomError` if no connection can be replaced; the table then stays unchanged.
+        Raises `NoRoomError` if no connection can be replaced. The table then stays unchanged.
         """
         client = connection.client
         replaced = None
@@ -91,7 +94,7 @@ class ConnectionTable:
         return replaced
 
     def remove(self, connection: OpenConnection) -> None:
-        """Remove a connection, unless it has already been removed."""
+        """Remove a connection if it is still in the table."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
@@ -107,7 +110,7 @@ class ConnectionTable:
 
 
 def client_of(host: str) -> str:
-    """Return the name under which the connections from an address are counted: for IPv6, the network of the address."""
+    """Return the name for counting the connections from an address. For IPv6, this is the network of the address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Call of a function in a short-lived child process. When the child ends, all values that it used are gone."""
+"""Function call in a short-lived child process. When the child ends, all values that it used are gone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FILES_PER_MESSAGE: Final = 200  # the kernel accepts 253 (SCM_MAX_FD in include
 
 
 class ForkedCallError(RuntimeError):
-    """The function raised an unexpected error. The message consists of the error and its traceback."""
+    """The function raised an unexpected error. The message contains the error and its traceback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +45,11 @@ class _CallOutcome:
     result: Any = None
     error: Exception | None = None
     traceback: str | None = None
-    records: tuple[bytes, ...] = ()  # as `record_codec` encodes them
+    records: tuple[bytes, ...] = ()  # log records in the encoding of `record_codec`
 
 
 class _Recorder(logging.Handler):
-    """Handler that encodes records, so that the parent can log them."""
+    """Handler that encodes log records so that the parent can log them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,12 +65,12 @@ def call_in_child(
     timeout_s: float,
     passed_errors: tuple[type[Exception], ...] = (HubError,),
 ) -> tuple[Any, list[int]]:
-    """Call `function` in a forked child. Returns its result, and new descriptors of the files that it returned.
+    """Call `function` in a forked child. Return its result and new descriptors of the files that it returned.
 
-    The result must be picklable. The caller closes the descriptors. This process handles the child's log records.
+    The result must be picklable. The caller must close the descriptors. This process handles the child's log records.
 
-    Raises the errors of `function` that are `passed_errors`, `ForkedCallError` for other errors, and `UnavailableError`
-    if the child cannot start, ends early or takes longer than `timeout_s` seconds.
+    Raises an error of `function` if its type is in `passed_errors`, and `ForkedCallError` for any other error. Raises
+    `UnavailableError` if the child cannot start, ends early or takes longer than `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
     process, channel = _started(function, passed_errors)
@@ -97,7 +97,7 @@ def call_in_child(
         try:
             raise reply.error
         finally:
-            del reply  # otherwise the error and this frame refer to each other, and keep the arguments alive
+            del reply  # otherwise, the error and this frame would refer to each other and keep the arguments alive
     if reply.traceback is not None:
         raise ForkedCallError(reply.traceback)
     return reply.result, files
@@ -106,7 +106,7 @@ def call_in_child(
 def _started(
     function: Callable[[], tuple[Any, Sequence[HasDescriptor]]], passed_errors: tuple[type[Exception], ...]
 ) -> tuple[ForkProcess, socket.socket]:
-    """Start the child. Returns the process and the socket for its reply. Raises `UnavailableError` on failure."""
+    """Start the child, and return the process and the socket for its reply. Raises `UnavailableError` on failure."""
     with contextlib.ExitStack() as undo:
         try:
             before = open_descriptors()
@@ -119,7 +119,7 @@ def _started(
                         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
                         process.start()
                 except OSError:
-                    theirs.close()  # now, because the next line needs a free descriptor
+                    theirs.close()  # close it here, because the next line needs a free descriptor
                     close_pipes_made_since(before)
                     raise
         except OSError as error:
@@ -136,7 +136,7 @@ def _answer(
     passed_errors: tuple[type[Exception], ...],
     parent: int,
 ) -> None:
-    """Send the result of `function`. Runs in the child."""
+    """Send the outcome of `function` to the parent. Runs in the child."""
     enter_child(parent)
     recorder = _Recorder()
     logging.getLogger().handlers = [recorder]
@@ -153,7 +153,7 @@ def _outcome(
     passed_errors: tuple[type[Exception], ...],
     recorder: _Recorder,
 ) -> tuple[bytes, Sequence[HasDescriptor]]:
-    """Return the pickled outcome of a call, and the files to send."""
+    """Return the pickled outcome of a call and the files to send."""
     try:
         try:
             result, files = function()
@@ -176,7 +176,7 @@ def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, lis
     try:
         while len(files) < count:
             _receive_descriptors(channel, deadline, files)
-        # The child runs this program, and reads only what operators have written.
+        # The data is safe to unpickle: the child runs this program and reads only data that operators have written.
         return pickle.loads(_receive_exactly(channel, size, deadline)), files  # noqa: S301
     except BaseException:
         for descriptor in files:
@@ -185,9 +185,9 @@ def _receive(channel: socket.socket, deadline: float) -> tuple[_CallOutcome, lis
 
 
 def _receive_descriptors(channel: socket.socket, deadline: float, files: list[int]) -> None:
-    """Receive one message, and append its descriptors to `files`. Raises the same errors as `_receive`.
+    """Receive one message and append its descriptors to `files`. Raises the same errors as `_receive`.
 
-    If some descriptors are missing, append the others before raising `OSError`.
+    If some descriptors are missing, append the received ones before raising `OSError`.
     """
     channel.settimeout(max(0.001, deadline - time.monotonic()))
     data, descriptors, flags, _ = socket.recv_fds(channel, 1, _FILES_PER_MESSAGE, socket.MSG_CMSG_CLOEXEC)

@@ -1,4 +1,4 @@
-"""HTTP server for any ASGI application, run in a worker's event loop."""
+"""HTTP server for any ASGI application, which runs in a worker's event loop."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     from nvision_hub.runtime.connection_limits import ConnectionLimits
 
-# asyncio accepts up to this many connections at once, before the server can close any of them. A flood of connections
+# asyncio accepts up to this many connections at once before the server can close any of them. A flood of connections
 # must not exhaust the limit on open files.
 ACCEPTED_AT_ONCE: Final = 128
-BACKLOG: Final = 1_024  # connections that wait in the kernel; beyond this number, clients have to try again
-GRACE_S: Final = 1  # time for responses in progress when the server closes
+BACKLOG: Final = 1_024  # connections that wait in the kernel; clients beyond this number have to retry
+GRACE_S: Final = 1  # maximum time for responses in progress when the server closes
 CLOSE_TIMEOUT_S: Final = GRACE_S + 1.0
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn server for an ASGI application.
 
-    The server sets the event `listening` when it accepts connections. It logs neither URLs nor headers, because both
-    may contain keys and tokens.
+    The server sets the event `listening` when it starts to accept connections. It logs neither URLs nor headers,
+    because both may contain keys and tokens.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class HttpServer(uvicorn.Server):
                 http=LimitedHttpProtocol,
                 ws=LimitedWebSocketProtocol,
                 ws_max_size=ws_max_size,
-                ws_per_message_deflate=False,  # JPEG is compressed already
+                ws_per_message_deflate=False,  # JPEG data is already compressed
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -79,7 +79,7 @@ class HttpServer(uvicorn.Server):
         for listening in sockets or ():
             server = await loop.create_server(self._protocol, sock=listening, backlog=ACCEPTED_AT_ONCE)
             self.servers.append(server)
-            listening.listen(BACKLOG)  # asyncio has set the backlog to `ACCEPTED_AT_ONCE`
+            listening.listen(BACKLOG)  # asyncio has set the backlog to `ACCEPTED_AT_ONCE`, which is too low
         self.started = True
         self.listening.set()
 
@@ -98,7 +98,7 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Install no signal handlers, because the worker closes the server."""
+        """Install no signal handlers: the worker closes the server."""
         yield
 
 

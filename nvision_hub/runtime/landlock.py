@@ -1,10 +1,11 @@
-"""Landlock domain for worker processes: separation from other processes and from files, enforced by the kernel.
+"""Landlock domain for worker processes: the kernel separates the worker from other processes and from files.
 
-A process in a domain cannot trace processes outside the domain, or do anything else that requires the right to trace
-them, such as opening /proc/PID/mem. Since version 6 of the interface (Linux 6.12), the kernel also denies signals and
-abstract Unix sockets. The process can open only files that `FileAccess` lists. Files that are already open stay open.
+A process in a domain cannot trace processes outside the domain. It also cannot do anything else that requires the right
+to trace them, such as opening /proc/PID/mem. Since version 6 of the interface (Linux 6.12), the kernel also denies
+signals and abstract Unix sockets. The process can open only the files that `FileAccess` lists. Files that are already
+open stay open.
 
-The numbers are from linux/landlock.h. The C library has no functions for these system calls.
+The numbers come from linux/landlock.h. The C library has no functions for these system calls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# The same on all architectures.
+# System call numbers, the same on all architectures.
 _CREATE_RULESET: Final = 444
 _ADD_RULE: Final = 445
 _RESTRICT_SELF: Final = 446
@@ -35,8 +36,8 @@ _REMOVE_FILE: Final = 1 << 5
 _MAKE_REG: Final = 1 << 8
 _TRUNCATE: Final = 1 << 14
 _IOCTL_DEV: Final = 1 << 15
-_ON_FILES: Final = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # the other rights exist for directories only
-# Number of rights by version of the interface. A right is denied unless a rule grants it.
+_ON_FILES: Final = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV  # the other rights exist only for directories
+# Number of rights by version of the interface. The kernel denies each right that no rule grants.
 _RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 
 _READ: Final = _READ_FILE | _READ_DIR
@@ -62,7 +63,10 @@ class _RulesetAttributes(ctypes.Structure):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileAccess:
-    """Files and directories that a domain may open. A directory includes all files below it, even later ones."""
+    """Files and directories that a domain may open.
+
+    A directory includes all files below it, even files created later.
+    """
 
     readable: Iterable[Path]
     writable: Iterable[Path] = ()  # directories in which files may also be created and removed
@@ -70,20 +74,20 @@ class FileAccess:
 
 
 def version() -> int:
-    """Return the version of the kernel's interface; 0 if the kernel has no Landlock or does not use it."""
+    """Return the version of the kernel's interface; 0 if the kernel lacks Landlock or has it disabled."""
     return max(0, int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)))
 
 
 def enter_domain(files: FileAccess) -> None:
-    """Move this thread, and the threads and processes that it starts later, into a new domain permanently.
+    """Move this thread, and all threads and processes that it starts later, permanently into a new domain.
 
-    Call this function before any other thread starts, and after `PR_SET_NO_NEW_PRIVS`. Paths that do not exist are
-    ignored. Raises `OSError`.
+    Call this function before any other thread starts and after `PR_SET_NO_NEW_PRIVS`. The function ignores paths that
+    do not exist. Raises `OSError`.
     """
     found = version()
     handled = (1 << _RIGHTS[min(found, max(_RIGHTS))]) - 1 if found else 0
     attributes = _RulesetAttributes(handled_access_fs=handled)
-    size = ctypes.sizeof(ctypes.c_uint64)  # the only field in version 1
+    size = ctypes.sizeof(ctypes.c_uint64)  # size of the only field in version 1
     if found >= _SCOPES_SINCE:
         attributes.scoped = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL
         size = ctypes.sizeof(attributes)

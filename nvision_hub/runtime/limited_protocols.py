@@ -1,4 +1,4 @@
-"""uvicorn's protocols for HTTP/1.1 and WebSocket, with limits on the connections of untrusted clients."""
+"""uvicorn's protocols for HTTP/1.1 and WebSocket, with limits for untrusted clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.http")
 
 PEER_UID: Final = "peer_uid"  # key of `scope["state"]`: the user id of a client that connected to a Unix socket
-FLUSH_TIMEOUT_S: Final = 30.0  # for the rest of a response, after the server has closed the connection
+FLUSH_TIMEOUT_S: Final = 30.0  # time to send the rest of a response after the server has closed the connection
 INVALID_DATA: Final = 1007  # a close code of RFC 6455, section 7.4.1
 POLICY_VIOLATION: Final = 1008  # likewise
 _NO_ROOM: Final = (
@@ -54,9 +54,9 @@ class LimitedServerState(ServerState):
         self._by_socket: dict[object, OpenConnection] = {}
 
     def connected(self, transport: asyncio.Transport, host: str, now: float) -> OpenConnection | None:
-        """Count a new connection. If there is no room, close another connection, or return None if all are busy.
+        """Count a new connection. If there is no room, close another connection; return None if all are busy.
 
-        A TLS connection calls this method twice: when it starts, and after its handshake.
+        A TLS connection calls this method twice: at its start and after its handshake.
         """
         socket = transport.get_extra_info("socket")
         if socket in self._by_socket:
@@ -88,19 +88,19 @@ class LimitedServerState(ServerState):
         return connection
 
     def ended(self, transport: BaseTransport, now: float) -> None:
-        """Let other connections replace this one, because the application has finished with it."""
+        """Allow other connections to replace this one, because the application has finished with it."""
         if (connection := self._by_socket.get(transport.get_extra_info("socket"))) is not None:
             connection.enter(ConnectionPhase.IDLE, now)
 
     def disconnected(self, transport: BaseTransport) -> None:
-        """Remove a connection, if it was counted."""
+        """Remove a connection if it was counted."""
         connection = self._by_socket.pop(transport.get_extra_info("socket"), None)
         if connection is not None:
             self.table.remove(connection)
 
 
 class LimitedTlsProtocol(SSLProtocol):
-    """TLS below HTTP/1.1. Unlike asyncio's own servers, it counts connections before their handshake."""
+    """TLS below HTTP/1.1. Unlike asyncio's own TLS, this class counts connections before their handshake."""
 
     def __init__(self, http: LimitedHttpProtocol, context: ssl.SSLContext) -> None:
         self._server_state = http.server_state
@@ -127,7 +127,10 @@ class LimitedTlsProtocol(SSLProtocol):
 
 
 class LimitedHttpProtocol(H11Protocol):
-    """One HTTP/1.1 connection. It becomes a `LimitedWebSocketProtocol` when a client asks for a WebSocket."""
+    """One HTTP/1.1 connection.
+
+    When a client requests a WebSocket, a `LimitedWebSocketProtocol` replaces this object.
+    """
 
     server_state: LimitedServerState
 
@@ -135,9 +138,10 @@ class LimitedHttpProtocol(H11Protocol):
         self, config: Config, server_state: LimitedServerState, app_state: dict[str, Any], **more: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **more)
-        self._connection: OpenConnection | None = None  # None until it is counted, and after it becomes a WebSocket
+        # None before the connection is counted and after it becomes a WebSocket
+        self._connection: OpenConnection | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timed_cycle: object = None  # the request to which the timer belongs; None while the connection is idle
+        self._timed_cycle: object = None  # the request that the timer limits; None while the connection is idle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -171,7 +175,7 @@ class LimitedHttpProtocol(H11Protocol):
         self._update()
 
     def send_400_response(self, msg: str) -> None:
-        """Respond to a malformed request, unless a response has already started. Then close the connection."""
+        """Respond to a malformed request unless a response has already started. Then close the connection."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
         self._close()
@@ -195,7 +199,7 @@ class LimitedHttpProtocol(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def _update(self) -> None:
-        """Set the phase of the connection and its timer, after an event."""
+        """Update the connection's phase and timer after an event."""
         if self._connection is None or self.transport.is_closing():
             return
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
@@ -215,7 +219,7 @@ class LimitedHttpProtocol(H11Protocol):
             self._set_timer(self.server_state.limits.request_timeout_s, self.transport.abort)
 
     def _close(self) -> None:
-        """Close the connection after the rest of the response has been sent, or after `FLUSH_TIMEOUT_S`."""
+        """Close the connection after sending the rest of the response, or after `FLUSH_TIMEOUT_S`."""
         self.transport.close()
         self._set_timer(FLUSH_TIMEOUT_S, self.transport.abort)
 
@@ -230,10 +234,10 @@ class LimitedHttpProtocol(H11Protocol):
 
 
 class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket connection, with limits on what waits in memory.
+    """One WebSocket connection, with limits on the data that waits in memory.
 
-    Without these limits, a client could send a message in endless empty fragments, thousands of tiny messages in one
-    packet, or pings without reading the replies.
+    Without these limits, a client could send a message in endless empty fragments, send thousands of tiny messages in
+    one packet, or send pings without reading the replies.
     """
 
     def __init__(
@@ -250,13 +254,13 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         try:
             await super().run_asgi()
-        finally:  # the client may delay the closing handshake
+        finally:  # close even if the client delays the closing handshake
             self._server_state.ended(self.transport, self.loop.time())
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if self.close_sent:
-            # After a response in place of the handshake, uvicorn would log that the handshake is missing.
+            # If the application responds without a handshake, uvicorn would log that the handshake is missing.
             self.handshake_complete = True
 
     def handle_cont(self, event: Frame) -> None:
@@ -269,7 +273,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
-            except UnicodeDecodeError:  # uvicorn would log a traceback
+            except UnicodeDecodeError:  # without this handler, uvicorn would log a traceback
                 self._fail(INVALID_DATA, "a text message is not UTF-8")
                 return
         super().send_receive_event_to_app()
@@ -278,7 +282,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            self.conn.data_to_send()  # drop the reply, because the client does not read
+            self.conn.data_to_send()  # discard the reply, because the client does not read
 
     def _has_room(self, waiting: int) -> bool:
         """Return whether one more item may wait. If not, close the connection."""

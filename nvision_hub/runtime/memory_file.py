@@ -1,7 +1,7 @@
-"""Memory files: values that one process passes to another through a third, which keeps only a descriptor.
+"""Memory files: values that one process passes to another through a third process that keeps only a descriptor.
 
 A forked process inherits a copy of its parent's memory. The supervisor therefore keeps no secret in its memory. It
-keeps the descriptors of memory files, and closes them in each child that must not read them.
+keeps only the descriptors of memory files, and closes them in each child that must not read the files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MemoryFile:
         return self._descriptor
 
     def read(self, max_bytes: int = MAX_BYTES) -> bytes:
-        """Return the content. Raises `ValueError` if it is longer than `max_bytes`, or if a process can change it."""
+        """Return the content. Raises `ValueError` if it is longer than `max_bytes` or if a process could change it."""
         known = os.fstat(self._descriptor)
         if not _is_sealed(self._descriptor) or known.st_size > max_bytes:
             raise ValueError("not a memory file of a permitted size")
@@ -46,14 +46,14 @@ class MemoryFile:
         return content
 
     def __del__(self) -> None:
-        # A forked child has a copy of this object, and closes descriptors by their numbers. The number may therefore
-        # belong to another file of the child.
+        # A forked child has a copy of this object but closes its inherited descriptors by number. The number may
+        # therefore belong to another file of the child.
         if os.getpid() == self._owner:
             os.close(self._descriptor)
 
 
 def _is_sealed(descriptor: int) -> bool:
-    """Return whether a descriptor belongs to a sealed memory file. Reads of all other files could block."""
+    """Return whether a descriptor belongs to a sealed memory file. Reading any other file could block."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _CHANGES == _CHANGES
     except OSError:

@@ -9,8 +9,8 @@ A message is a frozen dataclass. On a pipe, a message is one record: the class n
     subscriber -> supervisor   Forward, RestartProcess, PauseCamera, ResumeCamera, SetCamera, RemoveCamera,
                                RequestInFile (with an AddCamera)
 
-A subscriber, such as the gateway, is a worker that follows all other processes. For a slow subscriber, a newer status
-of a process replaces an older one.
+A subscriber, such as the gateway, is a worker that follows all other processes. If a subscriber reads slowly, a newer
+status of a process replaces an older one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from nvision_hub.runtime.memory_file import MemoryFile  # noqa: TC001 - likewise
 from nvision_hub.runtime.status import Status
 
 MAX_RECORD_BYTES: Final = 128 * 1024  # a packet larger than Linux's default socket buffer cannot be sent
-MAX_FILE_BYTES: Final = 2 * 1024 * 1024  # of a request in a file; the API accepts bodies of 1 MiB
+MAX_FILE_BYTES: Final = 2 * 1024 * 1024  # limit for a request in a file; the API accepts bodies of 1 MiB
 
-# Longest wait for a turn to reconnect. A camera without a turn, or without a reply from the supervisor, reconnects at a
+# Maximum wait for a turn to reconnect. A camera without a turn, or without a reply from the supervisor, reconnects at a
 # random moment within this time.
 MAX_RECONNECT_DELAY_S: Final = 6.25
 
@@ -44,7 +44,7 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drain(StrictData):
-    """Finish the work at hand, then end."""
+    """Finish the current work, then end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Configure(StrictData):
 
     fps: float
     jpeg_quality: int
-    max_width: int | None  # pixels; None if frames are not scaled
+    max_width: int | None  # pixels; None if the worker does not scale frames
     confidence_threshold: float
     paused: bool
 
@@ -62,14 +62,14 @@ class Configure(StrictData):
 class RequestPreview(StrictData):
     """Publish previews of a camera for `duration_s` seconds."""
 
-    width: int | None  # pixels; None for the width of the frames that are sent
+    width: int | None  # pixels; None for the width of the sent frames
     fps: float
     duration_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostedDetection(StrictData):
-    """One detection of a result that arrived by callback. The box is left, top, right and bottom in pixels."""
+    """One detection in a result that arrived by callback. The box is (left, top, right, bottom) in pixels."""
 
     name: str
     parent: str
@@ -82,8 +82,8 @@ class AnsweredFrame(StrictData):
     """A frame whose result arrived by callback."""
 
     frame_id: str
-    at: float  # when the result arrived, in monotonic seconds
-    detections: tuple[PostedDetection, ...] = ()  # empty as well if the camera's tracking is off
+    at: float  # monotonic seconds at which the result arrived
+    detections: tuple[PostedDetection, ...] = ()  # also empty if the camera's tracking is off
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +98,7 @@ class CameraFacts(StrictData):
     """Facts about one configured camera, without secrets. Settings are JSON values."""
 
     index: int  # position in cameras.yaml
-    settings: dict[str, Any] = field(default_factory=dict)  # settings in effect, as `Camera.shown` returns them
+    settings: dict[str, Any] = field(default_factory=dict)  # settings in effect, as returned by `Camera.shown`
     overrides: RuntimeValues = field(default_factory=dict)
     values_in_file: RuntimeValues = field(default_factory=dict)
     paused: bool = False
@@ -118,7 +118,7 @@ class HubFacts(StrictData):
     version: str
     redis: str | None = None  # URL without a password
     config_reloads: dict[str, int] = field(default_factory=dict)  # by outcome
-    reload_error: str | None = None  # why the last change of cameras.yaml was rejected
+    reload_error: str | None = None  # why the hub rejected the last change of cameras.yaml
 
 
 ProcessFacts = CameraFacts | WebhooksFacts | HubFacts
@@ -126,10 +126,10 @@ ProcessFacts = CameraFacts | WebhooksFacts | HubFacts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessInfo(StrictData):
-    """Information about one process, except its status, for subscribers."""
+    """Information about one process for subscribers, without its status."""
 
-    name: str  # "camera:lobby"
-    phase: str  # a `process_state.Phase`
+    name: str  # for example "camera:lobby"
+    phase: str  # value of a `process_state.Phase`
     pid: int | None = None  # None while no process runs
     started_at: float | None = None  # monotonic seconds; None before the first start
     due_in_s: float | None = None  # seconds until the next start; None unless a start is scheduled
@@ -141,7 +141,7 @@ class ProcessInfo(StrictData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessChanged(StrictData):
-    """A process is new, or something other than its status has changed."""
+    """A process is new, or information about it other than its status has changed."""
 
     info: ProcessInfo
 
@@ -161,12 +161,12 @@ class ProcessRemoved(StrictData):
 class Reply(StrictData):
     request_id: str
     error: str | None  # why the request failed; None if it succeeded
-    diagnostics: tuple[Diagnostic, ...] = ()  # one for each invalid value, with a path inside the request's values
+    diagnostics: tuple[Diagnostic, ...] = ()  # one per invalid value, with a path relative to the request's values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestData(StrictData):
-    """Base class of all requests. A reply has the `request_id` of its request."""
+    """Base class of all requests. A reply has the same `request_id` as its request."""
 
     request_id: str = field(default_factory=lambda: uuid4().hex)
 
@@ -186,7 +186,7 @@ class RestartProcess(RequestData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PauseCamera(RequestData):
-    """Disconnect from a camera and send no frames until the camera is resumed."""
+    """Disconnect from a camera, and send no frames until an operator resumes it."""
 
     camera: str
 
@@ -213,7 +213,7 @@ class AddCamera(RequestData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestInFile(RequestData):
-    """Carry out the `AddCamera` in the memory file that comes with this record. Both have the same `request_id`.
+    """Perform the `AddCamera` in the memory file that arrives with this record. Both have the same `request_id`.
 
     The memory file keeps the secrets of the `AddCamera` out of the supervisor's memory.
     """
@@ -231,7 +231,7 @@ class RequestConnectSlot(StrictData):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseConnectSlot(StrictData):
-    """Release the slot, or cancel the request for it."""
+    """Release the slot, or withdraw the request for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,7 +276,7 @@ _STATUS: Final = b"Status "
 
 def encode(message: Message) -> bytes:
     """Return a message as one record. Raises `MessageError` for invalid Unicode (a lone surrogate)."""
-    # Each camera reports 60 series per second. Pydantic's serializer takes a quarter of the time of `json`.
+    # Each camera reports 60 series per second. Pydantic's serializer takes a quarter of the time that `json` takes.
     name = type(message).__name__.encode()
     try:
         return name + b" " + _ADAPTERS[name].dump_json(message)
@@ -285,31 +285,34 @@ def encode(message: Message) -> bytes:
 
 
 def decode(record: bytes) -> Message:
-    """Return the message in a record. Raises `MessageError`, and no other error, for any other record."""
+    """Decode a record. Raises `MessageError`, and no other error, for an invalid record."""
     name, _, fields = record.partition(b" ")
     adapter = _ADAPTERS.get(name)
     if adapter is None:
         raise MessageError("not a message: unknown type")
     try:
         return adapter.validate_json(fields)
-    except ValidationError:  # pydantic's error quotes the fields, which may contain secrets
+    except ValidationError:  # pydantic's error would quote the fields, which may contain secrets
         raise MessageError(f"not a message: malformed {name.decode()}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedRequest:
-    """An `AddCamera` that arrived as `RequestInFile`. The supervisor keeps its descriptor and does not read it."""
+    """An `AddCamera` that arrived as a `RequestInFile`.
+
+    The supervisor keeps its descriptor but does not read the file.
+    """
 
     request_id: str
     file: MemoryFile | None  # None if the file did not arrive: it was not sent, or no descriptor was free
 
     def read(self) -> AddCamera:
-        """Return the request. Raises `MessageError` if the file is missing or contains no such request."""
+        """Return the request. Raises `MessageError` if the file is missing or does not contain the request."""
         if self.file is None:
             raise MessageError("its file did not arrive")
         try:
             request = decode(self.file.read(MAX_FILE_BYTES))
-        except ValueError as error:  # includes `MessageError`
+        except ValueError as error:  # `MessageError` is a ValueError
             raise MessageError(f"no request in the file: {error}") from None
         if not isinstance(request, AddCamera) or request.request_id != self.request_id:
             raise MessageError("no request in the file: another message")
@@ -317,17 +320,17 @@ class SealedRequest:
 
 
 def is_status(record: bytes) -> bool:
-    """Return whether a record claims to be a `Status`, without decoding the record."""
+    """Return whether a record claims to be a `Status`. Does not decode the record."""
     return record.startswith(_STATUS)
 
 
 def status_reported(name: str, record: bytes) -> bytes:
-    """Return the record of a `StatusReported`, without decoding the record of the status."""
+    """Return a `StatusReported` record that contains the record of a status. Does not decode the status."""
     return b'StatusReported {"name":%b,"status":%b}' % (json.dumps(name).encode(), record.removeprefix(_STATUS))
 
 
 def process_changed(info: ProcessInfo) -> bytes:
-    """Return the record of a `ProcessChanged`, without facts and past metrics if the record would be too large."""
+    """Return a `ProcessChanged` record. If it would be too large, omit the facts and the past metrics."""
     record = encode(ProcessChanged(info=info))
     if len(record) > MAX_RECORD_BYTES:
         return encode(ProcessChanged(info=replace(info, facts=None, past=MetricSnapshot())))

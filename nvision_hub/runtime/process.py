@@ -46,46 +46,46 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.child")
 
 # Forked workers share the modules that are loaded before the fork. A forked worker has 9 MB of private memory, and a
-# spawned worker has 35 MB (measured).
+# spawned worker 35 MB (measured).
 _FORK: Final = multiprocessing.get_context("fork")
-# Options of malloc.h. By default, glibc keeps an arena per thread, and raises its mmap threshold to the size of the
-# largest freed block. Frames are then allocated in arenas, and glibc never returns the memory of fragmented arenas to
-# the kernel (2.5 MB per worker, measured).
+# Options of malloc.h. By default, glibc keeps an arena per thread and raises its mmap threshold to the size of the
+# largest freed block. glibc then allocates frames in arenas and never returns the memory of fragmented arenas to the
+# kernel (2.5 MB per worker, measured).
 _MALLOC_OPTIONS: Final = {"M_ARENA_MAX": (-8, 1), "M_MMAP_THRESHOLD": (-3, 128 * 1024), "M_TRIM_THRESHOLD": (-1, 2**18)}
-_MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuously does not keep the supervisor busy
+_MAX_RECORDS: Final = 64  # per `receive`, so that a child that sends continuously does not block the supervisor
 
 
 def _restart(_old: object, _new: object) -> None:
-    """Return None: the child must restart after every change of its settings."""
+    """Return None: the child must restart after any change of its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """Child process to run. Stages start in ascending order and stop in descending order."""
+    """Description of a child process to run. Stages start in ascending order and stop in descending order."""
 
-    name: str  # unique: "broker", "camera:lobby"
+    name: str  # unique, for example "broker" or "camera:lobby"
     stage: int
     entry: Callable[[Any, SupervisorPipe], int | None]
-    settings: Any  # for `entry`; the child replaces `SealedSettings` with the settings in them
-    # Function of the old and the new settings. It returns the message that applies the new settings to a running child;
-    # None if the child must restart.
+    settings: Any  # argument of `entry`; the child replaces `SealedSettings` with their content
+    # Function of the old and the new settings. It returns the message that applies the new settings to a running child,
+    # or None if the child must restart.
     reconfigure: Callable[[Any, Any], CameraMessage | None] = _restart
     awaited: bool = True  # whether later stages wait until this child is ready
     subscriber: bool = False  # whether the child follows all other processes and may send requests
-    facts: ProcessFacts | None = field(default=None, compare=False)  # for subscribers; without secrets
+    facts: ProcessFacts | None = field(default=None, compare=False)  # for subscribers, without secrets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildOutput:
     status: Status | None = None  # the newest status; None if no status has arrived
-    record: bytes = b""  # the record of `status` as it arrived
+    record: bytes = b""  # the record of `status` in the form in which it arrived
     requests: tuple[Request | SealedRequest | TurnRequest, ...] = ()
 
 
 class ChildProcess:
     """Child process of a `ProcessSpec`.
 
-    The constructor starts the process, and raises `OSError` if a limit on processes, threads or descriptors is reached.
+    The constructor starts the process. Raises `OSError` if a limit on processes, threads or descriptors is reached.
     """
 
     def __init__(self, spec: ProcessSpec) -> None:
@@ -108,11 +108,12 @@ class ChildProcess:
                 )
                 try:
                     with warnings.catch_warnings():
-                        # Python 3.12+ warns about a fork while threads run; `ChildLog` explains why this is safe.
+                        # Python 3.12 and later warn about a fork while threads run. `ChildLog` explains why this fork
+                        # is safe.
                         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
                         self._process.start()
                 except OSError:
-                    undo.close()  # undo now, because the next line needs a free descriptor
+                    undo.close()  # undo here, because the next line needs a free descriptor
                     close_pipes_made_since(before)
                     raise
             undo.pop_all()
@@ -129,7 +130,7 @@ class ChildProcess:
         return self._process.sentinel
 
     def receive(self) -> ChildOutput:
-        """Return the messages since the last call, with at most one request of a subscriber.
+        """Return the messages since the last call, with at most one request from a subscriber.
 
         Raises `EOFError` if no message is left and the child has closed its end of the pipe.
         """
@@ -161,7 +162,7 @@ class ChildProcess:
         return message
 
     def _receive_record(self) -> tuple[bytes, MemoryFile | None]:
-        """Return a record and the memory file that came with it, if any."""
+        """Return a record and the memory file that arrived with it, if any."""
         try:
             record, descriptors, _, _ = socket.recv_fds(self.pipe, MAX_RECORD_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
@@ -169,7 +170,7 @@ class ChildProcess:
         return record, MemoryFile(descriptors[0]) if descriptors else None
 
     def send(self, message: Message | bytes) -> bool:
-        """Send a message or an encoded record. Returns False if the pipe is full or closed."""
+        """Send a message or an encoded record. Return False if the pipe is full or closed."""
         try:
             self.pipe.send(message if isinstance(message, bytes) else encode(message))
         except OSError:
@@ -177,20 +178,20 @@ class ChildProcess:
         return True
 
     def terminate(self) -> None:
-        """Send SIGTERM, unless the process has been reaped."""
+        """Send SIGTERM unless the process has already been reaped."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL, unless the process has been reaped."""
+        """Send SIGKILL unless the process has already been reaped."""
         self._process.kill()
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code: None while the process is alive, negative if a signal ended the process."""
+        """Exit code: None while the process is alive, negative if a signal ended it."""
         return self._process.exitcode
 
     def ended_within(self, seconds: float) -> bool:
-        """Wait at most `seconds` for the process to end. Returns whether the process has ended."""
+        """Wait at most `seconds` for the process to end. Return whether it has ended."""
         self._process.join(max(0.0, seconds))
         return self.exit_code is not None
 
@@ -202,20 +203,21 @@ class ChildProcess:
         self._log.close()
 
     def abandon(self) -> None:
-        """Release a process that does not end, so that the supervisor can exit without waiting for it."""
+        """Give up on a process that does not end, so that the supervisor can exit without waiting for it."""
         self.pipe.close()
-        # multiprocessing joins all its processes when the interpreter exits, and has no public way to prevent the join.
+        # multiprocessing joins all its processes when the interpreter exits, and offers no public way to prevent this.
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _live(spec: ProcessSpec, pipe: socket.socket, child_log: ChildLog, unwanted: Descriptors, supervisor: int) -> None:
-    """Release the supervisor's resources, then run the worker. Runs in the child."""
+    """Release the supervisor's resources, and then run the worker. Runs in the child."""
     enter_child(supervisor)
-    # The fork copied the supervisor's stack frames, so the objects that own these descriptors stay alive. Therefore, no
-    # finalizer closes a descriptor number again after the kernel has reused the number.
+    # The fork copied the supervisor's stack frames, so the objects that own these descriptors stay alive. No finalizer
+    # can therefore close a descriptor number after the kernel has reused it.
     for descriptor, known in unwanted.items():
         with contextlib.suppress(OSError):
-            # A thread may have closed the descriptor before the fork. The child's sentinel may now have this number.
+            # A thread may have closed the descriptor before the fork. The number may now belong to the child's
+            # sentinel.
             if identity(descriptor) == known:
                 os.close(descriptor)
     child_log.enter_child()

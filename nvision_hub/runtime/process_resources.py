@@ -1,4 +1,4 @@
-"""Resources of this process: its open descriptors, and the errors of a process that reaches a limit."""
+"""Resources of this process: open descriptors, and the errors that occur at a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# How to fix each error that can prevent the start of a process.
+# Fix for each error that can prevent the start of a process.
 FIXES: Final = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n`, or LimitNOFILE= of the hub's service)",
     errno.ENFILE: "raise the machine's limit of open files (`sysctl fs.file-max`)",
@@ -30,16 +30,17 @@ def identity(descriptor: int) -> tuple[int, int]:
 
 
 def open_descriptors() -> Descriptors:
-    """Return the open descriptors of this process. Raises `OSError` if none is free, because the listing needs one."""
+    """Return the open descriptors of this process. The listing needs a free one; otherwise it raises `OSError`."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the descriptor of this listing or of an ended log thread is closed by now
+        # the descriptor of this listing, or of an ended log thread, is already closed
+        with contextlib.suppress(OSError):
             found[int(entry.name)] = identity(int(entry.name))
     return found
 
 
 class DescriptorReserve:
-    """Descriptors kept for work that must succeed even if this process has reached its limit of open files."""
+    """Descriptors reserved for work that must succeed even if this process reaches its limit of open files."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -47,7 +48,7 @@ class DescriptorReserve:
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
-        """Release the reserve while the context is active. Afterwards, fill it as far as the limit permits."""
+        """Release the reserve while the context is active. Afterward, refill it as far as the limit permits."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
@@ -60,13 +61,13 @@ class DescriptorReserve:
 
 
 def close_pipes_made_since(before: Descriptors) -> None:
-    """Close the pipes of a failed fork, because multiprocessing does not close them."""
+    """Close the pipes that a failed fork left open, because multiprocessing does not close them."""
     for descriptor, known in open_descriptors().items():
         if before.get(descriptor) != known and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
 
 
 def cause_and_fix(error: OSError) -> str:
-    """Return the cause and, if it is known, the fix: `Too many open files; raise the limit of open files (...)`."""
+    """Return the cause and the known fix, such as `Too many open files; raise the limit of open files (...)`."""
     fix = FIXES.get(error.errno or 0)
     return f"{error.strerror}; {fix}" if fix else f"{error.strerror}"

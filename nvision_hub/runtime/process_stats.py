@@ -1,4 +1,4 @@
-"""CPU time and private memory of a process, as counted by the kernel."""
+"""CPU time and private memory of a process, as measured by the kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nvision_hub.metrics import catalogue
 if TYPE_CHECKING:
     from nvision_hub.metrics.meter import Meter
 
-MEMORY_INTERVAL_S: Final = 10.0  # for each read, the kernel walks all pages
+MEMORY_INTERVAL_S: Final = 10.0  # long, because the kernel walks all pages of the process for each read
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +35,7 @@ def private_memory_bytes(pid: int | None = None) -> int:
 
 
 class ProcessStats:
-    """Recorder of the CPU time and memory of this process and, if `program` is given, of the child with that pid."""
+    """Recorder for the CPU time and memory of this process and, if `program` is given, of the child with that pid."""
 
     def __init__(self, meter: Meter, program: int | None = None) -> None:
         self._meter = meter
@@ -43,7 +43,7 @@ class ProcessStats:
         self._memory_read = float("-inf")
 
     def update(self) -> None:
-        """Update the meter. The last value stays if reading fails, for example after the end of the child."""
+        """Update the meter. If reading fails, for example because the child has ended, keep the last value."""
         now = time.monotonic()
         with contextlib.suppress(OSError):
             self._meter.set_counter(catalogue.WORKER_CPU_SECONDS_TOTAL, sum(cpu_s(pid) for pid in self._pids))

@@ -1,14 +1,14 @@
-"""Sandbox for worker processes that parse data from outside, such as camera workers.
+"""Sandbox for worker processes that parse untrusted data, such as camera workers.
 
-The sandbox consists of `no_new_privs`, a Landlock domain (`landlock.py`) and a system call filter. It keeps an attacker
-who controls the worker away from the other processes of the same user, and from kernel interfaces that no decoder
+The sandbox consists of `no_new_privs`, a Landlock domain (`landlock.py`) and a system call filter. It isolates an
+attacker who controls the worker from other processes of the same user, and from kernel interfaces that no decoder
 needs.
 
-The filter is a list of denied calls, so that a new version of FFmpeg, OpenCV or a graphics driver continues to work. A
-denied call fails with EPERM.
+The filter lists denied calls, not allowed calls, so new versions of FFmpeg, OpenCV or a graphics driver continue to
+work. A denied call fails with EPERM.
 
 The supervisor calls `prepare` before it forks, because pyseccomp runs `ldconfig` to find libseccomp. A worker calls
-`restrict` before it connects to anything. Restrictions apply to all threads of the worker, and nothing removes them.
+`restrict` before it opens any connection. The restrictions apply to all threads of the worker and cannot be removed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger("nvision_hub.runtime")
 _PR_GET_SECCOMP: Final = 21  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
-# These lists omit kcmp, because Mesa's drivers use it to compare the descriptors of a graphics card.
+# These lists omit kcmp, because Mesa's drivers use kcmp to compare descriptors of a graphics card.
 _OTHER_PROCESSES: Final = (
     "pidfd_getfd",
     "pidfd_open",
@@ -112,17 +112,18 @@ _SYSTEM_PATHS: Final = (
     "/opt/amdgpu",
     "/opt/intel",
     "/opt/rocm",
-    # A rule for /proc/self would lose its effect when the kernel drops that directory from its cache. The domain
-    # protects the files of other processes.
+    # A rule for /proc/self would lose its effect when the kernel drops that directory from its cache. The domain itself
+    # protects the files of other processes in /proc.
     "/proc",
     "/sbin",
     "/sys",
     "/usr",
 )
-ALSO_WRITABLE: list[Path] = []  # directories that tests need, for example to measure coverage
+ALSO_WRITABLE: list[Path] = []  # more directories for tests, for example to measure coverage
 
-_SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")  # their first argument is a pid
-_TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: ioctls that type into a shell's terminal
+# signal calls whose first argument is a pid
+_SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX: ioctls that insert input into a shell's terminal
 _NEW_NAMESPACES: Final = (  # flags of clone(2)
     0x00000080,  # CLONE_NEWTIME
     0x00020000,  # CLONE_NEWNS
@@ -144,23 +145,23 @@ def prepare() -> None:
 
 
 def restrict(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> None:
-    """Restrict this process permanently, as far as the kernel and the libraries of this machine allow.
+    """Restrict this process permanently, as far as the kernel and the libraries of this machine support it.
 
-    The process can open the files of the system and of Python, devices, and the files and directories `readable`. It
-    can write only into the directories `writable`, which this function creates if necessary.
+    The process can open system files, Python's files, devices, and the files and directories in `readable`. It can
+    write only into the directories in `writable`, which this function creates if necessary.
 
-    Call this function before any other thread starts, because the domain contains only the threads that start later.
+    Call this function before any other thread starts, because the domain contains only threads that start later.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     writable = (*writable, *ALSO_WRITABLE)
     for directory in writable:
-        with contextlib.suppress(OSError):  # the code that uses the directory reports the error
+        with contextlib.suppress(OSError):  # the code that uses the directory will report the error
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if landlock.version():
         _restrict_files(readable, writable)
     try:
         prepare()
-    except UnavailableError as error:  # `prepare` raised the same error in the supervisor, which has logged a warning
+    except UnavailableError as error:  # the supervisor has already logged a warning about the same error from `prepare`
         log.debug("no system call filter: %s", error)
         return
     try:
@@ -179,11 +180,11 @@ def _restrict_files(readable: Iterable[Path], writable: Sequence[Path]) -> None:
 
 
 def _system_paths() -> Iterator[Path]:
-    """Yield the paths that libraries may read: system files, Python's modules, name service and certificates."""
+    """Yield the paths that libraries may read: system files, Python's modules, name resolution and certificates."""
     yield from map(Path, _SYSTEM_PATHS)
     yield from map(Path, {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix})
     yield from (Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages")))
-    yield Path(nvision_hub.__file__).parent  # a checkout is not below the prefixes
+    yield Path(nvision_hub.__file__).parent  # a source checkout is not below the prefixes
     yield Path("/etc/resolv.conf").resolve().parent  # often below /run
     trusted = ssl.get_default_verify_paths()
     yield from (Path(path) for path in (trusted.cafile, trusted.capath) if path)
@@ -196,17 +197,17 @@ def _library() -> Any:
         return importlib.import_module("pyseccomp")
     except ImportError:
         raise UnavailableError("pyseccomp is not installed; install it: pip install pyseccomp") from None
-    except (RuntimeError, OSError, AttributeError) as error:  # no libseccomp, or a version that lacks a function
+    except (RuntimeError, OSError, AttributeError) as error:  # no libseccomp, or its version lacks a function
         raise UnavailableError(f"{error}; install it: apt-get install libseccomp2") from None
 
 
 def _filter(seccomp: Any) -> Any:
-    """Return the filter for this process. Raises `OSError`."""
+    """Return the system call filter for this process. Raises `OSError`."""
     deny, self = seccomp.ERRNO(errno.EPERM), os.getpid()
     rules = seccomp.SyscallFilter(defaction=seccomp.ALLOW)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    with contextlib.suppress(OSError):  # libseccomp before 2.5
-        # Kernels before 5.16 otherwise slow down every filtered process (mitigation of Speculative Store Bypass).
+    with contextlib.suppress(OSError):  # libseccomp before 2.5 lacks this attribute
+        # Otherwise, kernels before 5.16 slow down every filtered process (mitigation of Speculative Store Bypass).
         rules.set_attr(seccomp.Attr.CTL_SSB, 1)
 
     def add(action: int, call: str, *arguments: Any) -> None:
@@ -221,8 +222,8 @@ def _filter(seccomp: Any) -> Any:
         add(deny, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_32_BITS, request))
     for flag in _NEW_NAMESPACES:
         add(deny, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    # A filter cannot read the flags of clone3. The C library uses clone if clone3 does not exist.
+    # A filter cannot read the flags of clone3. If clone3 seems not to exist, the C library uses clone instead.
     add(seccomp.ERRNO(errno.ENOSYS), "clone3")
-    # Deny access to the resource limits of another process. 0 means this process.
+    # Deny access to the resource limits of other processes. Pid 0 means this process.
     add(deny, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))
     return rules

@@ -1,4 +1,4 @@
-"""Settings of a child process in a memory file. The child reads them after the fork; the supervisor never does."""
+"""Settings of a child process in a memory file. Only the child reads them, after the fork, and never the supervisor."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
     from nvision_hub.runtime.messages import CameraMessage
 
-_BEGINNING: Final = 4  # number of first bytes by which `SecretFinder` looks up a form of a secret
+_BEGINNING: Final = 4  # number of leading bytes by which `SecretFinder` looks up the forms of secrets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SealedSettings:
-    """Settings of one process. Each object is equal only to itself."""
+    """Settings of one process. An object is equal only to itself."""
 
     file: MemoryFile
     revision: int  # unique among all settings of a hub
     # `replaces` is the revision of the settings that these settings replace; None if there are none. `change` is the
-    # message that applies these settings to a running child; None if there is no such child, or if it must restart.
+    # message that applies these settings to a running child; None if no child runs or if the child must restart.
     replaces: int | None = None
     change: CameraMessage | None = None
 
     def reveal(self) -> Any:
-        """Return the settings, and hide the secrets that belong to them in the logs of this process from now on."""
+        """Return the settings. From now on, hide their secrets in the logs of this process."""
         settings, secrets = pickle.loads(self.file.read())  # noqa: S301 - `sealed` wrote the file
         register_secrets(secrets)
         return settings
 
 
 def sealed(settings: object, secrets: Iterable[str]) -> MemoryFile:
-    """Return a memory file that contains `settings`, and the secrets to hide from logs. Raises `OSError`."""
+    """Return a memory file with `settings` and their secrets, which the child hides from logs. Raises `OSError`."""
     return MemoryFile.create(pickle.dumps((settings, tuple(secrets))))
 
 
 class SecretFinder:
-    """Search for the secrets that settings contain. The time per search hardly grows with the number of secrets."""
+    """Search for secrets in settings. The time per search hardly depends on the number of secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
@@ -73,7 +73,7 @@ def change_of_settings(old: SealedSettings, new: SealedSettings) -> CameraMessag
 
 
 def _forms(secret: str) -> set[bytes]:
-    """Return the forms in which settings contain a secret."""
+    """Return the forms that a secret may have in settings."""
     texts = {*escaped_forms(secret)}
     try:  # the secret may be a login in Base64, while the settings contain only its password
         login = base64.b64decode(secret + "=" * (-len(secret) % 4), validate=True)

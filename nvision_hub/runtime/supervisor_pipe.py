@@ -1,7 +1,7 @@
-"""A worker's end of the pipe to its supervisor.
+"""Worker's end of the pipe to its supervisor.
 
-The pipe is a pair of SOCK_SEQPACKET sockets. A record arrives complete or not at all, even if a process is killed while
-it writes. Neither side blocks.
+The pipe is a pair of SOCK_SEQPACKET sockets. A record arrives either completely or not at all, even if a process is
+killed while it writes. Neither side ever blocks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.child")
 
 REPORT_INTERVAL_S: Final = 1.0
-MAX_STATUS_BYTES: Final = MAX_RECORD_BYTES - 1024  # leaves room for the envelope around a forwarded status
+MAX_STATUS_BYTES: Final = MAX_RECORD_BYTES - 1024  # leaves room for the message that forwards a status
 _MAX_ERROR_CHARACTERS: Final = 1000
 
 
@@ -49,7 +49,7 @@ class SupervisorPipe:
             pipe.settimeout(0)
 
     def report(self, status: Status) -> None:
-        """Send a status. Omit its metrics and info if it is too large, and drop it if the pipe is full."""
+        """Send a status. If it is too large, omit its metrics and info. If the pipe is full, discard it."""
         if self._pipe is None:
             return
         record = encode(status)
@@ -60,9 +60,10 @@ class SupervisorPipe:
             self._pipe.send(record)
 
     def request(self, request: Request | TurnRequest) -> bool:
-        """Send a request, from any thread. Returns False if the pipe cannot send. Raises `MessageError`.
+        """Send a request. Callable from any thread. Returns False if the pipe cannot send. Raises `MessageError`.
 
-        The supervisor must not read secrets. An `AddCamera` may contain secrets, so it is sent in a memory file.
+        An `AddCamera` may contain secrets, which the supervisor must not read. The method therefore sends it in a
+        memory file.
         """
         if self._pipe is None:
             return False
@@ -83,9 +84,9 @@ class SupervisorPipe:
         on_message: Callable[[Message], None] | None = None,
         started: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """Wait for `started`. Then report a status every second, and pass messages to `on_message`.
+        """Wait for `started`. Then report a status every second, and pass received messages to `on_message`.
 
-        Returns on `Drain`, on SIGTERM, on SIGINT if there is no supervisor, and when the supervisor has ended.
+        Returns on `Drain`, on SIGTERM, on SIGINT without a supervisor, and when the supervisor has ended.
         """
         loop, ended, pipe = asyncio.get_running_loop(), asyncio.Event(), self._pipe
         for number in (signal.SIGTERM,) if pipe is not None else (signal.SIGTERM, signal.SIGINT):
@@ -132,7 +133,7 @@ class SupervisorPipe:
 
 
 async def _wait_for_first(*works: Awaitable[object]) -> None:
-    """Wait until one of `works` ends, then cancel the others. If the ended one failed, raises its error."""
+    """Wait until one of `works` ends, and cancel the others. If the ended one failed, raise its error."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

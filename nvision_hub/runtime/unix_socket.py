@@ -1,4 +1,4 @@
-"""Unix sockets: listening, paths of any length, and the process at the other end of a connection."""
+"""Unix sockets: listeners, paths of any length, and the process at the other end of a connection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CREDENTIALS: Final = struct.Struct("=iII")  # pid, uid, gid: `struct ucred` of 
 
 
 class _HasOptions(Protocol):
-    """A socket, or the object that asyncio gives to protocols in place of the socket."""
+    """A socket, or the object that asyncio passes to protocols in place of a socket."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
 
 
 @contextlib.contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Provide a path to the same socket, short enough for the 107 bytes of a socket address. Raises `OSError`."""
+    """Yield a path to the same socket that fits into the 107 bytes of a socket address. Raises `OSError`."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -32,11 +32,11 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 def unix_listener(path: Path) -> socket.socket:
-    """Return a listening socket with mode 0600 in place of the socket of an earlier process. Raises `OSError`."""
+    """Return a listening socket with mode 0600 that replaces an earlier process's socket. Raises `OSError`."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        before = os.umask(0o177)  # a later chmod would leave the socket open to others for a moment
+        before = os.umask(0o177)  # a chmod after the bind would leave the socket open to others for a moment
         try:
             with short_path(path) as address:
                 listening.bind(address)
@@ -50,7 +50,7 @@ def unix_listener(path: Path) -> socket.socket:
 
 
 class Peer(NamedTuple):
-    """The process at the other end of a connection, as the kernel reports it (SO_PEERCRED)."""
+    """The process at the other end of a connection, according to the kernel (SO_PEERCRED)."""
 
     pid: int
     uid: int
@@ -63,10 +63,10 @@ def peer_of(connection: _HasOptions) -> Peer:
 
 
 def is_confined(peer: Peer) -> bool:
-    """Return whether a process of this user is more restricted than this process, or has ended.
+    """Return whether a process of this user is more restricted than this process or has ended.
 
-    Camera workers have the hub's user id, but restrict themselves (`sandbox`), and no process can undo that. The files
-    in /proc of other users' processes may be hidden, and no camera worker has another user id.
+    Camera workers run under the hub's user id but restrict themselves (`sandbox`), and no process can undo that. For
+    processes of other users, /proc may be unreadable, but no camera worker has another user id.
     """
     if peer.uid != os.geteuid():
         return False
@@ -78,8 +78,8 @@ def is_confined(peer: Peer) -> bool:
 
 
 def _restrictions(process: str) -> list[int]:
-    """Return whether a process can gain no privileges, and its number of system call filters. Raises `OSError`."""
+    """Return whether a process can gain no privileges, and the number of its system call filters. Raises `OSError`."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace")
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    # Seccomp_filters exists since Linux 5.9, and Seccomp (2: filtered) since Linux 3.8.
+    # Linux 5.9 and later report Seccomp_filters, and Linux 3.8 and later report Seccomp (2: filtered).
     return [int(fields.get("NoNewPrivs", "0")), int(fields.get("Seccomp_filters") or fields.get("Seccomp", "0"))]

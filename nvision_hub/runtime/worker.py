@@ -1,4 +1,4 @@
-"""The run loop of a worker: its tasks, its status reports, and an orderly end."""
+"""Run loop of a worker: its tasks, its status reports, and an orderly end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrainStep:
-    """One step of a worker's drain, canceled after `timeout_s`."""
+    """One step of a worker's drain. `run_worker` cancels it after `timeout_s`."""
 
     run: Callable[[], Awaitable[object]]
     timeout_s: float
@@ -33,10 +33,10 @@ async def run_worker(
     started: Callable[[], Awaitable[object]] | None = None,
     drain: Sequence[DrainStep | str] = (),
 ) -> None:
-    """Run tasks and report the worker's status, until the supervisor asks the worker to end or a task fails.
+    """Run tasks and report the worker's status until the supervisor asks the worker to end or a task fails.
 
-    The first report waits for `started`. The worker continues after a task returns. At the end, the worker goes through
-    `drain` in order. It runs each `DrainStep`, and cancels each task that a string names. Then it cancels all other
+    The first report waits for `started`. If a task returns, the worker continues. At the end, the worker processes
+    `drain` in order: it runs each `DrainStep`, and cancels each task that a string names. Then it cancels all other
     tasks and sends a last status. Raises the first error of a task or a drain step.
     """
     running = {name: asyncio.ensure_future(task) for name, task in tasks.items()}
@@ -59,7 +59,7 @@ async def run_worker(
 
 
 async def _first_end(reporting: asyncio.Future[Any], tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Wait until `reporting` ends or one of `tasks` fails."""
+    """Wait until `reporting` ends or until one of `tasks` fails."""
     pending = {reporting, *tasks}
     while not reporting.done():
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -82,7 +82,7 @@ async def _run(step: DrainStep) -> list[Exception]:
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> list[Exception]:
-    """Cancel tasks. Returns their errors, including errors of tasks that had already ended."""
+    """Cancel tasks and return their errors, including the errors of tasks that had already ended."""
     for task in tasks:
         task.cancel()
     ends = await asyncio.gather(*tasks, return_exceptions=True)

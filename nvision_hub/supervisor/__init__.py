@@ -1,4 +1,4 @@
 """Supervision of child processes.
 
-`process_state` holds the state of each process, `policy` decides on actions, and `supervisor` carries out the actions.
+`process_state` holds the state of each process, `policy` decides on actions, and `supervisor` executes the actions.
 """

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class SupervisorObserver:
-    """Observer that the supervisor's loop calls. This base class serves a supervisor without a hub.
+    """Observer that the supervisor's loop calls. This base class is for a supervisor without a hub.
 
-    No method may block, because that would delay all restarts. The loop logs an unexpected exception and continues.
+    Methods must not block, because this would delay all restarts. The loop logs an unexpected exception and continues.
     """
 
     def on_tick(self, processes: Sequence[ProcessState], *, stopping: bool) -> None:
-        """Receive the state of all processes, twice a second and once after the last process has ended."""
+        """Receive the state of all processes twice a second, and once more after the last process has ended."""
 
     def reload(self, *, requested: bool) -> Iterable[ProcessSpec] | None:  # noqa: ARG002 - the interface
         """Return the processes that should run from now on; None if nothing changes.
@@ -32,7 +32,7 @@ class SupervisorObserver:
         return None
 
     def on_camera_request(self, request: CameraRequest | SealedRequest) -> None:
-        """Carry out a subscriber's request. The loop then calls `reload`. Raises `HubError` if the request fails."""
+        """Perform a subscriber's request. The loop then calls `reload`. Raises `HubError` if the request fails."""
         raise UnavailableError(f"this hub cannot handle {type(request).__name__}")
 
     def hub_status(self) -> tuple[ProcessInfo, Status] | None:

@@ -1,4 +1,4 @@
-"""Decisions of the supervisor. `decide` takes the states of the processes and the time, and returns actions.
+"""Decisions of the supervisor: `decide` returns actions for the given states of the processes and time.
 
 Performs no I/O and changes no process.
 """
@@ -22,7 +22,7 @@ class Action:
 
     name: str
     phase: Phase
-    reason: str | None = None  # why the process is killed; None for the other phases
+    reason: str | None = None  # why the supervisor kills the process; None for the other phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def decide(
 
 
 def is_over(processes: Sequence[ProcessState], now: float, stopping: Stopping | None, limits: SupervisorLimits) -> bool:
-    """Return whether a stop is complete: no process is alive, or the rest survived SIGKILL (stuck in a driver)."""
+    """Return whether a stop is complete: each process has ended, or is stuck in a driver and has survived SIGKILL."""
     if stopping is None:
         return False
     return now - stopping.since > limits.stop_s + limits.reap_s or not any(process.alive for process in processes)
@@ -92,7 +92,7 @@ def _wind_down(
 
 
 def _next_step(process: ProcessState, now: float, drain_s: float, terminate_s: float) -> list[Action]:
-    """Return the next step that ends a process (drain, SIGTERM or SIGKILL); empty if no step is due."""
+    """Return the next step to end a process (drain, SIGTERM or SIGKILL); empty if no step is due."""
     waited_s = now - process.since
     match process.phase:
         case Phase.RUNNING:

@@ -1,6 +1,6 @@
-"""State, history and restart schedule of one supervised process. Starts and signals no process.
+"""State, history and restart schedule of one supervised process. Neither starts nor signals a process.
 
-The caller passes all times, in monotonic seconds, so that tests can replay histories with their own clock.
+The caller passes all times in monotonic seconds, so tests can replay histories with their own clock.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ log = logging.getLogger("nvision_hub.supervisor")
 class SupervisorLimits:
     """Limits of the supervisor."""
 
-    ready_timeout_s: float = 5.0  # after this time, the next stage starts even if this stage is not ready
-    heartbeat_timeout_s: float = 15.0  # a process that reports nothing for this long is stuck
-    suspend_gap_s: float = 2.0  # if a tick takes longer, the supervisor counts as suspended
+    ready_timeout_s: float = 5.0  # the next stage starts after this time, even if this stage is not ready
+    heartbeat_timeout_s: float = 15.0  # a process without a report for this time counts as stuck
+    suspend_gap_s: float = 2.0  # a longer tick means that the supervisor was suspended
     restart_first_s: float = 0.5
     restart_max_s: float = 30.0
     healthy_s: float = 60.0  # a run of this length resets the backoff
-    crash_loop_exits: int = 5  # number of exits within `crash_loop_window_s` that counts as a crash loop
+    crash_loop_exits: int = 5  # this number of exits within `crash_loop_window_s` counts as a crash loop
     crash_loop_window_s: float = 60.0
     crash_loop_pause_s: float = 60.0
-    # mean delay before a retry when a process cannot start for lack of process slots, memory or file descriptors
+    # mean delay before the next attempt if a process cannot start for lack of process slots, memory or descriptors
     start_failure_delay_s: float = 4.0
     drain_s: float = 4.0
     terminate_s: float = 1.5
     hurry_s: float = 0.5  # replaces `drain_s` and `terminate_s` after a second signal
-    stop_s: float = 8.5  # after this time, the supervisor kills all processes, because service managers grant 10 s
-    reap_s: float = 0.5  # after a kill; the supervisor abandons a process that lives longer
+    stop_s: float = 8.5  # the supervisor kills all processes after this time, because service managers grant 10 s
+    reap_s: float = 0.5  # time after a kill; the supervisor abandons a process that lives longer
 
 
 class Phase(StrEnum):
@@ -62,24 +62,25 @@ class ProcessState:
     spec: ProcessSpec
     limits: SupervisorLimits = field(default_factory=SupervisorLimits)
     phase: Phase = Phase.WAITING
-    since: float = 0.0  # start of the phase
+    since: float = 0.0  # time at which the phase started
     due: float = 0.0  # time of the next start
-    start_attempted_at: float | None = None  # time of the first attempt to start; None before
+    start_attempted_at: float | None = None  # time of the first attempt to start; None before that
     pid: int | None = None  # None while no process runs
-    reported_at: float = 0.0  # time of the last status, or of the start
-    started_at: float | None = None  # start of the last process; None before the first start
+    reported_at: float = 0.0  # time of the last status, or else of the start
+    started_at: float | None = None  # time of the last start; None before the first start
     watchdog_since: float = 0.0  # silence before this time does not count
-    status: Status | None = None  # the last status, kept after an exit until the next process reports
+    status: Status | None = None  # the last status; after an exit, it stays until the next process reports
     fresh: bool = False  # whether `status` belongs to the current process
     restarts: int = 0  # unrequested restarts
-    restart_reasons: Counter[str] = field(default_factory=Counter)  # all restarts, requested or not, by reason
+    # number of all restarts, requested or not, by reason
+    restart_reasons: Counter[str] = field(default_factory=Counter)
     past: MetricSnapshot = field(default_factory=MetricSnapshot)  # metrics of the earlier processes
     crash_loop: bool = False
     kill_reason: str | None = None
-    ending: bool = False  # whether the end was requested
-    successor: ProcessSpec | None = None  # replaces an ending process; None removes it
+    ending: bool = False  # whether an end was requested
+    successor: ProcessSpec | None = None  # spec that replaces an ending process; None if the process is removed
     exit_times: deque[float] = field(default_factory=deque)  # unrequested exits within `crash_loop_window_s`
-    generation: object = field(default_factory=object, init=False)  # a new object for each spec
+    generation: object = field(default_factory=object, init=False)  # a new object for each change of the spec
     backoff: Backoff = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,16 +90,16 @@ class ProcessState:
 
     @property
     def alive(self) -> bool:
-        """True while an operating-system process exists."""
+        """Whether an operating-system process exists."""
         return self.phase not in {Phase.WAITING, Phase.ENDED}
 
     @property
     def ready(self) -> bool:
-        """True while the process runs and reports that it is ready."""
+        """Whether the process runs and reports that it is ready."""
         return self.phase is Phase.RUNNING and self.fresh and self.status is not None and self.status.ready
 
     def blocks_later_stages(self, now: float) -> bool:
-        """Return whether later stages wait for this process. They wait until it is ready, at most `ready_timeout_s`."""
+        """Return whether later stages must wait until this process is ready. They wait at most `ready_timeout_s`."""
         if not self.spec.awaited or self.ready or self.ending or self.phase is Phase.ENDED:
             return False
         return self.start_attempted_at is None or now - self.start_attempted_at <= self.limits.ready_timeout_s
@@ -115,13 +116,13 @@ class ProcessState:
         self.enter(Phase.RUNNING, now)
 
     def on_start_failed(self, error: OSError, now: float) -> None:
-        """Schedule another attempt to start. The machine caused the failure, so it does not count as an exit."""
+        """Schedule another attempt to start. The failure does not count as an exit, because the machine caused it."""
         self.start_attempted_at = now if self.start_attempted_at is None else self.start_attempted_at
         delay = self.limits.start_failure_delay_s * self.backoff.rng.uniform(0.5, 1.5)
         self.due = now + delay
         self.enter(Phase.WAITING, now)
         number = error.errno or 0
-        # The rate limit must count one fault of the machine, not one fault for each of a hundred cameras.
+        # The log's rate limit must count a fault of the machine once, not once for each of a hundred cameras.
         log.error(
             "%s could not start: %s; %s; retrying in %.1f s",
             self.spec.name,
@@ -132,7 +133,7 @@ class ProcessState:
         )
 
     def on_status(self, status: Status, now: float) -> None:
-        """Record a status. A worker that reports is healthy, even if its camera fails."""
+        """Record a status. A worker that reports counts as healthy, even if its camera fails."""
         self.status, self.fresh, self.reported_at = status, True, now
         self.backoff.healthy(now)
         if self.backoff.tries == 0:
@@ -157,7 +158,7 @@ class ProcessState:
 
     @property
     def info_version(self) -> tuple[Any, ...]:
-        """Value that changes whenever `info` must be sent again."""
+        """Value that changes whenever subscribers need a new `info`."""
         return self.phase, self.since, self.pid, self.crash_loop, self.generation
 
     def replace_spec(self, spec: ProcessSpec) -> None:
@@ -165,17 +166,17 @@ class ProcessState:
         self.spec, self.generation = spec, object()
 
     def inherit(self, other: ProcessState, reason: str) -> None:
-        """Continue the counters of `other`, which this process replaces."""
+        """Continue the counters of `other`. This process replaces `other`."""
         self.restarts, self.restart_reasons, self.past = other.restarts, other.restart_reasons, other.past
         if other.start_attempted_at is not None:
             self.restart_reasons[reason] += 1
 
     def request_end(self, successor: ProcessSpec | None) -> None:
-        """Request the end of the process. `successor` replaces the process; None removes it."""
+        """Request the end of the process. `successor` will replace the process; None removes the process."""
         self.ending, self.successor = True, successor
 
     def on_exit(self, code: int, now: float, *, wanted: bool) -> None:
-        """Record an exit. Schedules a restart if the process is `wanted`, unless it was ending or is misconfigured."""
+        """Record an exit. If the process is `wanted`, schedule a restart, unless it was ending or is misconfigured."""
         if self.status is not None and self.fresh:
             self.past = replace(self.past.merge(self.status.metrics), gauges={})
         self.pid, self.fresh = None, False
@@ -198,15 +199,15 @@ class ProcessState:
         while now - self.exit_times[0] > self.limits.crash_loop_window_s:
             self.exit_times.popleft()
         delay = self.backoff.next_s()
-        # `crash_loop` stays True until a run has lasted `healthy_s`, so the process restarts about once a minute
-        # instead of five times.
+        # `crash_loop` stays True until a run has lasted `healthy_s`. Until then, the process restarts about once a
+        # minute instead of five times.
         self.crash_loop = self.crash_loop or len(self.exit_times) >= self.limits.crash_loop_exits
         if self.crash_loop:
             delay = self.limits.crash_loop_pause_s * self.backoff.rng.uniform(0.9, 1.1)
         self.due = now + delay
         self.enter(Phase.WAITING, now)
         loop = "; crash loop" if self.crash_loop else ""
-        # Each exit is a separate fault, so the rate limit holds back no line. The backoff keeps exits rare.
+        # Each exit is a separate fault, so the rate limit must suppress no line. The backoff keeps exits rare.
         log.warning(
             "%s exited (%s%s); restarting in %.1f s",
             self.spec.name,
@@ -218,7 +219,7 @@ class ProcessState:
 
 
 def _exit_label(code: int) -> str:
-    """Return an exit code as one word, for metrics."""
+    """Return an exit code as one word for metrics."""
     if code >= 0:
         return f"exit_{code}"
     try:

@@ -13,8 +13,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class SignalQueue:
     """Queue of SIGTERM, SIGINT and SIGHUP in order of arrival. A queued signal makes `fileno` readable.
 
-    Python writes each signal's number into a socket, which wakes a selector. The handlers do nothing, because a handler
-    that takes a lock could deadlock with the code that the signal interrupted.
+    Python writes the number of each signal into a socket, which wakes the selector. The handlers do nothing, because a
+    handler that takes a lock could deadlock with the interrupted code.
     """
 
     def __enter__(self) -> Self:
@@ -39,6 +39,6 @@ class SignalQueue:
         """Remove and return the oldest signal; None if the queue is empty."""
         with contextlib.suppress(BlockingIOError):
             while received := self._readable.recv(1):
-                if received[0] in _SIGNALS:  # skip signals that another handler of this process catches
+                if received[0] in _SIGNALS:  # skip signals that other handlers of this process catch
                     return signal.Signals(received[0])
         return None

@@ -1,7 +1,7 @@
 """Pending messages for one subscriber.
 
 The queue holds only the newest status of each process and at most `MAX_REPLIES` replies. A subscriber that does not
-read therefore uses bounded memory. It never delays the supervisor, because sending does not block.
+read therefore uses bounded memory. The supervisor is never delayed, because sending does not block.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from nvision_hub.errors import HubError
 
-# The version of a process's info, and a function that returns the info.
+# Version of a process's info, and a function that returns the info.
 VersionedInfo = tuple[tuple[Any, ...], Callable[[], ProcessInfo]]
 
 MAX_REPLIES: Final = 1000
-MAX_DIAGNOSTICS: Final = 50  # in one reply, which must fit into a record
+MAX_DIAGNOSTICS: Final = 50  # maximum number in one reply, which must fit into a record
 
 
 class Subscriber:
-    """Queue of changes for one subscriber."""
+    """Queue of messages for one subscriber."""
 
     def __init__(self) -> None:
-        self._sent: dict[str, tuple[Any, ...]] = {}  # version of the `ProcessInfo` last sent, by process
+        self._sent: dict[str, tuple[Any, ...]] = {}  # by process: version of the `ProcessInfo` sent last
         self._statuses: dict[str, bytes] = {}
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
 
     def add_status(self, name: str, record: bytes) -> None:
-        """Queue a status, which replaces an older status of the same process."""
+        """Queue a status. It replaces an older status of the same process."""
         self._statuses[name] = record
 
     def add_reply(self, request_id: str, error: HubError | None) -> None:
@@ -42,7 +42,7 @@ class Subscriber:
         self._replies.append(Reply(request_id=request_id, error=text, diagnostics=diagnostics))
 
     def flush(self, send: Callable[[bytes], bool], infos: Mapping[str, VersionedInfo]) -> None:
-        """Send the pending messages until `send` returns False. `infos` contains every process."""
+        """Send the pending messages until `send` returns False. `infos` must contain every process."""
         while self._replies:
             if not send(encode(self._replies[0])):
                 return

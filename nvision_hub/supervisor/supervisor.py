@@ -1,4 +1,4 @@
-"""The supervisor's loop, which carries out the actions of the policy and never blocks on a child."""
+"""Supervisor's loop, which executes the actions of the policy and never blocks on a child."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.supervisor")
 
 OBSERVER_INTERVAL_S: Final = 0.5
-TICK_S: Final = 0.25  # the supervisor handles a restart or a missed deadline at most this late
+TICK_S: Final = 0.25  # maximum delay before the supervisor handles a restart or a missed deadline
 
 
 class Supervisor:
@@ -52,7 +52,7 @@ class Supervisor:
         self._stopped_by = signal.SIGTERM
 
     def run(self) -> signal.Signals:
-        """Keep the processes alive until SIGTERM or SIGINT, then stop them in order. Returns the first signal."""
+        """Keep the processes alive until SIGTERM or SIGINT, and then stop them in order. Return the first signal."""
         with SignalQueue() as self._signals, self._selector:
             self._selector.register(self._signals, selectors.EVENT_READ, None)
             try:
@@ -84,15 +84,16 @@ class Supervisor:
             self._replace_ended()
 
     def _carry_out_all(self, actions: Sequence[Action], now: float) -> bool:
-        """Carry out actions for at most one tick. Returns False if some actions are left for the next tick."""
+        """Execute actions for at most one tick. Return False if some actions are left for the next tick."""
         for action in actions:
-            if time.monotonic() - now > TICK_S:  # a hundred forks take seconds; read status reports in between
+            # a hundred forks take seconds; the supervisor must read status reports in between
+            if time.monotonic() - now > TICK_S:
                 return False
             self._carry_out(action, now)
         return True
 
     def _check_suspended(self, processes: Sequence[ProcessState], gap_s: float, now: float) -> None:
-        """Reset all watchdogs if this process (Ctrl-Z) or the machine was suspended, because no reports were read."""
+        """Reset all watchdogs if this process (Ctrl-Z) or the machine was suspended and read no reports."""
         if gap_s > self._limits.suspend_gap_s:
             log.warning("the supervisor was suspended for %.0f s", gap_s, extra={"event": "suspended"})
             for process in processes:
@@ -101,7 +102,7 @@ class Supervisor:
     def _notify_observer(self, processes: Sequence[ProcessState]) -> None:
         try:
             self._observer.on_tick(processes, stopping=self._stopping is not None)
-        except Exception:  # an observer that fails must not end the processes
+        except Exception:  # a failing observer must not end the processes
             if not self._observer_failed:
                 log.exception("the observer failed; later failures are not logged", extra={"event": "observer_failed"})
             self._observer_failed = True
@@ -138,9 +139,9 @@ class Supervisor:
     def _wait(self, timeout_s: float) -> None:
         """Wait at most `timeout_s` for an event that may require an action.
 
-        A status ends the wait only if the process becomes ready or stops being ready.
+        A status ends the wait only if the process has become ready or stopped being ready.
         """
-        # The sentinel of an ended child does not become readable while a grandchild is alive. Each call therefore
+        # While a grandchild is alive, the sentinel of an ended child does not become readable. Each call therefore also
         # checks the ending processes.
         ended = {name for name in self._children if self._processes[name].phase is not Phase.RUNNING}
         deadline = time.monotonic() + timeout_s
@@ -166,7 +167,7 @@ class Supervisor:
         is_reload_requested = False
         while (number := self._signals.pop()) is not None:
             if number is signal.SIGHUP:
-                is_reload_requested = True  # one reload for several signals, because the loop waits for it
+                is_reload_requested = True  # several signals cause one reload, because the loop waits for each reload
             elif self._stopping is None:
                 log.info(
                     "stopping (%s); press Ctrl-C again to stop immediately", number.name, extra={"event": "stopping"}
@@ -183,20 +184,20 @@ class Supervisor:
             return
         try:
             specs = self._observer.reload(requested=requested)
-        except Exception:  # a reload that fails must not end the processes
+        except Exception:  # a failing reload must not end the processes
             log.exception("reload failed; all processes keep running", extra={"event": "reload_failed"})
             return
         if specs is not None:
             self._apply({spec.name: spec for spec in specs})
 
     def _apply(self, wanted: dict[str, ProcessSpec]) -> None:
-        """Reconfigure, restart, remove or add the processes with changed specs."""
+        """Reconfigure, restart, remove or add the processes whose specs have changed."""
         for name, process in self._processes.items():
             spec = wanted.pop(name, None)
             target = process.successor if process.ending else process.spec
             if spec == target:
                 if spec is not None and not process.ending:
-                    process.replace_spec(spec)  # the comparison of specs ignores their facts, which may have changed
+                    process.replace_spec(spec)  # the comparison of specs ignores facts, which may have changed
                 continue
             if spec is None:
                 log.info("%s is removed", name, extra={"event": "process_removed"})
@@ -210,7 +211,7 @@ class Supervisor:
             self._processes[name] = ProcessState(spec=spec, limits=self._limits)
 
     def _reconfigure(self, process: ProcessState, spec: ProcessSpec) -> bool:
-        """Apply changed settings to a running process. Returns False if the process must restart."""
+        """Apply changed settings to a running process. Return False if the process must restart."""
         message = process.spec.reconfigure(process.spec.settings, spec.settings)
         child = self._children.get(process.spec.name)
         if message is None or (child is not None and not child.send(message)):
@@ -220,7 +221,7 @@ class Supervisor:
         return True
 
     def _replace_ended(self) -> None:
-        """Replace each process that ended on request with its successor, or remove it."""
+        """Replace each process that ended on request with its successor, or remove the process."""
         ended = [process for process in self._processes.values() if process.ending and not process.alive]
         for process in ended:
             if process.successor is None:
@@ -237,7 +238,7 @@ class Supervisor:
                 self._start(process, now)
                 return
             case Phase.DRAINING:
-                self._children[name].send(Drain())  # if `Drain` cannot be sent, SIGTERM follows
+                self._children[name].send(Drain())  # if the pipe does not accept `Drain`, SIGTERM follows
             case Phase.TERMINATING:
                 self._children[name].terminate()
             case _:
@@ -251,7 +252,7 @@ class Supervisor:
         name = process.spec.name
         try:
             child = ChildProcess(process.spec)
-        except OSError as error:  # out of processes, threads, memory or descriptors
+        except OSError as error:  # no free process, thread, memory or descriptor
             process.on_start_failed(error, now)
             return
         self._children[name] = child
@@ -286,12 +287,12 @@ class Supervisor:
             self._children[name].send(ConnectSlotGranted())
 
     def _handle_request(self, request: Request | SealedRequest) -> HubError | None:
-        """Carry out a subscriber's request. Returns the error; None if the request succeeds."""
+        """Perform a subscriber's request. Return the error; None if the request succeeds."""
         try:
             self._carry_out_request(request)
         except HubError as error:
             return error
-        except Exception:  # a request that fails must not end the processes
+        except Exception:  # a failing request must not end the processes
             log.exception("%s failed", type(request).__name__, extra={"event": "request_failed"})
             return HubError("the hub failed to carry out the request; see its log for the cause")
         return None
@@ -330,7 +331,7 @@ class Supervisor:
         self._processes[name].on_exit(code, time.monotonic(), wanted=self._stopping is None)
 
     def _kill_all(self) -> None:
-        """Kill all remaining children. Abandon those that do not end, so that this process can exit."""
+        """Kill all remaining children. Abandon children that do not end, so that this process can exit."""
         for child in self._children.values():
             child.kill()
         deadline = time.monotonic() + self._limits.reap_s

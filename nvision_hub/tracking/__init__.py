@@ -1,1 +1,1 @@
-"""From results to tracks: association, lifecycle, zones and lines. Pure: no Redis, no sockets, no clock."""
+"""Tracking, from results to tracks: association, lifecycle, zones and lines. Uses no Redis, sockets or clock."""

@@ -1,8 +1,8 @@
-"""Optimal assignment of detections to tracks, for a sparse list of possible pairs.
+"""Optimal assignment of detections to tracks for a sparse list of possible pairs.
 
-The pairs are split into connected groups, and each group is solved with the Hungarian algorithm (Kuhn 1955, in the form
-of Jonker and Volgenant 1987). Most groups have one pair, so the usual cost is linear. Very large groups are solved
-greedily, because the Hungarian algorithm needs cubic time and a camera may report anything.
+The module splits the pairs into connected groups and solves each group with the Hungarian algorithm (Kuhn 1955, in the
+form of Jonker and Volgenant 1987). Most groups have one pair, so the usual cost is linear. It solves very large groups
+greedily, because the Hungarian algorithm needs cubic time and a camera may report any number of objects.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-MAX_EXACT: Final = 30  # rows or columns of a group; 30 take about 5 ms
+MAX_EXACT: Final = 30  # maximum rows or columns of a group; a group of 30 takes about 5 ms
 
 Pair = tuple[int, int, float]  # row, column, cost
 
@@ -21,7 +21,7 @@ Pair = tuple[int, int, float]  # row, column, cost
 def assign(pairs: Sequence[Pair], max_cost: float) -> list[tuple[int, int]]:
     """Return disjoint (row, column) pairs that minimize the sum of `cost - max_cost`.
 
-    Every pair in `pairs` must cost less than `max_cost`, which is the cost of leaving a row and a column unassigned.
+    Every pair must cost less than `max_cost`, which is the cost of leaving a row and a column unassigned.
     """
     chosen: list[tuple[int, int]] = []
     for group in _groups(pairs):
@@ -45,8 +45,8 @@ def assign(pairs: Sequence[Pair], max_cost: float) -> list[tuple[int, int]]:
 
 
 def _groups(pairs: Iterable[Pair]) -> Iterable[list[Pair]]:
-    """Split the pairs into groups that share no row and no column."""
-    root: dict[int, int] = {}  # a column is stored as -1 - column, so that rows and columns differ
+    """Split the pairs into groups. No two groups share a row or a column."""
+    root: dict[int, int] = {}  # column c has the key -1 - c, so that rows and columns differ
 
     def find(node: int) -> int:
         while root[node] != node:
@@ -75,11 +75,14 @@ def _greedy(pairs: Iterable[Pair]) -> Iterable[tuple[int, int]]:
 
 
 def _hungarian(costs: Sequence[Sequence[float]]) -> Iterable[tuple[int, int]]:
-    """Yield the column of each row that minimizes the total cost. There must be at least as many columns as rows."""
+    """Yield the column of each row so that the total cost is minimal.
+
+    There must be at least as many columns as rows.
+    """
     height, width = len(costs), len(costs[0])
     row_potential = [0.0] * (height + 1)
     column_potential = [0.0] * (width + 1)
-    row_of = [0] * (width + 1)  # row of each column, counted from 1; 0: none
+    row_of = [0] * (width + 1)  # row of each column, counted from 1; 0 if there is none
     for row in range(1, height + 1):
         row_of[0], column = row, 0
         least = [math.inf] * (width + 1)

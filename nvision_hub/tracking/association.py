@@ -1,12 +1,13 @@
-"""Which detection of a result belongs to which track.
+"""Association of the detections in a result with the tracks.
 
-All pairs that are plausible get a cost: the negative logarithm of the likelihood that the track's object produced the
-detection (`motion.py`), plus penalties for another class and for a low confidence. The assignment with the lowest total
-cost wins (global nearest neighbor: Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999).
-Detections of low confidence continue tracks but never begin one (Zhang et al., "ByteTrack", 2022).
+Each plausible pair gets a cost: the negative logarithm of the likelihood that the track's object produced the detection
+(`motion.py`), plus penalties for a different class and for low confidence. The assignment with the lowest total cost
+wins (global nearest neighbor: Blackman and Popoli, "Design and Analysis of Modern Tracking Systems", 1999). Detections
+of low confidence continue tracks but never start one (Zhang et al., "ByteTrack", 2022).
 
-If results are rare, every place becomes unlikely before the next result, even the last one. What remains is therefore
-matched by overlap, so that an object that stays in place, such as a parked car, keeps its track at any rate.
+If results are rare, the position of an object at the next result becomes so uncertain that every place is unlikely,
+even the last one. A second pass therefore matches the remaining pairs by overlap. An object that stays in place, such
+as a parked car, keeps its track at any rate.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.open_track import OpenTrack
 
 MAX_COST: Final = 5.0
-INNER_COST: Final = 2.0  # added to the limit away from the edges of the frame, because few objects first appear there
-EDGE_DISTANCE: Final = 0.8  # in sizes
-MAX_TENTATIVE_COST: Final = 6.0  # of a track that has not started, so that only a nearby detection continues it
+INNER_COST: Final = 2.0  # extra cost limit away from the edges of the frame, because few objects first appear there
+EDGE_DISTANCE: Final = 0.8  # distance from an edge, in sizes of the object
+MAX_TENTATIVE_COST: Final = 6.0  # limit for a track that has not started, so that only a nearby detection continues it
 OTHER_CLASS_COST: Final = 1.0
 OTHER_PARENT_COST: Final = 3.0
-LOW_CONFIDENCE_COST: Final = 3.5  # for a detection of confidence 0; falls to 0 at `min_confidence`
-MIN_STILL_OVERLAP: Final = 0.5  # of an object that has stayed in place
-MAX_STILL_REACH: Final = 0.5  # in sizes; up to this reach, the place of an object is too uncertain for its motion model
-MAX_STILL_MISSES: Final = 1  # unless the object is stationary; other objects may come to its place in several results
-MAX_OVERLAP: Final = 0.75  # if two boxes overlap more, the service has reported one object twice
-MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked box by more than this begins no track
+LOW_CONFIDENCE_COST: Final = 3.5  # cost of a detection with confidence 0; falls to 0 at `min_confidence`
+MIN_STILL_OVERLAP: Final = 0.5  # minimum overlap of an object that has stayed in place
+MAX_STILL_REACH: Final = 0.5  # in sizes; up to this reach, the object's place is too uncertain for its motion model
+# unless the object is stationary; after several results, other objects may have come to its place
+MAX_STILL_MISSES: Final = 1
+MAX_OVERLAP: Final = 0.75  # if two boxes overlap more than this, the service has reported one object twice
+MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked box more than this starts no track
 
 
 def distinct(detections: Sequence[tuple[DetectedObject, ObjectBox]]) -> list[tuple[DetectedObject, ObjectBox]]:
-    """Return the detections, most confident first, without duplicates of more confident detections."""
+    """Return the detections, the most confident first. Omit duplicates of more confident detections."""
     kept: list[tuple[DetectedObject, ObjectBox]] = []
     for each in sorted(detections, key=lambda pair: -pair[0].confidence):
         left, top, right, bottom = box = each[1]
@@ -71,7 +73,7 @@ def associate(
         for row, (track_x, track_y, reach) in enumerate(near):
             if not (-reach < x - track_x < reach):
                 continue
-            # If the lower part of the object is hidden, its foot point is below the box.
+            # If the lower part of the object is hidden, the object's foot point is below the box.
             if not (-reach < track_y - bottom < max(reach, tracks[row].motion.height)):
                 continue
             track = tracks[row]
@@ -89,7 +91,7 @@ def associate(
 def _still(
     tracks: Sequence[OpenTrack], detections: Sequence[tuple[DetectedObject, ObjectBox]], matched: list[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Return further pairs, of tracks with detections of the same class in the same place."""
+    """Return additional pairs: tracks and detections of the same class in the same place."""
     if len(matched) in {len(tracks), len(detections)}:
         return []
     rows, columns = {row for row, _ in matched}, {column for _, column in matched}
@@ -106,11 +108,11 @@ def _still(
 
 
 def _is_uncertain(track: OpenTrack) -> bool:
-    """Return whether so much time has passed between two results that a motion model does not help."""
+    """Return whether the time between two results is too long for a motion model to help."""
     motion = track.motion
     return track.misses <= MAX_STILL_MISSES and motion.reach(MAX_COST) <= MAX_STILL_REACH * motion.size
 
 
 def may_start(box: ObjectBox, matched: Sequence[ObjectBox]) -> bool:
-    """Return whether a detection that continues no track may begin one."""
+    """Return whether a detection that continues no track may start one."""
     return all(box.overlap(other) <= MAX_START_OVERLAP for other in matched)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.observation import ObjectBox
 
 Direction = Literal["in", "out"]
-STORED_VISITS: Final = "visits"  # key of an event that is only in the hash of open tracks, not for consumers
+STORED_VISITS: Final = "visits"  # key of an event in the hash of open tracks only; consumers do not receive it
 
 
 class ChangeType(StrEnum):
@@ -24,18 +24,18 @@ class ChangeType(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why a track ended."""
+    """Reason why a track ended."""
 
     LOST = "lost"  # the object was not detected for `lost_after` seconds
-    CAMERA_LOST = "camera_lost"  # the camera sends no frames
-    PAUSED = "paused"  # an operator, a schedule or a limit on images stopped sending
+    CAMERA_LOST = "camera_lost"  # the camera stopped sending frames
+    PAUSED = "paused"  # an operator, a schedule or a limit on images stopped the sending of frames
     STOPPED = "stopped"  # the hub stopped, or restarted or removed the camera
-    REMOVED = "removed"  # the camera was removed while no worker could end its tracks
-    TRACKING_OFF = "tracking_off"  # tracking was turned off while no worker could end the tracks
+    REMOVED = "removed"  # the camera was removed while no worker was running that could end its tracks
+    TRACKING_OFF = "tracking_off"  # tracking was turned off while no worker was running that could end the tracks
 
 
 class PathPoint(NamedTuple):
-    """Place of an object's anchor: capture time in seconds since the epoch, and fractions of the width and height."""
+    """Position of an object's anchor: capture time in seconds since the epoch, and fractions of width and height."""
 
     at: float
     x: float
@@ -44,7 +44,7 @@ class PathPoint(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameRef:
-    """The frame in which an object was seen. `at` is its capture time in seconds since the epoch."""
+    """Frame in which an object was seen. `at` is the capture time in seconds since the epoch."""
 
     id: str
     at: float
@@ -54,11 +54,11 @@ class FrameRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZoneVisit:
-    """Stay of an object in a zone. `entered_at` is a capture time; None if it is unknown."""
+    """Stay of an object in a zone. `entered_at` is a capture time; None if unknown."""
 
     zone: str
     entered_at: float | None
-    has_dwelled: bool  # whether `zone.dwelled` was reported
+    has_dwelled: bool  # whether `zone.dwelled` has been reported
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +74,8 @@ class TrackState:
     ended_at: float | None  # None while the track is open
     end_reason: EndReason | None
     stationary: bool
-    results: int  # results in which the object was detected
-    visits: tuple[ZoneVisit, ...]  # of the zones that the object is in
+    results: int  # number of results in which the object was detected
+    visits: tuple[ZoneVisit, ...]  # visits of the zones that the object is in now
     box: ObjectBox  # in pixels of `frame`
     frame: FrameRef  # the frame of the latest detection
     path: tuple[PathPoint, ...]
@@ -88,12 +88,12 @@ class TrackState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One event of a track. `at` is the capture time of the result that caused it."""
+    """One event of a track. `at` is the capture time of the result that caused the event."""
 
     type: ChangeType
     at: float
     track: TrackState
     zone: str | None = None
-    dwell_s: float | None = None  # seconds that the object has been in `zone`; None if it has just entered
+    dwell_s: float | None = None  # seconds that the object has been in `zone`; None if the object has just entered
     line: str | None = None
     direction: Direction | None = None

@@ -1,7 +1,7 @@
-"""Events of tracks in the format CloudEvents 1.0 (structured JSON), and the states of tracks read back from them.
+"""Events of tracks in the format CloudEvents 1.0 (structured JSON), and the parser that restores tracks from them.
 
-All events have the same `data`, so a consumer reads one schema. The `subject` is the track's id and orders the events
-of one object. The id of an event stays the same when it is sent again.
+All events have the same structure of `data`, so a consumer needs only one schema. The `subject` is the track's id. It
+keeps the events of one object in order. A resent event keeps its id.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ ENDED_TYPE: Final = f"{TYPE_PREFIX}{ChangeType.ENDED}"
 DATA_SCHEMA: Final = "urn:nvision-hub:track:1"
 MAX_NAME_CHARACTERS: Final = 64  # the service chooses the names of classes
 MAX_COORDINATE: Final = 1e6  # in pixels
-# Limits of stored tracks. A track may have started before 1970, if the clock was set back later.
+# Limits of stored tracks. A track may seem to have started before 1970 if the clock was set back later.
 MIN_STORED_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
 MAX_STORED_TIME: Final = datetime(2200, 1, 1, tzinfo=UTC)
 MAX_STORED_RESULTS: Final = 2**53
 MAX_STORED_COORDINATE: Final = 2**31  # the service reports boxes as 32-bit integers
 MIN_STORED_SIZE: Final = 0.05  # in pixels; an event has one decimal place
-MIN_SIZE: Final = 0.2  # of a detection, in pixels; smaller boxes may be empty in an event
-MAX_FRAME_SIZE: Final = 2**16 - 1  # of a JPEG
+MIN_SIZE: Final = 0.2  # minimum size of a detection in pixels; smaller boxes could become empty in an event
+MAX_FRAME_SIZE: Final = 2**16 - 1  # maximum width and height of a JPEG
 
 
 def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
-    """Return a result as the tracker reads it, without impossible detections.
+    """Convert a result to the tracker's input, without impossible detections.
 
-    If the capture time is unknown, the time of sending replaces it.
+    If the capture time is unknown, use the time of sending instead.
     """
     return _observation(
         sent,
@@ -65,7 +65,7 @@ def observation(result: NvisionRequest, sent: SentFrame) -> Observation:
 
 
 def posted_observation(detections: Iterable[PostedDetection], sent: SentFrame) -> Observation:
-    """Return a result that arrived by callback as the tracker reads it, without impossible detections."""
+    """Convert a result that arrived by callback to the tracker's input, without impossible detections."""
     return _observation(
         sent,
         tuple(
@@ -88,13 +88,13 @@ def _observation(sent: SentFrame, detections: tuple[DetectedObject, ...]) -> Obs
 
 
 def _is_possible(detection: DetectedObject) -> bool:
-    """Return whether the events of a track with this detection can be stored and read back."""
+    """Return whether events with this detection can be stored and read back."""
     box = detection.box
     return 0 <= detection.confidence <= 1 and min(box.right - box.left, box.bottom - box.top) >= MIN_SIZE
 
 
 def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
-    """Return the event of one change. A track ends only once, so its ended event derives its id from the track's."""
+    """Return the event of one change. A track ends only once, so its ended event derives its id from the track's id."""
     track = change.track
     ended = change.type is ChangeType.ENDED
     return {
@@ -122,7 +122,7 @@ def cloud_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
 
 
 def stored_event(change: Change, origin: EventOrigin) -> dict[str, Any]:
-    """Return the event of one change with what only a successor of the tracker needs: the visits of zones."""
+    """Return the event of one change, plus the visits to zones that only a successor of the tracker needs."""
     event = cloud_event(change, origin)
     if change.track.visits:
         event[STORED_VISITS] = [
@@ -163,7 +163,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 class _Stored(BaseModel):
-    """Part of a stored event. Other programs may have written anything to Redis."""
+    """Part of a stored event. Other programs may have written arbitrary data to Redis."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -226,15 +226,15 @@ class _StoredEvent(_Stored):
 
 
 def stored_track(payload: bytes | str) -> TrackState:
-    """Return the state of an open track from its latest event. Raises `ValueError` for anything else."""
+    """Return the state of an open track from its latest event. Raises `ValueError` for any other data."""
     return _state(_StoredEvent.model_validate_json(payload))
 
 
 def end_events(payload: bytes | str, camera: str, reason: EndReason) -> list[dict[str, Any]]:
-    """Return the events that end an open track, from the latest event of this track of `camera`.
+    """Return the events that end an open track. `payload` is the latest event of this track of `camera`.
 
-    The track leaves its zones first. The same track always yields the same ids. Raises `ValueError` for anything but an
-    event of a track.
+    The track first leaves its zones. The same track always gets the same event ids. Raises `ValueError` if `payload` is
+    not an event of a track.
     """
     stored = _StoredEvent.model_validate_json(payload)
     state, track = _state(stored), stored.data.track

@@ -1,9 +1,9 @@
-"""Motion of one object between results: a Kalman filter for its foot point and its size.
+"""Motion of one object between results: a Kalman filter for the object's foot point and size.
 
 The speed follows an Ornstein-Uhlenbeck process: without detections, the expected speed decays to 0 and its variance
-stays bounded. A prediction over a long gap therefore neither runs away nor claims to be exact. Lengths are fractions of
-the frame's height; the filter's variances are in squares of the object's own size, so that near and far objects have
-the same parameters. This is how one set of parameters covers rates from 0.2 to 30 results per second.
+stays bounded. A prediction over a long gap therefore neither moves away without limit nor becomes too certain. Lengths
+are fractions of the frame's height. The variances in the filter are in squares of the object's own size, so near and
+far objects use the same parameters. One set of parameters thus covers rates from 0.2 to 30 results per second.
 
 References: Kalman, "A New Approach to Linear Filtering" (1960); Singer, "Estimating Optimal Tracking Filter Performance
 for Manned Maneuvering Targets" (1970) for the decaying correlation; Bewley et al., "Simple Online and Realtime
@@ -18,23 +18,24 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from nvision_hub.tracking.observation import ObjectBox
 
-SPEED_SIGMA: Final = 0.9  # standard deviation of speeds, in sizes per second; a walking person has about 1.2
+SPEED_SIGMA: Final = 0.9  # standard deviation of speeds, in sizes per second; a walking person moves at about 1.2
 FAST_FACTOR: Final = 2.0  # objects that are wider than tall, such as cars, are faster relative to their size
-RELIEF: Final = 1.0  # subtracted from the costs of such objects, because relative to their size, fewer others are near
-SPEED_MEMORY_S: Final = 5.0  # time after which an object's speed is mostly unrelated to its earlier speed
+# subtracted from the costs of wide objects, because few other objects are near, relative to their size
+RELIEF: Final = 1.0
+SPEED_MEMORY_S: Final = 5.0  # time after which an object's speed hardly depends on its earlier speed
 POSITION_SIGMA: Final = 0.11  # standard deviation of a detected foot point, in sizes
 SIZE_SIGMA: Final = 0.055  # standard deviation of the logarithm of a detected height
-SIZE_DRIFT: Final = 0.15  # growth of this standard deviation per square root of a second
+SIZE_DRIFT: Final = 0.15  # increase of this standard deviation per square root of a second
 SIZE_GAIN: Final = 0.3  # weight of a new size in the estimate
-MAX_SIZE_COST: Final = 4.5  # an object that is half hidden has the wrong height, but may have the right place
-CUT_HEIGHT: Final = 0.8  # below this share of the expected height, the lower part may be hidden
+MAX_SIZE_COST: Final = 4.5  # a half-hidden object has the wrong height, but may have the right place
+CUT_HEIGHT: Final = 0.8  # below this fraction of the expected height, the lower part may be hidden
 SPEED_VARIANCE: Final = SPEED_SIGMA * SPEED_SIGMA
 POSITION_VARIANCE: Final = POSITION_SIGMA * POSITION_SIGMA
-BEST_VARIANCE: Final = 2 * POSITION_VARIANCE  # lowest variance of the distance from the estimate to a detection
+BEST_VARIANCE: Final = 2 * POSITION_VARIANCE  # minimum variance of the distance between an estimate and a detection
 
 
 class Step:
-    """Coefficients of a prediction over `dt` seconds. All tracks of a result share them."""
+    """Coefficients of a prediction over `dt` seconds. All tracks of a result share these coefficients."""
 
     __slots__ = ("decay", "gain", "q_cross", "q_place", "q_speed", "size_variance")
 
@@ -79,13 +80,13 @@ class MotionEstimate:
         self.size_variance += step.size_variance
 
     def reach(self, max_cost: float) -> float:
-        """Return the distance above which every detection costs more than `max_cost`; 0 if all detections do."""
+        """Return the distance beyond which every detection costs more than `max_cost`; 0 if every detection does."""
         variance = self.place + POSITION_VARIANCE
         spare = max_cost - math.log(variance / BEST_VARIANCE) + self.relief
         return self.size * math.sqrt(2 * variance * spare) if spare > 0 else 0.0
 
     def cost(self, box: ObjectBox) -> float:
-        """Return the negative log-likelihood of a detection, 0 at best for a track that was seen just now."""
+        """Return the negative log-likelihood of a detection. The minimum for a track that was just seen is 0."""
         left, top, right, bottom = box
         size = (self.width + self.height) / 2
         variance = self.place + POSITION_VARIANCE
@@ -113,7 +114,7 @@ class MotionEstimate:
         self.size_variance = SIZE_SIGMA * SIZE_SIGMA
 
     def _foot(self, top: float, bottom: float) -> float:
-        """Return the row of the foot point. If it is probably hidden, compute it from the top and the known height."""
+        """Return the row of the foot point. If that point is probably hidden, add the known height to the top."""
         if bottom - top < CUT_HEIGHT * self.height:
             from_top = top + self.height
             if abs(from_top - self.y) < abs(bottom - self.y):

@@ -1,4 +1,4 @@
-"""Input of the tracker: one result, with its boxes and the capture time of its frame."""
+"""Input of the tracker: one result with its boxes and the capture time of its frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class ObjectBox(NamedTuple):
-    """Rectangle; the unit depends on the context: pixels of the frame, or fractions of the frame's height."""
+    """Rectangle. The unit depends on the context: pixels of the frame, or fractions of the frame's height."""
 
     left: float
     top: float
@@ -19,7 +19,7 @@ class ObjectBox(NamedTuple):
         return (self.right - self.left) * (self.bottom - self.top)
 
     def overlap(self, other: ObjectBox) -> float:
-        """Return the area of the intersection divided by the area of the union (IoU), 0 to 1."""
+        """Return the area of the intersection divided by the area of the union (IoU), from 0 to 1."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         if width <= 0 or height <= 0:
@@ -30,7 +30,7 @@ class ObjectBox(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectedObject:
-    """One box of a result. `box` is in pixels; `parent` is the service's group of classes, such as `human`."""
+    """One box of a result. `box` is in pixels. `parent` is the service's group of classes, such as `human`."""
 
     name: str
     parent: str = ""
@@ -42,8 +42,8 @@ class DetectedObject:
 class Observation:
     """One result.
 
-    `at` is the capture time of its frame, in seconds since the epoch. `mono` is the same moment on the monotonic clock,
-    and determines the order of the results and the time between them. If it is None, `at` determines them.
+    `at` is the capture time of the frame, in seconds since the epoch. `mono` is the same moment on the monotonic clock.
+    The order of results and the time between them come from `mono`, or from `at` if `mono` is None.
     """
 
     frame_id: str

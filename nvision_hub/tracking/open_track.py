@@ -1,4 +1,4 @@
-"""One track while it is open: where the object is, what it is, and how sure the tracker is of it."""
+"""One open track: where the object is, what it is, and how certain the tracker is."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.observation import DetectedObject, ObjectBox
     from nvision_hub.tracking.zones import Place
 
-CLASS_LEAD: Final = 1.5  # a class replaces the current one if it has this many times the votes
-MAX_VOTES: Final = 20.0  # above this sum, all votes are halved, so that old detections count less
-MAX_CLASSES: Final = 16  # number of classes whose votes a track remembers
+CLASS_LEAD: Final = 1.5  # a class replaces the current class if it has this many times as many votes
+MAX_VOTES: Final = 20.0  # above this sum, the track halves all votes, so that old detections count less
+MAX_CLASSES: Final = 16  # number of classes for which a track keeps votes
 STATIONARY_AFTER_S: Final = 10.0
 STATIONARY_RADIUS: Final = 0.2  # in sizes; a stationary object stays within this distance
-MOVING_RADIUS: Final = 0.4  # a stationary object moves again beyond this distance, in two results in a row
+MOVING_RADIUS: Final = 0.4  # a stationary object counts as moving after two results in a row beyond this distance
 MAX_PATH_POINTS: Final = 64
 
 
@@ -57,11 +57,11 @@ class OpenTrack:
         self.id = track_id
         self.started_at = self.last_seen_at = self.updated_at = self._still_since = frame.at
         self.motion = MotionEstimate(box)
-        self.unit_box = box  # in fractions of the frame's height
+        self.unit_box = box  # the box in fractions of the frame's height
         self.frame, self.pixels = frame, detection.box
         self.is_started = False
         self.results, self.confidence_sum = 0, 0.0
-        self.misses, self.first_missed_at = 0, 0.0  # number and start of the consecutive results without the object
+        self.misses, self.first_missed_at = 0, 0.0  # number and start time of consecutive results without the object
         self.votes: dict[str, float] = {}  # sum of confidences by class
         self.parents: dict[str, str] = {}
         self.class_name = self.updated_class = detection.name
@@ -72,9 +72,9 @@ class OpenTrack:
         self._count(detection)
 
     def resume(self, state: TrackState, zones: Container[str]) -> None:
-        """Continue a track of an earlier tracker. So far, this object has only the latest detection of that track.
+        """Continue a track of an earlier tracker. This object must have only the latest detection of that track so far.
 
-        `zones` are the zones of the camera. Visits of other zones are forgotten.
+        `zones` are the zones of the camera. The track forgets visits to other zones.
         """
         self.is_started, self.stationary = True, state.stationary
         self.started_at, self.last_seen_at = state.started_at, state.last_seen_at
@@ -122,7 +122,7 @@ class OpenTrack:
         self._path.append(PathPoint(at, x * self.frame.height / self.frame.width, y))
 
     def state(self, ended: EndReason | None = None) -> TrackState:
-        """Return the current state. `ended` is the reason why the track ends; None while it is open."""
+        """Return the current state. `ended` is the reason for the end of the track; None while the track is open."""
         return TrackState(
             id=self.id,
             class_name=self.class_name,

@@ -1,8 +1,8 @@
-"""Tracks of one camera: results in, changes of tracks out.
+"""Tracks of one camera, with results as input and changes of tracks as output.
 
-The tracker has no clock. All times are the capture times of frames, so results may come at any rate and with gaps. If
-the clock of the capture times is set, the tracker moves the times of its tracks with it. Each track that starts also
-ends, exactly once: if its object is lost, or when the owner of the tracker calls `end_all`.
+The tracker has no clock. All times are capture times of frames, so results may arrive at any rate and with gaps. If the
+clock of the capture times is set, the tracker shifts the times of its tracks accordingly. Each started track ends
+exactly once: when its object is lost, or when the owner of the tracker calls `end_all`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from nvision_hub.tracking.zones import PlaceChange
 
 MAX_TRACKS: Final = 200
-MAX_DETECTIONS: Final = 200  # per result; the most confident detections are kept
+MAX_DETECTIONS: Final = 200  # per result; the tracker keeps the most confident detections
 MAX_CANDIDATES: Final = 1_000  # per result, before duplicates are removed, which compares each pair
 START_RESULTS: Final = 2
-START_CONFIDENCE: Final = 1.6  # sum of the confidences of a track's detections
-SURE_CONFIDENCE: Final = 0.8  # if results are rare, one detection of this confidence starts a track
+START_CONFIDENCE: Final = 1.6  # sum of the confidences of the detections that starts a track
+SURE_CONFIDENCE: Final = 0.8  # while results are rare, a single detection with this confidence starts a track
 RARE_INTERVAL_S: Final = 1.0
 RECENT_INTERVALS: Final = 5
 MAX_INTERVAL_S: Final = 60.0  # a longer time between two results is a gap
-LOST_RESULTS: Final = 2  # results without the object before a track may end
+LOST_RESULTS: Final = 2  # minimum number of results without the object before a track may end
 TENTATIVE_LOST_AFTER_S: Final = 0.5
-STATIONARY_PATIENCE: Final = 3.0  # a stationary object may stay hidden this many times longer
-STATIONARY_UPDATES: Final = 12.0  # updates of a stationary object are this many times rarer
-MIN_CLOCK_STEP_S: Final = 1.0  # smaller steps do no harm, unless time goes back
+STATIONARY_PATIENCE: Final = 3.0  # a stationary object may stay hidden for this many times as long
+STATIONARY_UPDATES: Final = 12.0  # a stationary object causes an update this many times less often
+MIN_CLOCK_STEP_S: Final = 1.0  # smaller steps do no harm unless time goes back
 
 
 class Tracker:
     """Tracker of one camera.
 
-    `new_id` returns a unique id for a track that begins at a capture time in seconds since the epoch.
+    `new_id` returns a unique id for a track that starts at the given capture time, in seconds since the epoch.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class Tracker:
         self._options = options
         self._new_id = new_id
         self._rules = PlaceRules(zones or {}, lines or {})
-        self.tracks: list[OpenTrack] = []  # started and tentative tracks, to read
+        self.tracks: list[OpenTrack] = []  # started and tentative tracks; callers only read them
         self._at: float | None = None  # capture time of the last result
         self._mono = 0.0  # the same moment on the monotonic clock
         self._intervals_s = deque[float](maxlen=RECENT_INTERVALS)
-        self.interval_s = 0.0  # typical time between results, to read; 0 if unknown
+        self.interval_s = 0.0  # typical time between results, 0 if unknown; callers only read it
 
     @property
     def open(self) -> list[TrackState]:
-        """The tracks that have started and not ended."""
+        """The tracks that have started and have not ended."""
         return [track.state() for track in self.tracks if track.is_started]
 
     def update(self, observation: Observation) -> list[Change]:
-        """Add a result, and return what changed, in order. A result that is not newer than the last one is ignored."""
+        """Add a result and return the changes in order. Ignores a result that is not newer than the last one."""
         at = observation.at
         mono = at if observation.mono is None else observation.mono
         if self._at is not None and mono <= self._mono:
@@ -80,7 +80,7 @@ class Tracker:
         self._follow_clock(at, dt)
         if self._at is not None:
             self._intervals_s.append(min(dt, MAX_INTERVAL_S))
-            # The lower median: a gap, such as an idle hour, must not count.
+            # The lower median, so that a gap such as an idle hour does not count.
             self.interval_s = sorted(self._intervals_s)[(len(self._intervals_s) - 1) // 2]
         self._at, self._mono = at, mono
         step = Step(dt)
@@ -109,25 +109,25 @@ class Tracker:
         return changes
 
     def _follow_clock(self, at: float, dt: float) -> None:
-        """If the clock was set in the `dt` seconds since the last result, shift the times of all tracks."""
+        """If the clock was set in the `dt` seconds since the last result, shift the times of all tracks accordingly."""
         if self._at is not None:
             step = at - self._at - dt
             if abs(step) >= MIN_CLOCK_STEP_S or at <= self._at:
                 for track in self.tracks:
                     track.shift(step)
         for track in self.tracks:
-            if track.last_seen_at > at:  # of an earlier tracker, which ran before the clock was set
+            if track.last_seen_at > at:  # a track of an earlier tracker, which ran before the clock was set
                 track.shift(at - track.last_seen_at)
 
     def end_all(self, reason: EndReason) -> list[Change]:
-        """End all tracks, and return what changed."""
+        """End all tracks and return the changes."""
         tracks, self.tracks = self.tracks, []
         return [change for track in tracks for change in self._ended(track, track.last_seen_at, reason)]
 
     def restore(self, states: Iterable[TrackState]) -> list[Change]:
         """Continue tracks of an earlier tracker of the same camera. Tracks that do not reappear are lost as usual.
 
-        If there are more than `MAX_TRACKS` tracks, those that were last seen earliest end. Return what changed.
+        If there are more than `MAX_TRACKS` tracks, end those that were last seen longest ago. Return the changes.
         """
         known = {track.id for track in self.tracks}
         earlier: list[OpenTrack] = []
@@ -226,7 +226,7 @@ def _place_changes(track: OpenTrack, at: float, changes: Iterable[PlaceChange]) 
 
 
 def _usable(observation: Observation) -> list[tuple[DetectedObject, ObjectBox]]:
-    """Return the detections with their boxes in fractions of the frame's height, without empty and repeated boxes."""
+    """Return the detections, with boxes in fractions of the frame's height. Omit empty and repeated boxes."""
     scale = 1 / observation.height
     found = [
         (each, ObjectBox(left * scale, top * scale, right * scale, bottom * scale))

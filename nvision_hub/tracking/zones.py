@@ -1,6 +1,6 @@
-"""Zones and lines of one camera, and where one object is in relation to them.
+"""Zones and lines of one camera, and the position of one object relative to them.
 
-Points are in fractions of the frame's height in both directions, so that a distance means the same in any direction.
+Both coordinates of a point are fractions of the frame's height, so a distance means the same in every direction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Place = tuple[float, float]
 
-CLEAR_DISTANCE: Final = 0.25  # in sizes of the object; this far behind a line, one result proves the crossing
+CLEAR_DISTANCE: Final = 0.25  # in sizes of the object; if it is this far behind a line, one result proves the crossing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,27 +52,29 @@ class PlaceRules:
 
 
 class _Visit:
-    """Whether an object is in one zone."""
+    """State of one object relative to one zone."""
 
     __slots__ = ("dwelled", "entered_at", "inside", "streak", "streak_began_at")
 
     def __init__(self) -> None:
         self.inside, self.entered_at, self.dwelled = False, 0.0, False
-        self.streak, self.streak_began_at = 0, 0.0  # results in a row that contradict `inside`
+        # number and start time of consecutive results that contradict `inside`
+        self.streak, self.streak_began_at = 0, 0.0
 
 
 class _Side:
-    """On which side of one line an object is."""
+    """State of one object relative to one line."""
 
     __slots__ = ("place", "side", "streak", "streak_place")
 
     def __init__(self, place: Place, side: bool) -> None:  # noqa: FBT001 - a value
-        self.place, self.side = place, side  # last place on the settled side; `side`: True on the right of the line
-        self.streak, self.streak_place = 0, place  # results in a row on the other side, and the first place there
+        self.place, self.side = place, side  # last place on the settled side; `side` is True on the right of the line
+        # number of consecutive results on the other side, and the first place there
+        self.streak, self.streak_place = 0, place
 
 
 class Whereabouts:
-    """Zones that one object is in, and the sides of the lines on which it is."""
+    """Zones that one object is in, and the side of each line that it is on."""
 
     __slots__ = ("_sides", "_visits")
 
@@ -93,7 +95,7 @@ class Whereabouts:
         )
 
     def resume(self, earlier: ZoneVisit, at: float) -> None:
-        """Continue a visit of an earlier tracker. `at` replaces an unknown time of entry."""
+        """Continue a visit from an earlier tracker. `at` replaces an unknown entry time."""
         visit = self._visits[earlier.zone] = _Visit()
         visit.inside, visit.dwelled = True, earlier.has_dwelled
         visit.entered_at = at if earlier.entered_at is None else earlier.entered_at
@@ -115,7 +117,7 @@ class Whereabouts:
         confidence: float,
         is_started: bool,
     ) -> Iterator[PlaceChange]:
-        """Add a place of the object, and yield what changed. Before the track has started, nothing changes."""
+        """Add a position of the object, and yield the changes. Before the track has started, nothing changes."""
         for name, zone in rules.zones.items():
             inside = counts(zone, class_name, confidence) and contains(rules.polygons[name], place)
             yield from self._update_zone(name, zone, at, inside=inside, is_started=is_started)
@@ -125,7 +127,7 @@ class Whereabouts:
                 yield PlaceChange(type=ChangeType.LINE_CROSSED, line=name, direction=direction)
 
     def leave(self, at: float) -> Iterator[PlaceChange]:
-        """Record that the object leaves all zones, because its track ends."""
+        """Record that the object leaves all zones because its track ends."""
         for name, visit in self._visits.items():
             if visit.inside:
                 visit.inside = False
@@ -197,7 +199,7 @@ def counts(rule: ObjectFilter, class_name: str, confidence: float) -> bool:
 
 
 def turn(a: Place, b: Place, point: Place) -> float:
-    """Return the cross product of a->b and a->point: above 0 if the point is on the right, with y pointing down."""
+    """Return the cross product of a->b and a->point. It is positive if the point is on the right (y points down)."""
     return (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
 
 

@@ -1,7 +1,7 @@
-"""Worker of the embedded broker: runs Valkey as a child process.
+"""Worker of the embedded broker, which runs Valkey as a child process.
 
-The worker fails when Valkey ends, and misses its deadline when Valkey does not answer. In both cases, the supervisor
-restarts the worker together with Valkey.
+The worker fails when Valkey ends, and misses its deadline when Valkey stops responding. In both cases, the supervisor
+restarts the worker and Valkey together.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.broker")
 
 PING_INTERVAL_S: Final = 1.0
-ANSWER_TIMEOUT_S: Final = 15.0  # Valkey may answer late while it rewrites a large append-only file
+ANSWER_TIMEOUT_S: Final = 15.0  # Valkey may respond late while it rewrites a large append-only file
 END_TIMEOUT_S: Final = 2.5
-LOGIN_TIMEOUT_S: Final = 10  # in whole seconds, as Valkey counts them
-# Prefix of Valkey's log lines, such as "4711:M 22 Nov 2026 14:00:00.120 # ". The worker removes the prefix, because the
-# hub's own log lines contain the process and the time.
+LOGIN_TIMEOUT_S: Final = 10  # whole seconds, because Valkey accepts no fractions
+# Prefix of Valkey's log lines, such as "4711:M 22 Nov 2026 14:00:00.120 # ". The worker removes it, because the hub's
+# own log lines already contain the process and the time.
 _STAMP: Final = re.compile(r"^\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ \S ")
 
 
 @dataclass(kw_only=True)
 class _Health:
-    answered: float  # monotonic time of Valkey's last answer; until the first answer, Valkey's start time
+    answered: float  # monotonic time of Valkey's last answer; before the first answer, Valkey's start time
     ready: bool = False
     write_error: str | None = None  # error that Valkey reports; None while Valkey can write
 
@@ -57,7 +57,7 @@ class _Health:
 def run(settings: embedded_config.EmbeddedBroker, link: SupervisorPipe) -> None:
     """Run Valkey until the supervisor requests a stop.
 
-    Raises `HubError` if Valkey ends earlier, and `UnavailableError` if Valkey cannot start.
+    Raises `HubError` if Valkey ends early, and `UnavailableError` if Valkey cannot start.
     """
     asyncio.run(_keep(settings, link))
 
@@ -118,7 +118,8 @@ async def _start(settings: embedded_config.EmbeddedBroker) -> Process:
             "free disk space there, make the directory writable, or choose another state_dir"
         ) from error
     parent = os.getpid()
-    # Valkey must outlive the processes that write to it, so it runs in its own session, which Ctrl-C does not reach.
+    # Valkey must outlive the processes that write to it. It therefore runs in its own session, which Ctrl-C does not
+    # reach.
     return await asyncio.create_subprocess_exec(
         embedded_config.program(),
         file,
@@ -143,16 +144,16 @@ def _prepare(settings: embedded_config.EmbeddedBroker, file: Path) -> None:
             raise UnavailableError(
                 f"{beside} is not a directory that only this user can access; remove it, or shorten the state_dir path"
             )
-    # A killed Valkey leaves its socket behind. No other Valkey uses the socket, because the hub has locked state_dir.
+    # A killed Valkey leaves its socket file behind. No other Valkey uses it, because the hub has locked state_dir.
     settings.socket_path.unlink(missing_ok=True)
     configuration = settings.configuration()
-    # Write only a changed configuration, because a write to a full disk would leave an empty file.
+    # Write the configuration only if it has changed, because a write to a full disk would leave an empty file.
     if not file.exists() or file.read_text(encoding="ascii") != configuration:
         file.write_text(configuration, encoding="ascii")
 
 
 async def _log_output(output: asyncio.StreamReader) -> str:
-    """Log Valkey's output until it ends. Return the last line that is not empty, or "nothing"."""
+    """Log Valkey's output until the output ends. Return the last non-empty line, or "nothing"."""
     sentence = "nothing"
     while line := await output.readline():
         sentence = _STAMP.sub("", line.decode(errors="replace")).strip() or sentence
@@ -164,9 +165,9 @@ async def _ping(client: redis.asyncio.Redis, health: _Health, report: Callable[[
     while True:
         try:
             await client.ping()
-        except BusyLoadingError:  # Valkey is alive, but is still reading its data file
+        except BusyLoadingError:  # Valkey is alive but is still loading its data file
             health.answered = time.monotonic()
-        except ResponseError as error:  # Valkey is alive, but rejects writes (MISCONF, for example on a full disk)
+        except ResponseError as error:  # Valkey is alive but rejects writes (MISCONF, for example on a full disk)
             health.answered = time.monotonic()
             health.write_error = str(error)
         except (RedisError, OSError):
@@ -181,10 +182,10 @@ async def _ping(client: redis.asyncio.Redis, health: _Health, report: Callable[[
 
 
 async def _keep_bounds(client: redis.asyncio.Redis, settings: embedded_config.EmbeddedBroker) -> None:
-    """Trim the result stream once, and close connections that do not log in, until canceled.
+    """Trim the result stream once. Then, until canceled, close connections that do not log in.
 
-    Publishers trim the stream when they add results. However, if `redis.stream_max_bytes` is lower than before, the
-    stream may fill the memory, and then Valkey accepts no results.
+    Publishers trim the stream when they add results. However, after `redis.stream_max_bytes` was reduced, the stream
+    may fill the memory, and Valkey then accepts no more results.
     """
     keys = trim_keys(f"{settings.prefix}:results")
     is_trimmed = False
@@ -195,7 +196,7 @@ async def _keep_bounds(client: redis.asyncio.Redis, settings: embedded_config.Em
                 is_trimmed = True
             if not settings.is_open:
                 # A connection belongs to the user `default` until it logs in. Without this limit, another user of the
-                # machine could occupy all connections.
+                # machine could use up all connections.
                 await client.client_kill_filter(user="default", maxage=LOGIN_TIMEOUT_S)
         await asyncio.sleep(PING_INTERVAL_S)
 

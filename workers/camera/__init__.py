@@ -1,1 +1,1 @@
-"""Camera worker: source -> planner -> decoder -> encoder -> latest-frame slot -> uplink -> results -> Redis."""
+"""Camera worker. Stages: source -> planner -> decoder -> encoder -> latest-frame slot -> uplink -> results -> Redis."""

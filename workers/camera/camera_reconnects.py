@@ -1,4 +1,4 @@
-"""Delays before reconnecting to a camera, by the kind of failure. Performs no I/O."""
+"""Delays before a camera worker reconnects to its camera, by kind of failure. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 from nvision_hub.backoff import Backoff
 from nvision_hub.runtime.status import CameraState
 
-# Many cameras lock out an address for half an hour after 5 to 7 wrong passwords. The delays below allow at most
-# 3 attempts in the first minute, and then at most one attempt a minute.
+# Many cameras lock out an address for half an hour after 5 to 7 wrong passwords. The delays below allow at most 3
+# attempts in the first minute, and at most one attempt per minute after that.
 _PASSWORD_ATTEMPTS: Final = 3
 
 
 class ReconnectPolicy:
-    """One series of delays per kind of failure, so that a failure of one kind does not reset the delays of another.
+    """One series of delays per kind of failure. A failure of one kind does not reset the delays of another kind.
 
-    Only frames that keep arriving reset the delays. A camera that connects and then fails does not reset them.
+    Only a continuous flow of frames resets the delays. A camera that connects and then fails does not reset them.
     """
 
     def __init__(self) -> None:
-        # With this cap, a camera usually streams within 10 s after a reboot, including the wait for a keyframe.
+        # With this cap, a camera usually streams within 10 s after its reboot, including the wait for a keyframe.
         self._network = Backoff(first_s=0.5, cap_s=5.0)
-        self._settings = Backoff(first_s=5.0, cap_s=120.0)  # such failures usually last until a user fixes them
+        self._settings = Backoff(first_s=5.0, cap_s=120.0)  # such failures usually last until a user fixes the settings
         self._password = Backoff(first_s=20.5, cap_s=60.0)
         self._lockout = Backoff(first_s=60.5, cap_s=600.0)
         self._all = (self._network, self._settings, self._password, self._lockout)

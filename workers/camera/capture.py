@@ -1,7 +1,7 @@
 """Capture thread: opens the camera, feeds its packets to the pipeline, and reconnects after errors.
 
-The pipeline passes due frames on to the encode stage. The source itself never reconnects. When the camera is stopped
-or paused, each wait of the thread and of the source ends immediately (`run_control.py`).
+The pipeline passes due frames to the encode stage. The source itself never reconnects. When the camera is stopped or
+paused, every wait of the thread and of the source ends immediately (`run_control.py`).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.camera")
 
-STUCK_MARGIN_S: Final = 5.0  # a thread that shows no progress for this long after the maximum time to open is stuck
-PROGRESS_INTERVAL_S: Final = 5.0  # during a longer wait, the thread shows progress at this interval
-MEMORY_CHECK_INTERVAL_S: Final = 2.0  # between checks while packets come without a usable frame
+STUCK_MARGIN_S: Final = 5.0  # beyond the maximum time to open; a thread without progress for this long is stuck
+PROGRESS_INTERVAL_S: Final = 5.0  # interval at which the thread reports progress during a longer wait
+MEMORY_CHECK_INTERVAL_S: Final = 2.0  # interval between checks while packets arrive without a usable frame
 
 
 @dataclass(kw_only=True)
@@ -59,39 +59,39 @@ class Capture:
 
     camera: Camera
     meter: Meter
-    deliver: Callable[[EncodedFrame], int]  # returns how many unsent frames the frame replaced
+    deliver: Callable[[EncodedFrame], int]  # returns the number of unsent frames that the frame replaced
     control: RunControl
-    connect_slot: ConnectSlot | None = None  # None: the thread connects immediately
+    connect_slot: ConnectSlot | None = None  # if None, the thread connects immediately
     trust: CameraTrust = field(default_factory=CameraTrust)
     state: CameraState = CameraState.CONNECTING
     error: str | None = None
     progress: float = 0.0  # monotonic time of the last progress
     gop_s: float | None = None
     moving: bool | None = None  # None without `when: motion`
-    motion_error: str | None = None  # why the camera reports no motion events, as a sentence; None if it does
+    motion_error: str | None = None  # message that says why the camera reports no motion events; None if it does
     profile: str | None = None  # media profile of an ONVIF camera; None for others, and before the camera is open
     decoder: str | None = None  # "software" or a device; None before the camera is open
-    late: str | None = None  # why frames come too late, as a sentence; None while frames are on time
+    late: str | None = None  # message that says why frames are late; None while they are on time
     fps: float = field(init=False)  # frames per second to send
 
     def __post_init__(self) -> None:
         self.progress = time.monotonic()
         self._reconnects = ReconnectPolicy()
-        self._budget = FrameBudget()  # kept across reconnects, because reconnects must not raise the rate
-        self._last_frame = self.progress  # monotonic time of the last good frame or motion check, or of the start
+        self._budget = FrameBudget()  # shared by all connections, because reconnects must not raise the rate
+        self._last_frame = self.progress  # monotonic time of the last good frame or motion check, or else of the start
         self._memory_checked = self.progress  # monotonic time of the last memory check
         self._encode_stage = EncodeStage(self.camera, self.meter, self.deliver)
         self._warned_of_plain_password = False
         self.fps = self.camera.fps
 
     def configure(self, *, fps: float, jpeg_quality: int, max_width: int | None) -> None:
-        """Apply new settings from the next frame on. The event loop calls this method."""
+        """Apply new settings from the next frame. The event loop calls this method."""
         self.fps = fps
-        # One assignment, so that no frame is encoded with a mix of old and new settings.
+        # A single assignment, so that no frame is encoded with a mix of old and new settings.
         self._encode_stage.encoder.settings = JpegSettings(quality=jpeg_quality, max_width=max_width)
 
     def deadline(self) -> Deadline:
-        """Return the time by which the thread must show progress."""
+        """Return the time by which the thread must report progress."""
         timeouts = MAX_OPEN_TIMEOUTS + (MAX_ONVIF_TIMEOUTS if self.camera.address.kind == "onvif" else 0)
         opening_s = timeouts * max(self.camera.stall_timeout, OPEN_TIMEOUT_S)
         return Deadline(at=self.progress, timeout_s=opening_s + STUCK_MARGIN_S)
@@ -113,7 +113,8 @@ class Capture:
             except Exception as error:  # noqa: BLE001 - anything may come from a camera
                 failure = CameraState.UNSUPPORTED, self._internal_error(error)
             if failure is None:
-                # Check outside the handler. Inside, the traceback would still hold the stream and all its frames.
+                # Check outside the exception handler. Inside it, the traceback would keep the stream and all its frames
+                # in memory.
                 check_memory(for_any_camera=True)
                 sentence = "needs more memory than one camera may use; choose a stream with smaller frames"
                 failure = CameraState.UNSUPPORTED, f"{self.camera.address.shown} {sentence}"
@@ -121,9 +122,9 @@ class Capture:
         self._set_state(CameraState.STOPPED)
 
     def _internal_error(self, error: Exception) -> str:
-        """Return a sentence for an unexpected error, and log where it occurred unless the previous error was the same.
+        """Return a message for an unexpected error. Log where it occurred, unless the previous error was the same.
 
-        The message of the error is left out, because it may contain a password.
+        The result omits the message of the error, because it may contain a password.
         """
         sentence = (
             f"the hub cannot handle the data of {self.camera.address.shown} (internal error: {type(error).__name__}); "
@@ -155,7 +156,7 @@ class Capture:
         if sentence != self.error:
             log.warning("%s; retrying in %.0f s", sentence, delay_s, extra={"event": "camera_failed"})
         until = time.monotonic() + delay_s
-        # A pause does not shorten the delay, because frequent wrong passwords could make the camera lock out the hub.
+        # A pause does not shorten the delay: frequent wrong passwords could make the camera lock out the hub.
         while not self.control.stopped and (left_s := until - time.monotonic()) > 0:
             self.error = sentence
             self._set_state(state)
@@ -163,9 +164,9 @@ class Capture:
                 self._wait_out_pause()
 
     def _wait(self, seconds: float, *, fps: float | None = None) -> bool:
-        """Wait and show progress. Return True immediately on a stop or pause, else False after `seconds`.
+        """Wait and report progress. Return True immediately on a stop or pause, or else False after `seconds`.
 
-        If `fps` is given, also return True soon after `self.fps` has another value.
+        If `fps` is given, also return True soon after `self.fps` differs from it.
         """
         until = time.monotonic() + seconds
         while True:
@@ -241,7 +242,7 @@ class Capture:
     def _open(self) -> Source:
         if self.camera.address.kind != "snapshot":
             return open_source(self.camera, trust=self.trust, wait=self._wait)
-        # This source polls at the rate that was set when it was opened, so it ends when the rate changes.
+        # The source polls at the rate that was set when it opened, so it must end when the rate changes.
         camera = self.camera.model_copy(update={"fps": self.fps})
         return open_source(camera, trust=self.trust, wait=partial(self._wait, fps=camera.fps))
 
@@ -256,14 +257,14 @@ class Capture:
             )
 
     def _is_wanted(self) -> bool:
-        """Show progress, and return whether the thread should continue to stream."""
+        """Report progress. Return whether the thread should continue to stream."""
         self.progress = time.monotonic()
         return not self.control.interrupted.is_set()
 
     def _check_progress(self, now: float) -> None:
-        """Raise an error if packets have come without a usable frame for too long.
+        """Raise an error if packets have arrived without a usable frame for too long.
 
-        Possible causes are missing keyframes, corrupt frames, or too little memory to decode.
+        Possible causes are missing keyframes, corrupt frames, and insufficient memory for decoding.
         """
         without_s = now - self._last_frame
         if now - max(self._last_frame, self._memory_checked) > MEMORY_CHECK_INTERVAL_S:

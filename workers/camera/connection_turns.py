@@ -1,6 +1,6 @@
-"""Slot for connecting to the camera and turn for reconnecting to Nvision, both granted by the supervisor.
+"""Slot to connect to the camera and turn to reconnect to Nvision. The supervisor grants both.
 
-A worker that cannot send its request to the supervisor connects immediately.
+If a worker cannot send its request to the supervisor, it connects immediately.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.messages import TurnRequest
 
 GRANT_TIMEOUT_S: Final = 21.0  # the supervisor grants every slot within 20 s
-TURN_TIMEOUT_S: Final = 1.0  # the supervisor answers immediately
+TURN_TIMEOUT_S: Final = 1.0  # the supervisor replies immediately
 
 
 class ConnectSlot:
-    """Slot for connecting to the camera. The capture thread waits for the slot, and the event loop calls `wake`."""
+    """Slot to connect to the camera. The capture thread waits for the slot, and the event loop calls `wake`."""
 
     def __init__(self, send: Callable[[TurnRequest], bool]) -> None:
         self._send = send
@@ -46,12 +46,12 @@ class ConnectSlot:
             self._send(ReleaseConnectSlot())
 
     def wake(self) -> None:
-        """End the wait, because the supervisor has granted the slot or because `interrupted` was set."""
+        """End the wait. Called after the supervisor has granted the slot or `interrupted` was set."""
         self._wake.set()
 
 
 class ReconnectTurn:
-    """Turn for reconnecting to one service."""
+    """Turn to reconnect to one service."""
 
     def __init__(self, send: Callable[[TurnRequest], bool], service: str) -> None:
         self._send = send
@@ -69,6 +69,6 @@ class ReconnectTurn:
         await asyncio.sleep(delay_s)
 
     def on_granted(self, delay_s: float) -> None:
-        """Record the seconds that are left until the turn."""
+        """Record the number of seconds until the turn."""
         if self._granted is not None and not self._granted.done():
             self._granted.set_result(delay_s)

@@ -1,4 +1,4 @@
-"""Encode stage: encodes due frames as JPEGs and puts them into the latest-frame slot. Runs in the capture thread."""
+"""Encode stage: encodes due frames as JPEG and puts them into the latest-frame slot. Runs in the capture thread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class EncodeStage:
-    """Encode stage of one camera. `deliver` stores a frame and returns how many unsent frames the frame replaced."""
+    """Encode stage of one camera. `deliver` stores a frame and returns the number of unsent frames that it replaced."""
 
     def __init__(self, camera: Camera, meter: Meter, deliver: Callable[[EncodedFrame], int]) -> None:
         self._meter = meter
         self._deliver = deliver
         self.encoder = JpegEncoder(quality=camera.jpeg_quality, max_width=camera.max_width, masks=camera.masks)
-        self.encoded = float("-inf")  # monotonic time at which a frame was last encoded
+        self.encoded = float("-inf")  # monotonic time of the last successful encoding
         self.error: str | None = None  # why the last frame could not be encoded; None after a success
 
     def push(self, frame: Any, at: float, is_behind: bool) -> None:  # noqa: FBT001 - as `DecodePipeline` calls it

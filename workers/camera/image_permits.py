@@ -1,6 +1,6 @@
-"""Permits to send images, which a camera worker of a site with a budget requests from the ledger one at a time.
+"""Permits to send images. If the site has a budget, a camera worker requests each permit from the ledger.
 
-Without the ledger, the worker waits. The connection to the ledger is restored automatically.
+While the ledger is unreachable, the worker waits. It reconnects to the ledger automatically.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.camera")
 
 RECONNECT_S: Final = 0.2
-ANSWER_TIMEOUT_S: Final = 2.0  # a frame without an answer counts as arrived after this time
+ANSWER_TIMEOUT_S: Final = 2.0  # after this time, a frame without an answer counts as arrived
 RECENT_FRAMES: Final = 100
-LIMITED_FOR_S: Final = 5.0  # a limit is shown for this long after the last frame that was withheld
+LIMITED_FOR_S: Final = 5.0  # a limit remains visible for this time after the last withheld frame
 NO_LEDGER: Final = "the ledger, which does not run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerAccess:
-    """The directory of the ledger's socket, and the camera's limits and priority."""
+    """Directory of the ledger's socket, and the camera's limits and priority."""
 
     directory: Path
     wanted: WantImages
@@ -52,9 +52,9 @@ class ImagePermits:
     def __init__(self, access: LedgerAccess) -> None:
         self._directory = access.directory
         self._wanted = access.wanted
-        self._writer: asyncio.StreamWriter | None = None  # None while the ledger cannot be reached
-        self._permit: asyncio.Future[None] | None = None  # the permit that the uplink waits for
-        # Frames whose arrival is not reported yet, each with the timer of its report; None while being sent.
+        self._writer: asyncio.StreamWriter | None = None  # None while the ledger is unreachable
+        self._permit: asyncio.Future[None] | None = None  # the permit for which the uplink is waiting
+        # Frames whose arrival is not reported yet, each with the timer of its report. The timer is None during sending.
         self._unanswered: dict[str, asyncio.TimerHandle | None] = {}
         self._round_trips_s = deque[float](maxlen=RECENT_FRAMES)
         self._reason = NO_LEDGER
@@ -101,7 +101,7 @@ class ImagePermits:
             self._writer.write(encode_line(message))
 
     def set_fps(self, fps: float) -> None:
-        """Report the camera's rate in images per second; 0 while it is paused."""
+        """Report the camera's rate in images per second, or 0 while the camera is paused."""
         if fps != self._wanted.fps:
             self._wanted = replace(self._wanted, fps=fps)
             self._send(self._wanted)
@@ -109,30 +109,33 @@ class ImagePermits:
                 self._send(RequestImage())
 
     def request(self) -> asyncio.Future[None]:
-        """Request a permit. Once the future is done, call `on_sent` or `on_returned`. To give up, cancel the future."""
+        """Request a permit. When the future is done, call `on_sent` or `on_returned`.
+
+        To withdraw, cancel the future.
+        """
         self._permit = asyncio.get_running_loop().create_future()
         self._send(RequestImage())
         return self._permit
 
     def on_sending(self, frame_id: str) -> None:
-        """Remember the frame that is about to be sent, because its result may arrive before `on_sent`."""
+        """Remember the frame before it is sent, because its result may arrive before `on_sent`."""
         self._unanswered[frame_id] = None
 
     def on_sent(self, frame_id: str, *, is_answer_expected: bool) -> None:
-        """Report that the permitted image was sent, or may have been sent.
+        """Report that the image of the permit was sent or may have been sent.
 
-        Only an answer shows when the image arrived. If an answer is expected, the report waits for it, but at most for
-        `ANSWER_TIMEOUT_S`.
+        Only an answer shows when the image arrived. If an answer is expected, the report waits for it, but no longer
+        than `ANSWER_TIMEOUT_S`.
         """
         if frame_id in self._unanswered:
             delay_s = ANSWER_TIMEOUT_S if is_answer_expected else 0.0
             self._unanswered[frame_id] = asyncio.get_running_loop().call_later(delay_s, self._report, frame_id, 0.0)
 
     def on_answered(self, frame_id: str, round_trip_s: float) -> None:
-        """Report the arrival of a frame whose result has come.
+        """Report the arrival of a frame whose result has arrived.
 
-        The report assumes that the image arrived before its result by the shortest recent round trip. Any additional
-        time counts as delay on the way to the service.
+        The report assumes that the shortest recent round trip passed between the image's arrival and its result. Any
+        additional time counts as delay on the way to the service.
         """
         self._round_trips_s.append(round_trip_s)
         self._report(frame_id, min(self._round_trips_s))
@@ -144,13 +147,13 @@ class ImagePermits:
             self._send(ImageSent(age_s=age_s))
 
     def on_returned(self) -> None:
-        """Give back the permit, because the image was not sent."""
+        """Return the permit, because the image was not sent."""
         self._send(ImageReturned())
 
     def on_withheld(self, now: float) -> None:
-        """Remember that a frame was withheld at a monotonic time."""
+        """Remember that the worker withheld a frame at the monotonic time `now`."""
         self._limited_at = now
 
     def limited_by(self, now: float) -> str | None:
-        """Return the limit that withholds frames at a monotonic time; None if there is none."""
+        """Return the limit that withholds frames at the monotonic time `now`; None if there is none."""
         return self._reason if now - self._limited_at < max(LIMITED_FOR_S, 2 / (self._wanted.fps or 1)) else None

@@ -1,4 +1,4 @@
-"""Account of the frames sent: each frame is either answered, given up for one reason, or in flight.
+"""Account of the sent frames. Each frame is either answered, given up for one reason, or in flight.
 
 This equation holds in every status report of a worker:
 
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from nvision_hub.nvision.result_events import SentFrame
 
 MAX_FRAMES: Final = 1_000
-MAX_SETTLED: Final = 500  # settled frames to remember, to distinguish late and duplicate from unknown results
+# settled frames to remember, which lets the worker distinguish late and duplicate results from unknown results
+MAX_SETTLED: Final = 500
 
 
 class InFlightFrames:
-    """Frames in flight, in the order in which they were sent."""
+    """Frames in flight, in the order in which the uplink sent them."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._sent: dict[str, SentFrame] = {}
-        self._last_answered = 0  # sequence of the newest answered frame
-        self._settled: OrderedDict[str, str] = OrderedDict()  # by frame id: why a further result would be lost
+        self._last_answered = 0  # sequence number of the newest answered frame
+        # by frame id: the reason for which another result would be lost
+        self._settled: OrderedDict[str, str] = OrderedDict()
         meter.set_gauge(catalogue.FRAMES_IN_FLIGHT, 0)
 
     def __len__(self) -> int:
@@ -41,14 +43,14 @@ class InFlightFrames:
         return sum(1 for _ in takewhile(lambda sent: sent.sequence > self._last_answered, newest_first))
 
     def add(self, sent: SentFrame) -> None:
-        """Add a frame that is about to be sent. From now on, the service may charge for the frame."""
+        """Add a frame that is about to be sent. From this point on, the service may charge for the frame."""
         self._sent[sent.frame_id] = sent
         self._meter.count(catalogue.FRAMES_SENT_TOTAL)
         self._meter.count(catalogue.SENT_BYTES_TOTAL, sent.jpeg_bytes)
         self._meter.set_gauge(catalogue.FRAMES_IN_FLIGHT, len(self._sent))
 
     def pop(self, frame_id: str) -> SentFrame | None:
-        """Pop the frame of a result, or the oldest frame if `frame_id` is empty; None if there is no such frame."""
+        """Remove and return the frame of a result (the oldest frame if `frame_id` is empty); None if there is none."""
         if not frame_id and self._sent:
             frame_id = next(iter(self._sent))
         sent = self._sent.pop(frame_id, None)
@@ -71,7 +73,7 @@ class InFlightFrames:
         return self._settled.get(frame_id, "unknown_frame")
 
     def expire(self, before: float, reason: str) -> None:
-        """Give up the frames sent before the monotonic time `before`, and the oldest frames beyond `MAX_FRAMES`."""
+        """Give up frames sent before the monotonic time `before`, and the oldest frames in excess of `MAX_FRAMES`."""
         for frame_id, sent in list(self._sent.items()):
             if sent.sent_mono >= before and len(self._sent) <= MAX_FRAMES:
                 break  # the remaining frames are newer

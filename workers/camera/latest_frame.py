@@ -1,7 +1,7 @@
-"""Latest-value slot between capture and uplink: the newest frame replaces the previous frame.
+"""Latest-value slot between capture and uplink: the newest frame replaces the one before.
 
-The frames of a pre-roll are the exception, because they arrive together and all of them are needed. The slot keeps the
-pre-roll and the frames that follow in one ordered queue. The number, size and age of these frames are limited.
+Frames of a pre-roll are an exception, because they arrive together and all of them are needed. The slot keeps the
+pre-roll and the frames after it in one ordered queue. The number, size and age of these frames are limited.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-MAX_BEHIND: Final = 240  # frames: four seconds at the highest rate
+MAX_BEHIND: Final = 240  # frames; four seconds at the maximum rate
 MAX_BEHIND_BYTES: Final = 32 * 2**20
 MAX_BEHIND_S: Final = 15.0  # older frames are not worth sending
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedFrame:
-    """JPEG to send. `captured_mono` is in monotonic seconds, and `captured_at` is in seconds since the epoch."""
+    """JPEG to send. `captured_mono` is in monotonic seconds, and `captured_at` in seconds since the epoch."""
 
     jpeg: bytes
     width: int
     height: int
     captured_mono: float
     captured_at: float | None  # None if unknown
-    behind: bool = False  # whether a pre-roll made the frame late; the frame's age then does not measure latency
+    behind: bool = False  # whether a pre-roll delayed the frame, so that the frame's age does not measure latency
 
 
 class LatestFrameSlot:
@@ -39,11 +39,11 @@ class LatestFrameSlot:
         self._filled = asyncio.Event()
 
     def put(self, frame: EncodedFrame) -> int:
-        """Store a frame, and return how many unsent frames the slot dropped to make room."""
+        """Store a frame. Return the number of unsent frames that the slot dropped to make room."""
         with self._lock:
             unsent = len(self._frames)
             if self._frames and self._frames[-1].behind:
-                frame = replace(frame, behind=True)  # the frame waits behind the pre-roll
+                frame = replace(frame, behind=True)  # the frame must wait for the pre-roll
             if not frame.behind:
                 self._frames.clear()
             self._frames.append(frame)
@@ -60,7 +60,7 @@ class LatestFrameSlot:
         return overwritten
 
     def clear(self) -> int:
-        """Remove all frames, and return their number."""
+        """Remove all frames and return their number."""
         with self._lock:
             self._filled.clear()
             removed = len(self._frames)
@@ -68,7 +68,7 @@ class LatestFrameSlot:
             return removed
 
     async def get(self) -> EncodedFrame:
-        """Wait for a frame, and return the newest frame, or the oldest frame of a pre-roll."""
+        """Wait for a frame. Return the newest frame, or the oldest frame of a pre-roll."""
         while True:
             await self._filled.wait()
             with self._lock:

@@ -1,8 +1,8 @@
-"""Previews: sent frames, scaled down and published on a separate Redis channel.
+"""Previews: downscaled copies of sent frames, published on a separate Redis channel.
 
-The worker publishes previews only on request, and only of frames that it sent. Viewers therefore see the same frames as
-the service, including masks. Scaling runs in a thread. The worker never queues previews. Previews and results use
-separate connections to Redis, so a problem with previews delays no results.
+The worker publishes previews only on request and only of frames that it has sent. Viewers therefore see the same frames
+as the service, including masks. Scaling runs in a thread. The worker never queues previews. Previews and results use
+separate connections to Redis, so a problem with previews does not delay results.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.camera")
 
 MAX_FPS: Final = 30.0
-MAX_REQUEST_S: Final = 60.0  # longest time that previews continue after a viewer vanishes
+MAX_REQUEST_S: Final = 60.0  # maximum time for which previews continue after a viewer disappears
 QUALITY: Final = 75
 REDIS_RETRY_INTERVAL_S: Final = 1.0
 
@@ -41,14 +41,14 @@ class PreviewPublisher:
     def __init__(self, stream: RedisSettings, camera: str) -> None:
         self._stream = stream
         self._camera = camera
-        # The publisher keeps the last frame, so that the first viewer of a slow camera sees a frame immediately.
+        # Keep the last frame, so that the first viewer of a slow camera sees a frame immediately.
         self._last: tuple[SentFrame, bytes] | None = None
-        self._fresh = asyncio.Event()  # set while the last frame is unpublished
+        self._fresh = asyncio.Event()  # set while the last frame has not been published
         self._requested = asyncio.Event()
-        self._until = -math.inf  # end of the request, monotonic
+        self._until = -math.inf  # end of the request (monotonic)
         self._width: int | None = None
         self._period_s = 1.0
-        self._due = -math.inf  # when the last preview was due, monotonic
+        self._due = -math.inf  # due time of the last preview (monotonic)
         self._request_changed = asyncio.Event()
 
     def push(self, sent: SentFrame, jpeg: bytes) -> None:
@@ -59,7 +59,7 @@ class PreviewPublisher:
     def request(self, *, width: int | None, fps: float, for_s: float) -> None:
         """Publish at most `fps` previews a second for the next `for_s` seconds, scaled to `width` by `scaled()`.
 
-        The last frame is published immediately if no request was active, or if the width changes.
+        If no request was active or the width changes, the last frame is published immediately.
         """
         now = time.monotonic()
         if self._last is not None and (now >= self._until or width != self._width):
@@ -71,7 +71,7 @@ class PreviewPublisher:
         self._requested.set()
 
     async def run(self) -> None:
-        """Publish previews while they are requested, until canceled."""
+        """Publish previews while they are requested. Runs until canceled."""
         while True:
             await self._requested.wait()
             try:
@@ -111,7 +111,7 @@ class PreviewPublisher:
 def record(camera: str, sent: SentFrame, preview: bytes) -> bytes:
     """Return a preview message: the length of a JSON header (4 bytes, big-endian), the header, and a JPEG.
 
-    The header's `width` and `height` are those of the sent frame, because detections refer to that frame.
+    The header's `width` and `height` are the size of the sent frame, because detections refer to that frame.
     """
     facts = {name: getattr(sent, name) for name in ("frame_id", "captured_at", "width", "height", "sequence")}
     header = json.dumps({"camera": camera, **facts}, separators=(",", ":")).encode()
@@ -119,7 +119,7 @@ def record(camera: str, sent: SentFrame, preview: bytes) -> bytes:
 
 
 def scaled(jpeg: bytes, width: int | None) -> bytes:
-    """Scale a JPEG down in steps of an eighth to the smallest size at least `width` wide; None keeps the size."""
+    """Downscale a JPEG in steps of an eighth to the smallest size with at least `width`; None keeps the size."""
     if width is None:
         return jpeg
     try:
@@ -128,4 +128,4 @@ def scaled(jpeg: bytes, width: int | None) -> bytes:
         pixels = simplejpeg.decode_jpeg(jpeg, "BGR", min_width=width, fastdct=True, fastupsample=True)
         return bytes(simplejpeg.encode_jpeg(pixels, QUALITY, "BGR", "420", fastdct=True))
     except ValueError:
-        return jpeg  # simplejpeg cannot read this camera's JPEG, but browsers may be able to
+        return jpeg  # simplejpeg cannot read this camera's JPEG, but browsers may be able to read it

@@ -1,4 +1,4 @@
-"""Control of one camera by the event loop: stop, pause and resume.
+"""Control of one camera from the event loop: stop, pause and resume.
 
 The capture thread waits on the two events of `RunControl` and for the connect slot. A stop or a pause ends each wait.
 """
@@ -13,10 +13,10 @@ class RunControl:
 
     def __init__(self, *, paused: bool = False) -> None:
         self._lock = threading.Lock()
-        self.stopped = False  # a stop is permanent
+        self.stopped = False  # becomes True only once: a stop is permanent
         self.paused = paused
         self.interrupted = threading.Event()  # set while the camera is stopped or paused
-        self.resumed = threading.Event()  # set while the camera is not paused, and once it is stopped
+        self.resumed = threading.Event()  # set while the camera is not paused, and from the time it is stopped
         self._update()
 
     def stop(self) -> None:

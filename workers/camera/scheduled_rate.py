@@ -1,6 +1,6 @@
-"""Rate at which a camera should send now, from its schedule or its configuration, and whether the camera reaches it.
+"""Rate at which a camera should send now (from its schedule or configuration), and a check of the actual rate.
 
-The caller passes the wall-clock time at least once a second, so a clock that jumps takes effect within a second.
+The caller passes the wall-clock time at least once a second. A jump of the clock thus takes effect within a second.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.camera")
 
-SETTLED_S: Final = 15.0  # longer than the window of a measured rate (10 s), which must refill after each change
-MIN_SHARE: Final = 0.8  # share of the target; the measured rates of slow cameras vary by one frame per window
-MIN_CHECKED_FPS: Final = 0.5  # below this, a window holds too few frames
+SETTLED_S: Final = 15.0  # longer than the window of a measured rate (10 s), which must refill after a change
+MIN_SHARE: Final = 0.8  # fraction of the target; the measured rate of a slow camera varies by one frame per window
+MIN_CHECKED_FPS: Final = 0.5  # below this rate, a window contains too few frames
 
 INTERVAL_S: Final = 1.0
 _DAY_S: Final = 86400.0
@@ -33,7 +33,7 @@ class ScheduledRate:
     """Current rate and pause of one camera.
 
     The arguments `fps` and `is_paused` are the configured rate and the operator's pause. The properties of the same
-    names also include the schedule.
+    names also take the schedule into account.
     """
 
     def __init__(self, windows: Sequence[Window], zone: str, *, fps: float, is_paused: bool, wall: float) -> None:
@@ -48,11 +48,11 @@ class ScheduledRate:
         return bool(self._windows)
 
     def configure(self, *, fps: float, is_paused: bool) -> None:
-        """Change the configured rate and the operator's pause."""
+        """Change the configured rate and the operator's pause state."""
         self._fps, self._is_paused = fps, is_paused
 
     def update(self, wall: float) -> bool:
-        """Advance to a wall-clock time in seconds since the epoch. Returns whether the active entry has changed."""
+        """Advance to a wall-clock time in seconds since the epoch. Return whether the active entry has changed."""
         if self._at <= wall < self._until:
             self._at = wall
             return False
@@ -91,15 +91,16 @@ class ScheduledRate:
 
 
 class RateMonitor:
-    """Comparison of a camera's actual rate with its target. A low rate counts once it has lasted `SETTLED_S`."""
+    """Comparison of a camera's actual rate with its target. A low rate counts only after it has lasted `SETTLED_S`."""
 
     def __init__(self) -> None:
         self._low_since: float | None = None
 
     def update(self, info: CameraInfo, *, is_streaming: bool, now: float) -> str | None:
-        """Return a sentence while the camera sends clearly fewer frames than it should. `now` is in monotonic seconds.
+        """Return a message while the camera sends clearly fewer frames than its target. `now` is in monotonic seconds.
 
-        With motion detection or a limit on images, the camera sends fewer frames on purpose.
+        With motion detection or a limit on images, the camera sends fewer frames intentionally, so the monitor does not
+        compare.
         """
         fps, sent = info.fps or 0.0, info.rate_out
         is_complete = info.moving is None and info.limited_by is None and fps >= MIN_CHECKED_FPS

@@ -21,29 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraWorkerSettings:
-    """Settings of one camera worker: the camera, and where its frames and results go."""
+    """Settings of one camera worker: the camera, and the destinations of its frames and results."""
 
     camera: Camera
     site: str
     service: ServiceEndpoint
     stream: RedisSettings
-    spool: SpoolSettings | None = None  # where results wait while Redis is unavailable; None: in memory
-    certificates: Path | None = None  # directory with the known fingerprints of cameras; None: only in memory
+    spool: SpoolSettings | None = None  # where results wait while Redis is unavailable; if None, they wait in memory
+    # directory with the known fingerprints of cameras; if None, they are kept only in memory
+    certificates: Path | None = None
     camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
-    ledger: LedgerAccess | None = None  # None: the site has no budget
+    ledger: LedgerAccess | None = None  # None if the site has no budget
     time_zone: str = "UTC"  # time zone of the camera's schedule
-    lease: LeaseSettings | None = None  # the worker sends frames only while it holds the lease; None: it always sends
+    # the worker sends frames only while it holds this lease; if None, it always sends
+    lease: LeaseSettings | None = None
 
 
 def reconfigure(old: CameraWorkerSettings, new: CameraWorkerSettings) -> Configure | None:
     """Return the message that changes a running worker from `old` to `new`; None if the worker must restart."""
     if old.camera.address.kind == "snapshot" and old.camera.fps != new.camera.fps:
-        return None  # the source polls at the rate that was set when it was opened
+        return None  # the source polls at the rate that was set when it opened
     if old.camera.address.kind == "onvif" and any(
         getattr(old.camera, name) != getattr(new.camera, name) for name in ("fps", "max_width")
     ):
-        return None  # another media profile may fit
+        return None  # another media profile may fit the new settings
     tuned = new.camera.run_time_values
     threshold = tuned.pop("confidence_threshold")
     nvision = old.camera.nvision.model_copy(update={"confidence_threshold": threshold})

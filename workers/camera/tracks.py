@@ -1,7 +1,7 @@
-"""Tracks of one camera: follows objects over its results, and publishes their events through a separate publisher.
+"""Tracks of one camera: follows objects across its results, and publishes track events through a separate publisher.
 
-The latest event of each open track is in a hash in Redis, written in the transaction that publishes the event. After a
-worker has died, its successor continues these tracks, so every track that has started also ends.
+A Redis hash holds the latest event of each open track. The transaction that publishes an event also writes the hash.
+After the death of a worker, its successor continues these tracks, so every started track also ends.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.tracks")
 
 SPOOL_FILE: Final = "tracks.sqlite3"
-# How long the first results wait for the tracks of an earlier worker. Without Redis, new tracks begin after this time.
+# Time for which the first results wait for the tracks of an earlier worker. Without Redis, new tracks start after it.
 RESUME_TIMEOUT_S: Final = 3.0
 RETRY_INTERVAL_S: Final = 0.2
-# While a limit withholds frames, tracks wait for this time or, if that is longer, this many times the usual interval.
+# While a limit withholds frames, a track waits at least this time, and at least this many times the usual interval.
 LIMITED_PATIENCE_S: Final = 60.0
 LIMITED_INTERVALS: Final = 3.0
 
 
 class CameraTracks:
-    """Tracker and publisher of one camera. `label` returns a class as a bounded metric label."""
+    """Tracker and publisher of one camera.
+
+    `label` returns the metric label of a class, from a limited set of labels.
+    """
 
     def __init__(
         self, settings: CameraWorkerSettings, origin: EventOrigin, meter: Meter, label: Callable[[str], str]
@@ -56,9 +59,9 @@ class CameraTracks:
         self._meter = meter
         self._label = label
         self._stream = replace(stream, stream="tracks", max_bytes=min(stream.max_bytes, TRACK_STREAM_BYTES))
-        self._own_meter = Meter()  # of the publisher, which counts events as results; `report` copies the lost ones
+        self._own_meter = Meter()  # the publisher counts events as results here; `report` copies the lost ones
         self._lost_after_s = 0.0
-        self._tracker: Tracker | None = None  # None: tracking is off
+        self._tracker: Tracker | None = None  # None if tracking is off
         if camera.tracking is not None:
             self._lost_after_s = camera.tracking.lost_after
             self._tracker = Tracker(camera.tracking, new_id, zones=camera.zones, lines=camera.lines)
@@ -67,24 +70,24 @@ class CameraTracks:
                 self._own_meter,
                 None if spool is None else replace(spool, path=spool.path.with_name(SPOOL_FILE)),
             )
-        self._queued = 0  # events since the worker started
+        self._queued = 0  # number of events since the worker started
         self._lost = 0.0
-        self._outdated = asyncio.Event()  # the hash in Redis may contain tracks that the tracker does not know
+        self._outdated = asyncio.Event()  # set if the hash in Redis may contain tracks that the tracker does not know
         self._outdated.set()
         self._resume_until: float | None = None  # monotonic deadline; None before the first result
-        self._away_since: float | None = None  # monotonic time since which no results can come
-        self._was_withheld = False  # whether a limit was the reason
+        self._away_since: float | None = None  # monotonic time since when no results can arrive
+        self._was_withheld = False  # whether a limit was the reason for this
         self._results = self._reported_results = 0
-        self._occupied: set[tuple[str, str]] = set()  # zones and classes with a gauge
+        self._occupied: set[tuple[str, str]] = set()  # zones and classes that have a gauge
 
     @property
     def error(self) -> str | None:
-        """Sentence that says why track events cannot be published or saved; None if they can."""
+        """Message that says why track events cannot be published or saved; None if they can."""
         error = None if self._tracker is None else self._publisher.error
         return None if error is None else f"track events: {error}"
 
     async def run(self) -> None:
-        """Publish events and continue the tracks of an earlier worker, until the publisher is drained."""
+        """Publish events, and continue the tracks of an earlier worker. Runs until the publisher is drained."""
         if self._tracker is None:
             await asyncio.Event().wait()  # until canceled
             return
@@ -100,14 +103,14 @@ class CameraTracks:
             await asyncio.gather(resuming, publishing, return_exceptions=True)
 
     def add(self, result: NvisionRequest, sent: SentFrame) -> None:
-        """Follow the objects of a result."""
+        """Follow the objects in a result."""
         self._results += 1
         if self._tracker is None or (self._outdated.is_set() and self._waits_for_resume()):
             return
         self._publish(self._tracker.update(observation(result, sent)))
 
     def add_posted(self, answered: Sequence[tuple[AnsweredFrame, SentFrame]]) -> None:
-        """Follow the objects of results that arrived by callback, in the order in which their frames were sent."""
+        """Follow the objects in results that arrived by callback, in the order in which their frames were sent."""
         self._results += len(answered)
         if self._tracker is None or not answered or (self._outdated.is_set() and self._waits_for_resume()):
             return
@@ -115,7 +118,7 @@ class CameraTracks:
             self._publish(self._tracker.update(posted_observation(frame.detections, sent)))
 
     async def end_all(self) -> None:
-        """End all tracks, because the worker stops."""
+        """End all tracks. Called when the worker stops."""
         if self._tracker is not None:
             self._publish(self._tracker.end_all(EndReason.STOPPED))
 
@@ -125,9 +128,9 @@ class CameraTracks:
             await self._publisher.drain(timeout_s)
 
     def report(self, state: CameraState, now: float, *, is_limited: bool = False) -> None:
-        """Set the metrics. End all tracks if no results can come. `now` is monotonic.
+        """Set the metrics. If no results can arrive, end all tracks. `now` is monotonic.
 
-        No results can come while the camera sends no frames, or while `is_limited` and a limit withholds all frames.
+        No results can arrive while the camera sends no frames, or while `is_limited` and a limit withholds all frames.
         """
         tracker, meter = self._tracker, self._meter
         if tracker is None:
@@ -136,7 +139,7 @@ class CameraTracks:
         is_withheld = is_limited and state is CameraState.STREAMING
         patience_s = self._lost_after_s
         if is_withheld:
-            # A limit that only lowers the rate must not end the tracks between two results. The new rate is unknown.
+            # A limit that only lowers the rate must not end tracks between two results, and the new rate is unknown.
             patience_s = max(patience_s, LIMITED_PATIENCE_S, LIMITED_INTERVALS * tracker.interval_s)
         if (state is CameraState.STREAMING and not is_limited) or (is_withheld and has_results):
             self._away_since = None
@@ -159,7 +162,7 @@ class CameraTracks:
                 lost += value
         if lost > self._lost:
             self._lost = lost
-            self._outdated.set()  # the event that ended a track may be lost
+            self._outdated.set()  # because the event that ended a track may be lost
 
     def _waits_for_resume(self) -> bool:
         now = time.monotonic()
@@ -180,25 +183,26 @@ class CameraTracks:
             self._publisher.publish_track(self._origin.camera, stored_event(change, self._origin))
 
     async def _resume(self, tracker: Tracker) -> None:
-        """Continue the open tracks in Redis that the tracker does not know, whenever there may be some."""
+        """Whenever Redis may hold open tracks that the tracker does not know, continue these tracks."""
         while True:
             await self._outdated.wait()
             queued = self._queued
-            # First, the events of an earlier worker must leave the spool, because they may end tracks.
+            # First, the spool must send the events of an earlier worker, because these events may end tracks.
             if self._publisher.is_recovered and not self._publisher.results_waiting:
                 try:
                     stored = await self._stored()
                 except (RedisError, OSError, TimeoutError) as error:
                     log.debug("the open tracks cannot be read: %s", type(error).__name__)
                 else:
-                    if queued == self._queued:  # otherwise, the tracks in Redis may be older than the tracker's
+                    # otherwise, the tracks in Redis may be older than the tracks of the tracker
+                    if queued == self._queued:
                         self._publish(tracker.restore(stored))
                         self._outdated.clear()
                         continue
             await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def _stored(self) -> list[TrackState]:
-        """Return the open tracks in Redis. Entries that no hub wrote are removed."""
+        """Return the open tracks in Redis, and remove entries that no hub could have written."""
         key = open_tracks_key(self._stream.prefix, self._origin.camera)
         states, invalid = [], []
         async with open_client(self._stream.url) as client:

@@ -1,14 +1,14 @@
-"""Connection to Nvision: sends the newest frame, receives results, and reconnects for as long as the worker runs.
+"""Connection to Nvision: sends the newest frame, receives results, and reconnects as long as the worker runs.
 
 The uplink accounts for every frame (`in_flight.py`) and for every message received:
 
     results_received_total = results_lost_total{unreadable, too_large, unknown_frame, duplicate, late}
                              + calls of `on_result`
 
-A notice that the service has skipped a frame (`nvision/skipping.py`) is no result.
+A notice that the service has skipped a frame (`nvision/skipping.py`) does not count as a result.
 
-If the service posts its results to a callback URL instead, `on_callback` receives the ids of the answered frames. This
-module imports neither camera nor Redis code.
+If the service posts results to a callback URL instead, `on_callback` receives the ids of the answered frames. This
+module imports neither camera code nor Redis code.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.uplink")
 
-WINDOW_S: Final = 2.0  # results may lag by this time before sending pauses, so that each frame sent is fresh
+WINDOW_S: Final = 2.0  # sending pauses when results lag by this time, so that each sent frame is fresh
 MIN_WINDOW: Final = 4
 CATCH_UP: Final = 3.0  # the worker sends the frames of a pre-roll at this multiple of the camera's rate
 
 
 @dataclass(kw_only=True)
 class Uplink:
-    """Connection of one camera to Nvision. The caller starts `run` as a task. `on_result` receives the results."""
+    """Connection of one camera to Nvision. The caller runs `run` as a task. `on_result` receives the results."""
 
     service: ServiceEndpoint
     source_id: str
@@ -65,30 +65,30 @@ class Uplink:
     meter: Meter
     on_result: Callable[[NvisionRequest, SentFrame], None]
     on_sent: Callable[[SentFrame, bytes], None] = lambda _sent, _jpeg: None
-    may_send: Callable[[float], bool] = lambda _now: True  # whether frames may be sent at a monotonic time
+    may_send: Callable[[float], bool] = lambda _now: True  # returns whether frames may be sent at a monotonic time
     timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
-    permits: ImagePermits | None = None  # None: there is no budget
-    reconnect_turn: ReconnectTurn | None = None  # None: the uplink waits only for its backoff
+    permits: ImagePermits | None = None  # None if there is no budget
+    reconnect_turn: ReconnectTurn | None = None  # if None, the uplink waits only for its backoff
     connected: bool = False
-    error: str | None = None  # why there is no connection, as a sentence; None while connected
+    error: str | None = None  # message that says why there is no connection; None while connected
     paused: bool = False  # while True, the worker sends nothing; the connection stays open, and results still arrive
-    refused: bool = False  # whether connecting is useless until the user fixes the cause
+    refused: bool = False  # whether connection attempts are useless until the user fixes the cause
     last_frame_id: str | None = None  # id of the last frame sent
     _draining: bool = False
-    _held: EncodedFrame | None = None  # waits for a permit of the budget
+    _held: EncodedFrame | None = None  # frame that waits for a permit of the budget
     _in_flight: InFlightFrames = field(init=False)
     _sequence: int = 0
     _results: int = 0  # number of results on this connection
-    _has_result: bool = False  # whether a connection has ever carried a result; none does if a callback URL is set
+    _has_result: bool = False  # whether any connection has carried a result; with a callback URL, none does
     _is_called_back: bool = False  # whether results go to the hub's callback endpoint
     _may_send_more: asyncio.Event = field(default_factory=asyncio.Event)
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while no result is due
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)  # set while no result is expected
 
     def __post_init__(self) -> None:
         self._in_flight = InFlightFrames(self.meter)
 
     async def run(self) -> None:
-        """Run until canceled. Afterwards, no frame is in flight."""
+        """Run until canceled. After that, no frame is in flight."""
         timeouts = self.timeouts
         backoff = Backoff(first_s=timeouts.retry_first_s, cap_s=timeouts.retry_cap_s, healthy_s=timeouts.healthy_s)
         expiring = asyncio.create_task(self._expire())
@@ -101,7 +101,7 @@ class Uplink:
                     if reason := unusable_result(error):
                         self.meter.count(catalogue.RESULTS_RECEIVED_TOTAL)
                         self.meter.count(catalogue.RESULTS_LOST_TOTAL, reason=reason)
-                if not self._is_called_back:  # callbacks come whether or not the connection is open
+                if not self._is_called_back:  # callbacks arrive whether or not the connection is open
                     self._give_up("uplink")
                 self.meter.count(catalogue.UPLINK_RECONNECTS_TOTAL, reason=failure.reason)
                 self.refused = failure.final
@@ -117,11 +117,11 @@ class Uplink:
             self._give_up("stopped")
 
     async def _connect(self, backoff: Backoff) -> None:
-        """Open one connection and use it until it ends. The end of the connection always raises an error."""
+        """Open one connection and use it until it ends. The end always raises an error."""
         connection = await open_connection(self.service, self.timeouts)
         self.connected, self.error, self.refused, self._results = True, None, False, 0
         self._update_flow()
-        # If the peer closed the connection, both tasks fail. Only the receiver's error carries the close code.
+        # If the peer closes the connection, both tasks fail. Only the receiver's error contains the close code.
         tasks = [asyncio.create_task(work) for work in (self._receive(connection, backoff), self._send(connection))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -185,13 +185,13 @@ class Uplink:
                 if self.permits is not None:
                     self.permits.on_sent(sent.frame_id, is_answer_expected=self._expects_results)
             if frame.behind:
-                # The frames of a pre-roll are not sent all at once, because the service serves other cameras too.
+                # Do not send the frames of a pre-roll all at once, because the service also serves other cameras.
                 await asyncio.sleep(1 / (CATCH_UP * self.fps))
             else:
                 self.meter.observe(catalogue.FRAME_AGE_SECONDS, time.monotonic() - frame.captured_mono)
 
     def _is_dropped(self) -> bool:
-        """Return whether sending is not allowed now. If so, count the current frame as dropped."""
+        """Return whether sending is forbidden now. If so, count the current frame as dropped."""
         if self._draining:
             reason = "stopped"
         elif self.paused:
@@ -204,9 +204,9 @@ class Uplink:
         return True
 
     async def _permitted(self, frame: EncodedFrame, permits: ImagePermits) -> EncodedFrame | None:
-        """Wait for a permit, and return the newest frame, or the oldest frame of a pre-roll.
+        """Wait for a permit. Return the newest frame, or the oldest frame of a pre-roll.
 
-        Return None if the frame became too old or the camera was paused. The frame is then counted as dropped.
+        If the frame has become too old or the camera was paused, count the frame as dropped and return None.
         """
         permit = permits.request()
         self._held = frame
@@ -238,7 +238,7 @@ class Uplink:
         return frame
 
     def _drop_held(self, reason: str, withheld_by: ImagePermits | None = None) -> None:
-        """Drop the frame that waits for a permit, if there is one."""
+        """Drop the frame that waits for a permit, if any."""
         if self._held is not None:
             self._held = None
             self.meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason=reason)
@@ -276,7 +276,7 @@ class Uplink:
             self.on_result(result, sent)
 
     def _on_skipped(self, frame_id: str, now: float) -> None:
-        """Give up a frame that the local service has skipped. The frame has arrived, so the budget counts it."""
+        """Give up a frame that the local service has skipped. The budget counts this frame, because it has arrived."""
         sent = self._in_flight.skip(frame_id)
         if sent is not None and self.permits is not None:
             self.permits.on_answered(sent.frame_id, now - sent.sent_mono)
@@ -285,13 +285,13 @@ class Uplink:
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(1)
-            # If no result has ever come, results presumably go to a callback URL that is not the hub's.
+            # If no result has ever arrived, results probably go to a callback URL that does not belong to the hub.
             reason = "timeout" if self._has_result or self._is_called_back else "callback"
             self._in_flight.expire(time.monotonic() - self.timeouts.result_timeout_s, reason)
             self._update_flow()
 
     def on_callback(self, frames: Iterable[AnsweredFrame]) -> list[tuple[AnsweredFrame, SentFrame]]:
-        """Mark frames as answered through the hub's callback endpoint. Return those that were in flight.
+        """Mark frames as answered through the hub's callback endpoint. Return the frames that were in flight.
 
         These results do not limit sending, because the callback endpoint may be unreachable.
         """
@@ -314,11 +314,11 @@ class Uplink:
 
     @property
     def _expects_results(self) -> bool:
-        """Whether results have come, or it is too early to conclude that none will come."""
+        """Whether results have arrived, or whether it is too early to conclude that none will arrive."""
         return self._results > 0 or self._is_called_back or len(self._in_flight) < self._window
 
     def _update_flow(self) -> None:
-        """Pause sending while results lag, unless no results come on this connection."""
+        """Pause sending while results lag, unless this connection carries no results."""
         must_wait = self._draining or (self._results and self._in_flight.lag >= self._window)
         (self._may_send_more.clear if must_wait else self._may_send_more.set)()
         (self._idle.clear if self._in_flight and self._expects_results else self._idle.set)()
@@ -328,7 +328,7 @@ class Uplink:
         self._update_flow()
 
     def configure(self, *, fps: float, confidence_threshold: float) -> None:
-        """Apply new settings from the next frame on."""
+        """Apply new settings from the next frame."""
         self.fps = fps
         options = replace(self.service.options, confidence_threshold=confidence_threshold)
         self.service = replace(self.service, options=options)
@@ -342,7 +342,7 @@ class Uplink:
         self.paused = paused
 
     async def drain(self, timeout_s: float) -> None:
-        """Stop sending and wait at most `timeout_s` seconds for results still due. The caller then cancels `run`."""
+        """Stop sending, and wait at most `timeout_s` seconds for outstanding results. The caller then cancels `run`."""
         self._draining = True
         self._update_flow()
         with contextlib.suppress(TimeoutError):

@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from workers.camera.settings import CameraWorkerSettings
 
 LOOP_TIMEOUT_S: Final = 10.0
-ANSWERS_TIMEOUT_S: Final = 1.5  # how long a stopping worker waits for results
-REDIS_TIMEOUT_S: Final = 1.0  # how long a stopping worker waits for results to be published
+ANSWERS_TIMEOUT_S: Final = 1.5  # time for which a stopping worker waits for results
+REDIS_TIMEOUT_S: Final = 1.0  # time for which a stopping worker publishes results
 NAME_CHARACTERS: Final = 64
 NAMES_SHOWN: Final = 20
-NAMES_COUNTED: Final = 200  # more names than COCO has; limited, because a status report must fit into its pipe
+NAMES_COUNTED: Final = 200  # more names than COCO has; the limit keeps a status report small enough for its pipe
 
 
 def run(settings: CameraWorkerSettings, pipe: SupervisorPipe) -> None:
@@ -72,8 +72,8 @@ def restrict(settings: CameraWorkerSettings) -> None:
     address = settings.camera.address
     readable = [Path(__file__).parents[1]]  # modules that are not loaded yet
     if address.kind == "file":
-        readable.append(Path(address.path).parent)  # another file may replace this one
-    # The directories of the TLS files, because a renewed certificate is a new file.
+        readable.append(Path(address.path).parent)  # the directory, because a new file may replace the file
+    # Allow the directories of the TLS files, because a renewed certificate is a new file.
     readable += [file.parent for file in settings.stream.tls_files]
     writable = [] if settings.spool is None else [settings.spool.path.parent]
     if settings.certificates is not None:
@@ -100,8 +100,8 @@ class _Worker:
         self._state = CameraState.STARTING
         self._since = time.time()  # when the worker entered `_state`, in seconds since the epoch
         self._last_result: float | None = None  # seconds since the epoch
-        self._seen: list[str] = []  # the names in the last result, for `status` and the page
-        self._names: set[str] = set()  # detection names that have a separate metric
+        self._seen: list[str] = []  # names in the last result, for `status` and the page
+        self._names: set[str] = set()  # detection names that have their own metric label
         rejected = RejectedEntries(self._meter)
         self._lease = None if settings.lease is None else Lease(settings.lease, settings.camera.id, rejected)
         self._origin = EventOrigin(
@@ -148,7 +148,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_loop_error)
         self._capturing: asyncio.Future[None] = loop.create_future()
-        # The thread is a daemon, because a thread that is stuck in a driver must not keep the process from ending.
+        # The thread is a daemon, because a thread that hangs in a driver must not prevent the process from ending.
         threading.Thread(target=self._run_capture, name="capture", daemon=True).start()
         tasks: dict[str, Coroutine[Any, Any, None] | asyncio.Future[None]] = {
             "capture": self._capturing,
@@ -172,8 +172,8 @@ class _Worker:
             drain=[
                 DrainStep(run=self._stop, timeout_s=1.0, after_failure=True),
                 DrainStep(run=lambda: self._uplink.drain(ANSWERS_TIMEOUT_S), timeout_s=2 * ANSWERS_TIMEOUT_S),
-                "uplink",  # ends before the publisher, so that every result that arrives is counted
-                "lease",  # from now on, another hub may send frames
+                "uplink",  # ends before the publisher, so that every received result is counted
+                "lease",  # after this step, another hub may send frames
                 DrainStep(run=self._tracks.end_all, timeout_s=1.0),  # after a failure, the next worker continues them
                 DrainStep(run=self._drain_publishers, timeout_s=3 * REDIS_TIMEOUT_S, after_failure=True),
             ],
@@ -192,7 +192,7 @@ class _Worker:
         try:
             self._capture.run()
         except Exception as error:  # noqa: BLE001 - raised again by `run_worker`
-            self._reserve.release()  # reporting the error needs some memory
+            self._reserve.release()  # reporting the error requires some memory
             with contextlib.suppress(RuntimeError):  # the event loop has already ended
                 self._capturing.get_loop().call_soon_threadsafe(self._fail, error)
 
@@ -201,7 +201,7 @@ class _Worker:
             self._capturing.set_exception(error)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """End the worker on `MemoryError`, so that it restarts. By default, asyncio would only close a connection."""
+        """On `MemoryError`, end the worker, so that it restarts. By default, asyncio would only close a connection."""
         if isinstance(error := context.get("exception"), MemoryError):
             self._reserve.release()
             self._fail(error)
@@ -240,7 +240,7 @@ class _Worker:
         else:
             self._control.resume()
         self._uplink.set_paused(paused)
-        self._pipe.report(self._snapshot())  # reported immediately, because an operator waits for the change
+        self._pipe.report(self._snapshot())  # report immediately, because an operator waits for the change
 
     def _receive(self, result: NvisionRequest, sent: SentFrame) -> None:
         self._last_result = now = time.time()
@@ -253,7 +253,7 @@ class _Worker:
         self._tracks.add(result, sent)
 
     def _label(self, name: str) -> str:
-        """Return a detection's metric label. The number of labels is limited, because the service chooses the names."""
+        """Return a detection's metric label. Limits the number of labels, because the service chooses the names."""
         name = name[:NAME_CHARACTERS]
         if name not in self._names and len(self._names) >= NAMES_COUNTED:
             return "other"
@@ -261,13 +261,13 @@ class _Worker:
         return name
 
     def _current_state(self) -> CameraState:
-        """Return the state that operators see. `AUTH_FAILED` may also mean that the service refuses the connection."""
+        """Return the state that operators see. `AUTH_FAILED` may also mean that the service rejects the connection."""
         if self._control.stopped:
             return CameraState.STOPPED
         if self._control.paused:
             return CameraState.PAUSED
         state = self._capture.state
-        if state is CameraState.PAUSED:  # resumed, but the capture thread has not noticed yet
+        if state is CameraState.PAUSED:  # the camera is resumed, but the capture thread has not noticed it yet
             return CameraState.CONNECTING
         if state is CameraState.STREAMING and self._uplink.refused:
             return CameraState.AUTH_FAILED
@@ -277,7 +277,7 @@ class _Worker:
 
     @property
     def _lease_error(self) -> str | None:
-        """Why no frame may be sent, as a sentence; None while frames may be sent."""
+        """Message that says why no frame may be sent; None while frames may be sent."""
         return None if self._lease is None else self._lease.error
 
     def _snapshot(self) -> Status:

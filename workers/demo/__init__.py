@@ -1,1 +1,1 @@
-"""Demo cameras: street scenes drawn by this package and served over RTSP on loopback."""
+"""Demo cameras: street scenes that this package draws and serves over RTSP on loopback."""

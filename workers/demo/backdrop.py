@@ -1,7 +1,7 @@
-"""Static background of a demo scene: sky, houses, trees, sidewalk and road, drawn once per clip.
+"""Static background of a demo scene (sky, houses, trees, sidewalk and road), drawn once per clip.
 
-The seed of the scene determines all random details, so the background looks the same on every machine. Import this
-module only after `nvision_hub.media.cv2_loader.load()`.
+The seed of the scene determines all random details, so the background is the same on every machine. Import this module
+only after `nvision_hub.media.cv2_loader.load()`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ class Canvas:
         self._random = np.random.default_rng(seed)
 
     def sky(self, top: Color, horizon: Color, bottom: int) -> None:
-        """Draw the sky from the top to row `bottom`: a color gradient with soft clouds."""
+        """Draw the sky from the top to row `bottom` as a color gradient with soft clouds."""
         ramp = np.linspace(0, 1, bottom)[:, None, None]
         sky = (1 - ramp) * np.array(top) + ramp * np.array(horizon)
         veil = np.clip(self._clouds(bottom, (160.0, 34.0)) - 0.3, 0, 1.2)[:, :, None] * 42
         self.image[:bottom] = np.clip(sky + veil, 0, 255).astype(np.uint8)
 
     def ground(self, top: int, bottom: int, color: Color, grain: float = 4, joints: int | None = None) -> None:
-        """Draw a band of ground with noise of `grain` levels. `joints` scales the paving stones; None: no stones."""
+        """Draw a band of ground with noise of `grain` levels.
+
+        `joints` scales the paving stones; None means no stones.
+        """
         noise = self._random.normal(0, grain, (bottom - top, WIDTH)).astype(np.float32)
         patches = self._clouds(bottom - top, (90.0, 18.0)) * grain * 1.2
         surface = np.array(color) + (cv2.GaussianBlur(noise, (0, 0), 0.9) * 1.6 + patches)[:, :, None]
@@ -45,7 +48,7 @@ class Canvas:
             return
         line = shaded(color, 0.88)
         y, gap = float(top), joints * 0.5
-        while y < bottom:  # rows of stones widen toward the viewer
+        while y < bottom:  # rows of stones become taller toward the viewer
             cv2.line(self.image, (0, round(y)), (WIDTH, round(y)), line, 1, cv2.LINE_AA)
             y += gap
             gap *= 1.18
@@ -55,7 +58,10 @@ class Canvas:
     def houses(
         self, foot: int, heights: tuple[int, int], widths: tuple[int, int], walls: tuple[Color, ...], roof: Color
     ) -> None:
-        """Draw houses side by side across the image, standing on row `foot`. Their colors cycle through `walls`."""
+        """Draw houses side by side across the image, with their base on row `foot`.
+
+        Their colors cycle through `walls`.
+        """
         left, number = -30, 0
         while left < WIDTH:
             width, height = int(self._random.integers(*widths)), int(self._random.integers(*heights))
@@ -64,7 +70,7 @@ class Canvas:
             number += 1
 
     def tree(self, x: int, foot: int, height: int, leaves: Color) -> None:
-        """Draw a tree: a trunk, and a crown of overlapping disks that are lighter toward the upper left."""
+        """Draw a tree with a trunk and a crown of overlapping disks, which are lighter toward the upper left."""
         cv2.line(self.image, (x, foot), (x, foot - height // 2), (52, 66, 84), max(3, height // 18), cv2.LINE_AA)
         spread = height * 0.2
         for _ in range(90):
@@ -90,7 +96,7 @@ class Canvas:
         self._rectangle(0, y + thick // 2, WIDTH, y + thick, (96, 98, 100))
 
     def stripe(self, *corners: tuple[int, int]) -> None:
-        """Draw a marking on the ground, such as a bar of a crosswalk."""
+        """Draw a marking on the ground, such as one bar of a crosswalk."""
         cv2.fillPoly(self.image, [np.array(corners, np.int32)], _PAINT, cv2.LINE_AA)
 
     def _house(self, place: tuple[int, int, int, int], wall: Color, roof: Color) -> None:

@@ -1,4 +1,4 @@
-"""Render a scene to the cached clip of a demo camera: an MP4 file with H.264, encoded as by a real camera.
+"""Renderer of the cached clip of a demo camera: an MP4 file with H.264, encoded like the video of a real camera.
 
 A clip gets its final name only when it is complete. Readers and concurrent renderers therefore never see a partial
 file, even if a renderer is killed.
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 
     from workers.demo.scene import Scene
 
-VERSION: Final = 2  # increment when the scenes, the counter or the encoding change, so that clips are rendered again
+# increment when the scenes, the counter or the encoding change, so that the clips are rendered again
+VERSION: Final = 2
 GOP_S: Final = 2
-_GRAIN_MEAN: Final = 2  # offset of the unsigned noise, so that the noise can also darken pixels
+_GRAIN_MEAN: Final = 2  # offset of the unsigned noise, which allows the noise to also darken pixels
 _DRAFT: Final = ".draft-"
-_MAX_DRAFT_AGE_S: Final = 600  # far longer than rendering takes
-_NOISE_LEVELS: Final = 0.5  # standard deviation of sensor noise in daylight; more would only raise the bitrate
+_MAX_DRAFT_AGE_S: Final = 600  # much longer than rendering takes
+# standard deviation of sensor noise in daylight; stronger noise would only raise the bitrate
+_NOISE_LEVELS: Final = 0.5
 _ENCODER: Final = {
     "preset": "ultrafast",  # the preset that encodes and decodes fastest
-    # Like real cameras: keyframes only at a fixed interval, and no B-frames, because B-frames add latency.
+    # Like real cameras: keyframes only at a fixed interval, and no B-frames, because these add latency.
     "x264-params": "scenecut=0:bframes=0:ref=1:force-cfr=1",
     "crf": "24",
     "maxrate": "1500k",
@@ -74,10 +76,10 @@ class RenderingStopped(Exception):  # noqa: N818 - not a failure
 
 
 def render(cache_dir: Path, scene: str, stop: threading.Event | None = None) -> Path:
-    """Return the path of a scene's clip. A missing clip is rendered first, which takes a few seconds on one core.
+    """Return the path of a scene's clip. Rendering a missing clip takes a few seconds on one core.
 
-    Raises `UnavailableError` if the cache is not writable or OpenCV cannot be loaded, and `RenderingStopped` within one
-    frame after `stop` is set.
+    Raises `UnavailableError` if the cache is not writable or OpenCV cannot be loaded. Raises `RenderingStopped` within
+    one frame after `stop` is set.
     """
     target = path(cache_dir, scene)
     if target.exists():
@@ -90,7 +92,7 @@ def render(cache_dir: Path, scene: str, stop: threading.Event | None = None) -> 
         try:
             _encode(draft, scene, stop)
             with draft.open("rb") as complete:
-                os.fsync(complete)  # otherwise, a power cut could leave an empty file with the final name
+                os.fsync(complete)  # without the sync, a power failure could leave an empty file with the final name
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
@@ -103,7 +105,7 @@ def render(cache_dir: Path, scene: str, stop: threading.Event | None = None) -> 
 
 
 def _sweep(directory: Path) -> None:
-    """Remove drafts of killed renderers."""
+    """Remove the drafts of killed renderers."""
     for draft in directory.glob(f"{_DRAFT}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - draft.stat().st_mtime > _MAX_DRAFT_AGE_S:
@@ -119,7 +121,7 @@ def _encode(draft: Path, scene: str, stop: threading.Event | None) -> None:
         context = stream.codec_context
         stream.pix_fmt = "yuv420p"
         context.gop_size = FPS * GOP_S
-        context.thread_count = 1  # scenes are rendered in parallel, one per core
+        context.thread_count = 1  # the worker renders scenes in parallel, one per core
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.SMPTE170M
         context.color_primaries = ColorPrimaries.SMPTE170M
@@ -136,7 +138,7 @@ def _encode(draft: Path, scene: str, stop: threading.Event | None) -> None:
 
 
 def _frames(scene: Scene, count: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield each frame as I420 planes (limited range, BT.601), in an array that the next frame overwrites."""
+    """Yield each frame as I420 planes (limited range, BT.601) in an array that the next frame overwrites."""
     cv2 = cv2_loader.load()
     backdrop = scene.backdrop()
     image = np.empty_like(backdrop)
@@ -153,5 +155,5 @@ def _frames(scene: Scene, count: int) -> Iterator[NDArray[np.uint8]]:
         cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420, planes)
         top, left = random.integers(margin, size=2)
         cv2.addWeighted(luma, 1, grain[top : top + height, left : left + width], 1, -_GRAIN_MEAN, luma)
-        counter.stamp(luma, number, levels=(16, 235))  # luma of black and of white in limited range
+        counter.stamp(luma, number, levels=(16, 235))  # luma of black and white in limited range
         yield planes

@@ -1,7 +1,7 @@
 """Moving figures of a demo scene: a walking person and a driving car.
 
-Draws one figure at one moment into a BGR image. All lengths scale with the figure, so that it looks the same near and
-far. Import this module only after `nvision_hub.media.cv2_loader.load()`.
+This module draws one figure at one moment into a BGR image. All lengths scale with the figure, so the figure looks the
+same near and far. Import this module only after `nvision_hub.media.cv2_loader.load()`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 Color = tuple[int, int, int]  # blue, green, red
-Point = tuple[float, float]  # forward and upward distance from the point on the ground under the figure's center
+Point = tuple[float, float]  # distance forward and upward from the point on the ground below the figure's center
 
 PERSON_M: Final = 1.75
-_SHIFT: Final = 4  # coordinates are in sixteenths of a pixel, so that slow figures move smoothly
+_SHIFT: Final = 4  # coordinates are in sixteenths of a pixel, so slow figures move smoothly
 _STEP_M: Final = 1.4  # distance that a person covers in two steps
 _WHEEL_M: Final = 0.33
 _TIRE: Final[Color] = (34, 32, 32)
@@ -30,8 +30,8 @@ _BODY: Final = ((-0.075, 0.82), (0.075, 0.82), (0.115, 0.77), (0.1, 0.6), (0.105
                 (-0.115, 0.77))  # fmt: skip
 _BACK: Final = ((-0.115, 0.77), (-0.05, 0.8), (-0.055, 0.42), (-0.105, 0.42))
 
-# Outlines of a car's parts, in drawing order: color (None: the car's paint), brightness, and points. A point's first
-# number is a share of half the car's length, and its second number is a share of the car's height.
+# Outlines of a car's parts, in drawing order: color (None is the car's paint), brightness, and points. The first number
+# of a point is a fraction of half the car's length, and the second number is a fraction of the car's height.
 _CAR: Final[tuple[tuple[Color | None, float, tuple[Point, ...]], ...]] = (
     (None, 1.0, ((-0.98, 0.15), (0.98, 0.15), (1.0, 0.27), (0.97, 0.5), (0.55, 0.6), (0.28, 0.98), (0.12, 1.0),
                  (-0.42, 1.0), (-0.62, 0.95), (-0.9, 0.6), (-0.99, 0.55), (-1.0, 0.23))),
@@ -64,29 +64,29 @@ class Car:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Pose of a figure. `x` and `y` are the point on the ground under its center, in pixels."""
+    """Pose of a figure. `x` and `y` are the point on the ground below its center, in pixels."""
 
     x: float
     y: float
     pixels_per_m: float
-    gone_m: float  # distance covered so far, which sets the positions of wheels and legs
-    facing: int  # 1: to the right; -1: to the left
+    gone_m: float  # distance covered so far, which determines the positions of wheels and legs
+    facing: int  # 1 for right, -1 for left
 
 
 def draw_person(image: Image, person: Person, pose: Pose) -> None:
     """Draw an upright walking person with swinging legs and arms and an oval face."""
     phase = 2 * math.pi * pose.gone_m / _STEP_M
     swing, pass_by = math.sin(phase), math.cos(phase)
-    lift = abs(pass_by) * 0.015  # the body rises as the legs pass each other
+    lift = abs(pass_by) * 0.015  # the body rises while the legs pass each other
     sketch = _Sketch(image, pose, PERSON_M, lift)
     sketch.shadow(0.17, 0.035)
-    for side, shade in ((-1, 0.72), (1, 1.0)):  # draw the far limbs first, in a darker shade
+    for side, shade in ((-1, 0.72), (1, 1.0)):  # draw the far limbs first and in a darker shade
         stride = side * swing
         ankle = 0.15 * stride, 0.035 + 0.05 * max(0.0, side * pass_by) * (1 - abs(swing)) - lift
         knee = 0.075 * stride + 0.035 * (1 - abs(stride)), 0.26
         sketch.stroke(((0.0, 0.47), knee, ankle), shaded(person.trousers, shade), 0.088)
         sketch.stroke((ankle, (ankle[0] + 0.06, ankle[1] - 0.012)), _TIRE, 0.05)
-        if side > 0:  # the body is in front of the far arm and behind the near arm
+        if side > 0:  # draw the body over the far arm and below the near arm
             sketch.polygon(_BODY, person.coat)
             sketch.polygon(_BACK, shaded(person.coat, 0.8))
         elbow, hand = (-0.08 * stride - 0.01, 0.62), (-0.17 * stride + 0.03, 0.49)
@@ -120,7 +120,7 @@ def draw_car(image: Image, car: Car, pose: Pose) -> None:
 
 
 class _Sketch:
-    """Drawing surface for the shapes of one figure, with lengths in units of `unit_m`.
+    """Drawing surface for the shapes of one figure. Lengths are in units of `unit_m`.
 
     All shapes except the shadow are raised by `lift` units.
     """
@@ -152,7 +152,7 @@ class _Sketch:
         cv2.copyTo(cv2.convertScaleAbs(ground, alpha=0.62), mask, ground)
 
     def _fixed(self, points: tuple[Point, ...]) -> NDArray[np.int32]:
-        """Convert points to image coordinates, as fixed-point numbers."""
+        """Convert points to image coordinates as fixed-point numbers."""
         pose = self._pose
         scale = np.array([pose.facing * self._unit, -self._unit])
         pixels = np.array([pose.x, pose.y - self._lift * self._unit]) + np.array(points) * scale

@@ -1,6 +1,6 @@
-"""The three demo scenes: their backgrounds, and the people and cars that move through them in a loop.
+"""The three demo scenes: their backgrounds, and the people and cars that move through each scene in a loop.
 
-The image of a scene depends only on the frame number. The first frame continues the motion of the last, so a clip
+The image of a scene depends only on the frame number. The first frame continues the motion of the last frame, so a clip
 loops seamlessly. Import this module only after `nvision_hub.media.cv2_loader.load()`.
 """
 
@@ -27,12 +27,12 @@ FRAMES: Final = FPS * LOOP_S
 _LEFT: Final = -340  # far enough outside the image to hide the longest car
 _RIGHT: Final = WIDTH + 340
 
-Waypoint = tuple[float, float, float]  # seconds into the loop; x and y of the point on the ground under the figure
+Waypoint = tuple[float, float, float]  # seconds into the loop; x and y of the point on the ground below the figure
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A figure and its path. A path that runs past the end of the loop continues at the start of the loop."""
+    """A figure and its path. A path that extends beyond the end of the loop continues at the start."""
 
     figure: Person | Car
     path: tuple[Waypoint, ...]
@@ -67,7 +67,7 @@ class Scene:
         gone = np.concatenate(([0.0], np.cumsum(meters)))
         x, y, gone_m = (float(np.interp(now, times, values)) for values in (xs, ys, gone))
         turns = np.sign(np.diff(xs))[: np.searchsorted(times, now, "right")]
-        facing = int(turns[turns != 0][-1])  # a figure that pauses keeps its direction
+        facing = int(turns[turns != 0][-1])  # a figure that stops keeps its direction
         return Pose(x=x, y=y, pixels_per_m=float(self._scale(y)), gone_m=gone_m, facing=facing)
 
     def _scale(self, y: float | NDArray[np.float64]) -> float | NDArray[np.float64]:

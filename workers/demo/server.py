@@ -1,12 +1,12 @@
-"""RTSP server for the demo clips: extends aio-rtsp-toolkit, and sends frames with the timing of a camera.
+"""RTSP server for the demo clips. It extends aio-rtsp-toolkit to send frames with the timing of a camera.
 
 The unmodified toolkit reads a clip's file separately for every client, in a thread of the default executor. A two-core
-machine has six such threads, so the seventh client waits indefinitely. The toolkit also sets a timer for every RTP
-packet, and so spreads each frame over the frame interval.
+machine has six of these threads, so the seventh client waits indefinitely. The toolkit also sets a timer for every RTP
+packet and thereby spreads each frame over the frame interval.
 
-This server keeps one copy of a clip for all clients and sends all packets of a frame when the frame is due, as cameras
-do. A client that falls behind skips frames instead of receiving old ones. With 16 clients, this server needs 6 % of a
-core, while the unmodified toolkit needs 26 %. Import this module only if aio-rtsp-toolkit (extra `demo`) is installed.
+This server keeps one copy of a clip for all clients. Like a camera, it sends all packets of a frame when the frame is
+due. A client that falls behind skips frames instead of receiving old ones. With 16 clients, this server needs 6 % of a
+core, and the unmodified toolkit needs 26 %. Import this module only if aio-rtsp-toolkit (extra `demo`) is installed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ClipServer(RtspServer):  # type: ignore[misc]  # the toolkit has no types
 
     @property
     def bound_port(self) -> int:
-        """Port on which the started server listens. If the configured port is 0, the system chooses the port."""
+        """Port on which the started server listens. If the configured port is 0, the system chooses this port."""
         return int(self._server.sockets[0].getsockname()[1])
 
     async def clip(self, name: str) -> Clip:
@@ -61,8 +61,8 @@ class ClipServer(RtspServer):  # type: ignore[misc]  # the toolkit has no types
         session = _ClipSession(self, sock)
         self.sessions.add(session)
         try:
-            # Clients may disconnect at any time. The task is cancelled when the program ends, and Python 3.11 logs a
-            # traceback for a connection whose task is cancelled.
+            # Clients may disconnect at any time. When the program ends, it cancels the task, and Python 3.11 would log
+            # a traceback for a connection with a canceled task.
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 await session.run()
         finally:
@@ -87,7 +87,7 @@ class _ClipSession(RtspServerSession):  # type: ignore[misc]  # the toolkit has 
             if not skipping:
                 await self._send_video_packet(track, data, media_s, 0.0, is_keyframe)
         track.media_time_offset += len(clip.units) * clip.frame_interval_s
-        await asyncio.sleep(0)  # a pass that skips every frame must still yield to other tasks
+        await asyncio.sleep(0)  # a pass that skips every frame must still let other tasks run
 
     async def _send_paced_rtp_payloads(
         self, track: Any, payloads: list[tuple[bytes, int]], timestamp: int, media_s: float, _duration_s: float
@@ -98,7 +98,7 @@ class _ClipSession(RtspServerSession):  # type: ignore[misc]  # the toolkit has 
 
 
 class _DebugLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logger that lowers every message of the toolkit to debug level."""
+    """Logger that lowers all messages of the toolkit to debug level."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         del level

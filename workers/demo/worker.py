@@ -33,9 +33,9 @@ _log = logging.getLogger("nvision_hub.demo")
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings:
     host: str = "127.0.0.1"
-    port: int  # 0: the system chooses the port; status reports contain the chosen port
+    port: int  # if 0, the system chooses the port; status reports contain the chosen port
     scenes: tuple[str, ...] = SCENES
-    cache_dir: Path  # holds a few megabytes of clips; created if missing
+    cache_dir: Path  # a few megabytes of clips; created if missing
 
 
 def url(port: int, scene: str) -> str:
@@ -46,7 +46,7 @@ def url(port: int, scene: str) -> str:
 def run(settings: DemoSettings, pipe: SupervisorPipe) -> None:
     """Serve the demo cameras until the supervisor requests a stop.
 
-    The worker listens and is ready immediately. A request for a clip that is being rendered waits for the clip. Raises
+    The worker listens and is ready immediately. A request for a clip that is still being rendered waits for it. Raises
     `UnavailableError` if the port cannot be used, aio-rtsp-toolkit or OpenCV is missing, or the cache is not writable.
     """
     asyncio.run(_serve(settings, pipe))
@@ -93,7 +93,7 @@ async def _serve(settings: DemoSettings, pipe: SupervisorPipe) -> None:
 
 
 async def _load(cache_dir: Path, clips: Mapping[str, asyncio.Future[Clip]]) -> None:
-    """Load the clip of each scene into the scene's future. First render missing clips in parallel, one per core."""
+    """Load the clip of each scene into its future. First render the missing clips in parallel, one per core."""
     stop = threading.Event()
 
     def load(scene: str) -> Clip:

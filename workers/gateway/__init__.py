@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(settings: GatewaySettings, pipe: SupervisorPipe) -> None:
     """Serve until the supervisor requests a stop. Raises `UnavailableError` if the gateway cannot listen."""
-    # Not imported at the top, because all processes would then inherit the module from the supervisor.
+    # Import inside the function. Otherwise, all processes would inherit the module from the supervisor.
     from workers.gateway.server import serve  # noqa: PLC0415
 
     cap_memory()

@@ -1,4 +1,4 @@
-"""Server of the gateway: creates all components and serves them on one port and on the control socket."""
+"""Server of the gateway: creates all components, and serves them on one port and on the control socket."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.gateway")
 
 LOOP_TIMEOUT_S: Final = 15.0
-MAX_MESSAGE_BYTES: Final = 128 * 1024  # for a viewer's list of the cameras in view
-DRAIN_TIMEOUT_S: Final = 1.0  # for publishing the remaining events when the gateway stops
+MAX_MESSAGE_BYTES: Final = 128 * 1024  # large enough for a viewer's list of the cameras in view
+DRAIN_TIMEOUT_S: Final = 1.0  # time to publish the remaining events when the gateway stops
 # Without a timeout, the connection of a viewer that stops reading would stay open indefinitely. With a large buffer, a
 # slow viewer would receive data that is minutes old.
 USER_TIMEOUT_MS: Final = 20_000
 SEND_BUFFER_BYTES: Final = 256 * 1024
-FIRST_STATE_TIMEOUT_S: Final = 8.0  # below the time that a command waits for a response
+FIRST_STATE_TIMEOUT_S: Final = 8.0  # less than the time that a command waits for a response
 CONTROL_LIMITS: Final = ConnectionLimits(max_connections=64, max_per_address=48)
 HEALTH_LIMITS: Final = ConnectionLimits(
     max_connections=64, max_per_address=32, header_timeout_s=5.0, request_timeout_s=10.0, max_queued_messages=1
@@ -170,10 +170,10 @@ async def _started(servers: Sequence[HttpServer], url: str | None, health_url: s
 
 
 async def _serve_control(server: HttpServer, listening: socket.socket, control: FleetControl) -> None:
-    """Serve the control socket once the state of all processes is known. Until then, its clients wait.
+    """Serve the control socket after the state of all processes is known. Until then, clients wait.
 
-    The worker's first status report must not wait for this. The worker reads the supervisor's messages only afterwards,
-    so it would wait for itself.
+    The worker's first status report must not wait for this state. The worker reads the supervisor's messages only after
+    that report, so it would wait for itself.
     """
     processes = control.fleet.processes
     await control.wait_until(lambda: HUB in processes and processes[HUB].status.ready, FIRST_STATE_TIMEOUT_S)

@@ -37,21 +37,22 @@ class UsageSettings:
 class GatewaySettings:
     """Settings of the gateway."""
 
-    host: str  # empty: the gateway serves only the control socket
-    port: int  # 0: the system chooses the port; status reports contain the chosen port
+    host: str  # if empty, the gateway serves only the control socket
+    port: int  # if 0, the system chooses the port; status reports contain the chosen port
     loopback: bool
-    health_host: str = ""  # address of a listener for health checks alone; empty for none
+    health_host: str = ""  # address of a separate listener for health checks; empty for none
     health_port: int = 0
-    control: Path | None = None  # control socket, for root and the hub's own user; None: no control socket
+    control: Path | None = None  # control socket for root and the hub's own user; None for no control socket
     site: str
     stream: RedisSettings
-    tokens: tuple[AccessToken, ...] = ()  # the tokens in cameras.yaml
-    state_dir: Path | None = None  # contains the tokens of `nvision-hub token` and the audit log; None: neither
+    tokens: tuple[AccessToken, ...] = ()  # tokens from cameras.yaml
+    # directory of the tokens from `nvision-hub token` and of the audit log; if None, there are neither
+    state_dir: Path | None = None
     proxy: GatewayProxy | None = None
     tls: GatewayTls | None = None
-    callback_token: Secret | None = None  # None disables the callback endpoint
+    callback_token: Secret | None = None  # if None, the callback endpoint is disabled
     callback_max_bytes: int = 8 * 2**20
     hosts: tuple[str, ...] = ()  # host names under which a proxy serves the gateway
-    spool: SpoolSettings | None = None  # None: events that wait for Redis stay in memory
-    usage: UsageSettings | None = None  # None: no ledger counts images
+    spool: SpoolSettings | None = None  # if None, events that wait for Redis stay in memory
+    usage: UsageSettings | None = None  # if None, no ledger counts images
     fleet: FleetSettings | None = None  # None if there are no other hubs

@@ -1,4 +1,4 @@
-"""TLS of the gateway: the check of the certificate before the start, and its renewal while the gateway runs."""
+"""TLS of the gateway: the check of the certificate before the start, and the renewal while the gateway runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def server_context(tls: GatewayTls) -> ssl.SSLContext:
         except OSError as error:
             raise InvalidValueError(f"the file of `{name}` cannot be read ({error.strerror})", "correct it") from error
     try:
-        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")  # without a password, OpenSSL would ask for one
+        # without this password function, OpenSSL would prompt for a password
+        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         raise InvalidValueError(
             "the files hold no certificate with its key in PEM format", "`openssl x509 -in CERT` shows the certificate"
@@ -37,9 +38,9 @@ def server_context(tls: GatewayTls) -> ssl.SSLContext:
 
 
 async def renew_certificate(tls: GatewayTls, use_context: Callable[[ssl.SSLContext], None]) -> None:
-    """Load the certificate into a new context whenever its files change, until canceled.
+    """Load the certificate into a new context when its files change, until canceled.
 
-    The context in use stays unchanged, because OpenSSL keeps no certificate if it rejects a new one.
+    The current context stays unchanged, because a context keeps no certificate if OpenSSL rejects a new one.
     """
     loaded = _changed_at(tls)
     while True:

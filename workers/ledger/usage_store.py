@@ -1,12 +1,12 @@
 """Usage of images on disk: one row per camera and 15 minutes (UTC), in an SQLite file.
 
-The table `day` contains the same images for each camera and day in the site's time zone, so that reports are fast.
+The table `day` contains the same images per camera and day in the site's time zone, which makes reports fast.
 
-A grant must be on disk before it is made, but a commit for each grant would take too long. The store therefore also
-holds a reserve for each camera: the number of images that may have been granted since the last commit. After a crash,
+A grant must be on disk before the ledger makes it, but a commit per grant would take too long. The store therefore also
+keeps a reserve for each camera: the number of images that the ledger may grant before the next commit. After a crash,
 the reserve counts as used, in the column `written_off`.
 
-`UsageStore.commit` may run in another thread. It may block for as long as the disk does.
+`UsageStore.commit` may run in another thread. It blocks as long as the disk does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SLOT_S: Final = 900
 KEPT_S: Final = 400 * 86400
 PRUNE_INTERVAL_S: Final = 3 * 3600
-MAX_PRUNED_S: Final = 86400  # of the oldest rows at once, so that a wrong clock erases little until it is corrected
+# maximum time span of rows to delete at once, so that a wrong clock deletes little until it is corrected
+MAX_PRUNED_S: Final = 86400
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = f"""
@@ -86,34 +87,34 @@ class UsageKey(NamedTuple):
 class UsedImages:
     """Images of one camera in one slot."""
 
-    images: int = 0  # granted, and not written off
-    written_off: int = 0  # granted to a process that ended without a report, and may have sent them
+    images: int = 0  # images granted and not written off
+    written_off: int = 0  # images granted to a process that ended without a report and may have sent them
 
 
 class Recovery(NamedTuple):
-    """State that the previous ledger left.
+    """State that the previous ledger left behind.
 
-    `instant` is the current moment by the clock of the last commit, so that a jump of the clock since then is noticed.
-    After a restart of the machine, a clock that is not behind the last commit counts as correct.
+    `instant` is the current moment by the clock of the last commit, which reveals a jump of the clock since then. After
+    a restart of the machine, the clock counts as correct unless it is behind the last commit.
     """
 
     instant: Instant
     written_off: dict[str, int]  # images by camera
-    idle_s: float  # seconds since the last possible grant; infinite before the first ledger of this run of the machine
+    idle_s: float  # seconds since the last possible grant; infinite if no ledger has run since the machine started
     holds: Holds
 
 
 class UsageStore:
-    """Store of the usage. Raises `sqlite3.Error` if the file cannot be used.
+    """Store of the image usage. Raises `sqlite3.Error` if the file cannot be used.
 
-    `zone_name` is the time zone of the table `day`. If the time zone has changed, the store computes the table again,
-    which takes several seconds for 200 cameras.
+    `zone_name` is the time zone of the table `day`. If the time zone has changed, the store recomputes the table, which
+    takes several seconds for 200 cameras.
     """
 
     def __init__(self, file: Path, zone_name: str) -> None:
         self._zone = time_zone(zone_name)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # While the ledger commits in another thread, it reads the committed rows through a separate connection.
+        # While the ledger commits in another thread, it reads committed rows through a separate connection.
         self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = FULL")  # a power failure must not renew a budget
         if self._database.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -123,7 +124,7 @@ class UsageStore:
             self._sum_days(zone_name)
         self._reader = sqlite3.connect(file, isolation_level=None)
         self._last: Instant | None = None  # time of the last commit of this process
-        self._prune_mono = float("inf")  # monotonic time from which old rows are deleted
+        self._prune_mono = float("inf")  # monotonic time after which old rows are deleted
 
     def _sum_days(self, zone_name: str) -> None:
         with self._transaction():
@@ -183,10 +184,11 @@ class UsageStore:
         return holds
 
     def count(self, camera: str | None, begin: float, end: float) -> int:
-        """Return the images of a camera, or of all cameras, from `begin` up to `end` (seconds since the epoch)."""
+        """Return the images of a camera (None: all cameras) from `begin` up to `end` (seconds since the epoch)."""
         bounds: tuple[object, object] = (begin, end)
         table, column = "usage", "slot"
-        if self._is_midnight(begin) and self._is_midnight(end):  # a month of 200 cameras has 600,000 slots
+        # use the table of days, because a month of 200 cameras has 600,000 slots
+        if self._is_midnight(begin) and self._is_midnight(end):
             bounds = (self._date(begin), self._date(end))
             table, column = "day", "date"
         query = f"SELECT coalesce(sum(images + written_off), 0) FROM {table} "  # noqa: S608 - constants
@@ -202,7 +204,10 @@ class UsageStore:
         now: Instant,
         holds: Holds | None = None,
     ) -> None:
-        """Add `used` to the rows, and replace all reserves and holds, in one transaction. Raises `sqlite3.Error`."""
+        """Add `used` to the rows, and replace all reserves and holds, in a single transaction.
+
+        Raises `sqlite3.Error`.
+        """
         rows = [(*key, each.images, each.written_off) for key, each in used.items()]
         should_prune = self._should_prune(now)
         with self._transaction():
@@ -220,7 +225,7 @@ class UsageStore:
             self._database.execute("INSERT INTO clock VALUES (?, ?, ?)", (_boot_id(), *now))
 
     def _should_prune(self, now: Instant) -> bool:
-        """Return whether old rows are due for deletion: rarely, and not soon after a start or a jump of the clock."""
+        """Return whether to delete old rows now. This is rare, and never soon after a start or a jump of the clock."""
         last, self._last = self._last, now
         if last is None or abs(now.wall - last.wall - (now.mono - last.mono)) > JUMP_S:
             self._prune_mono = now.mono + PRUNE_INTERVAL_S
@@ -230,7 +235,7 @@ class UsageStore:
         return True
 
     def _prune(self, oldest: int) -> None:
-        """Delete rows before the slot `oldest`, at most those of `MAX_PRUNED_S`."""
+        """Delete rows before the slot `oldest`, but no more than a time span of `MAX_PRUNED_S`."""
         (first,) = self._database.execute("SELECT min(slot) FROM usage").fetchone()
         if first is not None and first < oldest:
             oldest = min(oldest, first + MAX_PRUNED_S)

@@ -1,7 +1,7 @@
-"""Ledger worker: grants images to camera workers over a Unix socket, and keeps the usage on disk.
+"""Ledger worker: grants images to camera workers over a Unix socket, and stores the usage on disk.
 
-Each camera worker has one connection. An image counts as used from its grant on. If the connection ends before the
-camera has reported a granted image, the image counts as written off.
+Each camera worker has one connection. An image counts as used from the time of its grant. If the connection ends before
+the camera has reported a granted image, the image counts as written off.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ LOOP_TIMEOUT_S: Final = 10.0
 COMMIT_INTERVAL_S: Final = 1.0
 COMMIT_TIMEOUT_S: Final = 2.0  # for the last commit when the worker stops
 MIN_WAIT_S: Final = 0.002
-RESERVE_S: Final = 5.0  # a camera's reserve lasts this long at its rate, so that a commit may take half of it
-RESERVE_SHARE: Final = 0.01  # of the images that are left; a crash writes off at most this share for each camera
-IDLE_S: Final = 5.0  # an image that was granted earlier than this has arrived at the service
+RESERVE_S: Final = 5.0  # time that a camera's reserve lasts at its rate, so that a commit may take half of this time
+RESERVE_SHARE: Final = 0.01  # fraction of the remaining images; a crash writes off at most this fraction per camera
+IDLE_S: Final = 5.0  # an image that was granted before this time has already arrived at the service
 FILE_NAME: Final = "usage.sqlite3"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerSettings:
-    """The limits on the site, and the directory with the ledger's socket and database."""
+    """Limits on the site, and the directory of the ledger's socket and database."""
 
     site: SiteBudget
     directory: Path
@@ -76,7 +76,7 @@ class _LedgerClient:
 
     writer: asyncio.StreamWriter
     camera: str = ""  # empty before the first message
-    delayed_by: str | None = None  # the last reported limit
+    delayed_by: str | None = None  # the last limit that was reported
 
     def send(self, message: LedgerMessage) -> None:
         self.writer.write(encode_line(message))
@@ -90,14 +90,15 @@ class _Ledger:
         self._clients: dict[str, _LedgerClient] = {}  # by camera
         self._wanted: dict[str, CameraBudget] = {}
         self._unsaved: defaultdict[UsageKey, UsedImages] = defaultdict(UsedImages)
-        self._saving: dict[UsageKey, UsedImages] = {}  # usage in the running commit; empty while no commit runs
-        self._reserves: dict[str, int] = {}  # images that each camera may still be granted before the next commit
+        self._saving: dict[UsageKey, UsedImages] = {}  # usage in the current commit; empty while no commit runs
+        # number of images that each camera may still receive before the next commit
+        self._reserves: dict[str, int] = {}
         self._must_commit = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._commit_task: asyncio.Task[None] | None = None  # the last commit
-        self._error: str | None = None  # of the last commit
+        self._error: str | None = None  # error of the last commit
         self._read_error: str | None = None
-        self._opens = float("-inf")  # monotonic time of the first grant
+        self._opens = float("-inf")  # monotonic time at which grants begin
 
     async def live(self, pipe: SupervisorPipe) -> None:
         now = _now()
@@ -114,7 +115,7 @@ class _Ledger:
             message = "the ledger ended unexpectedly: %d images of %s are written off"
             log.warning(message, images, camera, extra={"event": "images_written_off"})
             self._count_written_off(images)
-        if self._settings.site.per_second and recovery.idle_s < IDLE_S:  # cameras may have sent images just now
+        if self._settings.site.per_second and recovery.idle_s < IDLE_S:  # the cameras may have sent images just before
             self._opens = now.mono + WINDOW_S
         self._allocator = Allocator(self._settings.site, self._count, recovery.instant, recovery.holds)
         self._allocator.update(now)
@@ -136,7 +137,7 @@ class _Ledger:
             self._store.close()
 
     async def _wait_until_open(self) -> None:
-        """Delay the first report, because cameras that start earlier would have to withhold frames."""
+        """Delay the first report. Cameras that start earlier would have to withhold frames."""
         await asyncio.sleep(self._opens - _now().mono)
 
     def _count(self, camera: str | None, begin: float, end: float) -> int:
@@ -161,10 +162,10 @@ class _Ledger:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = _LedgerClient(writer)
         try:
-            with contextlib.suppress(ConnectionError, sqlite3.Error):  # the camera connects again
+            with contextlib.suppress(ConnectionError, sqlite3.Error):  # the camera reconnects
                 while line := await reader.readline():
                     self._receive(client, decode_line(line))
-        except ValueError as error:  # a malformed or overlong line
+        except ValueError as error:  # the line is malformed or too long
             log.warning("%s; the connection is closed", error, extra={"event": "message_malformed"})
         finally:
             writer.close()
@@ -190,7 +191,7 @@ class _Ledger:
     def _want(self, client: _LedgerClient, message: WantImages, now: Instant) -> None:
         camera = client.camera = message.camera
         if (earlier := self._clients.get(camera)) is not None and earlier is not client:
-            self._forget(earlier)  # the connection of a worker that has ended
+            self._forget(earlier)  # close the connection of a worker that has ended
             earlier.writer.close()
         self._clients[camera] = client
         if message.fps > 0:
@@ -202,7 +203,7 @@ class _Ledger:
             )
             self._wanted[camera] = wanted
             self._allocator.set_camera(camera, wanted, now)
-            self._must_commit.set()  # provides the camera's reserve
+            self._must_commit.set()  # the commit creates the camera's reserve
         else:
             self._leave(camera, now)
 
@@ -213,7 +214,7 @@ class _Ledger:
             self._grant()
 
     def _leave(self, camera: str, now: Instant) -> None:
-        """Remove a camera that is paused or gone."""
+        """Remove a camera that is paused or no longer exists."""
         self._wanted.pop(camera, None)
         if lost := self._allocator.remove_camera(camera, now):
             self._use(camera, now, -lost, written_off=lost)
@@ -222,27 +223,27 @@ class _Ledger:
     # Grants
 
     def _grant(self) -> None:
-        """Grant all images that are allowed now, and schedule the next call."""
+        """Grant all images that are allowed now, and schedule the next call of this method."""
         wait_s = COMMIT_INTERVAL_S
-        with contextlib.suppress(sqlite3.Error):  # `_count` has reported it
+        with contextlib.suppress(sqlite3.Error):  # `_count` has already reported the error
             wait_s = min(max(self._grant_now(_now()), MIN_WAIT_S), COMMIT_INTERVAL_S)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._grant)
 
     def _grant_now(self, now: Instant) -> float:
-        """Grant all images that are allowed now, and return the seconds until more may be allowed."""
+        """Grant all images that are allowed now. Return the seconds until more images may be allowed."""
         if now.mono < self._opens:
             return self._opens - now.mono
         for camera in self._allocator.grant(now, self._has_reserve):
             self._use(camera, now, 1)
             self._reserves[camera] -= 1
             if self._reserves[camera] <= self._wanted_reserve(camera) / 2:
-                self._must_commit.set()  # early enough for a slow disk
+                self._must_commit.set()  # commit early enough for a slow disk
             self._clients[camera].delayed_by = None
             self._clients[camera].send(ImageGranted())
         self._report_delays()
-        # If the time is 0, a camera waits for a commit, after which `_grant` is called again.
+        # A time of 0 means that a camera waits for a commit. After the commit, `_grant` runs again.
         return self._allocator.wait_s(now) or COMMIT_INTERVAL_S
 
     def _has_reserve(self, camera: str) -> bool:
@@ -265,7 +266,7 @@ class _Ledger:
 
     def _count_written_off(self, images: int) -> None:
         self._meter.count(catalogue.IMAGES_WRITTEN_OFF_TOTAL, images)
-        self._meter.count(catalogue.IMAGES_SENT_TOTAL, images)  # the images may have been sent
+        self._meter.count(catalogue.IMAGES_SENT_TOTAL, images)  # these images may have been sent
 
     # Commits
 
@@ -275,12 +276,13 @@ class _Ledger:
                 async with asyncio.timeout(COMMIT_INTERVAL_S):
                     await self._must_commit.wait()
             self._must_commit.clear()
-            # The reserve also covers the grants during the commit.
+            # The reserve also covers grants during the commit.
             reserves = {name: max(self._wanted_reserve(name), self._reserves.get(name, 0)) for name in self._wanted}
             if self._unsaved or reserves != self._reserves:
                 await self._commit(reserves)
                 self._grant()
-                if self._error is not None:  # otherwise, cameras without a reserve would request a commit at once
+                # otherwise, cameras without a reserve would immediately request another commit
+                if self._error is not None:
                     await asyncio.sleep(COMMIT_INTERVAL_S)
 
     def _wanted_reserve(self, camera: str) -> int:
@@ -290,7 +292,7 @@ class _Ledger:
         return max(1, images)
 
     async def _commit(self, reserves: dict[str, int]) -> None:
-        """Store the usage and the reserves. If the caller is canceled, the commit continues."""
+        """Store the usage and the reserves. If the caller is canceled, the commit still continues."""
         if self._commit_task is not None:
             await asyncio.wait({self._commit_task})
         self._commit_task = asyncio.create_task(self._store_usage(reserves))
@@ -300,7 +302,8 @@ class _Ledger:
         self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
         before, now = dict(self._reserves), _now()
         try:
-            self._allocator.update(now)  # a jump of the clock must be noticed before the new clock is stored
+            # the allocator must notice a jump of the clock before the store saves the new clock
+            self._allocator.update(now)
             holds = self._allocator.holds(now)
             await asyncio.to_thread(self._store.commit, self._saving, reserves, now, holds)
         except sqlite3.Error as error:
@@ -308,20 +311,20 @@ class _Ledger:
             log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - for people
         else:
             self._saving = {}
-            # Grants during the commit are not in the rows, but the reserve on disk covers them.
+            # The rows do not contain grants during the commit, but the reserve on disk covers them.
             self._reserves = {
                 camera: images - (before.get(camera, 0) - self._reserves.get(camera, 0))
                 for camera, images in reserves.items()
             }
             self._error = None
         finally:
-            for key, each in self._saving.items():  # empty after a success
+            for key, each in self._saving.items():  # empty after a successful commit
                 self._unsaved[key].images += each.images
                 self._unsaved[key].written_off += each.written_off
             self._saving = {}
 
     async def _settle(self) -> None:
-        """Store the usage without reserves, so that nothing is written off."""
+        """Store the usage without reserves, so that a restart writes nothing off."""
         for client in list(self._clients.values()):
             self._forget(client)
         if self._timer is not None:

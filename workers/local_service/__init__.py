@@ -1,7 +1,7 @@
-"""Local service: implements the Nvision protocol and detects objects without an account or a network.
+"""Local service, which implements the Nvision protocol and detects objects without an account or a network.
 
-Every process inherits the modules that the supervisor has loaded. Of this package, the supervisor therefore loads only
-this module and `settings`.
+Every process inherits the modules that the supervisor has loaded. From this package, the supervisor therefore loads
+only this module and `settings`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def run(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
     """
     check(settings)
     cv2_loader.load()
-    # These modules import cv2, which must be loaded first.
+    # Import inside the function: these modules import cv2, which must be loaded first.
     from workers.local_service.model_trial import try_models  # noqa: PLC0415
     from workers.local_service.server import serve  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""Detector of moving objects in one source: subtracts the background (MOG2).
+"""Detector of moving objects in one source, based on background subtraction (MOG2).
 
-The detector needs no model. It misses static objects and merges objects that touch. It does not classify objects, so
-all of them are called `moving`.
+The detector needs no model. It misses static objects, and merges objects that touch each other. It does not classify
+objects: the class of every object is `moving`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.uint8]
 
-MAX_SIDE: Final = 400  # pixels; enough to detect motion, and an image takes only a few milliseconds
-WARM_UP_IMAGES: Final = 2  # the first images give no detections, because objects in them distort the background
+MAX_SIDE: Final = 400  # pixels; enough to detect motion, and processing one image takes only a few milliseconds
+WARM_UP_IMAGES: Final = 2  # the first images yield no detections, because objects in them distort the background
 FORGET_S: Final = 60.0  # a new static object becomes background after about a third of this time
-YOUNG_FORGET_S: Final = 10.0  # for a new background; grows to FORGET_S as the background ages
+YOUNG_FORGET_S: Final = 10.0  # for a new background; increases to FORGET_S as the background ages
 EQUAL_WEIGHT_IMAGES: Final = 8
-BACKGROUND_SHARE: Final = 0.7  # a pixel's most frequent colors are background if together they account for this share
+# the most frequent colors of a pixel are background if together they account for this share
+BACKGROUND_SHARE: Final = 0.7
 MIXTURES: Final = 3  # colors per pixel; at 60 bytes per pixel, a source needs 5 MB of memory
 SENSITIVITY: Final = 25.0  # minimum squared distance from the background, in variances of the pixel
-SCENE_CHANGE_SHARE: Final = 0.6  # share of the image; if more is foreground, the camera or the light has changed
-MIN_AREA_SHARE: Final = 0.0005  # share of the image; smaller objects are usually leaves or sensor noise
+SCENE_CHANGE_SHARE: Final = 0.6  # fraction of the image; more foreground means that the camera or the light has changed
+MIN_AREA_SHARE: Final = 0.0005  # fraction of the image; smaller objects are usually leaves or sensor noise
 MIN_SIDE: Final = 4  # in pixels of the downscaled image
 
 NAME: Final = "moving"
-MAX_CONFIDENCE: Final = 0.5  # motion alone does not distinguish an object from a shadow, foliage or a shaking camera
+MAX_CONFIDENCE: Final = 0.5  # motion alone cannot distinguish an object from a shadow, foliage or a shaking camera
 
-# The parts of the confidence reach their maximum at these values: contrast to the background (of 255), filled share of
-# the box, and area as a multiple of the minimum area.
+# Each part of the confidence reaches its maximum at one of these values: the contrast to the background (of 255), the
+# filled fraction of the box, and the area as a multiple of the minimum area.
 _CLEAR_CONTRAST: Final = 60.0
 _CLEAR_FILL: Final = 0.6
 _CLEAR_SIZE: Final = 8.0
 
 _SPECKS: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-# This shape is taller than wide: it joins the head, trunk and legs of a person, but not two people side by side.
+# This shape is taller than wide: it connects a person's head, trunk and legs, but not two people side by side.
 _GAPS: Final = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 7))
 _FOREGROUND: Final = 255  # MOG2 marks shadows with 127
 
@@ -96,9 +97,9 @@ class MovingObjectDetector:
     def _learn(self, small: Pixels, at: float) -> Mask:
         """Update the background with an image, and return the image's foreground mask (0 or 255).
 
-        The learning rate depends on the elapsed time, so that backgrounds forget equally fast at any frame rate. The
-        first images have equal weight, so that the detector learns quickly. A young background forgets sooner, because
-        it may contain objects that only paused.
+        The learning rate depends on the elapsed time, so backgrounds forget equally fast at any frame rate. The first
+        images have equal weights, so the detector learns quickly. A young background forgets sooner, because it may
+        contain objects that have only paused.
         """
         forget_s = min(max(at - self._first_at, YOUNG_FORGET_S), FORGET_S)
         rate = 1 - math.exp(-(at - self._last_at) / forget_s)
@@ -114,7 +115,7 @@ def _confidence(mask: Mask, difference: Mask, min_area: float) -> float:
     """Return the confidence (0..0.5). Half of it depends on contrast, a quarter on fill, and a quarter on size."""
     area = int(np.count_nonzero(mask))
     if not area:
-        return 0.0  # the outline contains no foreground, only a gap that was closed
+        return 0.0  # the outline contains no foreground, only a closed gap
     contrast = float(difference[mask > 0].mean()) / _CLEAR_CONTRAST
     fill = area / mask.size / _CLEAR_FILL
     size = area / min_area / _CLEAR_SIZE

@@ -1,4 +1,4 @@
-"""Delivery of results to a callback URL instead of over the stream."""
+"""Delivery of results to a callback URL, which replaces delivery over the stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nvision_hub.metrics import catalogue
 if TYPE_CHECKING:
     from nvision_hub.metrics.meter import Meter
 
-MAX_QUEUED: Final = 500  # results; if the queue is full, the service drops and counts new results
+MAX_QUEUED: Final = 500  # maximum number of results; if the queue is full, the service drops and counts new results
 SENDERS: Final = 4
 MAX_ATTEMPTS: Final = 3
 TIMEOUT_S: Final = 10.0
@@ -33,7 +33,7 @@ class Callbacks:
     def __init__(self, url: str, meter: Meter) -> None:
         self._url = url
         parts = urlsplit(url)
-        # The log shows only this part of the URL, because the rest may contain a token.
+        # The log shows only this part of the URL, because the rest of the URL may contain a token.
         self._host = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._count = partial(meter.count, catalogue.SERVICE_CALLBACKS_TOTAL)
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
@@ -41,7 +41,7 @@ class Callbacks:
         self._failing = False
 
     def post(self, result: dict[str, Any]) -> None:
-        """Queue one result, or drop and count it if the queue is full."""
+        """Queue one result. If the queue is full, drop and count the result."""
         try:
             self._queue.put_nowait(json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode())
         except asyncio.QueueFull:
@@ -49,7 +49,7 @@ class Callbacks:
 
     async def run(self) -> None:
         """Post queued results until canceled."""
-        # Results must go only to the configured host, so the client follows no redirects.
+        # Results must reach only the configured host, so the client follows no redirects.
         headers = {"content-type": "application/json"}
         async with httpx2.AsyncClient(
             timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, headers=headers
@@ -57,7 +57,7 @@ class Callbacks:
             await asyncio.gather(*(self._send(client) for _ in range(SENDERS)))
 
     async def drain(self) -> None:
-        """Wait at most `CALLBACK_DRAIN_TIMEOUT_S` until all queued results are posted, then count the rest as lost."""
+        """Wait at most `CALLBACK_DRAIN_TIMEOUT_S` until all queued results are posted. Count the rest as lost."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CALLBACK_DRAIN_TIMEOUT_S):
                 await self._queue.join()
@@ -90,10 +90,10 @@ class Callbacks:
                     return True
                 reason = f"HTTP {response.status_code}"
                 if not (response.is_server_error or response.status_code == httpx2.codes.TOO_MANY_REQUESTS):
-                    break  # a retry with the same body would fail, too
+                    break  # a retry with the same body would also fail
             if attempt < MAX_ATTEMPTS:
                 await asyncio.sleep(delays.next_s())
-        if not self._failing:  # log only the first failure, so that an unreachable receiver does not fill the log
+        if not self._failing:  # log only the first failure, so that an unreachable receiver does not flood the log
             self._failing = True
             _log.warning(
                 "callback to %s failed: %s; results are lost until the receiver recovers",

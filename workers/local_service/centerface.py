@@ -1,7 +1,7 @@
 """Face detection with the packaged CenterFace model.
 
-The model predicts a score, a size and a center for each cell of 4 x 4 pixels of its input. It accepts any input whose
-sides are multiples of 32 pixels.
+For each cell of 4 x 4 pixels of its input, the model predicts a score, a size and a center. It accepts any input size
+whose sides are multiples of 32 pixels.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 MAX_SIDE: Final = 800  # pixels; at this size, a face of 48 pixels in a 1080p frame has 20 pixels
 MAX_OVERLAP: Final = 0.3  # intersection over union
 MAX_FACES: Final = 200
-# `CONFIDENCES[i]` is the share of boxes with a score near `SCORES[i]` that are faces. Measured on photos of groups of
-# people, scaled to 15 to 200 pixels per face and placed on other photos (docs/detection.md).
+# `CONFIDENCES[i]` is the fraction of boxes with a score near `SCORES[i]` that are faces. It was measured on photos of
+# groups of people, scaled to 15 to 200 pixels per face and placed on other photos (docs/detection.md).
 SCORES: Final = (0.1, 0.175, 0.225, 0.3, 0.375, 0.425, 0.475, 0.55, 0.7, 1.0)
 CONFIDENCES: Final = (0.02, 0.08, 0.15, 0.3, 0.55, 0.65, 0.9, 0.97, 0.99, 1.0)
 
 _CELL: Final = 4  # pixels
 _MULTIPLE: Final = 32  # pixels
-# Scores; logarithms of height and width in cells; centers (y, x) in the cell; landmarks, which OpenCV returns anyway.
+# Model outputs: scores; logarithms of height and width in cells; centers (y, x) within the cell; landmarks, which
+# OpenCV always returns.
 _OUTPUTS: Final = ("537", "538", "539", "540")
 
 
@@ -62,10 +63,10 @@ class CenterFace:
 
 
 def _load(model: PackagedModel) -> Any:
-    """Load the model, and run it once. Raises `UnavailableError`."""
+    """Load the model and run it once. Raises `UnavailableError`."""
     model.verify()
     try:
-        # After a change of the input's size, the classic engine returns wrong results.
+        # After a change of the input size, the classic engine would return wrong results.
         net: Any = cv2.dnn.readNetFromONNX(str(model.path), cv2.dnn.ENGINE_NEW)
         net.setInput(np.zeros((1, 3, _MULTIPLE, _MULTIPLE), np.float32))
         shapes = [output.shape for output in net.forward(_OUTPUTS)]

@@ -1,4 +1,4 @@
-"""Threads that run the detectors, and the queue of images in front of them."""
+"""Threads that run the detectors, and the queue of images that wait for a thread."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from workers.local_service.image_queue import ImageSender
 
-MAX_THREADS: Final = 16  # each thread has a network of its own, about 35 MB with the packaged model
+MAX_THREADS: Final = 16  # each thread has its own network, which needs about 35 MB with the packaged model
 
 _Result = TypeVar("_Result")
 
 
 class SkippedError(Exception):
-    """Another image has displaced the image before its turn: a newer one of its source, or one of another client."""
+    """Another image displaced this image before its turn: a newer one of its source, or one of another client."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,9 @@ class _Job(Generic[_Result]):
 
 
 class DetectionPool:
-    """Pool of one thread per core, at most `MAX_THREADS`. Only the event loop's thread may use the pool.
+    """Pool of one thread per core, but at most `MAX_THREADS`. Only the thread of the event loop may use the pool.
 
-    Images wait in the pool's own queue, not in the executor's, so that a newer image can replace a waiting image.
+    Images wait in the pool's own queue instead of the executor's queue, so a newer image can replace a waiting image.
     """
 
     def __init__(self) -> None:
@@ -52,10 +52,10 @@ class DetectionPool:
         size_bytes: int,
         is_replaceable: bool,
     ) -> _Result:
-        """Run `work` for an image of `source` from `sender` in a thread, and return its result.
+        """Run `work` in a thread for an image of `source` from `sender`, and return its result.
 
         `size_bytes` is the size of the image file. Raises `SkippedError` if another image displaces this image, and
-        `QueueFullError` at once if too many images wait. Also raises what `work` raises.
+        `QueueFullError` immediately if too many images wait. Also raises the errors of `work`.
         """
         result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         job = _Job(work=work, result=result)
@@ -68,14 +68,14 @@ class DetectionPool:
         return await result
 
     def close(self) -> None:
-        """Start no further images, and wait for the running threads."""
+        """Start no more images, and wait for the running threads."""
         self._is_closed = True
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _start_next(self) -> None:
         while self._idle and not self._is_closed and (turn := self._queue.pop()) is not None:
             source, job = turn
-            if job.result.done():  # the request is canceled
+            if job.result.done():  # the request has been canceled
                 self._queue.release(source)
                 continue
             self._idle -= 1
@@ -86,7 +86,7 @@ class DetectionPool:
         self._idle += 1
         self._queue.release(source)
         error = None if done.cancelled() else done.exception()
-        if not job.result.done():  # otherwise, the request is canceled
+        if not job.result.done():  # otherwise, the request has been canceled
             if done.cancelled():
                 job.result.cancel()
             elif error is not None:

@@ -1,7 +1,7 @@
-"""The COCO classes, the groups of all known classes, the `Detection` type and the interface of detectors.
+"""COCO classes, the groups of all known classes, the type `Detection` and the interface of detectors.
 
-Class groups are COCO's supercategories, except that Nvision calls two of them `human` and `electronic`. Older models
-use older class names, such as `tvmonitor` in an example in Nvision's documentation.
+Class groups are COCO's supercategories, but Nvision calls two of them `human` and `electronic`. Older models use older
+class names, such as `tvmonitor` in an example in Nvision's documentation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _GROUPS: Final = {
     "appliance": "microwave, oven, toaster, sink, refrigerator",
     "indoor": "book, clock, vase, scissors, teddy bear, hair drier, toothbrush",
 }
-# The order matches the class numbers of YOLO models, because the groups are in the order of the data set.
+# The order of the classes matches the class numbers of YOLO models, because the groups are in the order of the data
+# set.
 COCO_NAMES: Final = tuple(name for names in _GROUPS.values() for name in names.split(", "))
 
 _PARENTS: Final = {name: parent for parent, names in _GROUPS.items() for name in names.split(", ")} | {
@@ -59,7 +60,7 @@ _PARENTS: Final = {name: parent for parent, names in _GROUPS.items() for name in
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
-    """A rectangle in pixels of the image as sent. `right` and `bottom` are exclusive."""
+    """A rectangle in pixels of the received image. `right` and `bottom` are exclusive."""
 
     left: int
     top: int
@@ -71,7 +72,7 @@ class Box:
 class Detection:
     """A detected object: class, confidence (0..1) and box.
 
-    `part` marks what belongs to another object, such as a shoe. Only requests that ask for its class receive it.
+    `part` marks a detection that belongs to another object, such as a shoe. Only requests for its class receive it.
     """
 
     name: str
@@ -81,17 +82,17 @@ class Detection:
 
     @property
     def parent(self) -> str:
-        """Group of the object's class, as in Nvision messages; `object` for an unknown class."""
+        """Group of the object's class in Nvision messages; `object` for an unknown class."""
         return _PARENTS.get(self.name.lower(), "object")
 
 
 class Detector(Protocol):
-    """Object detector for the images of one source. The images arrive in order, one at a time."""
+    """Object detector for the images of one source. Images arrive in order and one at a time."""
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:
         """Return the objects in an image (BGR, height x width x 3) that arrived at `at` (monotonic seconds).
 
-        The list is sorted by descending confidence. Objects with a confidence below `threshold` (0..1) may be missing.
+        The list is sorted by descending confidence. It may omit objects with a confidence below `threshold` (0..1).
         """
         ...
 
@@ -99,7 +100,7 @@ class Detector(Protocol):
 def detection_at(
     edges: tuple[float, float, float, float], pixels: Pixels, name: str, confidence: float, *, part: bool = False
 ) -> Detection | None:
-    """Return a detection with rounded and clipped edges (left, top, right, bottom); None if outside the image."""
+    """Return a detection with rounded and clipped edges (left, top, right, bottom); None for a box outside it."""
     height, width = pixels.shape[:2]
     left, right = (min(max(round(x), 0), width) for x in edges[::2])
     top, bottom = (min(max(round(y), 0), height) for y in edges[1::2])

@@ -1,4 +1,4 @@
-"""Choice of the detectors that the service uses."""
+"""Choice of the detectors for the local service."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ NOTHING = "none, without a model"
 
 
 class NoDetections:
-    """Detector that detects nothing, for a service whose model is missing."""
+    """Detector without detections, for a service whose model is missing."""
 
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - interface
-        """Return no detections."""
+        """Return an empty list."""
         return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorChoice:
-    """Choice of the detector for one service: its display name, and a factory for the detector of each source.
+    """Detectors for one service: a display name, and a factory for the detector of each source.
 
-    Sources share a model, but each source has its own background.
+    All sources share the model, but each source has its own background.
     """
 
     name: str
     create: Callable[[], Detector]
-    is_fallback: bool = False  # True if this build of nvision-hub does not contain the packaged model
+    is_fallback: bool = False  # whether this build of nvision-hub lacks the packaged model
 
 
 def choose_detectors(settings: LocalServiceSettings) -> Mapping[ServiceName, DetectorChoice]:

@@ -1,4 +1,4 @@
-"""Request handling shared by WebSocket and REST: rate limits, detection, artificial latency and metrics."""
+"""Request handling for WebSocket and REST: rate limits, detection, artificial latency and metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 STREAM_DRAIN_TIMEOUT_S: Final = 0.7
 MAX_SOURCES: Final = 128  # above this number, the handler drops the least recently used source
-MAX_IDLE_S: Final = 600.0  # the handler drops a source that is idle for this time, because its view may have changed
+# the handler drops a source that is idle for this time, because the camera's view may have changed
+MAX_IDLE_S: Final = 600.0
 
 _log = logging.getLogger("nvision_hub.service")
 
@@ -51,7 +52,7 @@ class DetectionError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceKey:
-    """One camera of one customer at one service."""
+    """One camera of one customer for one service."""
 
     service: ServiceName
     key: str = field(repr=False)
@@ -65,7 +66,7 @@ class _SourceState:
 
 
 class RequestHandler:
-    """Handler of the admitted requests of all clients. Only the event loop's thread may use the handler."""
+    """Handler for the admitted requests of all clients. Only the thread of the event loop may use the handler."""
 
     def __init__(
         self,
@@ -79,13 +80,13 @@ class RequestHandler:
         self.callbacks = callbacks
         self.draining = asyncio.Event()
         self.sessions: set[asyncio.Task[Any]] = set()  # the task of each open stream
-        self.sources: OrderedDict[SourceKey, _SourceState] = OrderedDict()  # least recently used first
+        self.sources: OrderedDict[SourceKey, _SourceState] = OrderedDict()  # ordered by last use, oldest first
         self._meter = meter
         self._latency_s = settings.latency_s
         self._detectors = detectors
         self._pool = DetectionPool()
         self._overload = OverloadMonitor()
-        self._running: dict[asyncio.Task[Any], float] = {}  # unfinished requests, and when they arrived
+        self._running: dict[asyncio.Task[Any], float] = {}  # unfinished requests and their arrival times
 
     def oldest_at(self, now: float) -> float:
         """Return the arrival time of the oldest unfinished request, or `now` (monotonic seconds) if there is none."""
@@ -103,7 +104,7 @@ class RequestHandler:
             self.sessions.discard(task)
 
     async def drain(self) -> None:
-        """Make every stream send its pending results and end. Wait a limited time until all streams have ended."""
+        """Make every stream send its pending results and end. Wait for a limited time until all streams have ended."""
         self.draining.set()
         if self.sessions:
             await asyncio.wait(self.sessions, timeout=2 * STREAM_DRAIN_TIMEOUT_S)
@@ -126,17 +127,18 @@ class RequestHandler:
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         del self._running[task]
         if not task.cancelled():
-            task.exception()  # mark the error as retrieved; otherwise asyncio logs an error after a disconnect
+            task.exception()  # retrieve the error; otherwise, asyncio logs it after a disconnect
 
     async def result(
         self, key: SourceKey, request: NvisionRequest, *, sender: ImageSender, is_replaceable: bool = False
     ) -> NvisionRequest:
-        """Return the result of one request, after earlier requests of its source and after the configured latency.
+        """Return the result of one request, after the earlier requests of its source and after the configured latency.
 
         If `is_replaceable`, a newer request of the source may replace this request while it waits. At the limits of the
-        queue, requests of `sender` compete with those of other senders. Raises `ProtocolError` for an invalid option or
-        encoding, `ImageError` for an unreadable image, `SkippedError` for a displaced request, `QueueFullError` at once
-        if too many requests wait, and `DetectionError`. Run this coroutine with `start`, so that `oldest_at` counts it.
+        queue, requests from `sender` compete with requests from other senders. Run this coroutine with `start`, so that
+        `oldest_at` includes it. Raises `ProtocolError` for an invalid option or encoding, `ImageError` for an
+        unreadable image, `SkippedError` for a displaced request, `QueueFullError` immediately if too many requests
+        wait, and `DetectionError`.
         """
         at = time.monotonic()
         self._meter.count(catalogue.SERVICE_REQUESTS_TOTAL, service=key.service)
@@ -198,5 +200,5 @@ class RequestHandler:
             )
         except cv2.error as error:
             raise DetectionError(f"OpenCV failed: {opencv_reason(error)}") from error
-        except UnavailableError as error:  # every new thread loads the model file, which may have been deleted
+        except UnavailableError as error:  # every new thread loads the model file, which may no longer exist
             raise DetectionError(str(error)) from error

@@ -1,9 +1,9 @@
-"""Queue of the images that wait for a detector. Performs no I/O.
+"""Queue of images that wait for a detector. Performs no I/O.
 
-Sources take turns, so that a fast camera does not slow down the others. A source has at most one image in progress,
-because its detector needs its images in order. At a limit, the client with the most waiting images loses the oldest of
-them, so that no client can fill the queue. The cameras of a hub are streams of one client: of its streams, the one with
-the most waiting images loses its oldest.
+Sources take turns, so a fast camera does not slow down the others. A source has at most one image in progress, because
+its detector needs its images in order. At a limit, the client with the most waiting images loses the oldest of them, so
+no client can fill the queue. The cameras of one hub are streams of one client. Among its streams, the one with the most
+waiting images loses its oldest image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-MAX_IMAGES: Final = 256  # 5 s of work for two cores with the packaged model
+MAX_IMAGES: Final = 256  # about 5 s of work for two cores with the packaged model
 MAX_BYTES: Final = 512 * 2**20
 
 _Image = TypeVar("_Image")
@@ -27,7 +27,7 @@ class QueueFullError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSender:
-    """Stream of a client. All streams with one key from one address belong to one client."""
+    """Stream of a client. All streams from one address with the same key belong to one client."""
 
     key: str = field(repr=False)
     address: str
@@ -54,22 +54,22 @@ class _SourceQueue(Generic[_Image]):
 
 
 class ImageQueue(Generic[_Image]):
-    """Waiting images by source, with limits for all sources together."""
+    """Waiting images by source, with common limits for all sources."""
 
     def __init__(self) -> None:
         self._sources: dict[Hashable, _SourceQueue[_Image]] = {}
-        self._turns: deque[Hashable] = deque()  # sources that are not busy and have a waiting image
-        self._waiting: dict[_Entry[_Image], None] = {}  # of all sources, oldest first
+        self._turns: deque[Hashable] = deque()  # sources with a waiting image that are not busy
+        self._waiting: dict[_Entry[_Image], None] = {}  # waiting images of all sources, oldest first
 
     def push(
         self, key: Hashable, image: _Image, *, sender: ImageSender, size_bytes: int, is_replaceable: bool
     ) -> list[_Image]:
-        """Add an image that `sender` sent for the source `key`. Return the waiting images that it displaces.
+        """Add an image that `sender` sent for the source `key`. Return the waiting images that the new image displaces.
 
         An image replaces the last waiting image of its source if both are replaceable. If all images of a source are
-        replaceable, only the newest waits. At a limit, the client with the most waiting images or bytes loses the
-        oldest of its stream with the most. If several have the most, the sender loses. Raises `QueueFullError` if the
-        sender would lose the new image.
+        replaceable, only the newest image waits. At a limit, the client with the most waiting images or bytes loses the
+        oldest image of its largest stream. If several clients are equal, the sender loses. Raises `QueueFullError` if
+        the sender would lose the new image.
         """
         entry = _Entry(image=image, key=key, sender=sender, size_bytes=size_bytes, is_replaceable=is_replaceable)
         source = self._sources.get(key)
@@ -80,14 +80,14 @@ class ImageQueue(Generic[_Image]):
             source = self._sources[key] = _SourceQueue()
         if not source.waiting and not source.is_busy:
             self._turns.append(key)
-        source.waiting.append(entry)  # before any removal, so that the source keeps its turn
+        source.waiting.append(entry)  # append before any removal, so that the source keeps its turn
         self._waiting[entry] = None
         for each in displaced:
             self._remove(each)
         return [each.image for each in displaced]
 
     def pop(self) -> tuple[Hashable, _Image] | None:
-        """Return the next image and its source, which is busy until `release`; None if no image may start."""
+        """Return the next image and its source, which is then busy until `release`; None if no image may start."""
         if not self._turns:
             return None
         key = self._turns.popleft()
@@ -98,7 +98,7 @@ class ImageQueue(Generic[_Image]):
         return key, entry.image
 
     def release(self, key: Hashable) -> None:
-        """End the turn of a source, because its image is processed."""
+        """End the turn of a source. Called when its image is processed."""
         source = self._sources[key]
         source.is_busy = False
         if source.waiting:
@@ -107,7 +107,7 @@ class ImageQueue(Generic[_Image]):
             del self._sources[key]
 
     def _displaced_by(self, entry: _Entry[_Image], replaced: _Entry[_Image] | None) -> list[_Entry[_Image]]:
-        """Return the images that must leave the queue when `entry` arrives, among them `replaced`."""
+        """Return the images that must leave the queue when `entry` arrives, including `replaced`."""
         displaced = [] if replaced is None else [replaced]
         waiting = [*(each for each in self._waiting if each is not replaced), entry]
         while True:
@@ -121,7 +121,7 @@ class ImageQueue(Generic[_Image]):
             displaced.append(oldest)
 
     def _remove(self, entry: _Entry[_Image]) -> None:
-        """Remove a waiting image. Its source loses its turn with its last waiting image."""
+        """Remove a waiting image. If it is the last one of its source, the source also loses its turn."""
         source = self._sources[entry.key]
         source.waiting.remove(entry)
         del self._waiting[entry]
@@ -131,9 +131,9 @@ class ImageQueue(Generic[_Image]):
 
 
 def _oldest_of_heaviest(waiting: list[_Entry[_Image]], new: _Entry[_Image], *, by_size: bool) -> _Entry[_Image]:
-    """Return the oldest image in the heaviest stream of the heaviest client; among equal ones, that of `new`.
+    """Return the oldest image in the heaviest stream of the heaviest client. Among equals, prefer that of `new`.
 
-    A sender must not take a place from a client or a stream that has no more than the sender itself.
+    A sender must not displace a client or a stream that has no more than the sender itself.
     """
     levels: tuple[Callable[[ImageSender], Hashable], ...] = (lambda sender: sender.client, lambda sender: sender)
     for group_of in levels:

@@ -1,4 +1,4 @@
-"""What the models share: one network per thread, one box per object (non-maximum suppression), and OpenCV's errors."""
+"""Code that the models share: networks per thread, non-maximum suppression (one box per object), OpenCV's errors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from workers.local_service.packaged_models import PackagedModel
 
 _Network = TypeVar("_Network")
-# OpenCV's own errors: "OpenCV(5.0.0) FILE:LINE: error: (CODE:TITLE) REASON in function 'NAME'". The function comes
-# before a reason of several lines.
+# Format of OpenCV's own errors: "OpenCV(5.0.0) FILE:LINE: error: (CODE:TITLE) REASON in function 'NAME'". If the reason
+# has several lines, the function comes before it.
 _OWN_ERROR: Final = re.compile(r"error: \((-?\d+):[^)]*\) (?:in function '[^']*' )?(.*?)(?: in function '[^']*')?$")
 
 
 class PerThread(Generic[_Network]):
-    """One network per thread, created when the thread first needs it. A network stores its input and its results."""
+    """One network per thread, because a network stores its input and its results.
+
+    A thread creates its network on first use.
+    """
 
     def __init__(self, create: Callable[[], _Network]) -> None:
         self._create = create
@@ -33,11 +36,11 @@ class PerThread(Generic[_Network]):
         self._spare: list[_Network] = []
 
     def prepare(self) -> None:
-        """Create a network for the first thread that needs one. Raises what `create` raises."""
+        """Create a network for the first thread that needs one. Raises the errors of `create`."""
         self._spare.append(self._create())
 
     def get(self) -> _Network:
-        """Return the network of the calling thread. Raises what `create` raises."""
+        """Return the network of the calling thread. Raises the errors of `create`."""
         network: _Network | None = getattr(self._local, "network", None)
         if network is None:
             try:
@@ -49,21 +52,21 @@ class PerThread(Generic[_Network]):
 
 
 def opencv_reason(error: cv2.error) -> str:
-    """Return OpenCV's reason on one line."""
+    """Return OpenCV's reason as one line."""
     return _parse(error)[1]
 
 
 def is_out_of_memory(error: cv2.error) -> bool:
-    """Return whether an allocation has failed, in OpenCV or in a library that it uses."""
+    """Return whether an allocation failed, in OpenCV or in a library that OpenCV uses."""
     code, reason = _parse(error)
     return code == cv2.Error.StsNoMem or (code is None and "bad_alloc" in reason)
 
 
 def _parse(error: cv2.error) -> tuple[int | None, str]:
-    """Return the code and the reason of an error. Exceptions of C++ that OpenCV passes on have no code.
+    """Return the code and the reason of an error. C++ exceptions that OpenCV passes on have no code.
 
-    OpenCV stores the attributes `code`, `err` and `func` in the class of its errors, so they may be those of another
-    error: an earlier one, or one in another thread. Only the text always belongs to the error.
+    OpenCV stores the attributes `code`, `err` and `func` in the class of its errors. They may therefore belong to an
+    earlier error or to an error in another thread. Only the text always belongs to this error.
     """
     text = " ".join(str(error).split())
     own = _OWN_ERROR.search(text)
@@ -71,7 +74,7 @@ def _parse(error: cv2.error) -> tuple[int | None, str]:
 
 
 def unusable(model: PackagedModel, reason: str) -> UnavailableError:
-    """Return the error for a packaged model that is as built, but does not work with the installed OpenCV."""
+    """Return the error for a packaged model whose file is intact but does not work with the installed OpenCV."""
     return UnavailableError(
         f"OpenCV {cv2.__version__} cannot run the packaged model {model.path}: {reason}; reinstall nvision-hub and its "
         "dependencies."
@@ -88,8 +91,8 @@ def suppress_overlaps(
 ) -> list[int]:
     """Return the indices of the boxes to keep: for each object, the box with the best score.
 
-    `boxes` are N x (left, top, right, bottom) in any unit. Boxes of one group whose intersection over union is above
-    `max_overlap` count as one object. At most `max_objects` indices are returned, in no particular order across groups.
+    `boxes` are N x (left, top, right, bottom) in any unit. Boxes of one group with an intersection over union above
+    `max_overlap` count as one object. Returns at most `max_objects` indices, in no particular order across groups.
     """
     if not len(boxes):
         return []

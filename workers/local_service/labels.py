@@ -1,4 +1,4 @@
-"""Class names from a labels file: a text file with one name per line, in the order of the model's class numbers."""
+"""Class names from a labels file, which is a text file with one name per line in the order of the class numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_NAME_CHARS: Final = 100
 
 def read_labels(path: Path) -> dict[int, str]:
     """Return the names by class number. Raises `UnavailableError` if the file is not a list of names."""
-    if path.exists() and not path.is_file():  # to open a named pipe would block
+    if path.exists() and not path.is_file():  # opening a named pipe would block
         raise _unusable(path, "it is not a regular file")
     try:
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Load and run the model files once in a child process.
+"""Trial run of the model files in a child process.
 
-OpenCV crashes on some ONNX files, for example if a convolution has a stride of 0 or if a face model has other outputs
-than YuNet. Other files make it compute for hours, or allocate all memory. In each case, the error names the file.
+OpenCV crashes on some ONNX files, for example if a convolution has a stride of 0, or if a face model has other outputs
+than YuNet. Other files make OpenCV compute for hours or allocate all memory. In each case, the error names the file.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 TRIAL_TIMEOUT_S: Final = 60
-MAX_MEMORY_BYTES: Final = 8 * 2**30  # of address space
-_MAX_MESSAGE_BYTES: Final = 4096  # fits into the buffer of a pipe
+MAX_MEMORY_BYTES: Final = 8 * 2**30  # limit on the address space
+_MAX_MESSAGE_BYTES: Final = 4096  # must fit into the buffer of a pipe
 
 
 def try_models(settings: LocalServiceSettings) -> None:
-    """Load and run each model of the user in a child process. Raises `UnavailableError` if a model cannot be used.
+    """Load and run each of the user's models in a child process. Raises `UnavailableError` if a model cannot be used.
 
     Call this function before this process starts a thread.
     """
@@ -52,7 +52,8 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
     parent = os.getpid()
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        # Python 3.12+ warns about a fork while threads run. Only idle threads of libraries run at this time.
+        # Python 3.12 and later warn about a fork while threads run. At this time, only idle threads of libraries are
+        # running.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
         child = os.fork()
     if not child:
@@ -61,7 +62,7 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(TRIAL_TIMEOUT_S)
             _limit_memory()
-            silence = os.open(os.devnull, os.O_WRONLY)  # OpenCV also prints its errors
+            silence = os.open(os.devnull, os.O_WRONLY)  # suppress the errors that OpenCV also prints
             os.dup2(silence, 1)
             os.dup2(silence, 2)
             os.write(writing, failure(load, path, wanted).encode(errors="replace")[:_MAX_MESSAGE_BYTES])
@@ -82,7 +83,7 @@ def survive(load: Callable[[], object], path: Path, wanted: str) -> None:
 
 
 def failure(load: Callable[[], object], path: Path, wanted: str) -> str:
-    """Call `load`. Return why it failed; empty if it succeeded."""
+    """Call `load`. Return the reason if it fails; empty if it succeeds."""
     try:
         load()
     except Exception as error:  # noqa: BLE001 - a file may cause any error

@@ -1,6 +1,6 @@
-"""Read the metadata and the input shape of an ONNX file, because OpenCV exposes neither.
+"""Reader of the metadata and the input shape of an ONNX file, which OpenCV does not expose.
 
-This module parses the protobuf wire format for the few fields that are needed. Field numbers are those of onnx.proto
+This module parses the protobuf wire format only for the fields that it needs. The field numbers come from onnx.proto
 (ModelProto, GraphProto, ValueInfoProto, TypeProto, TensorShapeProto).
 """
 
@@ -33,7 +33,7 @@ class OnnxHeader:
     """Input size and classes of a model. Ultralytics writes both as metadata."""
 
     input_size: tuple[int, int] | None  # width and height in pixels; None if the model accepts any size
-    names: dict[int, str] | None  # classes by number; None if the file does not contain them
+    names: dict[int, str] | None  # classes by number; None if the file contains no classes
 
 
 def read_header(path: Path) -> OnnxHeader:
@@ -41,7 +41,7 @@ def read_header(path: Path) -> OnnxHeader:
     with path.open("rb") as file:
         if not path.stat().st_size:
             raise HeaderError("the file is empty")
-        # Map the file into memory, because only a few bytes between tens of megabytes of weights are needed.
+        # Map the file into memory, because only a few bytes among tens of megabytes of weights are needed.
         model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
         (graph,) = _submessages(model, _MODEL_GRAPH)
@@ -58,7 +58,7 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def _input_size(graph: memoryview) -> tuple[int, int] | None:
-    """Return the width and height of the first image input of fixed size; None if the model has no such input.
+    """Return the width and height of the first image input with a fixed size; None if the model has no fixed size.
 
     Raises `HeaderError` if no input can be an image.
     """
@@ -72,7 +72,7 @@ def _input_size(graph: memoryview) -> tuple[int, int] | None:
 
 
 def _shape(value: memoryview) -> list[int]:
-    """Return the dimensions of an input: 0 for a dimension of any size, and no dimensions if the shape is unknown."""
+    """Return the dimensions of an input. A dimension of any size is 0. If the shape is unknown, the list is empty."""
     return [
         next((size for number, size in _fields(dimension) if number == 1 and isinstance(size, int)), 0)
         for value_type in _submessages(value, 2)
@@ -105,7 +105,7 @@ def _names(text: str | None) -> dict[int, str] | None:
 def _literal(text: str | None) -> object:
     try:
         return ast.literal_eval(text or "None")
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as documented for `literal_eval`
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # documented by `literal_eval`
         return None
 
 
@@ -123,7 +123,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
-        if not tag >> 3:  # also ends early on a large file of zeros
+        if not tag >> 3:  # stops early, even in a large file of zeros
             raise ValueError("not protobuf: a field has the number 0")
         match tag & 7:
             case 0:
@@ -145,7 +145,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 64, 7):  # protobuf's integers have 64 bits
+    for shift in range(0, 64, 7):  # protobuf integers have 64 bits
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift

@@ -1,8 +1,8 @@
-"""When to report that the service is slower than its clients. Performs no I/O.
+"""Decision when to report that the service is slower than its clients. Performs no I/O.
 
-Without a limit, each skipped image would be a line in the log. A short overload is normal, for example while
-threads load their models. The first report therefore comes only after `FIRST_REPORT_S`. An overload ends after
-`MAX_GAP_S` without a skipped image, so rarely skipped images are no overload.
+Without a limit, each skipped image would cause a log line. A short overload is normal, for example while threads load
+their models, so the first report comes only after `FIRST_REPORT_S`. An overload ends after `MAX_GAP_S` without a
+skipped image. Occasional skipped images are therefore no overload.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Final
 
 FIRST_REPORT_S: Final = 10.0
 NEXT_REPORT_S: Final = 300.0
-MAX_GAP_S: Final = 10.0  # between two skipped images of one overload
+MAX_GAP_S: Final = 10.0  # maximum time between two skipped images of one overload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverloadReport:
-    """Images of `seconds` seconds of overload: all that arrived, and those that the service did not process."""
+    """Image counts for `seconds` seconds of overload: all images, and those that the service did not process."""
 
     images: int
     skipped: int
@@ -25,17 +25,17 @@ class OverloadReport:
 
 
 class OverloadMonitor:
-    """Counts skipped images. Callers pass the time, in monotonic seconds."""
+    """Counter of skipped images. Callers pass the time in monotonic seconds."""
 
     def __init__(self) -> None:
         self._began_at = 0.0
-        self._last_at: float | None = None  # of the last skipped image
-        self._images = 0  # that had arrived at `_began_at`
+        self._last_at: float | None = None  # time of the last skipped image
+        self._images = 0  # number of images that had arrived at `_began_at`
         self._skipped = 0
         self._reported_at: float | None = None
 
     def skip(self, now: float, images: int) -> OverloadReport | None:
-        """Count a skipped image, and return a report if one is due. `images` counts all images since the start."""
+        """Count a skipped image. Return a report if it is due. `images` is the number of all images since the start."""
         if self._last_at is None or now - self._last_at > MAX_GAP_S:
             self._begin(now, images - 1)
         self._last_at = now

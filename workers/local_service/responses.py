@@ -1,4 +1,4 @@
-"""Build result messages from detections, with the requested images."""
+"""Builder of result messages from detections, with the requested images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 def select(detections: Iterable[Detection], options: RequestOptions, target_classes: Iterable[str]) -> list[Detection]:
     """Return the detections that reach the threshold and match `target_classes` (classes or groups).
 
-    Without target classes, every detection matches that is not a part of another object.
+    Without target classes, every detection matches unless it is part of another object.
     """
     targets = {name.lower() for name in target_classes}
     return [
@@ -49,7 +49,7 @@ def result_message(
 ) -> NvisionRequest:
     """Return the result of one request. If `pixels` is None (unreadable image), the result contains no image.
 
-    Every detection has a bounding box, because applications that use the official SDK fail without one.
+    Every detection has a bounding box, because applications based on the official SDK fail without one.
     """
     message = NvisionRequest(service_id=service_id, source_id=request.source_id, frame_id=request.frame_id)
     target = message.detected_faces if service == "face-detection" else message.detected_objects
@@ -71,7 +71,7 @@ def result_message(
 
 
 def visualize(pixels: Pixels, detections: Iterable[Detection]) -> Pixels:
-    """Return a copy of the image with a box, name and confidence for each detection."""
+    """Return a copy of the image with a box, a name and a confidence for each detection."""
     canvas = pixels.copy()
     line = max(round(max(pixels.shape) / 640), 1)
     size = 0.45 * line

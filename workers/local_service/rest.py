@@ -1,4 +1,4 @@
-"""REST API: one image per request, JSON in both directions, and the key in the Authorization header."""
+"""REST API with one image per request, JSON in both directions, and the key in the Authorization header."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from nvision_hub.config.value_types import ServiceName
     from workers.local_service.handler import RequestHandler
 
-MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES * 4 // 3 + 65_536  # allows the same image size as the stream, in base64
-OVERLOAD_RETRY_S: Final = 5  # a full queue takes about this long (`image_queue.MAX_IMAGES`)
+MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES * 4 // 3 + 65_536  # permits the same image size as the stream, in base64
+OVERLOAD_RETRY_S: Final = 5  # processing a full queue takes about this long (`image_queue.MAX_IMAGES`)
 
 _log = logging.getLogger("nvision_hub.service")
 
 
 class _RequestRejectedError(Exception):
-    """Request that the service rejects with an error response."""
+    """The service rejects this request with an error response."""
 
     def __init__(self, status: int, message: str, metric_reason: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -54,9 +54,9 @@ async def _respond(handler: RequestHandler, service: ServiceName, request: Reque
     key = _key(handler, request)
     if wait_s := handler.limiter.acquire(key, time.monotonic()):
         raise _RequestRejectedError(429, "Too many requests.", "rate", {"retry-after": str(math.ceil(wait_s))})
-    # Parse in a thread, because parsing the JSON of a large image takes long enough to delay every stream.
+    # Parse in a thread: the JSON of a large image takes long enough to parse that it would delay every stream.
     message = await asyncio.to_thread(_read, await _body(request))
-    # The client address identifies the source of a request without a source id.
+    # If a request has no source id, the client address identifies its source.
     client = request.client.host if request.client is not None else ""
     source = SourceKey(service=service, key=key, source=message.source_id or f"rest {client}")
     sender = ImageSender(key=key, address=client_of(client), stream="rest")
@@ -95,7 +95,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _read(body: bytes) -> NvisionRequest:
-    """Parse a JSON body into the message that the stream would carry."""
+    """Convert a JSON body to the message that a client would send over the stream."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""HTTP server of the local service: WebSocket and REST routes for object and face detection on one port."""
+"""HTTP server of the local service, with WebSocket and REST routes for object and face detection on one port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LOOP_TIMEOUT_S: Final = 15.0
 DRAIN_TIMEOUT_S: Final = 3 * STREAM_DRAIN_TIMEOUT_S  # one stream may need twice `STREAM_DRAIN_TIMEOUT_S`
-ANSWER_TIMEOUT_S: Final = 120.0  # for a large model on a slow machine that processes other images first
+ANSWER_TIMEOUT_S: Final = 120.0  # long enough for a large model on a slow machine that processes other images first
 # All cameras of a hub connect from one address, and may send many images before the service reads them.
 LIMITS: Final = ConnectionLimits(
     max_connections=768, max_per_address=768, request_timeout_s=2 * ANSWER_TIMEOUT_S, max_queued_messages=None
@@ -123,7 +123,7 @@ async def serve(settings: LocalServiceSettings, pipe: SupervisorPipe) -> None:
 
 
 def application(handler: RequestHandler) -> Starlette:
-    """Return the ASGI application: both services under Nvision's paths, and a health check."""
+    """Return the ASGI application: both services at Nvision's paths, and a health check."""
 
     async def alive(_: Request) -> JSONResponse:
         return JSONResponse({"service": "nvision-hub", "version": __version__, "service_id": handler.service_id})

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalServiceSettings:
-    """Settings of the local service. The last two settings help to test clients."""
+    """Settings of the local service. The last two are useful for testing clients."""
 
     host: str = "127.0.0.1"
-    port: int = 8090  # 0: the system chooses the port; status reports contain the chosen port
-    streaming_keys: tuple[str, ...] = field(default=(), repr=False)  # empty: the service accepts any non-empty key
-    model: Path | Literal["moving"] | None = None  # ONNX file of the YOLO family; None: the packaged model, if any
-    labels: Path | None = None  # class names of `model`; None: those in the file of the model, or COCO's
-    face_model: Path | None = None  # YuNet file; None: the packaged model, if any
+    port: int = 8090  # if 0, the system chooses the port; status reports contain the chosen port
+    streaming_keys: tuple[str, ...] = field(default=(), repr=False)  # if empty, the service accepts any non-empty key
+    model: Path | Literal["moving"] | None = None  # ONNX file of the YOLO family; if None, the packaged model, if any
+    labels: Path | None = None  # class names of `model`; if None, the names in the model's file, or else COCO's names
+    face_model: Path | None = None  # YuNet file; if None, the packaged model, if any
     callback_url: str | None = field(default=None, repr=False)  # receives the results of all streams
     latency_s: float = 0.0  # minimum latency of a result
-    rate_limit_per_s: float | None = None  # requests per second of one key; None: no limit
+    rate_limit_per_s: float | None = None  # maximum number of requests per second with one key; None for no limit
 
 
 def check(settings: LocalServiceSettings) -> None:
@@ -45,7 +45,7 @@ def check(settings: LocalServiceSettings) -> None:
         except ValueError:
             usable = False
         if not usable:
-            # The message does not repeat the address, because the address may contain a token.
+            # The message does not repeat the address, which may contain a token.
             messages.append("The service's callback address must begin with http:// or https:// and name a host.")
     if messages:
         raise ConfigError([Diagnostic(code="invalid_value", message=message) for message in messages])

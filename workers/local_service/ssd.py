@@ -1,7 +1,8 @@
 """Object detection with the packaged SSD MobileNet V2, trained on Open Images V4.
 
-The input is 300 x 300 pixels in RGB, from -1 to 1. For each of 1,917 anchors, the model predicts an offset and 24
-logits: background and 23 classes. The anchors are those of TensorFlow's object detection API with six feature maps.
+The input is 300 x 300 pixels in RGB with values from -1 to 1. For each of 1,917 anchors, the model predicts an offset
+and 24 logits (background and 23 classes). The anchors are those of TensorFlow's object detection API with six feature
+maps.
 """
 
 from __future__ import annotations
@@ -28,29 +29,29 @@ NAMES: Final = (
     "box", "mug", "coffee cup", "stationary bicycle", "table", "bottle", "high heels", "vehicle", "footwear", "dog",
     "book", "camera", "car",
 )  # fmt: skip
-# Some classes of Open Images include others. Overlapping boxes of one group count as one object.
+# Some Open Images classes include other classes. Overlapping boxes of one group count as one object.
 _GROUPS: Final = (
     {"bicycle", "stationary bicycle"}, {"car", "vehicle"}, {"desk", "table"}, {"mug", "coffee cup"},
     {"footwear", "boot", "high heels"},
 )  # fmt: skip
-# What people wear would double the number of detections, so a request must ask for it.
+# Clothing would double the number of detections, so a request must ask for these classes.
 _PARTS: Final = frozenset({"footwear", "boot", "high heels"})
 
 INPUT_SIDE: Final = 300  # pixels
-MAX_OVERLAP: Final = 0.35  # intersection over union; a higher limit leaves two boxes on many pedestrians
+MAX_OVERLAP: Final = 0.35  # intersection over union; a higher limit would leave two boxes on many pedestrians
 MAX_OBJECTS: Final = 300
-# `CONFIDENCES[i]` is the share of person boxes with a score near `SCORES[i]` that are right, measured on the first half
-# of vtest.avi (opencv-doc). A box is right if it matches a detection of a Faster R-CNN (confidence above 0.7, IoU 0.4).
-# docs/detection.md has the results for the second half.
+# `CONFIDENCES[i]` is the fraction of person boxes with a score near `SCORES[i]` that are correct. It was measured on
+# the first half of vtest.avi (opencv-doc). A box is correct if it matches a detection of a Faster R-CNN (confidence
+# above 0.7, IoU 0.4). docs/detection.md contains the results for the second half.
 SCORES: Final = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.65, 1.0)
 CONFIDENCES: Final = (0.001, 0.002, 0.03, 0.095, 0.24, 0.765, 0.94, 0.971, 0.995, 1.0)
 
 _MAX_ASPECT: Final = 4 / 3
-_GRAY: Final = 127.5  # 0 for the model
+_GRAY: Final = 127.5  # the value that the model reads as 0
 _MAPS: Final = (19, 10, 5, 3, 2, 1)  # cells per side of each feature map
-_SCALES: Final = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # of the anchors of each map, and of one further map
-_ASPECTS: Final = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width over height
-_LOWEST_MAP: Final = ((0.1, 1.0), (0.2, 2.0), (0.2, 1 / 2))  # scale and aspect
+_SCALES: Final = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)  # scales of the anchors of each map, and of one additional map
+_ASPECTS: Final = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width divided by height
+_LOWEST_MAP: Final = ((0.1, 1.0), (0.2, 2.0), (0.2, 1 / 2))  # scale and aspect ratio
 _CENTER_SCALE: Final = 10.0
 _SIZE_SCALE: Final = 5.0
 _OFFSET_LAYERS: Final = tuple(f"BoxPredictor_{number}/BoxEncodingPredictor/" for number in range(len(_MAPS)))
@@ -67,7 +68,7 @@ class SsdMobilenet:
     def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
         blob, size = _prepare(pixels)
         offsets, logits = self._nets.get().run(blob)
-        scores = 1 / (1 + np.exp(-logits[:, 1:]))  # without the background
+        scores = 1 / (1 + np.exp(-logits[:, 1:]))  # excludes the background
         anchors, classes = np.nonzero(scores >= max(SCORES[0], float(np.interp(threshold, CONFIDENCES, SCORES))))
         boxes = _decode(offsets[anchors], _ANCHORS[anchors])
         found = np.interp(scores[anchors, classes], SCORES, CONFIDENCES)
@@ -82,12 +83,12 @@ class SsdMobilenet:
 class _Network:
     """The network of one thread.
 
-    OpenCV 5.0 returns the model's own output of offsets in the wrong order, so this class reads the convolutions before
-    it. Only the classic engine returns several outputs of one run.
+    OpenCV 5.0 returns the model's own offset output in the wrong order. This class therefore reads the convolutions
+    before that output. Only the classic engine can return several outputs from one run.
     """
 
     def __init__(self, model: PackagedModel) -> None:
-        """Load the model, and run it once. Raises `UnavailableError`."""
+        """Load the model and run it once. Raises `UnavailableError`."""
         model.verify()
         try:
             self._net: Any = cv2.dnn.readNetFromTFLite(str(model.path), cv2.dnn.ENGINE_CLASSIC)
@@ -108,10 +109,10 @@ class _Network:
 
 
 def _prepare(pixels: Pixels) -> tuple[Any, tuple[float, float]]:
-    """Return the input of the model, and the width and height of the input in pixels of the image.
+    """Return the model's input, and the width and height of the input in pixels of the image.
 
-    The model was trained on photos, most of them 4:3, that were squeezed into a square. A wider image is padded to 4:3
-    and a taller one to 3:4, because the model misses objects that are squeezed more.
+    The model was trained on photos that were squeezed into a square, most of them 4:3. The function pads a wider image
+    to 4:3 and a taller image to 3:4, because the model misses objects that are squeezed more.
     """
     height, width = pixels.shape[:2]
     full = max(width, height / _MAX_ASPECT), max(height, width / _MAX_ASPECT)
@@ -129,7 +130,7 @@ def _detection(edges: Floats, pixels: Pixels, number: int, confidence: float) ->
 
 
 def _anchors() -> Floats:
-    """Return the anchors as center x, center y, width and height, in shares of the image."""
+    """Return the anchors as center x, center y, width and height, in fractions of the image."""
     rows = []
     for number, (cells, (scale, following)) in enumerate(zip(_MAPS, pairwise(_SCALES), strict=True)):
         between = ((scale * following) ** 0.5, 1.0)
@@ -144,7 +145,10 @@ def _anchors() -> Floats:
 
 
 def _decode(offsets: Floats, anchors: Floats) -> Floats:
-    """Return left, top, right and bottom, in shares of the image. An offset has y before x, and height before width."""
+    """Return left, top, right and bottom in fractions of the image.
+
+    In an offset, y precedes x and height precedes width.
+    """
     centers = offsets[:, 1::-1] / _CENTER_SCALE * anchors[:, 2:] + anchors[:, :2]
     halves = np.exp(offsets[:, :1:-1] / _SIZE_SCALE) * anchors[:, 2:] / 2
     return np.concatenate([centers - halves, centers + halves], axis=1)

@@ -1,6 +1,6 @@
 """WebSocket stream: protobuf messages in both directions, with the streaming key as subprotocol.
 
-Nvision's documentation does not specify how to report errors. This service reports them as follows:
+Nvision's documentation does not specify how a service reports errors. This service reports them as follows:
 
     no subprotocol, or an unknown key       HTTP 401 to the handshake
     the key exceeds its rate limit          HTTP 429 with Retry-After to the handshake; 1013 on an open stream
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from workers.local_service.handler import RequestHandler
 
-MAX_PENDING: Final = 64  # requests of one stream; at this limit, the session stops reading until one is answered
+# requests of one stream; at this limit, the session stops reading until one request is answered
+MAX_PENDING: Final = 64
 MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
-SEND_TIMEOUT_S: Final = 20.0  # for one result; after this time, the service closes the stream
+SEND_TIMEOUT_S: Final = 20.0  # maximum time to send one result; after that, the service closes the stream
 
 _log = logging.getLogger("nvision_hub.service")
 
@@ -65,7 +66,7 @@ async def stream(handler: RequestHandler, service: ServiceName, websocket: WebSo
         headers = {"retry-after": str(math.ceil(wait_s))}
         await websocket.send_denial_response(JSONResponse({"message": "Too many requests."}, 429, headers))
         return
-    # The official clients reject a handshake that does not select the only subprotocol that they offer.
+    # The official clients offer only one subprotocol, and reject a handshake that does not select it.
     await websocket.accept(subprotocol=key)
     with handler.session():
         try:
@@ -91,7 +92,7 @@ class _CloseStream(Exception):  # noqa: N818 - not an error in the service
 
 
 class _StreamSession:
-    """One open stream: reads requests and sends results as they complete."""
+    """One open stream, which reads requests and sends results as they complete."""
 
     def __init__(self, handler: RequestHandler, service: ServiceName, key: str, websocket: WebSocket) -> None:
         self._handler = handler
@@ -100,9 +101,9 @@ class _StreamSession:
         self._websocket = websocket
         address = websocket.client.host if websocket.client is not None else ""
         self._sender = ImageSender(key=key, address=client_of(address), stream=f"stream {id(self)}")
-        # A callback cannot carry a notice, because its receiver did not ask for notices.
+        # A callback cannot carry a notice, because its receiver has not asked for notices.
         self._accepts_notices = handler.callbacks is None and skipping.accepts_notices(websocket.headers)
-        self._pending: dict[asyncio.Task[None], int] = {}  # task -> size of its request, in bytes
+        self._pending: dict[asyncio.Task[None], int] = {}  # task -> size of its request in bytes
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -113,7 +114,7 @@ class _StreamSession:
         finally:
             for end in ends:
                 end.cancel()
-            if self._handler.callbacks is None:  # no one can receive the pending results
+            if self._handler.callbacks is None:  # without callbacks, no receiver exists for the pending results
                 for task in self._pending:
                     task.cancel()
         for error in [end.exception() for end in done]:
@@ -129,7 +130,7 @@ class _StreamSession:
     async def _read(self) -> None:
         while True:
             request, size = self._request(await self._websocket.receive())
-            # Stop reading while too much is pending, to apply backpressure to the client.
+            # While too much is pending, stop reading to apply backpressure to the client.
             while self._pending and (
                 len(self._pending) >= MAX_PENDING or sum(self._pending.values()) + size > MAX_PENDING_BYTES
             ):
@@ -166,7 +167,7 @@ class _StreamSession:
             raise _CloseStream(CloseCode.INVALID_DATA, f"Invalid message: {error}.", "message") from error
 
     async def _respond(self, request: NvisionRequest) -> None:
-        # All requests without a source id on one connection belong to one source.
+        # All requests without a source id on one connection belong to the same source.
         source = SourceKey(service=self._service, key=self._key, source=request.source_id or self._sender.stream)
         started_at = time.monotonic()
         try:
@@ -200,5 +201,6 @@ class _StreamSession:
         except TimeoutError as error:
             raise _CloseStream(CloseCode.POLICY_VIOLATION, "The client does not read the results.", "unread") from error
         except (WebSocketDisconnect, RuntimeError):
-            # The client has disconnected, or the service has closed the stream (Starlette then raises RuntimeError).
+            # The client has disconnected, or the service has closed the stream (in which case Starlette raises
+            # RuntimeError).
             self._handler.count_refusal("gone")

@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 DEFAULT_INPUT: Final = (640, 640)
-PADDING_GRAY: Final = 114  # gray level around letterboxed images, as in training
-MAX_OVERLAP: Final = 0.45  # intersection over union; boxes of one class that overlap more count as one object
+PADDING_GRAY: Final = 114  # gray level of the padding around letterboxed images, as in training
+MAX_OVERLAP: Final = 0.45  # intersection over union; boxes of one class with more overlap count as one object
 MAX_OBJECTS: Final = 300
 _MAX_VALUE: Final = 1e6  # sums and differences of larger values could overflow
 
 
 class YoloModel:
-    """Thread-safe detector with an ONNX model that has one output for N candidates of C classes.
+    """Thread-safe detector with an ONNX model whose single output describes N candidates of C classes.
 
-    Supported outputs are [1, 4+C, N] (YOLOv8, v9, v11, v12), [1, N, 5+C] (YOLOv5, v7: an objectness score before the
-    classes), and [1, N, 6] (v10 and v26: NMS is built in). The first two may be transposed if the metadata of the model
-    contain the class names, or if the model has neither these nor `labels`, and the 80 classes of COCO.
-    The class names come from the file `labels`, else from the metadata of the model, else from COCO. Raises
-    `UnavailableError` if a file is missing, is not a model or a list of names, or does not fit the other.
+    Supported outputs are [1, 4+C, N] (YOLOv8, v9, v11, v12), [1, N, 5+C] (YOLOv5, v7: an objectness score precedes the
+    classes), and [1, N, 6] (v10 and v26: NMS is built in). The first two may be transposed if the model's metadata
+    contains the class names. They may also be transposed if neither the metadata nor `labels` provides names and the
+    model has the 80 classes of COCO. The class names come from the file `labels`, or else from the model's metadata, or
+    else from COCO. Raises `UnavailableError` if a file is missing, is not a model or a list of names, or does not match
+    the other file.
     """
 
     def __init__(self, path: Path, labels: Path | None = None) -> None:
@@ -51,17 +52,17 @@ class YoloModel:
         self._names = read_labels(labels) if labels is not None else header.names or dict(enumerate(COCO_NAMES))
         self._input = header.input_size or DEFAULT_INPUT
         self._nets = PerThread(lambda: cv2.dnn.readNetFromONNX(str(path)))
-        # Test the model with a gray image, so that the service does not start with an unusable model.
+        # Test the model with a gray image. The service then does not start with an unusable model.
         blank = np.full((self._input[1], self._input[0], 3), PADDING_GRAY, np.uint8)
         table = self._run(self._letterbox(blank)[0])
         stated = len(header.names) if header.names else None
-        # A labels file may have the wrong number of names, so it must not determine the layout.
+        # A labels file may contain the wrong number of names, so it must not determine the layout.
         self._layout = find_layout(table, stated, None if labels is not None else len(COCO_NAMES))
         if labels is not None:
             self._check_labels(labels, {stated} if stated else possible_classes(self._layout, table.shape))
 
     def _check_labels(self, labels: Path, wanted: set[int]) -> None:
-        """Raise `UnavailableError` unless `wanted` is the number of names. An empty set accepts any number."""
+        """Raise `UnavailableError` unless `wanted` contains the number of names. An empty set accepts any number."""
         if len(wanted) > 1:
             raise UnavailableError(
                 f"The labels file {labels} has {len(self._names)} names, but the output of the model {self._path} does "
@@ -86,7 +87,10 @@ class YoloModel:
         return by_confidence(detections)
 
     def _letterbox(self, pixels: Pixels) -> tuple[Any, float, tuple[int, int, int, int]]:
-        """Center the image in the model's input. Return the input, the scale and the padding to subtract from boxes."""
+        """Center the image in the model's input.
+
+        Return the input, the scale, and the padding to subtract from boxes.
+        """
         width, height = self._input
         scale = min(width / pixels.shape[1], height / pixels.shape[0])
         inner = (
@@ -116,11 +120,11 @@ class YoloModel:
                 f"The model {self._path} has outputs {shapes}; use a model with one output [1, 4+classes, N], "
                 "[1, N, 5+classes] or [1, N, 6], such as YOLOv5 to YOLO26."
             )
-        # Half-precision models overflow for uncertain candidates, so replace infinite and invalid values with 0.
+        # Half-precision models overflow for uncertain candidates. Replace infinite and invalid values with 0.
         table: Floats = np.nan_to_num(tables[0][0], posinf=0.0, neginf=0.0)
         return table.clip(-_MAX_VALUE, _MAX_VALUE)
 
 
 def _is_table(shape: tuple[int, ...]) -> bool:
-    """Return whether the shape is that of one table with at least a box and a score per candidate."""
+    """Return whether the shape is that of a table with at least a box and a score per candidate."""
     return len(shape) == 3 and shape[0] == 1 and min(shape) > 0 and min(shape[1:]) > BOX_VALUES  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Layouts of the outputs of YOLO models: which values of a table belong to one candidate, and what they mean."""
+"""Output layouts of YOLO models: which values of a table belong to one candidate, and what they mean."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 MAX_CANDIDATES: Final = 3_000
 BOX_VALUES: Final = 4  # center x, center y, width, height
 _END_TO_END_VALUES: Final = 6  # left, top, right, bottom, confidence, class number
-_MIN_RATIO: Final = 2  # of candidates to values of a candidate; below, the shape does not show which side is which
+# minimum ratio of candidates to values per candidate; below it, the shape does not show which side is which
+_MIN_RATIO: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Meaning of a table. The default is one candidate per row, with a box and a score per class."""
+    """Meaning of a table. By default, each row is one candidate with a box and a score per class."""
 
-    is_in_columns: bool = False  # one candidate per column
-    has_objectness: bool = False  # one more score, before the scores of the classes
-    is_end_to_end: bool = False  # NMS is built in: a row is a box (left, top, right, bottom), a confidence and a class
+    is_in_columns: bool = False  # whether each column is one candidate
+    has_objectness: bool = False  # whether one more score precedes the class scores
+    # whether NMS is built in: a row is a box (left, top, right, bottom), a confidence and a class
+    is_end_to_end: bool = False
 
     def classes(self, shape: tuple[int, ...]) -> int | None:
         """Return the number of classes in a table of this shape; None if the shape does not depend on the classes."""
@@ -42,15 +44,15 @@ _LAYOUTS: Final = (COLUMNS, Layout(), OBJECTNESS_ROWS, Layout(is_in_columns=True
 def find_layout(table: Floats, stated: int | None, assumed: int | None = None) -> Layout:
     """Return the layout of a model from its output for a gray image.
 
-    `stated` is the number of classes in the metadata of the model; None if there is none. `assumed` is then the number
-    to expect, if any. If no layout has this number of classes, the longer side of the table decides: a model has more
-    candidates than values per candidate.
+    `stated` is the number of classes in the model's metadata; None if it is missing. In that case, `assumed` is the
+    expected number, if any. If no layout has the number of classes, the longer side of the table decides: a model has
+    more candidates than values per candidate.
     """
     if table.shape[1] == _END_TO_END_VALUES and _is_end_to_end(table, stated):
         return END_TO_END
     is_wide = table.shape[0] <= table.shape[1]
     fitting = [layout for layout in _LAYOUTS if layout.classes(table.shape) == (stated or assumed)]
-    # Prefer a layout without objectness, and then one with more candidates than values per candidate.
+    # Prefer a layout without objectness, and next a layout with more candidates than values per candidate.
     fitting.sort(key=lambda layout: (layout.has_objectness, layout.is_in_columns != is_wide))
     if fitting:
         return fitting[0]
@@ -60,9 +62,9 @@ def find_layout(table: Floats, stated: int | None, assumed: int | None = None) -
 
 
 def possible_classes(layout: Layout, shape: tuple[int, ...]) -> set[int]:
-    """Return the numbers of classes that a model can have if it does not state its number; empty if any is possible.
+    """Return the possible numbers of classes if a model does not state its number; empty if any is possible.
 
-    `layout` is the result of `find_layout` without a number of classes.
+    `layout` is the result of `find_layout` without a stated number of classes.
     """
     if layout.is_end_to_end:
         return set()
@@ -91,11 +93,11 @@ def read_output(table: Floats, layout: Layout, *, threshold: float) -> tuple[Flo
 
 
 def _is_end_to_end(table: Floats, stated: int | None) -> bool:
-    """Return whether rows of six values are those of an end-to-end model.
+    """Return whether rows of six values come from an end-to-end model.
 
-    Rows of other models also have six values if the model has two classes, or one class and objectness. Their last
-    value is a score instead of a class number, and most of their boxes are smaller than their distance from the corner
-    of the image.
+    Other models also have rows of six values if they have two classes, or one class and objectness. The last value of
+    their rows is a score instead of a class number. Most of their boxes are smaller than the distance from the box to
+    the corner of the image.
     """
     if stated not in {None, 1, 2}:
         return True

@@ -1,4 +1,4 @@
-"""Face detection with the user's own YuNet model."""
+"""Face detection with a YuNet model from the user."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def _has_yunet_outputs(path: Path) -> bool:
 
 
 def _face(edges: Sequence[float], factor: float, pixels: Pixels, confidence: float) -> Detection | None:
-    """Return the face in this box (x, y, width, height) of the downscaled image; None if outside the image."""
+    """Return the face in this box (x, y, width, height) of the downscaled image; None for a box outside the image."""
     x, y, width, height = (edge * factor for edge in edges)
     return detection_at((x, y, x + width, y + height), pixels, "face", confidence)

@@ -1,9 +1,9 @@
-"""Forwarder of events: passes each result, or each event of a track, in a Redis stream to a publisher.
+"""Forwarder that passes each event (a result or a track event) from a Redis stream to a publisher.
 
 The forwarder reads through a consumer group and acknowledges each event after publishing it. Without a publisher,
-events wait in Redis until Redis trims them from the stream. The forwarder counts trimmed events. It skips an event if
-the MQTT broker closes the connection each time the event arrives. After several skipped events in a row, the broker
-apparently does not accept their topic, so the forwarder skips all events for an hour.
+events wait in Redis until Redis trims them from the stream. The forwarder counts trimmed events. If the MQTT broker
+closes the connection each time a certain event arrives, the forwarder skips this event. After several skipped events in
+a row, the broker apparently rejects their topic, so the forwarder skips all events for an hour.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.mqtt")
 
 BATCH_EVENTS: Final = 64
-ARRIVAL_TIMEOUT_S: Final = 2.0  # must be below the command timeout of the Redis client
-MAX_REFUSALS: Final = 3  # consecutive refusals of one event; at the next refusal, the forwarder skips the event
-MAX_SKIPPED: Final = 3  # consecutive skipped events; after this number, the forwarder skips all events for a time
+ARRIVAL_TIMEOUT_S: Final = 2.0  # must be less than the command timeout of the Redis client
+# number of consecutive refusals of one event; after one more refusal, the forwarder skips the event
+MAX_REFUSALS: Final = 3
+MAX_SKIPPED: Final = 3  # number of consecutive skipped events after which the forwarder skips all events for a time
 BLOCKED_S: Final = 3_600.0
 
 _CAMERA: Final = b"camera"
@@ -51,7 +52,7 @@ _ID: Final = re.compile(ID_PATTERN.encode())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventKind:
-    """What one stream contains. `parse` raises `ValueError` for an entry that no hub wrote."""
+    """Kind of events in one stream. `parse` raises `ValueError` for an entry that no hub wrote."""
 
     stream: Literal["results", "tracks"]
     noun: str  # for log messages
@@ -74,27 +75,27 @@ TRACKS: Final = EventKind(
 
 
 class EventForwarder:
-    """Forwarder of one stream. The caller calls `run` once per connection of the publisher."""
+    """Forwarder of one stream. The caller calls `run` once for each connection of the publisher."""
 
     def __init__(self, settings: RedisSettings, meter: Meter, kind: EventKind) -> None:
         self._client = connect(settings.url)
         self._kind = kind
-        # The consumer has a constant name, so that a process inherits the pending entries of its predecessor.
+        # The consumer's name is constant, so a process inherits the pending entries of its predecessor.
         stream = f"{settings.prefix}:{kind.stream}"
         self._group = ConsumerGroup(self._client, stream=stream, name="mqtt", consumer="bridge")
         self._meter = meter
         self._pending = 0
-        self._held: deque[tuple[bytes, dict[bytes, bytes]]] = deque()  # received from Redis, not published yet
-        self._done: list[bytes] = []  # published, not acknowledged yet
+        self._held: deque[tuple[bytes, dict[bytes, bytes]]] = deque()  # received from Redis but not published yet
+        self._done: list[bytes] = []  # published but not acknowledged yet
         self._joined = False
-        self._was_joined = False  # if True, a lost group is created again at the start of the stream
-        self._unanswered = 0  # events of this connection that the broker has not acknowledged
-        self._refusals = 0  # consecutive refusals of the first held event
-        self._skipped = 0  # consecutive skipped events
-        self._blocked_until = float("-inf")  # time of the event loop until which all events are skipped
+        self._was_joined = False  # if True, a lost group is recreated at the start of the stream
+        self._unanswered = 0  # number of events that the broker has not acknowledged on this connection
+        self._refusals = 0  # number of consecutive refusals of the first held event
+        self._skipped = 0  # number of consecutive skipped events
+        self._blocked_until = float("-inf")  # time of the event loop until which the forwarder skips all events
         self._backoff = Backoff(first_s=0.2, cap_s=3.0, healthy_s=5.0)
         self.caught_up = asyncio.Event()  # set while no event waits in Redis or in `_held`
-        self.error: str | None = None  # why Redis cannot be read; None while it can be read
+        self.error: str | None = None  # why Redis is unreadable; None while it is readable
         for outcome in ("published", "missed", "refused"):
             meter.count(kind.outcomes, 0, outcome=outcome)
 
@@ -104,12 +105,12 @@ class EventForwarder:
             await self._try_step(self._join)
 
     async def run(self, publish: Callable[[str, bytes], Awaitable[None]], turn: asyncio.Lock) -> None:
-        """Publish events with `publish(camera, event)`, until canceled.
+        """Publish events with `publish(camera, event)` until canceled.
 
-        All forwarders of a connection share its `turn`, so that only one of them publishes at a time. After an error,
-        none of them gets another turn. Therefore only the forwarder whose event was being sent has unanswered events.
+        All forwarders of a connection share its `turn`, so only one of them publishes at a time. After an error, none
+        of them gets another turn. Therefore, only the forwarder whose event was being sent has unanswered events.
 
-        An error in `publish` ends `run`. The next call of `run` starts with the unpublished events.
+        An error from `publish` ends `run`. The next call of `run` starts with the unpublished events.
         """
         self._unanswered = 0
         while True:
@@ -123,20 +124,20 @@ class EventForwarder:
                 await self._try_step(self._fetch)
 
     async def count_pending(self) -> int:
-        """Return the number of events that wait, or the last known number if Redis does not answer."""
+        """Return the number of waiting events, or the last known number if Redis does not respond."""
         with suppress(RedisError, OSError):
             self._pending = max(0, await self._group.count_waiting() - len(self._done))
         return self._pending
 
     async def close(self) -> None:
-        """Acknowledge published events if Redis answers, and close the client."""
+        """Acknowledge published events if Redis responds, and close the client."""
         with suppress(RedisError, OSError):
             await self._acknowledge()
         with suppress(RedisError, OSError):
             await self._client.aclose()
 
     def on_connection_closed(self) -> None:
-        """Count a connection that the broker closed, perhaps because of the first held event."""
+        """Count a connection that the broker closed. The first held event may be the cause."""
         unanswered, self._unanswered = self._unanswered, 0
         if not unanswered:
             return
@@ -164,7 +165,7 @@ class EventForwarder:
         self._blocked_until = asyncio.get_running_loop().time() + BLOCKED_S
 
     async def _publish_held(self, publish: Callable[[str, bytes], Awaitable[None]]) -> None:
-        # After a closed connection, publish one event at a time to identify the event at fault.
+        # After a closed connection, publish only one event at a time, which identifies the event at fault.
         batch = [self._held[0]] if self._refusals else list(self._held)
         sending = [asyncio.ensure_future(publish(fields[_CAMERA].decode(), fields[_EVENT])) for _, fields in batch]
         self._unanswered = len(batch)
@@ -185,15 +186,15 @@ class EventForwarder:
         self._meter.count(self._kind.outcomes, count, outcome=outcome)
 
     async def _fetch(self) -> None:
-        """Read more events. If there are none, wait a limited time for a new event."""
+        """Read more events. If there are none, wait for a new event for a limited time."""
         if not self._joined:
             await self._join()
         await self._acknowledge()
         try:
             batch = await self._group.read(BATCH_EVENTS)
         except BaseException:
-            # Joining again creates the group if Redis has lost it in a restart. Joining also claims entries that Redis
-            # handed out but that did not arrive, for example because the read was canceled.
+            # A call of `join` recreates the group if a restart of Redis has lost it. The call also claims entries that
+            # Redis handed out but that did not arrive, for example because the read was canceled.
             self._joined = False
             raise
         self._hold(batch)
@@ -213,7 +214,7 @@ class EventForwarder:
         for entry, fields in batch.entries:
             if entry in known:
                 continue
-            # A topic contains the camera's id, so the id must be valid.
+            # The topic contains the camera's id, so the id must be valid.
             if _is_event(fields, self._kind):
                 self._held.append((entry, fields))
             else:  # another program wrote this entry
@@ -255,7 +256,7 @@ class EventForwarder:
 
 
 def _is_event(fields: dict[bytes, bytes], kind: EventKind) -> bool:
-    """Return whether a hub may have written this entry."""
+    """Return whether a hub could have written this entry."""
     if not _ID.fullmatch(fields.get(_CAMERA, b"")):
         return False
     try:

@@ -1,4 +1,4 @@
-"""MQTT discovery message of a camera for Home Assistant: one device with three entities. Performs no I/O.
+"""MQTT discovery message of a camera for Home Assistant, as one device with three entities. Performs no I/O.
 
 The message describes a whole device ("device discovery", Home Assistant 2024.12 and later). An empty message removes
 the device and its entities.
@@ -31,7 +31,8 @@ def device(camera: str, name: str | None, service: ServiceName, topics: Topics) 
     identifier = topics.device(camera)
     hub = {"topic": topics.availability}
     streaming = {"topic": topics.state(camera), "value_template": _STREAMS}
-    # A result describes one moment, so entities based on results are unavailable while the camera is not streaming.
+    # A result describes one moment. Entities based on results are therefore unavailable while the camera is not
+    # streaming.
     of_results = {"state_topic": topics.results(camera), "availability": [hub, streaming], "availability_mode": "all"}
     entities: dict[str, dict[str, Any]] = {
         "state": {

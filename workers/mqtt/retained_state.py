@@ -1,7 +1,7 @@
-"""Retained MQTT messages: each camera's state, and its discovery message for Home Assistant. Performs no I/O.
+"""Retained MQTT messages: the state of each camera, and its discovery message for Home Assistant. Performs no I/O.
 
-`RetainedState` builds the messages from the supervisor's messages, and deletes the messages of removed cameras. In
-MQTT, an empty message deletes a retained message.
+`RetainedState` builds the messages from the supervisor's messages, and deletes messages of removed cameras. In MQTT, an
+empty message deletes a retained message.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 CAMERA_PREFIX: Final = "camera:"
 DELETED: Final = b""
-KNOWN_TIMEOUT_S: Final = 10.0  # a camera that is still unknown after this time was removed while no bridge ran
+KNOWN_TIMEOUT_S: Final = 10.0  # a camera that is still unknown after this time was removed while no bridge was running
 
 
 @dataclass(kw_only=True, slots=True)
 class _RetainedCamera:
     id: str
     info: ProcessInfo
-    status: Status | None = None  # from the current process; None before its first report
+    status: Status | None = None  # status of the current process; None before its first report
     state: str = ""
     error: str | None = None
     since: float = 0.0  # seconds since the epoch
 
 
 class RetainedState:
-    """Retained messages that the broker should have, by topic. `DELETED` deletes a retained message."""
+    """Retained messages that the broker should have, by topic. The value `DELETED` deletes a retained message."""
 
     def __init__(self, topics: Topics, *, discovery: bool, now: float) -> None:
         self._topics = topics
         self._discovery = discovery
         self._started_at = now
         self._cameras: dict[str, _RetainedCamera] = {}  # by process name
-        self._found: set[str] = set()  # cameras with a retained message on the broker
+        self._found: set[str] = set()  # cameras for which the broker has a retained message
         self.messages: dict[str, bytes] = {}
 
     def on_message(self, message: Message, *, wall: float) -> None:
@@ -69,7 +69,10 @@ class RetainedState:
             del self.messages[topic]
 
     def delete_unknown(self, now: float) -> None:
-        """Delete messages of cameras still unknown `KNOWN_TIMEOUT_S` after the start. `now` is in monotonic seconds."""
+        """Delete messages of cameras that are still unknown `KNOWN_TIMEOUT_S` after the start.
+
+        `now` is in monotonic seconds.
+        """
         if now - self._started_at < KNOWN_TIMEOUT_S:
             return
         for camera in self._found - {camera.id for camera in self._cameras.values()}:

@@ -1,6 +1,6 @@
 """One connection to the MQTT broker, with the hub's last will.
 
-Translates every error of aiomqtt and paho into `MqttUnavailableError`.
+The module translates every error of aiomqtt and paho into `MqttUnavailableError`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 RESPONSE_TIMEOUT_S: Final = 10.0
-KEEPALIVE_S: Final = 15  # the client detects a silent broker within two intervals
+KEEPALIVE_S: Final = 15  # the client detects an unresponsive broker within two intervals
 _AT_LEAST_ONCE: Final = 1
 
 
 class MqttUnavailableError(Exception):
-    """The broker is unreachable or no longer answers. The message gives the reason."""
+    """The broker is unreachable or no longer responds. The message gives the reason."""
 
 
 class ClosedError(MqttUnavailableError):
@@ -44,14 +44,14 @@ class MqttSession:
         self._client = client
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish a message and wait for the acknowledgment. Raises `MqttUnavailableError` if none arrives."""
+        """Publish a message and wait for its acknowledgment. Raises `MqttUnavailableError` if none arrives."""
         try:
             await self._client.publish(topic, payload, qos=_AT_LEAST_ONCE, retain=retain)
         except aiomqtt.MqttError as error:
             raise MqttUnavailableError(str(error)) from error
 
     async def retained(self, topic_filter: str) -> AsyncIterator[str]:
-        """Yield the topics of retained messages. Raises `ClosedError` when the connection ends."""
+        """Yield the topics of retained messages. When the connection ends, raises `ClosedError`."""
         try:
             await self._client.subscribe(topic_filter)
             async for message in self._client.messages:
@@ -67,14 +67,14 @@ async def connected(
 ) -> AsyncIterator[MqttSession]:
     """Connect to the broker and yield the session.
 
-    The topic `availability` has the value `online` during the session, and `offline` after it, even after a crash.
-    Raises `MqttUnavailableError` if the connection fails. Other errors raised within the context stay unchanged.
+    The topic `availability` has the value `online` during the session and `offline` after it, even after a crash.
+    Raises `MqttUnavailableError` if the connection fails. Other errors from within the context stay unchanged.
     """
     context = ssl.create_default_context() if address.tls else None
     await _check_reachable(address, context)
     password = password or address.password
     packet_log = logging.getLogger("nvision_hub.mqtt.packets")
-    packet_log.setLevel(logging.ERROR)  # paho logs a line for every packet
+    packet_log.setLevel(logging.ERROR)  # paho would log a line for every packet
     client = aiomqtt.Client(
         address.host,
         address.dialed_port,
@@ -94,14 +94,14 @@ async def connected(
             await session.publish(availability, ONLINE, retain=True)
             yield session
             with contextlib.suppress(MqttUnavailableError):
-                # After a clean disconnect, the broker does not publish the will, so publish `offline` here.
+                # The broker does not publish the will after a clean disconnect, so publish `offline` here.
                 await session.publish(availability, OFFLINE, retain=True)
     except (aiomqtt.MqttError, ssl.SSLError) as error:
         raise MqttUnavailableError(str(error)) from error
 
 
 async def _check_reachable(address: MqttAddress, context: ssl.SSLContext | None) -> None:
-    """Open and close a test connection, because paho connects in a thread that cannot be interrupted."""
+    """Open and close a test connection. paho connects in a thread that cannot be interrupted."""
     try:
         async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             _, writer = await asyncio.open_connection(address.host, address.dialed_port, ssl=context)

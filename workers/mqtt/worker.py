@@ -1,4 +1,4 @@
-"""MQTT worker: publishes the streams of results and track events, and the camera states, to one MQTT broker."""
+"""MQTT worker: publishes results, track events and camera states to one MQTT broker."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ log = logging.getLogger("nvision_hub.mqtt")
 
 LOOP_TIMEOUT_S: Final = 10.0
 REFRESH_INTERVAL_S: Final = 2.0
-DRAIN_TIMEOUT_S: Final = 1.0  # when the worker stops, for publishing the last events of the cameras
-DISCONNECT_TIMEOUT_S: Final = 1.0  # when the worker stops, for publishing `offline`
+DRAIN_TIMEOUT_S: Final = 1.0  # time to publish the last events of the cameras when the worker stops
+DISCONNECT_TIMEOUT_S: Final = 1.0  # time to publish `offline` when the worker stops
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MqttSettings:
-    """Settings of the connection to one MQTT broker, and of the messages that the hub publishes."""
+    """Settings of the connection to one MQTT broker, and of the messages to publish."""
 
     address: MqttAddress
     username: str | None
@@ -91,7 +91,7 @@ class _Bridge:
             await asyncio.gather(*(each.close() for each in self._forwarders))
 
     async def _catch_up(self) -> None:
-        """If the broker is connected, wait until the last events of the cameras have been published."""
+        """If the broker is connected, wait until the last events of the cameras are published."""
         if self._connected:
             await asyncio.gather(*(each.caught_up.wait() for each in self._forwarders))
 
@@ -146,8 +146,8 @@ class _Bridge:
             self._state.on_retained(topic)
 
     async def _publish_state(self, connection: MqttSession) -> None:
-        """Publish all retained messages. Then publish each message that changes, until canceled."""
-        published: dict[str, bytes] = {}  # per connection, because a restarted broker may have lost the messages
+        """Publish all retained messages. After that, publish each message that changes, until canceled."""
+        published: dict[str, bytes] = {}  # per connection, because a restarted broker may have lost its messages
         while True:
             self._changed.clear()
             for topic, payload in list(self._state.messages.items()):
@@ -186,7 +186,7 @@ class _Bridge:
 
 
 def _reason(failed: BaseExceptionGroup[Exception]) -> str:
-    """Return the message of the first error, because several tasks may report the loss of one connection."""
+    """Return the message of the first error. Several tasks may report the loss of the same connection."""
     first: BaseException = failed
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]

@@ -1,9 +1,9 @@
 """Relay worker: publishes the supervisor's messages in Redis, and passes requests from Redis to the supervisor.
 
-The worker accepts only requests that are sealed with the fleet key, and addressed to this run of the worker.
+The worker accepts only requests that are sealed with the fleet key and addressed to this run of the worker.
 
-The worker keeps only the newest record of each process, so no records queue up while Redis is unavailable. When Redis
-is available again, the worker writes all records.
+The worker keeps only the newest record of each process, so records do not accumulate while Redis is unavailable. When
+Redis is available again, the worker writes all records.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Relay:
         self._settings = settings
         self._link = link
         self._seal = settings.seal
-        # A new addressee for each run of this worker, so that a request to an earlier run cannot be repeated.
+        # Each run of this worker has a new addressee, so a request to an earlier run cannot be replayed.
         self._inbox = secrets.token_hex(16)
         self._keys = RegistryKeys(prefix=settings.stream.prefix)
         self._infos: dict[str, ProcessInfo] = {}
@@ -112,7 +112,8 @@ class _Relay:
                 self._statuses.pop(name, None)
                 self._due.add(name)
             case Reply():
-                with contextlib.suppress(asyncio.QueueFull):  # then the sender of the request times out
+                # if the queue is full, the sender of the request times out
+                with contextlib.suppress(asyncio.QueueFull):
                     self._replies.put_nowait(message)
 
     async def _write_all(self, client: redis.asyncio.Redis) -> None:
@@ -150,7 +151,7 @@ class _Relay:
     async def _answer(self, client: redis.asyncio.Redis) -> None:
         while True:
             reply = await self._replies.get()
-            with contextlib.suppress(RedisError, OSError):  # the sender of the request times out
+            with contextlib.suppress(RedisError, OSError):  # without a reply, the sender of the request times out
                 await client.publish(self._keys.replies, self._sealed(MessageKind.REPLY, encode(reply), GATEWAY))
 
     async def _listen(self) -> None:
@@ -166,7 +167,7 @@ class _Relay:
                 self._on_message(Reply(request_id=request.request_id, error="the group supervisor accepts no requests"))
 
     def _opened(self, data: bytes) -> Request:
-        """Return the request in a message. Raises `RejectedEntryError` unless the fleet's gateway has just sent it."""
+        """Return the request in a message. Raises `RejectedEntryError` unless the fleet's gateway sent it just now."""
         if self._seal.key is None:
             raise RejectedEntryError(RejectionReason.NO_KEY)
         now = time.time()

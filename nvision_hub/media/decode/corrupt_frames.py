@@ -1,4 +1,4 @@
-"""Decoded frames that should not be shown. Performs no I/O."""
+"""Filters for decoded frames that should not be shown. Perform no I/O."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Final
 
 _AVERAGE_S: Final = 3.0  # the share of corrupt frames is an average over this time
 _USUAL_STEP_S: Final = 0.04  # assumed time between frames without media times
-_MAX_WEIGHT: Final = 0.15  # of one frame; a few damaged keyframes in a row do not make damage frequent
-# Damage stops counting as rare when the share of damaged frames rises above the first value, and counts as rare again
-# when the share falls below the second value.
+_MAX_WEIGHT: Final = 0.15  # maximum weight of one frame; a few damaged keyframes in a row do not make damage frequent
+# Damage is no longer rare when the share of damaged frames rises above the first value. It is rare again when the share
+# falls below the second value.
 _OFTEN_SHARE: Final = 0.65
 _RARE_SHARE: Final = 0.5
-# Limits of the frames withheld for damage without lost packets.
+# Limits for withholding frames that the decoder reports as damaged although no packet was lost.
 _UNEXPLAINED_SHARE: Final = 0.04
-_MAX_UNEXPLAINED: Final = 50.0  # initial and largest allowance, in frames: two seconds at 25 fps, a usual GOP
-_MAX_IN_DECODER: Final = 64  # packets whose frames the decoder may still hold; H.264 and H.265 allow 16
+_MAX_UNEXPLAINED: Final = 50.0  # initial and maximum allowance in frames: two seconds at 25 fps, a common GOP length
+_MAX_IN_DECODER: Final = 64  # number of packets whose frames the decoder may still hold; H.264 and H.265 allow 16
 
 
 class Withheld(StrEnum):
-    """Reason why a decoded frame should not be shown. It stands in place of the frame."""
+    """Reason why a decoded frame should not be shown. A member of this class replaces the frame."""
 
-    TORN = "torn"  # the frame, or a frame that it builds on, was damaged in transit
-    REFRESHING = "refreshing"  # the camera sends no keyframes, and has not yet renewed the whole image
+    TORN = "torn"  # this frame, or a frame on which it builds, was damaged in transit
+    REFRESHING = "refreshing"  # the camera sends no keyframes and has not yet renewed the whole image
 
 
 class CorruptFrameFilter:
     """Filter that withholds frames damaged in transit, for example over UDP.
 
-    The decoder fills a damaged part from nearby pixels and marks only that frame as corrupt. Frames that build on the
-    corrupt frame show the damage as well, until the next keyframe. If damage is rare, the filter withholds all of these
-    frames. If most frames show damage, damaged frames are better than none, so the filter withholds none.
+    The decoder conceals a damaged part with nearby pixels, and marks only that frame as corrupt. Frames that build on
+    it also show the damage, until the next keyframe. If damage is rare, the filter withholds all these frames. If most
+    frames show damage, it withholds none, because damaged frames are better than no frames.
     """
 
     def __init__(self) -> None:
@@ -44,8 +44,8 @@ class CorruptFrameFilter:
     ) -> bool:
         """Return whether to withhold the next decoded frame.
 
-        `is_whole`: the frame does not build on damaged frames, although it is no keyframe. `media_s` is the frame's
-        media time; None if unknown.
+        `is_whole` means that the frame builds on no damaged frame, although it is not a keyframe. `media_s` is the
+        frame's media time; None if unknown.
         """
         if corrupt or keyframe or is_whole:
             self.is_torn = corrupt
@@ -60,10 +60,10 @@ class CorruptFrameFilter:
 
 
 class UnexplainedDamage:
-    """Allowance of frames to withhold because the decoder reports damage, although no packet was lost.
+    """Allowance of frames to withhold when the decoder reports damage although no packet was lost.
 
-    The camera or the link may cause such damage all the time, and most of these frames look intact. Therefore, only a
-    small share of the frames is withheld.
+    The camera or the link may cause this kind of damage all the time, and most of these frames look intact. The caller
+    therefore withholds only a small share of the frames.
     """
 
     def __init__(self) -> None:
@@ -79,20 +79,21 @@ class UnexplainedDamage:
 
 
 class LossTracker:
-    """Tracker of frames that build on lost packets. Packets come in decoding order, and frames in presentation order.
+    """Tracker of frames that build on lost packets. Packets arrive in decoding order, and frames in presentation order.
 
-    `pts` is the presentation time that a packet and its frame have in common.
+    `pts` is the presentation time that a packet shares with its frame.
     """
 
     def __init__(self) -> None:
-        self.is_torn = False  # whether the packets from now on build on lost packets
-        self._in_decoder: dict[int, bool] = {}  # whether a packet's frame builds on lost packets
-        self._torn_before: int | None = None  # `pts` of a keyframe after a loss; frames shown before it are damaged
+        self.is_torn = False  # whether packets from now on build on lost packets
+        self._in_decoder: dict[int, bool] = {}  # by `pts`: whether the packet's frame builds on lost packets
+        # `pts` of a keyframe after a loss; frames with an earlier `pts` are damaged
+        self._torn_before: int | None = None
 
     def push(self, pts: int | None, *, is_entry: bool, is_incomplete: bool, follows_loss: bool) -> None:
-        """Learn from a packet before the decoder receives it.
+        """Record a packet before the decoder receives it.
 
-        `is_entry`: the packet builds on no earlier packet. The other properties are those of `Packet`.
+        `is_entry` means that the packet builds on no earlier packet. The other properties are those of `Packet`.
         """
         was_torn = self.is_torn or follows_loss
         self.is_torn = was_torn or is_incomplete

@@ -1,8 +1,8 @@
 """Motion gate for cameras that report motion themselves (`motion.source: onvif`). Performs no I/O.
 
 While the camera reports no motion, the closed gate buffers compressed packets and returns nothing to decode. When the
-camera reports motion, the gate opens at the next packet and releases its buffer, so that the second before the motion
-is sent as well (pre-roll). If a GOP is too large to buffer, the gate opens at the next keyframe instead.
+camera reports motion, the gate opens at the next packet and releases its buffer. The hub thus also sends the second
+before the motion (pre-roll). If a GOP is too large to buffer, the gate opens at the next keyframe instead.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class EventGate:
     checks_frames: ClassVar = False
 
     def __init__(self, *, cooldown_s: float, moved_at: Callable[[float], float]) -> None:
-        # The gate starts open, because the camera may report current motion only some time after the connection.
+        # The gate starts open, because after connecting, the camera may report current motion with a delay.
         self.is_open = True
         self._cooldown_s = cooldown_s
         self._moved_at = moved_at
-        self._opened: float | None = None  # arrival time of the first packet; None before any packet
+        self._opened: float | None = None  # arrival time of the first packet; None before the first packet
         self._closed = float("-inf")  # arrival time of the packet that closed the gate
         self._buffer = GopBuffer()
         self._begin = 0.0  # capture time at which the pre-roll begins
         self._has_opener = False  # whether the packet that opened the gate belongs to the pre-roll
 
     def passes(self, packet: Packet, _at: float) -> bool:
-        """Return whether a packet goes on to the planner. The first keyframe after the cooldown closes the gate."""
+        """Return whether a packet goes to the planner. The first keyframe after the cooldown closes the gate."""
         now = packet.arrived
         if self._opened is None:
             self._opened = now
@@ -48,7 +48,7 @@ class EventGate:
         return self.is_open
 
     def push(self, packet: Packet, at: float, _gop_s: float | None) -> DecodeBatch | None:
-        """Buffer a packet that did not pass. Return None if the gate opens; the caller must then call `release`."""
+        """Buffer a packet that did not pass. If the gate opens, return None; the caller must then call `release`."""
         self._buffer.push(packet, at)
         self._buffer.trim(at - PRE_ROLL_S)
         if self._buffer.is_full:
@@ -59,9 +59,10 @@ class EventGate:
         return NOTHING
 
     def release(self) -> tuple[float, Sequence[tuple[Any, float]], DecodeBatch]:
-        """Empty the buffer after the gate has opened, and return the pre-roll as `MotionGate.release` does.
+        """Empty the buffer after the gate has opened, and return the pre-roll in the form of `MotionGate.release`.
 
-        If the opening packet is no keyframe, it ends the pre-roll, because it builds on the packets before it.
+        If the packet that opened the gate is not a keyframe, it ends the pre-roll, because it builds on the packets
+        before it.
         """
         packets = self._buffer.pop_all()
         if not self._has_opener:

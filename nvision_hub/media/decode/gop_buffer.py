@@ -1,4 +1,4 @@
-"""Bounded buffer of whole GOPs, for packets that were not decoded but may still be needed."""
+"""Bounded buffer of whole GOPs for packets that were not decoded but may still be needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class GopBuffer:
         return self._bytes > MAX_BUFFERED_BYTES
 
     def push(self, packet: Packet, at: float) -> None:
-        """Add a packet captured at `at`, and remove the oldest GOPs while the buffer is full, but never the newest GOP.
+        """Add a packet captured at `at`. While the buffer is full, remove the oldest GOP, but never the newest GOP.
 
         The buffer ignores a packet whose `lasting` is False. While the buffer is empty, it accepts only a keyframe.
         """
@@ -41,7 +41,7 @@ class GopBuffer:
             self._remove_gop()
 
     def trim(self, before: float) -> None:
-        """Remove the GOPs that end before the time `before`, but never the newest GOP."""
+        """Remove the GOPs that end before `before`, but never the newest GOP."""
         while len(self._gops) > 1 and self._gops[1][0][0] <= before:
             self._remove_gop()
 

@@ -1,8 +1,8 @@
-"""Lag monitor: counts due frames that were lost because they came too late, and finds the cause. Performs no I/O.
+"""Lag monitor: counts due frames that were lost because they were late, and finds the cause. Performs no I/O.
 
-Either packets wait for a machine that is too busy, or the machine waits for packets from a network that is too slow.
-While the stream is behind, the monitor compares the time spent working with the time spent waiting for packets. A busy
-machine hardly waits, because the next packet has already arrived.
+Either the machine is too busy and packets wait, or the network is too slow and the machine waits for packets. While the
+stream is behind, the monitor compares the time spent working with the time spent waiting for packets. A busy machine
+hardly waits, because the next packet has already arrived.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import deque
 from typing import Final
 
 WINDOW_S: Final = 15.0  # the warning covers the current window and the previous window
-_MIN_SHARE: Final = 0.05  # lost frames as a share of the due frames
-_MIN_LOST: Final = 2  # a single lost frame does not indicate a lasting problem
+_MIN_SHARE: Final = 0.05  # lost frames as a fraction of the due frames
+_MIN_LOST: Final = 2  # one lost frame does not indicate a lasting problem
 _BEHIND_S: Final = 0.2  # working and waiting times count only while the stream is further behind than this
 
 
@@ -27,7 +27,7 @@ class LagMonitor:
     def add_packet(self, *, arrived: float, late_s: float, waited_s: float, worked_s: float) -> None:
         """Add a packet that arrived `late_s` seconds after its capture.
 
-        The reader waited `waited_s` seconds for this packet, and had worked `worked_s` seconds on the previous packet.
+        The reader waited `waited_s` seconds for this packet after it worked `worked_s` seconds on the previous packet.
         """
         if arrived - self._began >= WINDOW_S:
             self._windows.append(dict.fromkeys(self._windows[-1], 0.0))
@@ -43,7 +43,7 @@ class LagMonitor:
         self._windows[-1]["lost"] += 1
 
     def warning(self) -> str | None:
-        """Return the cause and the fix as a sentence; None while few frames are lost."""
+        """Return the cause and the fix as a message; None if few frames are lost."""
         total = {key: sum(window[key] for window in self._windows) for key in self._windows[0]}
         lost = total["lost"]
         due = lost + total["sent"]

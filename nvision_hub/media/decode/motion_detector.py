@@ -1,9 +1,9 @@
-"""Motion detection on small gray frames. Performs no I/O and imports neither packets nor decoders.
+"""Motion detection on small gray frames. Performs no I/O, and imports neither packets nor decoders.
 
-The detector compares each frame with a background that follows the scene. While nothing moves, the background follows
-slowly, so that the detector notices a person who moves slowly. During motion, the background follows quickly, so that a
-car that has parked soon stops counting as motion. The detector learns the usual noise of each pixel and ignores changes
-of brightness that all pixels share.
+The detector compares each frame with a background that follows the scene. Without motion, the background follows
+slowly, so the detector notices a person who moves slowly. During motion, the background follows quickly, so a car that
+has parked soon stops counting as motion. The detector learns the usual noise of each pixel, and ignores brightness
+changes that all pixels share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nvision_hub.media.encode.privacy_masks import Polygon
 
-# Time constants with which the background and the learned noise of each pixel follow the scene.
+# Time constants for adapting the background and the learned noise of each pixel to the scene.
 _IDLE_FOLLOWS_S: Final = 20.0
 _MOVING_FOLLOWS_S: Final = 1.5
 _NOISE_FOLLOWS_S: Final = 30.0
@@ -32,9 +32,11 @@ _NOISE_FACTOR: Final = 4.0  # a change below this multiple of the pixel's usual 
 # Thresholds at sensitivities 0, 0.5 and 1: the change in a pixel's luma (0..255), and the share of changed pixels.
 _LEVELS: Final = (48.0, 10.0, 4.0)
 _SHARES: Final = (0.05, 0.0007, 0.0002)
-_NEIGHBORS: Final = 4  # changed pixels required among a pixel and its eight neighbors, because single pixels are noise
-MIN_WIDTH: Final = 160  # pixels; scaling keeps at least this width, and narrower frames keep their size
-_SAMPLES: Final = 4  # samples per output pixel in each direction; the mean of 4 x 4 samples has a quarter of the noise
+# number of changed pixels required among a pixel and its eight neighbors, because single pixels are noise
+_NEIGHBORS: Final = 4
+MIN_WIDTH: Final = 160  # minimum width after scaling, in pixels; narrower frames keep their size
+# samples per output pixel in each direction; the mean of 4 x 4 samples reduces the noise to a quarter
+_SAMPLES: Final = 4
 
 
 class MotionDetector:
@@ -44,14 +46,14 @@ class MotionDetector:
         self._ignore = ignore
         self._background: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._noise = self._background
-        self._ignored: NDArray[np.bool_] | np.bool_ = np.False_  # True for pixels in which motion does not count
+        self._ignored: NDArray[np.bool_] | np.bool_ = np.False_  # True for the pixels in which motion does not count
         self._at = 0.0
 
     def check(self, luma: NDArray[np.float32], at: float, *, is_moving: bool) -> bool:
         """Return whether something has moved in a frame captured at `at` (seconds).
 
         `luma` has shape (height, width) and values 0..255. A change of the frame size resets the background.
-        `is_moving` says whether motion was detected recently. If so, the background follows faster.
+        `is_moving` says whether motion was detected recently. The background then follows faster.
         """
         if self._background.shape != luma.shape:
             self._background, self._noise, self._at = luma.copy(), np.zeros_like(luma), at
@@ -61,7 +63,7 @@ class MotionDetector:
         passed_s = max(0.0, at - self._at)
         self._at = at
         difference = luma - self._background
-        # A change that all pixels share comes from the light or the exposure.
+        # A brightness change that all pixels share comes from the light or the exposure.
         difference -= np.median(difference)
         change = np.abs(difference)
         changed = (change > np.maximum(self._levels, _NOISE_FACTOR * self._noise)) & ~self._ignored
@@ -75,7 +77,7 @@ class MotionDetector:
 
 
 def _between(values: tuple[float, float, float], sensitivity: float) -> float:
-    """Interpolate, on a logarithmic scale, between the values for sensitivities 0, 0.5 and 1."""
+    """Interpolate on a logarithmic scale between the values for sensitivities 0, 0.5 and 1."""
     return math.exp(np.interp(sensitivity, (0.0, 0.5, 1.0), np.log(values)))
 
 
@@ -93,7 +95,7 @@ def _dense(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def small_luma(frame: av.VideoFrame | NDArray[Any] | bytes) -> NDArray[np.float32] | None:
-    """Return the luma of a frame, scaled down; None for a broken JPEG.
+    """Return the luma of a frame at reduced size; None for a broken JPEG.
 
     The array has shape (height, width) and values 0..255.
     """
@@ -106,7 +108,7 @@ def small_luma(frame: av.VideoFrame | NDArray[Any] | bytes) -> NDArray[np.float3
             return None
         return _shrink(plane[:, :, 0])
     if isinstance(frame, np.ndarray):
-        return _shrink(frame[:, :, 1])  # green contributes most of luma
+        return _shrink(frame[:, :, 1])  # green contributes the most to luma
     has_luma_plane = frame.format.name.startswith(("yuv4", "yuvj4", "nv", "gray"))
     if frame.format.components[0].bits != 8 or frame.format.is_rgb or not has_luma_plane:  # noqa: PLR2004
         frame = frame.reformat(format="gray")

@@ -1,15 +1,15 @@
 """Motion gate for cameras with `when: motion`. Performs no I/O.
 
-During motion and the cooldown after it, the gate is open and packets go on to the planner. Otherwise, it is closed:
-only keyframes are decoded, each separately, and the gate buffers the compressed packets that follow. When a keyframe
-shows motion, the gate opens and releases its buffer, so that the second before the motion is sent as well (pre-roll).
+During motion and the cooldown after it, the gate is open and packets go to the planner. Otherwise, the gate is closed:
+it decodes only keyframes, each separately, and buffers the compressed packets that follow. When a keyframe shows
+motion, the gate opens and releases its buffer. The hub thus also sends the second before the motion (pre-roll).
 
 In these cases, the closed gate returns every packet for decoding and checks a few frames per second:
 
 - Keyframes are more than `MAX_KEYFRAME_INTERVAL_S` or more than one period of `idle_fps` apart.
 - A GOP is too large to buffer.
 - Packets are unusually large, which indicates motion between two keyframes.
-- The camera sends no keyframes, but renews the image gradually.
+- The camera sends no keyframes but renews the image gradually.
 
 Decoding all packets costs almost as much CPU time as `when: always`. A shorter keyframe interval usually avoids this.
 """
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources import Packet
 
-PRE_ROLL_S: Final = 1.0  # counted back from the last check without motion, because it may have missed small motion
-KEYFRAME_CHECK_INTERVAL_S: Final = 0.95  # checking more than once a second reveals no more motion
-INTRA_CHECK_INTERVAL_S: Final = 0.45  # for cameras whose keyframes come more often than this
-MAX_KEYFRAME_INTERVAL_S: Final = 4.0  # above this, keyframes are too sparse for motion detection
+# counted back from the last check without motion, because that check may have missed small motion
+PRE_ROLL_S: Final = 1.0
+KEYFRAME_CHECK_INTERVAL_S: Final = 0.95  # more than one check per second reveals no additional motion
+INTRA_CHECK_INTERVAL_S: Final = 0.45  # for cameras that send keyframes more often than this
+MAX_KEYFRAME_INTERVAL_S: Final = 4.0  # above this interval, keyframes are too sparse for motion detection
 FRAME_CHECK_INTERVAL_S: Final = 0.4  # while the pipeline decodes every packet
 _MAX_RECENT_FRAMES: Final = 3
 
@@ -44,7 +45,7 @@ class MotionGate:
 
     def __init__(self, camera: Camera) -> None:
         motion = camera.motion
-        # The gate starts open, because a few unneeded frames are better than missed motion.
+        # The gate starts open, because a few unnecessary frames are better than missed motion.
         self.is_open = True
         self._detector = MotionDetector(sensitivity=motion.sensitivity, ignore=(*motion.ignore, *camera.masks))
         self._cooldown_s = motion.cooldown
@@ -54,12 +55,12 @@ class MotionGate:
         self._recent: deque[tuple[Any, float]] = deque(maxlen=_MAX_RECENT_FRAMES)
         self._sizes = PacketSizes()
         self._decodes_all = False  # whether every packet since the last keyframe was decoded
-        self._moved: float | None = None  # time of the last motion, or of the first check; None before any check
+        self._moved: float | None = None  # time of the last motion, or else of the first check; None before any check
         self._checked = float("-inf")
         self._checked_before = float("-inf")
 
     def passes(self, packet: Packet, at: float) -> bool:
-        """Return whether a packet goes on to the planner. The first keyframe after the cooldown closes the gate."""
+        """Return whether a packet goes to the planner. The first keyframe after the cooldown closes the gate."""
         is_entry = packet.keyframe or packet.begins_refresh
         if self.is_open and is_entry and self._moved is not None and at - self._moved > self._cooldown_s:
             self.is_open = False
@@ -67,7 +68,7 @@ class MotionGate:
         return self.is_open
 
     def push(self, packet: Packet, at: float, gop_s: float | None) -> DecodeBatch:
-        """Buffer a packet that did not pass, and return the packets to decode and check for motion now."""
+        """Buffer a packet that did not pass. Return the packets to decode and check for motion now."""
         if packet.keyframe:
             self._decodes_all = False
             self._buffer.push(packet, at)
@@ -80,7 +81,7 @@ class MotionGate:
         self._buffer.push(packet, at)
         if not self._buffer:
             if not packet.begins_refresh:
-                return NOTHING  # the packet's keyframe was lost
+                return NOTHING  # the keyframe of this packet was lost
             self._decodes_all = True
             return DecodeBatch(packets=(packet,), after_gap=True)
         is_unusual = self._sizes.is_unusual(packet.size_bytes)
@@ -94,11 +95,11 @@ class MotionGate:
         return DecodeBatch(packets=packets, after_gap=True)
 
     def is_check_due(self, at: float) -> bool:
-        """Return whether to check for motion in a frame that is decoded anyway."""
+        """Return whether to check a frame for motion that is decoded for another reason."""
         return at - self._checked >= FRAME_CHECK_INTERVAL_S
 
     def check(self, frame: Any, at: float) -> bool | None:
-        """Return whether this frame opens the gate; None for a broken JPEG. After True, call `release`."""
+        """Return whether this frame opens the gate; None for a broken JPEG. If True, the caller must call `release`."""
         luma = small_luma(frame)
         if luma is None:
             return None
@@ -118,10 +119,10 @@ class MotionGate:
         return has_moved
 
     def release(self) -> tuple[float, Sequence[tuple[Any, float]], DecodeBatch]:
-        """Empty the buffer after the gate has opened, and return the pre-roll without the packet just checked.
+        """Empty the buffer after the gate has opened. Return the pre-roll without the packet that was just checked.
 
-        The tuple contains the time at which the pre-roll begins, its decoded frames with their capture times, and its
-        packets that are still to be decoded.
+        The tuple contains the start time of the pre-roll, its decoded frames with their capture times, and its packets
+        that are not decoded yet.
         """
         frames = tuple(self._recent) if self._decodes_all else ()
         self._recent.clear()
@@ -131,19 +132,19 @@ class MotionGate:
         return self._checked_before - PRE_ROLL_S, frames, batch
 
     def accept(self, at: float) -> bool:
-        """Return whether a frame is due while the gate is closed, and count a due frame as sent."""
+        """Return whether a frame is due while the gate is closed. Count a due frame as sent."""
         return self._idle.accept(at)
 
 
 _FOLLOWED_PACKETS: Final = 100
 _LEARNED_PACKETS: Final = 25
 _DEVIATIONS: Final = 5.0
-_EXCESS: Final = 0.6  # share of the usual size
+_EXCESS: Final = 0.6  # excess over the usual size, as a fraction of it
 _PACKETS_IN_A_ROW: Final = 3
 
 
 class PacketSizes:
-    """Usual packet size of one stream, excluding keyframes. Larger packets are a reason to check for motion sooner.
+    """Usual packet size of one stream without keyframes. Larger packets are a reason to check for motion earlier.
 
     This works only with a variable bitrate. With a constant bitrate, packet sizes do not indicate motion.
     """
@@ -152,10 +153,10 @@ class PacketSizes:
         self._seen = 0
         self._usual = 0.0
         self._deviation = 0.0
-        self._large = 0  # number of large packets in a row
+        self._large = 0  # number of consecutive large packets
 
     def is_unusual(self, size_bytes: int) -> bool:
-        """Learn a packet's size, and return whether this packet and those just before it are larger than usual."""
+        """Learn a packet's size. Return whether this packet and the ones just before it are larger than usual."""
         self._seen += 1
         weight = 1 / min(self._seen, _FOLLOWED_PACKETS)
         excess = size_bytes - self._usual

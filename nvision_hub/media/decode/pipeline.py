@@ -1,7 +1,8 @@
 """Decode pipeline of one open stream: turns packets into due frames.
 
-While the motion gate is closed, it receives the packets. Otherwise, the planner receives them. Both return the packets
-to decode. The source decodes these packets, and the planner picks the due frames. Imports neither encoder nor sources.
+A closed motion gate receives the packets; otherwise, the planner receives them. Both return the packets to decode. The
+source decodes these packets, and the planner selects the due frames. This module imports neither the encoder nor
+sources.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources import Packet, Source
     from nvision_hub.metrics.meter import Meter
 
-_SAME_TIME_S: Final = 0.001  # media times closer together than this belong to the same frame
+_SAME_TIME_S: Final = 0.001  # media times less than this apart belong to the same frame
 _MAX_CATCH_UP_S: Final = 15.0
 
 
 @dataclass(kw_only=True, eq=False)
 class DecodePipeline:
-    """Stages of one stream, and the loop over them."""
+    """Stages of one stream, and the loop that runs them."""
 
     source: Source
     fps: InitVar[float]
     meter: Meter
-    # Called with the frame, its capture time (monotonic seconds), and whether the frame is late because of a pre-roll.
+    # Receives the frame, its capture time (monotonic seconds), and whether the frame is late because of a pre-roll.
     on_frame: Callable[[Any, float, bool], None]
     is_wanted: Callable[[], bool] = lambda: True  # called before each packet is decoded; False ends the batch early
     gate: MotionGate | EventGate | None = None
@@ -51,9 +52,10 @@ class DecodePipeline:
         self._has_gap = False  # whether packets since the last decoded packet were skipped
         self._whole_from_s: float | None = None  # frames with an earlier media time build on skipped packets
         self._sent = float("-inf")  # capture time of the last frame sent
-        self._catching_up_since: float | None = None  # set while the pre-roll and its backlog are decoded
+        # start time while the pre-roll and its backlog are decoded; otherwise None
+        self._catching_up_since: float | None = None
         self._worked_s = 0.0  # seconds spent on the last packet
-        self._done = self.now()  # when the pipeline finished the last packet
+        self._done = self.now()  # time at which the pipeline finished the last packet
 
     @property
     def gop_s(self) -> float | None:
@@ -83,7 +85,7 @@ class DecodePipeline:
         self._worked_s = self._done - began
 
     def _plan(self, packet: Packet, at: float, late_s: float) -> None:
-        """Decode the packets that the planner returns, and send their due frames."""
+        """Decode the packets that the planner returns, and send the due frames among them."""
         if self._catching_up_since is not None:
             if late_s < IN_TIME_S or packet.arrived - self._catching_up_since > _MAX_CATCH_UP_S:
                 self._catching_up_since = None
@@ -97,7 +99,7 @@ class DecodePipeline:
             self._count_lost()
 
     def _check(self, gate: MotionGate | EventGate, packet: Packet, at: float) -> None:
-        """Decode the packets that the closed gate returns, and check whether something moves."""
+        """Decode the packets that the closed gate returns, and check for motion."""
         batch = gate.push(packet, at, self._planner.gop_s)
         if batch is None:  # the camera has reported motion
             self._send_pre_roll(gate, packet, at, is_decoded=not packet.keyframe)
@@ -108,7 +110,7 @@ class DecodePipeline:
                 self.checked = self.now()
             return
         for frame, captured in self._decode(batch):
-            if gate.is_open:  # an earlier frame of this batch has opened the gate
+            if gate.is_open:  # an earlier frame of this batch opened the gate
                 self._offer(frame, captured)
             elif batch.is_alone or gate.is_check_due(captured):
                 match gate.check(frame, captured):
@@ -120,7 +122,7 @@ class DecodePipeline:
     def _send_pre_roll(self, gate: MotionGate | EventGate, packet: Packet, at: float, *, is_decoded: bool) -> None:
         """Send the due frames from before the motion.
 
-        `packet` opened the gate. Unless `is_decoded`, the planner receives this packet after the pre-roll.
+        `packet` opened the gate. If `is_decoded` is False, the planner receives it after the pre-roll.
         """
         self._catching_up_since = self.now()
         begin, frames, batch = gate.release()
@@ -134,16 +136,16 @@ class DecodePipeline:
 
     def _send_idle(self, gate: MotionGate | EventGate, frame: Any, at: float) -> None:
         self.checked = self.now()
-        # The service charges for these frames too, so they count against the planner's budget.
+        # The service also charges for these frames, so they count against the planner's budget.
         if at > self._sent and self._planner.can_add(at) and gate.accept(at):
             self._planner.add(at)
             self._send(frame, at, is_behind=False)
 
     def _offer(self, frame: Any, at: float) -> None:
-        """Send the frame if it is due and not late."""
+        """Send the frame if it is due and not too late."""
         if self.gate is not None and self.gate.is_check_due(at):
             self.gate.check(frame, at)
-        # Some frames of the pre-roll may already have been sent while the gate was closed.
+        # The hub may have sent some frames of the pre-roll already while the gate was closed.
         if at <= self._sent or not self._planner.accept(at):
             return
         is_behind = self._catching_up_since is not None
@@ -185,14 +187,15 @@ class DecodePipeline:
                     yield frame, self._clock.captured(media_s, packet.arrived)
 
     def _after_gap(self, entry: Packet) -> Packet:
-        """Return the packet, marked as a discontinuity if the decoder may hold frames from before a gap.
+        """Return the packet. Mark it as a discontinuity if the decoder may still hold frames from before a gap.
 
-        `entry` is a keyframe, or begins a refresh. Unless marked, the beginning of a refresh is like any other packet.
+        `entry` is a keyframe or begins a refresh. Without the mark, the decoder treats the beginning of a refresh like
+        any packet.
         """
         is_after_gap, self._has_gap = self._has_gap and (self.source.facts.reorders or entry.begins_refresh), False
         if not is_after_gap:
             self._whole_from_s = None
             return entry
-        # In an open GOP, B-frames that are shown before the keyframe also build on the previous GOP.
+        # In an open GOP, B-frames that come before the keyframe in presentation order also build on the previous GOP.
         self._whole_from_s = None if entry.media_s is None else entry.media_s - _SAME_TIME_S
         return replace(entry, discontinuity=True)

@@ -1,1 +1,1 @@
-"""From decoded frames to JPEG: color range, privacy masks, compression."""
+"""From decoded frames to JPEG: color range, privacy masks, and compression."""

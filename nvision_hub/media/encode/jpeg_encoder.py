@@ -1,11 +1,11 @@
-"""JPEG encoder: the cheapest correct path from a decoded frame to JPEG.
+"""JPEG encoder, which takes the cheapest correct path from a decoded frame to JPEG.
 
 JPEG uses full-range BT.601 (ITU-T T.871). Most cameras send limited range: luma from 16 to 235, and chroma from 16 to
 240 (ITU-R BT.601, 2.5). Without range expansion, the JPEG would look washed out (PSNR 30 dB instead of 42 dB). OpenCV
-expands the range in half the time of swscale. If a frame also needs other conversions, one swscale pass does them all.
-Frames of even size that need neither conversion nor masks are not copied.
+expands the range in half the time that swscale needs. If a frame also needs other conversions, one swscale pass does
+all of them. The encoder does not copy frames of even size that need neither conversion nor masks.
 
-Of interlaced video, the encoder keeps one field and scales it to the full height (`interlacing.py`).
+For interlaced video, the encoder keeps one field and scales it to the full height (`interlacing.py`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _CUT_OFF: Final = (
     "the camera sends JPEGs that end too early; check the network connection to the camera, or set a lower resolution "
     "in the camera"
 )
-_SEGMENT: Final = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)  # marker; a length of two bytes follows (T.81, B.1.1)
-_SCAN: Final = b"\xda"  # begins the compressed data
+_SEGMENT: Final = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)  # marker; two bytes with a length follow (T.81, B.1.1)
+_SCAN: Final = b"\xda"  # marker that begins the compressed data
 _END: Final = b"\xff\xd9"
 
 
@@ -56,20 +56,20 @@ class JpegFrame:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegSettings:
     quality: int  # 1..100
-    max_width: int | None  # pixels; None: frames are never scaled
+    max_width: int | None  # pixels; if None, frames are never scaled
 
     def scaled(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height at which a frame of this size is sent."""
+        """Return the width and height at which to send a frame of this size."""
         if self.max_width is None or width <= self.max_width:
             return width, height
-        # Width and height are even, because chroma planes have half the width and half the height.
+        # Width and height must be even, because chroma planes have half the width and half the height.
         return self.max_width & ~1, max(2, round(height * self.max_width / width) & ~1)
 
 
 class RangeExpander:
     """Expander of planes from limited to full range.
 
-    The expander reuses its output planes, because allocating them for every frame would increase the cost by 50 %.
+    The expander reuses its output planes: allocating new planes for every frame would increase the cost by 50 %.
     """
 
     def __init__(self, cv2: ModuleType) -> None:
@@ -82,7 +82,7 @@ class RangeExpander:
             luma, blue, red = (np.empty(plane.shape, np.uint8) for plane in planes)
             self._output = (luma, blue, red)
         for plane, output, (gain, offset) in zip(planes, self._output, _SCALES, strict=True):
-            # No other OpenCV function scales, adds, rounds and saturates in one pass.
+            # No other OpenCV function scales, adds, rounds and saturates in a single pass.
             self._cv2.addWeighted(plane, gain, plane, 0, offset, output)
         return self._output
 
@@ -90,7 +90,7 @@ class RangeExpander:
 class JpegEncoder:
     """JPEG encoder of one camera.
 
-    Any thread may replace `settings` at any time. New settings apply from the next call of `encode` on.
+    Any thread may replace `settings` at any time. New settings apply from the next call of `encode`.
     """
 
     def __init__(self, *, quality: int, max_width: int | None, masks: Sequence[Polygon] = ()) -> None:
@@ -104,8 +104,8 @@ class JpegEncoder:
     def encode(self, frame: av.VideoFrame | np.ndarray[Any, Any] | bytes) -> JpegFrame:
         """Encode an `av.VideoFrame`, BGR pixels of shape (height, width, 3), or a JPEG from the camera.
 
-        A camera's JPEG stays unchanged unless it has to be scaled or masked. Raises `EncodeError` if the JPEG is
-        broken or has more than `MAX_PIXELS`.
+        A camera's JPEG stays unchanged unless it must be scaled or masked. Raises `EncodeError` if the JPEG is broken
+        or has more than `MAX_PIXELS`.
         """
         settings = self.settings  # read once, because another thread may replace the settings
         if isinstance(frame, bytes):
@@ -123,7 +123,7 @@ class JpegEncoder:
         if self._masks:
             self._masks.blank(planes)
         if width % 2 or height % 2:
-            # turbojpeg.c reads luma in pairs, so it would read beyond the end of a plane with an odd width or height.
+            # turbojpeg.c reads luma in pairs. In a plane with an odd width or height, it would read beyond the end.
             luma = np.pad(luma, ((0, 1), (0, 1)), "edge")[:height, :width]
         data = bytes(simplejpeg.encode_jpeg_yuv_planes(luma, blue, red, quality=settings.quality))
         return JpegFrame(data=data, width=width, height=height)
@@ -147,17 +147,17 @@ class JpegEncoder:
             self._jpeg_decoder.thread_count = 1
         try:
             frame, *_ = self._jpeg_decoder.decode(av.Packet(data))
-        except (av.error.FFmpegError, ValueError) as error:  # decoding failed or gave no frame
+        except (av.error.FFmpegError, ValueError) as error:  # decoding failed or produced no frame
             raise EncodeError(_BROKEN) from error
         return self._encode(frame, settings)
 
     def _planes(self, frame: av.VideoFrame, width: int, height: int) -> Planes:
-        # If the stream declares no range, the range is limited (H.264, E.2.1). RGB always has full range.
+        # If the stream declares no range, its range is limited (H.264, E.2.1). RGB always has full range.
         is_full = frame.format.is_rgb or frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         fits = frame.format.name in {"yuv420p", _JPEG_PLANES} and (width, height) == (frame.width, frame.height)
         if fits and is_full:
             if self._masks:
-                frame.make_writable()  # the decoder needs the unmasked frame to decode frames that build on it
+                frame.make_writable()  # the decoder still needs the unmasked frame for frames that build on it
             return _arrays(frame)
         if fits and self._expander is not None:
             return self._expander.expand(_arrays(frame))
@@ -178,7 +178,7 @@ class JpegEncoder:
 def has_end(jpeg: bytes) -> bool:
     """Return whether a JPEG has its end marker, which a truncated JPEG lacks.
 
-    The function skips the segments before the compressed data, because a thumbnail in them has an end marker as well.
+    The function skips the segments before the compressed data, because a thumbnail in them also has an end marker.
     """
     position = 2
     while (segment := _SEGMENT.match(jpeg, position)) and segment[1] != _SCAN:

@@ -1,8 +1,8 @@
-"""Privacy masks: blank the masked pixels of a frame's planes, before the frame is compressed.
+"""Privacy masks, which blank pixels in the planes of a frame before the frame is compressed.
 
-A mask blanks every pixel that its polygon touches. In each plane, the mask also blanks one more sample on every side,
-because scaling mixes neighboring samples. The JPEG therefore contains nothing of the hidden area. The masked pixels are
-computed again only when the frame size changes.
+A mask blanks every pixel that its polygon touches. In each plane, it also blanks one more sample on every side, because
+scaling mixes neighboring samples. The JPEG therefore contains nothing of the hidden area. The set of masked pixels is
+recomputed only when the frame size changes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float]
     Polygon = Sequence[Point]  # points as fractions (0..1) of width and height
-    Plane = NDArray[np.uint8]  # shape (height, width)
-    Planes = tuple[Plane, Plane, Plane]  # luma, blue and red; blue and red have half of luma's width and height
-    Patch = tuple[tuple[slice, slice], NDArray[np.bool_]]  # rows and columns of a box, and its masked pixels
+    Plane = NDArray[np.uint8]  # array of shape (height, width)
+    Planes = tuple[Plane, Plane, Plane]  # luma, blue and red planes; blue and red have half of luma's width and height
+    Patch = tuple[tuple[slice, slice], NDArray[np.bool_]]  # rows and columns of a box, and the masked pixels in the box
 
-BLACK: Final = (0, 128, 128)  # full-range luma, blue and red
+BLACK: Final = (0, 128, 128)  # blank pixel in full-range luma, blue and red
 
 
 class Masks:
@@ -39,7 +39,7 @@ class Masks:
         return bool(self._polygons)
 
     def blank(self, planes: Planes) -> None:
-        """Blank the masked pixels in the planes of a full-range 4:2:0 frame, in place."""
+        """Blank the masked pixels in the planes of a full-range 4:2:0 frame. Changes the planes in place."""
         height, width = planes[0].shape
         if (width, height) != self._size:
             masks = [_grow(covered(polygon, width, height)) for polygon in self._polygons]
@@ -54,9 +54,9 @@ class Masks:
 def covered(polygon: Polygon, width: int, height: int) -> NDArray[np.bool_]:
     """Return an array of shape (height, width) that is True for each pixel that a polygon touches.
 
-    A polygon touches a pixel if a side of the polygon crosses the pixel, or if the pixel lies inside. A pixel that no
-    side crosses lies entirely inside or outside, so testing the pixel's center is enough. Self-crossing polygons follow
-    the nonzero winding rule.
+    A polygon touches a pixel if a side of the polygon crosses the pixel or if the pixel lies inside. A pixel that no
+    side crosses lies entirely inside or outside, so a test of its center is enough. Self-crossing polygons follow the
+    nonzero winding rule.
     """
     touched = np.zeros((height, width), np.bool_)
     points = [(x * width, y * height) for x, y in polygon]
@@ -70,7 +70,7 @@ def covered(polygon: Polygon, width: int, height: int) -> NDArray[np.bool_]:
 def _touch_side(touched: NDArray[np.bool_], begin: Point, end: Point) -> None:
     height, width = touched.shape
     (x0, y0), (x1, y1) = sorted((begin, end), key=lambda point: point[1])
-    # A point on the line between two rows touches both rows.
+    # A point on the boundary between two rows touches both rows.
     first, last = max(0, int(np.ceil(y0)) - 1), min(height - 1, int(y1))
     for row in range(first, last + 1):
         left, right = sorted((x0, x1) if y0 == y1 else np.interp((row, row + 1), (y0, y1), (x0, x1)))
@@ -100,14 +100,14 @@ def _grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _halve(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask for half the width and height: a sample is masked if any of its four pixels is masked."""
+    """Return a mask at half the width and height. A sample is masked if any of its four pixels is masked."""
     height, width = mask.shape
     even = np.pad(mask, ((0, height % 2), (0, width % 2)))
     return even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2]
 
 
 def _patch(mask: NDArray[np.bool_]) -> list[Patch]:
-    """Return a mask cropped to its bounding box, so that blanking is cheaper; no patch if nothing is masked."""
+    """Return a mask cropped to its bounding box, which makes blanking cheaper; no patch if nothing is masked."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return []

@@ -33,9 +33,9 @@ __all__ = [
 def open_source(camera: Camera, *, trust: CameraTrust | None = None, wait: Wait = uninterrupted) -> Source:
     """Connect to the camera and return its source.
 
-    `trust` is what the caller has learned about the camera so far; by default, nothing.
-    The source waits by calling `wait`, and yields no more packets once `wait` returns True. Raises `SourceError` if the
-    camera cannot be opened, and `UnavailableError` if a library is missing.
+    `trust` is what the caller has learned about the camera so far (by default nothing).
+    The source waits by calling `wait`. After `wait` returns True, the source yields no more packets. Raises
+    `SourceError` if the camera cannot be opened, and `UnavailableError` if a library is missing.
     """
     trust = trust or CameraTrust()
     match camera.address.kind:

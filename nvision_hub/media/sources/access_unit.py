@@ -1,8 +1,8 @@
-"""Properties of coded frames of H.264 and H.265 that FFmpeg's packets do not show. Performs no I/O.
+"""Properties of coded H.264 and H.265 frames that FFmpeg's packets do not reveal. Performs no I/O.
 
 Some cameras send no keyframes. With intra-refresh, each frame contains a few columns without references to earlier
-frames, and after a number of frames, the whole image has been renewed. The SEI message "recovery point" marks the first
-frame of this refresh. For FFmpeg, this frame is a keyframe in H.264, but it does not show the whole image.
+frames. After a number of frames, the camera has renewed the whole image. The SEI message "recovery point" marks the
+first frame of this refresh. In H.264, FFmpeg reports this frame as a keyframe, but it does not show the whole image.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _START_CODE: Final = b"\x00\x00\x01"
-_MAX_HEAD_BYTES: Final = 4096  # parameter sets and SEI messages come before the first slice
+_MAX_HEAD_BYTES: Final = 4096  # parameter sets and SEI messages precede the first slice
 _RECOVERY_POINT: Final = 6  # payload type of the SEI message (H.264, D.1.1; H.265, D.2.1)
 
 
 class _Codec(NamedTuple):
-    """How a codec numbers its NAL units (H.264, table 7-1; H.265, table 7-1)."""
+    """NAL unit types of one codec (H.264, table 7-1; H.265, table 7-1)."""
 
     header_bytes: int
     sei: int
     slices: range
     keyframes: range
-    length_at: int  # where the decoder configuration record of MP4 and Matroska has the size of a NAL unit's length
+    # position of the size of a NAL unit's length in the decoder configuration record of MP4 and Matroska
+    length_at: int
 
 
 _CODECS: Final = {
@@ -38,15 +39,16 @@ class AccessUnits:
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self._name, self._codec = codec, _CODECS.get(codec)
-        # A first byte of 1 identifies a configuration record. NAL units then begin with their length, not a start code.
+        # A first byte of 1 identifies a configuration record. Each NAL unit then begins with its length instead of a
+        # start code.
         self._length_bytes = 0
         if self._codec is not None and extradata and extradata[0] == 1 and len(extradata) > self._codec.length_at:
             self._length_bytes = (extradata[self._codec.length_at] & 3) + 1
 
     def begins_refresh(self, packet: Any, *, keyframe: bool) -> bool:
-        """Return whether a gradual refresh begins at this frame, so that the whole image is renewed some frames later.
+        """Return whether a gradual refresh begins at this frame, which renews the whole image some frames later.
 
-        `packet` has the buffer protocol. `keyframe` says whether FFmpeg regards the frame as a keyframe.
+        `packet` supports the buffer protocol. `keyframe` says whether FFmpeg reports the frame as a keyframe.
         """
         codec = self._codec
         if codec is None or (keyframe and self._name == "hevc") or (not keyframe and self._name == "h264"):
@@ -74,15 +76,15 @@ class AccessUnits:
 
 
 def _recovers_later(message: bytes, *, signed: bool) -> bool:
-    """Return whether SEI messages contain a recovery point that lies after this frame (H.264, 7.3.2.3.1 and D.1.8)."""
+    """Return whether SEI messages contain a recovery point later than this frame (H.264, 7.3.2.3.1 and D.1.8)."""
     data = message.replace(b"\x00\x00\x03", b"\x00\x00")
     position = 0
     while position + 2 < len(data):
         kind, position = _sum_of_bytes(data, position)
         size, position = _sum_of_bytes(data, position)
         if kind == _RECOVERY_POINT and position < len(data):
-            # The number of frames is an Exp-Golomb code, so a first bit of 1 stands for 0 (H.264, 9.1). In H.265, the
-            # number is signed, and a last bit of 1 stands for a negative number (H.265, 9.2.2).
+            # The number of frames is an Exp-Golomb code, so a first bit of 1 means 0 (H.264, 9.1). In H.265, the number
+            # is signed, and a last bit of 1 means a negative number (H.265, 9.2.2).
             bits = "".join(f"{byte:08b}" for byte in data[position : position + size])
             zeros = len(bits) - len(bits.lstrip("0"))
             return zeros > 0 and not (signed and bits[2 * zeros : 2 * zeros + 1] == "1")
@@ -91,7 +93,7 @@ def _recovers_later(message: bytes, *, signed: bool) -> bool:
 
 
 def _sum_of_bytes(data: bytes, position: int) -> tuple[int, int]:
-    """Return a number that is coded as the sum of bytes up to the first one below 255, and where it ends."""
+    """Return a number that is coded as the sum of bytes up to the first byte below 255, and the position after it."""
     number = 0
     while position < len(data):
         number += data[position]

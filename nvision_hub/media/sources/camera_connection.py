@@ -1,8 +1,8 @@
 """TCP connections to cameras, with TLS if the camera's scheme requires it.
 
 `connect_camera` checks the camera's identity according to `tls` before it returns a connection. The hub therefore never
-sends a request or a password to an unidentified peer. FFmpeg cannot do this: it neither verifies certificates by
-default nor compares fingerprints. The hub therefore makes all connections to cameras itself.
+sends a request or a password to an unidentified peer. FFmpeg cannot ensure this: by default, it does not verify
+certificates, and it cannot compare fingerprints. The hub therefore makes all connections to cameras itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Endpoint = tuple[int, int, int, str, tuple[str, int]]  # an item of `socket.get
 
 
 class OpenDeadline:
-    """Time by which a camera must have answered the current request.
+    """Time limit for a camera's answer to the current request.
 
     Each request may take `timeout_s`, because a connection with a login takes five round trips. All requests together
     may take twice `timeout_s`.
@@ -44,11 +44,11 @@ class OpenDeadline:
         self._last = self._at + timeout_s
 
     def on_answered(self) -> None:
-        """Restart the timeout for the next request."""
+        """Restart the time limit for the next request."""
         self._at = min(time.monotonic() + self.timeout_s, self._last)
 
     def left_s(self) -> float:
-        """Return the remaining seconds. Raises `SourceError` at the deadline."""
+        """Return the remaining seconds. After the deadline, raises `SourceError`."""
         left = self._at - time.monotonic()
         if left <= 0:
             raise errors.stalled(self._address, self.timeout_s)
@@ -100,8 +100,8 @@ def _identify(
 
 
 def _check(address: CameraAddress, policy: TlsPolicy | None, found: str | None, trust: CameraTrust) -> None:
-    """Raise `SourceError` if the fingerprint `found` is not the expected one. Without `policy`, trust on first use."""
-    if found is None:  # TLS allows servers without a certificate
+    """Raise `SourceError` if `found` is not the expected fingerprint. Without `policy`, apply trust on first use."""
+    if found is None:  # TLS permits servers without a certificate
         raise errors.no_tls(address)
     if policy is not None:
         if policy.fingerprint not in {"", found}:
@@ -116,10 +116,10 @@ def _check(address: CameraAddress, policy: TlsPolicy | None, found: str | None, 
 def _encrypt(
     connection: socket.socket, address: CameraAddress, deadline: OpenDeadline, *, verifies: bool
 ) -> ssl.SSLSocket:
-    """Complete the TLS handshake within the deadline. Raises `OSError`, of which `ssl.SSLError` is a subclass."""
+    """Complete the TLS handshake before the deadline. Raises `OSError` (`ssl.SSLError` is a subclass)."""
     context = ssl.create_default_context()  # OpenSSL also reads SSL_CERT_FILE and SSL_CERT_DIR
     if not verifies:
-        # The fingerprint identifies the camera instead. Many cameras have short keys and old signatures.
+        # The fingerprint identifies the camera instead of a signature. Many cameras have short keys and old signatures.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -133,9 +133,9 @@ def _certificate_hash(connection: ssl.SSLSocket) -> str | None:
 
 
 def _fingerprint(address: CameraAddress, deadline: OpenDeadline) -> str | None:
-    """Return the fingerprint of a certificate that failed verification, for the error; None if it cannot be read.
+    """Return the fingerprint of a certificate that failed verification, for the error message; None if unreadable.
 
-    Python reveals this certificate only on a connection that does not verify it. This connection carries no request.
+    Python reveals this certificate only on a connection without verification. No request is sent on this connection.
     """
     with (
         contextlib.suppress(SourceError, OSError),
@@ -147,7 +147,7 @@ def _fingerprint(address: CameraAddress, deadline: OpenDeadline) -> str | None:
 
 
 def _connect(address: CameraAddress, deadline: OpenDeadline) -> socket.socket:
-    """Connect to one of the host's addresses. The addresses share the remaining time. Raises `SourceError`."""
+    """Connect to one of the host's addresses. The attempts share the remaining time. Raises `SourceError`."""
     endpoints = _resolve(address, deadline)
     while True:
         share_s = deadline.left_s() / len(endpoints)
@@ -171,10 +171,11 @@ def _resolve(address: CameraAddress, deadline: OpenDeadline) -> list[_Endpoint]:
     found: list[object] = []
 
     def resolve() -> None:
-        with contextlib.suppress(OSError, UnicodeError):  # `UnicodeError` if a part of the name has over 63 characters
+        # `UnicodeError` if a label of the host name is longer than 63 characters
+        with contextlib.suppress(OSError, UnicodeError):
             found.extend(socket.getaddrinfo(address.host, address.dialed_port, type=socket.SOCK_STREAM))
 
-    # Without this thread, a name server that is down would block the caller for a minute.
+    # Without this thread, an unresponsive name server would block the caller for a minute.
     thread = threading.Thread(target=resolve, name="resolve", daemon=True)
     thread.start()
     thread.join(deadline.left_s())

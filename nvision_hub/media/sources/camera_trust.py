@@ -1,6 +1,6 @@
-"""Knowledge about a camera that outlives a connection: its certificate, authentication and transport.
+"""Knowledge about a camera that survives a connection: its certificate, authentication and transport.
 
-A camera with an IP address rarely has a certificate that any authority has signed. The hub therefore trusts the first
+A camera with an IP address rarely has a certificate that is signed by an authority. The hub therefore trusts the first
 certificate that it receives from an IP address, and later accepts no other certificate (trust on first use).
 """
 
@@ -28,7 +28,7 @@ _MAX_FILE_BYTES: Final = 256
 
 
 class CertificateChangedError(Exception):
-    """A camera presents a different certificate than on first use. `file` is None if the old one is only in memory."""
+    """A camera presents another certificate than on first use. `file` is None if the old one is only in memory."""
 
     def __init__(self, known: str, file: Path | None) -> None:
         super().__init__(known)
@@ -37,10 +37,11 @@ class CertificateChangedError(Exception):
 
 
 class KnownCertificates:
-    """SHA-256 fingerprints of the certificates that cameras with IP addresses presented first.
+    """SHA-256 fingerprints of the first certificates that cameras with IP addresses presented.
 
-    All workers and commands share `directory`, which has one file per address and port. If `directory` is None, the
-    fingerprints stay in memory. If `records` is False, the files are only read, and new fingerprints stay in memory.
+    All workers and commands share `directory`, which contains one file per address and port. If `directory` is None,
+    the fingerprints stay in memory. If `records` is False, the object only reads the files, and new fingerprints stay
+    in memory.
     """
 
     def __init__(self, directory: Path | None = None, *, records: bool = True) -> None:
@@ -61,9 +62,9 @@ class KnownCertificates:
             raise CertificateChangedError(known, file)
 
     def _record(self, file: Path, fingerprint: str) -> str | None:
-        """Store a fingerprint, and return the stored one, which another process may have stored first; None on failure.
+        """Store a fingerprint. Return the stored one, which another process may have stored earlier; None on failure.
 
-        A link never replaces an existing file, and no reader sees a file without its content.
+        A link never replaces an existing file, and a reader never sees a file without its content.
         """
         try:
             file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -88,17 +89,21 @@ class KnownCertificates:
 
 @dataclass(kw_only=True)
 class CameraTrust:
-    """What one process has learned about one camera. The process keeps this object across reconnects."""
+    """Knowledge of one process about one camera. The process keeps this object across reconnects."""
 
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
-    transport: Transport | None = None  # of the last stream; None if there was none, or it did not open
-    offered_digest: bool = False  # whether the camera has ever offered Digest; if so, the hub never answers Basic
-    onvif_offered_digest: bool = False  # likewise, for the camera's ONVIF service
+    # transport of the last stream; None if there was no stream or if it did not open
+    transport: Transport | None = None
+    offered_digest: bool = False  # whether the camera has ever offered Digest; the hub then never answers Basic
+    onvif_offered_digest: bool = False  # the same for the camera's ONVIF service
     hosts: tuple[CameraHost, ...] = ()  # `gateway.camera_hosts`: other hosts to which an ONVIF camera may refer
 
 
 def _read(file: Path) -> str | None:
-    """Return the fingerprint in a file; None if there is no file. An unreadable file matches no certificate."""
+    """Return the fingerprint in a file; None if there is no file.
+
+    For an unreadable file, the result matches no certificate.
+    """
     try:
         with file.open("rb") as opened:
             return parse_fingerprint(opened.read(_MAX_FILE_BYTES).decode("ascii", "replace"))

@@ -1,4 +1,4 @@
-"""Errors of a network camera, each with the camera's state, the cause and the fix."""
+"""Errors of a network camera. Each contains the camera's state, the cause and the fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _kind(state: CameraState, sentence: str) -> Callable[[CameraAddress], SourceError]:
-    """Return the constructor for one kind of error. `{}` in `sentence` stands for the camera's address."""
+    """Return a constructor for one kind of error. `{}` in `sentence` is a placeholder for the camera's address."""
     return lambda address: SourceError(state, sentence.format(address.shown))
 
 
@@ -94,7 +94,7 @@ def no_tls(address: CameraAddress) -> SourceError:
 
 
 def untrusted_certificate(address: CameraAddress, reason: str, fingerprint: str | None) -> SourceError:
-    """Return the error for a certificate that failed verification. `reason` is OpenSSL's phrase."""
+    """Return the error for a certificate that failed verification. `reason` is the phrase from OpenSSL."""
     shown = "<sha256>" if fingerprint is None else fingerprint
     return SourceError(
         CameraState.AUTH_FAILED,
@@ -106,7 +106,7 @@ def untrusted_certificate(address: CameraAddress, reason: str, fingerprint: str 
 
 
 def other_certificate(address: CameraAddress, found: str, expected: str) -> SourceError:
-    """Return the error for a certificate whose fingerprint differs from the setting `tls`."""
+    """Return the error for a certificate whose fingerprint differs from the one in the setting `tls`."""
     return SourceError(
         CameraState.AUTH_FAILED,
         f"{address.shown} has a certificate with the fingerprint {found}, but `tls` of this camera expects {expected}, "
@@ -116,7 +116,7 @@ def other_certificate(address: CameraAddress, found: str, expected: str) -> Sour
 
 
 def changed_certificate(address: CameraAddress, found: str, known: str, file: Path | None) -> SourceError:
-    """Return the error for a certificate that differs from the one on first use, whose fingerprint is in `file`."""
+    """Return the error for a certificate that differs from the first one, whose fingerprint is in `file`."""
     forget = "" if file is None else f", or delete {file} and restart the camera"
     return SourceError(
         CameraState.AUTH_FAILED,
@@ -136,7 +136,7 @@ def stalled(address: CameraAddress, waited_s: float) -> SourceError:
 
 
 def no_udp_ports(error: OSError) -> SourceError:
-    """Return the error for a stream over UDP if this machine has no port or no file descriptor for it."""
+    """Return the error for a UDP stream for which this machine has no free port or file descriptor."""
     return SourceError(
         CameraState.UNREACHABLE,
         f"this machine cannot open UDP ports for the camera's stream ({error.strerror or error}); close programs that "
@@ -145,9 +145,9 @@ def no_udp_ports(error: OSError) -> SourceError:
 
 
 def refused(address: CameraAddress, status: int | None = None) -> SourceError:
-    """Return the error for a camera that refused the stream with this HTTP or RTSP status, if known.
+    """Return the error for a camera that refused the stream. `status` is the HTTP or RTSP status, if known.
 
-    Statuses other than those listed usually mean that the camera has reached its limit of viewers.
+    A status that the code does not list usually means that the camera has reached its limit of viewers.
     """
     match status:
         case 403 if address.username is None:
@@ -179,7 +179,8 @@ def refused(address: CameraAddress, status: int | None = None) -> SourceError:
 def classify(error: Exception, address: CameraAddress, *, waited_s: float, limit_s: float) -> SourceError:
     """Return the `SourceError` for an error that FFmpeg raised while opening or reading `address`.
 
-    FFmpeg reports an interrupted handshake as invalid data, so invalid data after `limit_s` seconds is a timeout.
+    FFmpeg reports an interrupted handshake as invalid data. Invalid data after `limit_s` seconds is therefore a
+    timeout.
     """
     match error:
         case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():

@@ -1,7 +1,7 @@
-"""Inputs of FFmpeg: each is a URL or file on this machine, or an object that FFmpeg reads.
+"""Inputs of FFmpeg. Each is a URL or file on this machine, or an object that FFmpeg reads.
 
-The hub makes all connections to cameras itself, because FFmpeg cannot identify a camera (`camera_connection.py`), and
-would send the password wherever a camera redirects it (`rtsp_relay.py`).
+The hub makes all connections to cameras itself, for two reasons. FFmpeg cannot identify a camera
+(`camera_connection.py`), and it would send the password to any address in a redirect (`rtsp_relay.py`).
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ if TYPE_CHECKING:
 
 
 class FfmpegInput(Protocol):
-    """One input. FFmpeg closes its side before `close` is called."""
+    """One input. FFmpeg must close its side before the caller calls `close`."""
 
     failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
     fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
-    transport: Transport | None  # accepted by the camera; None before that, and for sources other than RTSP
-    marks: LossMarks | None  # put in place of lost packets; None for sources other than RTSP
+    # the transport that the camera accepted; None before that and for sources other than RTSP
+    transport: Transport | None
+    marks: LossMarks | None  # marks in place of lost packets; None for sources other than RTSP
 
     @property
     def awaits_datagrams(self) -> bool:
-        """Whether the camera has promised to send media over UDP, but none has arrived."""
+        """Whether the camera has promised to send media over UDP but no media has arrived."""
 
     @property
     def opened_by_ffmpeg(self) -> str | MjpegInput: ...
 
     @property
     def sent_basic(self) -> bool:
-        """Whether the camera has received the password with Basic so far."""
+        """Whether the hub has sent the password to the camera with Basic authentication."""
 
     def on_opened(self) -> None:
-        """Allow reads to take any time, because FFmpeg has detected the stream within the open timeout."""
+        """Remove the time limit for reads. FFmpeg has detected the stream within the open timeout."""
 
     def abort(self) -> None:
-        """Disconnect the camera, so that FFmpeg's reads return. Any thread may call this method."""
+        """Disconnect the camera, which makes FFmpeg's reads return. Any thread may call this method."""
 
     def close(self) -> None: ...
 
@@ -81,7 +82,7 @@ class MjpegInput:
         self._address = camera.address
         self._deadline: OpenDeadline | None = OpenDeadline(camera.address, timeout_s)
         self._client = HttpCameraClient(camera, trust)
-        self._unread = b""  # the beginning of the body, which FFmpeg has not read yet
+        self._unread = b""  # the beginning of the body, for FFmpeg's first read
         self._is_empty = True  # whether no byte of the body has arrived
         try:
             self._response: HTTPResponse = self._client.get(self._deadline)
@@ -108,7 +109,7 @@ class MjpegInput:
         check_stream(self._address, kind, self._unread)
 
     def read(self, size_bytes: int) -> bytes:
-        """Return the next bytes; empty at the end, or if the camera fails."""
+        """Return the next bytes; empty at the end or if the camera fails."""
         if self._unread:
             data, self._unread = self._unread[:size_bytes], self._unread[size_bytes:]
         else:
@@ -118,7 +119,7 @@ class MjpegInput:
         return data
 
     def _receive(self, size_bytes: int) -> bytes:
-        """Return the camera's next bytes; empty at the end, or if the camera fails."""
+        """Return the next bytes from the camera; empty at the end or if the camera fails."""
         try:
             if self._deadline is not None:
                 self._deadline.left_s()
@@ -127,7 +128,7 @@ class MjpegInput:
             self.failure = error
         except TimeoutError:
             self.failure = errors.stalled(self._address, self._deadline.timeout_s if self._deadline else 0)
-        except (HTTPException, OSError, ValueError):  # closed, perhaps by `abort`
+        except (HTTPException, OSError, ValueError):  # the connection is closed, perhaps by `abort`
             self.failure = errors.ended(self._address)
         else:
             self._is_empty = self._is_empty and not data

@@ -1,6 +1,6 @@
-"""Sources that FFmpeg reads: RTSP over TCP and UDP, MJPEG over HTTP, looped files.
+"""Sources that FFmpeg reads: RTSP over TCP and UDP, MJPEG over HTTP, and looped files.
 
-FFmpeg itself connects to no camera (`ffmpeg_input.py`).
+FFmpeg itself connects to no camera (see `ffmpeg_input.py`).
 
 This module uses PyAV rather than OpenCV. PyAV has a timeout for opening a stream, returns packets before decoding, and
 returns planes without conversion to BGR. The options are those of FFmpeg 8. PyAV silently ignores unknown options, so a
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.ffmpeg_input import FfmpegInput
     from nvision_hub.media.sources.source import Wait
 
-OPEN_TIMEOUT_S: Final = 10.0  # or `stall_timeout` if that is longer, because a slow camera also opens slowly
-# Opening takes at most this many timeouts: two for the hub's requests, and up to three for FFmpeg, which uses its
-# timeout to connect and again to detect the format.
+OPEN_TIMEOUT_S: Final = 10.0  # or `stall_timeout` if it is longer, because a slow camera also opens slowly
+# Opening takes at most this many timeouts: two for the hub's requests, and up to three for FFmpeg, which applies its
+# timeout when it connects and again when it detects the format.
 MAX_OPEN_TIMEOUTS: Final = 5
 _READ_BYTES: Final = 2**17  # per read of an MJPEG stream
 _JPEG_CODECS: Final = frozenset({"mjpeg", "mjpegb"})
@@ -50,30 +50,30 @@ _FILE_FORMATS: Final = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,mjpeg"
 
 
 class StreamSource:
-    """An open stream, or a file that is looped and paced like a camera."""
+    """An open stream, or a file that the source loops and paces like a camera."""
 
     def __init__(self, camera: Camera, trust: CameraTrust, *, wait: Wait = uninterrupted) -> None:
         self._wait = wait
         self._address = camera.address
         self._looped = camera.address.kind == "file"
-        known, trust.transport = trust.transport, None  # the transport is forgotten if the stream does not open
+        known, trust.transport = trust.transport, None  # if the stream does not open, the transport is forgotten
         self._stall_s = camera.stall_timeout
         device = choose_device(camera.hwaccel)
         timeout_s = max(OPEN_TIMEOUT_S, camera.stall_timeout)
         began = time.monotonic()
         with contextlib.ExitStack() as resources:
             source = resources.enter_context(contextlib.closing(open_input(camera, trust, known, timeout_s=timeout_s)))
-            # The read timeout's thread starts before FFmpeg allocates memory, because `threading` waits indefinitely
-            # for a thread that cannot get memory. The thread holds no reference to the stream, so `close` frees it.
+            # The thread of the read timeout starts before FFmpeg allocates memory: `threading` waits indefinitely for a
+            # thread that cannot get memory. The thread holds no reference to the stream, so `close` frees the stream.
             self._read_timeout = ReadTimeout(None if self._looped else camera.stall_timeout, source.abort)
             resources.callback(self._read_timeout.close)
-            # FFmpeg needs about as many round trips as the hub has needed.
+            # FFmpeg needs about as many round trips as the hub needed.
             open_s = timeout_s + min(time.monotonic() - began, timeout_s / 2)
             began = time.monotonic()
             try:
                 self._container = _open(camera, source, open_s=open_s, device=device)
             except MemoryError:
-                raise  # FFmpeg's `MemoryError` is an `OSError` too, but the camera is not the cause
+                raise  # FFmpeg's `MemoryError` is also an `OSError`, but the camera is not the cause
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 failure = self._classify(error, began, open_s)
                 if failure.state is CameraState.STALLED:
@@ -86,7 +86,7 @@ class StreamSource:
             if not self._container.streams.video:
                 raise source.failure or errors.no_video(self._address)
             self._video: VideoStream = self._container.streams.video[0]
-            # `codec_context` is None, contrary to PyAV's types, if FFmpeg has no decoder for the announced codec.
+            # Contrary to PyAV's types, `codec_context` is None if FFmpeg has no decoder for the announced codec.
             context = cast("VideoCodecContext | None", self._video.codec_context)
             if context is None:
                 raise self._undecodable("an unknown codec")
@@ -108,18 +108,18 @@ class StreamSource:
         )
 
     def packets(self) -> Iterator[Packet]:
-        """Yield packets as they arrive, or a file's packets at their presentation times until a wait is interrupted."""
+        """Yield packets as they arrive (a file's packets at their presentation times) until a wait is interrupted."""
         started, media_offset, end = time.monotonic(), 0.0, 0.0
         while True:
             for packet in self._demux():
-                if packet.size == 0:  # PyAV marks the end with an empty packet
+                if packet.size == 0:  # PyAV marks the end of the stream with an empty packet
                     continue
                 media = _media_time(packet)
                 if self._looped:
                     media = media_offset + (media or 0.0)
                     end = max(end, media + float((packet.duration or 0) * (packet.time_base or 0)))
                     ahead_s = started + media - time.monotonic()
-                    if ahead_s > self._stall_s:  # the file's times have a gap or are invalid
+                    if ahead_s > self._stall_s:  # the media times in the file have a gap or are invalid
                         started -= ahead_s
                         ahead_s = 0.0
                     if self._wait(max(0.0, ahead_s)):
@@ -156,20 +156,20 @@ class StreamSource:
                 with timeout.watching():
                     packet = next(packets, None)
                 if timeout.expired:
-                    # If there is a packet, it contains only the data that was left in FFmpeg's parser.
+                    # If a packet follows, it contains only data that was left in FFmpeg's parser.
                     raise errors.stalled(self._address, time.monotonic() - began)
                 if packet is None:
                     return
                 yield packet
         except MemoryError:
-            raise  # not the camera's fault, as in `__init__`
+            raise  # the camera is not the cause, as in `__init__`
         except (av.error.FFmpegError, OSError) as error:
             if timeout.expired:
                 raise errors.stalled(self._address, time.monotonic() - began) from error
             raise self._source.failure or self._classify(error, began, self._stall_s) from error
 
     def decode(self, packet: Packet, *, is_due: bool = True, is_alone: bool = False) -> list[tuple[float | None, Any]]:
-        """Return the frames that this packet completes, as `Source` describes. An MJPEG packet is its own frame."""
+        """Return the frames that this packet completes (see `Source`). An MJPEG packet is its own frame."""
         if self._decoder is None:
             return [(packet.media_s, bytes(packet.payload))]
         try:
@@ -208,22 +208,22 @@ def _stalled(camera: Camera, source: FfmpegInput, waited_s: float) -> SourceErro
 
 
 def _open(camera: Camera, source: FfmpegInput, *, open_s: float, device: str | None) -> InputContainer:
-    # FFmpeg also passes max_pixels to the decoders that detect the format of the stream.
+    # FFmpeg also passes max_pixels to the decoders that it uses to detect the format of the stream.
     options, container_format = {"fflags": "+genpts+discardcorrupt", "max_pixels": str(MAX_PIXELS)}, None
     match camera.address.kind:
         case "rtsp":
             options |= {
-                "rtsp_transport": "tcp",  # to the relay
+                "rtsp_transport": "tcp",  # for the connection to the relay
                 "allowed_media_types": "video",
-                "user_agent": USER_AGENT,  # as in the requests of the hub's client
+                "user_agent": USER_AGENT,  # the same as in the requests of the hub's client
                 "protocol_whitelist": "rtsp,rtp,udp,tcp",
                 # The frame size comes with the first keyframe. Measuring the frame rate would delay the first packets
-                # by a second.
+                # by one second.
                 "fpsprobesize": "0",
                 "analyzeduration": "3000000",
             }
         case "mjpeg":
-            container_format = "mpjpeg"  # no format detection, because a playlist could name other files
+            container_format = "mpjpeg"  # disables format detection, because a playlist could name other files
             options |= {"protocol_whitelist": "none", "strict_mime_boundary": "0", "use_wallclock_as_timestamps": "1"}
         case _:
             options |= {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
@@ -241,5 +241,5 @@ def _open(camera: Camera, source: FfmpegInput, *, open_s: float, device: str | N
 def _media_time(packet: Any) -> float | None:
     """Return a packet's media time in seconds; None if the packet has no time."""
     pts, base = packet.pts if packet.pts is not None else packet.dts, packet.time_base
-    # Computing with `Fraction` would take 30 times as long.
+    # A computation with `Fraction` would take 30 times as long.
     return None if pts is None or base is None else pts * base.numerator / base.denominator

@@ -1,8 +1,8 @@
 """HTTP and RTSP authentication as cameras implement it: Basic (RFC 7617) and Digest (RFC 7616).
 
-Digest proves that the hub knows the password. Basic sends the password. Anyone who can change the traffic could
-replace a camera's Digest challenge with a Basic one. Once a camera has offered Digest, the hub therefore never answers
-Basic, not even if it does not support the offered variant of Digest.
+Digest proves that the hub knows the password, whereas Basic sends the password. An attacker who can change the traffic
+could replace a camera's Digest challenge with a Basic challenge. Once a camera has offered Digest, the hub therefore
+never answers Basic, even if the hub does not support the offered variant of Digest.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _HASHES: Final = {"MD5": hashlib.md5, "SHA": hashlib.sha1, "SHA-256": hashlib.sh
 _SESSION: Final = "-SESS"
 _ALGORITHMS: Final = frozenset(name + suffix for name in _HASHES for suffix in ("", _SESSION))
 
-_ITEM: Final = re.compile(r'(?:[^",]|"[^"]*"?)+')  # the parts between commas that are not inside quotes
+_ITEM: Final = re.compile(r'(?:[^",]|"[^"]*"?)+')  # parts between commas, except commas inside quotes
 _SCHEME: Final = re.compile(r"\s*([A-Za-z][\w-]*)(?:\s+(?!\s*=)(.*))?\s*\Z", re.DOTALL)
 _PARAMETER: Final = re.compile(r'\s*([\w-]+)\s*=\s*(?:"([^"]*)"?|([^\s,]*))\s*\Z')
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a tab is white space in a header
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # in a header, a tab counts as white space
 
 
 class Challenge(NamedTuple):
-    """One way to authenticate that a camera offers. Names are in lowercase."""
+    """One authentication method that a camera offers. Names are in lowercase."""
 
     scheme: str
     parameters: dict[str, str]
 
 
 def parse_challenges(headers: Iterable[str]) -> Iterator[Challenge]:
-    """Yield the challenges of all WWW-Authenticate headers. One header may have several (RFC 9110, 11.6.1).
+    """Yield the challenges in all WWW-Authenticate headers. One header may contain several (RFC 9110, 11.6.1).
 
-    The parameters of a header with a control character are ignored, so that no answer can contain this character.
+    If a header contains a control character, its parameters are ignored. No answer can then contain this character.
     """
     for header in headers:
         current: Challenge | None = None
@@ -59,7 +59,7 @@ def parse_challenges(headers: Iterable[str]) -> Iterator[Challenge]:
 
 
 class CameraAuth:
-    """Credentials of one camera, and its last challenges. Each dial starts without challenges."""
+    """Credentials of one camera and its last challenges. Each connection starts without challenges."""
 
     def __init__(self, camera: Camera, trust: CameraTrust) -> None:
         self.sent_basic = False
@@ -67,7 +67,7 @@ class CameraAuth:
         self._requires_digest = camera.auth == "digest"
         self._trust = trust
         self._challenges: list[Challenge] = []
-        self._nonce_count = 0  # number of requests that used these challenges (RFC 7616)
+        self._nonce_count = 0  # number of requests that used the current challenges (RFC 7616)
 
     @property
     def has_credentials(self) -> bool:
@@ -86,8 +86,8 @@ class CameraAuth:
     def header(self, method: str, uri: str) -> str | None:
         """Return the Authorization header of the next request; None before a challenge, or without a user name.
 
-        In the header, a lone surrogate stands for each byte that is not valid UTF-8. Raises `SourceError` if the camera
-        offers no method that the hub supports and is allowed to use.
+        In the header, a lone surrogate represents each byte that is not valid UTF-8. Raises `SourceError` if the camera
+        offers no method that the hub supports and may use.
         """
         if not self._challenges or not self.has_credentials:
             return None
@@ -111,7 +111,7 @@ class CameraAuth:
 
 
 def _is_supported(challenge: Mapping[str, str]) -> bool:
-    qop = challenge.get("qop")  # omitted or empty if the server follows RFC 2069
+    qop = challenge.get("qop")  # missing or empty if the server follows RFC 2069
     is_complete = {"realm", "nonce"} <= challenge.keys()
     return is_complete and _algorithm(challenge) in _ALGORITHMS and (not qop or "auth" in _words(qop))
 

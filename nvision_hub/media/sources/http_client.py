@@ -1,8 +1,8 @@
 """HTTP client for MJPEG streams, snapshots and ONVIF, with the camera's credentials.
 
-The standard library's HTTP client runs on a connection that `camera_connection.py` has opened, so TLS, fingerprints and
-deadlines are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints and would answer Basic
-challenges from any peer. The client follows redirects only on the camera itself (`redirects.py`).
+The standard library's HTTP client runs on a connection from `camera_connection.py`, so TLS, fingerprints and deadlines
+are the same as for RTSP. FFmpeg's own HTTP client could not compare fingerprints, and would answer Basic challenges
+from any peer. The client follows redirects only to paths on the same camera (`redirects.py`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
-_MAX_IGNORED_BYTES: Final = 64 * 1024  # read from a response before the request is repeated
-# Compression does not make a JPEG smaller, and a small compressed body could expand to a huge one.
+_MAX_IGNORED_BYTES: Final = 64 * 1024  # maximum bytes to read from a response before the request is repeated
+# Compression does not shrink a JPEG, and a small compressed body could expand to a huge one.
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "nvision-hub"}
 
 
@@ -45,7 +45,7 @@ class _Request(NamedTuple):
 
 
 class HttpCameraClient:
-    """Client of one camera. It reconnects if the camera has closed the connection between two requests."""
+    """Client of one camera. If the camera has closed the connection between two requests, the client reconnects."""
 
     def __init__(self, camera: Camera, trust: CameraTrust) -> None:
         self.auth = CameraAuth(camera, trust)
@@ -64,13 +64,14 @@ class HttpCameraClient:
 
     @property
     def peer(self) -> str | None:
-        """The IP address of the camera at the last connection; None before the first connection."""
+        """The IP address of the camera on the last connection; None before the first connection."""
         return self._connection.peer
 
     def get(self, deadline: OpenDeadline) -> HTTPResponse:
-        """Request the camera's URL, and return the response with status 200. The caller reads its body.
+        """Request the camera's URL, and return the response, which has status 200. The caller must read its body.
 
-        Raises `SourceError`. Reading the body raises `OSError` or `HTTPException` and, at the deadline, `SourceError`.
+        Raises `SourceError`. Reading the body may raise `OSError` or `HTTPException`, or `SourceError` after the
+        deadline.
         """
         address, target = self._camera.address, self._target
         self._connection.deadline = deadline
@@ -110,7 +111,10 @@ class HttpCameraClient:
         return response.status, content
 
     def _answered(self, request: _Request, deadline: OpenDeadline) -> HTTPResponse:
-        """Send a request, repeat it with credentials if the camera asks for them, and return the last response."""
+        """Send a request. If the camera asks for credentials, repeat the request with them.
+
+        Return the last response.
+        """
         address = self._camera.address
         try:
             response = self._send(request)
@@ -132,17 +136,18 @@ class HttpCameraClient:
     def _should_repeat(self, request: _Request, response: HTTPResponse) -> bool:
         """Return whether to repeat the request with credentials, because the camera asks for them.
 
-        Without a WWW-Authenticate header, an ONVIF device asks for a login in the body instead (`onvif/client.py`).
+        If the WWW-Authenticate header is missing, an ONVIF device asks for a login in the body instead
+        (`onvif/client.py`).
         """
         is_refused = response.status == _UNAUTHORIZED and self.auth.has_credentials
         return is_refused and (request.body is None or "WWW-Authenticate" in response.headers)
 
     def remove_deadline(self) -> None:
-        """Let reads of the current response take any time."""
+        """Remove the time limit for reads of the current response."""
         self._connection.remove_deadline()
 
     def abort(self) -> None:
-        """Shut the connection down, so that reads return. Any thread may call this method."""
+        """Shut the connection down, which makes reads return. Any thread may call this method."""
         self._is_aborted = True
         self._connection.abort()
 
@@ -178,15 +183,15 @@ class HttpCameraClient:
 
 
 class _Connection(HTTPConnection):
-    """HTTP over an identified connection. Each read ends at `deadline`, if there is one."""
+    """HTTP over an identified connection. If there is a `deadline`, each read ends at that time."""
 
     def __init__(self, camera: Camera, trust: CameraTrust) -> None:
         address = camera.address
         super().__init__(address.host, address.dialed_port)
-        self.default_port = address.schemes[address.scheme]  # left out of the Host header
+        self.default_port = address.schemes[address.scheme]  # the Host header omits this port
         self.deadline: OpenDeadline | None = None
         self.fingerprint: str | None = None
-        self.peer: str | None = None  # IP address of the camera, kept after the camera closes the connection
+        self.peer: str | None = None  # IP address of the camera; it remains after the camera closes the connection
         self._camera = camera
         self._trust = trust
         self._raw: socket.socket | None = None
@@ -194,7 +199,7 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         assert self.deadline is not None  # noqa: S101 - `get` sets it
         self._raw, self.fingerprint = connect_camera(self._camera, self._trust, self.deadline)
-        with contextlib.suppress(OSError):  # the camera has disconnected at once
+        with contextlib.suppress(OSError):  # the camera has already disconnected
             self.peer = str(self._raw.getpeername()[0])
         self.sock: Any = _DeadlineSocket(self._raw, self)
 
@@ -205,13 +210,13 @@ class _Connection(HTTPConnection):
 
     def abort(self) -> None:
         if (raw := self._raw) is not None:
-            with contextlib.suppress(OSError):  # closed already
-                # Not `SSLSocket.shutdown`, because it would let the reader read encrypted bytes as text.
+            with contextlib.suppress(OSError):  # the connection is already closed
+                # Do not use `SSLSocket.shutdown`: the reader could then read encrypted bytes as text.
                 socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
 
 class _DeadlineSocket:
-    """The part of a socket that `HTTPConnection` uses. Reads and writes end at the connection's deadline."""
+    """Part of the socket interface that `HTTPConnection` uses. Reads and writes end at the connection's deadline."""
 
     def __init__(self, raw: socket.socket, connection: _Connection) -> None:
         self._raw = raw

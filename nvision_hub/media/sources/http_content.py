@@ -1,7 +1,7 @@
-"""Content of HTTP responses: recognizes wrong URLs. Performs no I/O.
+"""Kinds of content in HTTP responses, to recognize wrong URLs. Performs no I/O.
 
-A wrong path on a camera often returns content: a web page, one JPEG, or a playlist. The bytes decide which one it is.
-The Content-Type decides only if the bytes do not, because many cameras send a wrong type.
+A wrong path on a camera often returns other content: a web page, one JPEG, or a playlist. The bytes determine the kind.
+The Content-Type matters only if the bytes do not decide, because many cameras send a wrong type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ContentKind = Literal["stream", "jpeg", "playlist", "page", "nothing", "other"]
 
 BEGINNING_BYTES: Final = 64  # enough to recognize every kind
 _JPEG_START: Final = b"\xff\xd8"
-_BOUNDARY_START: Final = b"--"  # of a multipart body (RFC 2046, 5.1.1)
+_BOUNDARY_START: Final = b"--"  # start of a multipart body (RFC 2046, 5.1.1)
 _PLAYLIST: Final = re.compile(r"mpegurl|dash\+xml|smooth")
 _TEXT: Final = re.compile(r"text/|application/(json|xml|xhtml)")
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]{0,40}/[a-z0-9][a-z0-9.+-]{0,40}")
@@ -27,13 +27,13 @@ _PLAIN_STREAM: Final = {"snapshot+http": "http", "snapshot+https": "https"}
 
 
 def media_type(content_type: str | None) -> str:
-    """Return the media type of a Content-Type header in lowercase; empty if it is missing or malformed."""
+    """Return the media type of a Content-Type header in lowercase; empty if the header is missing or malformed."""
     found = _MEDIA_TYPE.match((content_type or "").strip().lower())
     return found[0] if found else ""
 
 
 def content_kind(declared: str, beginning: bytes) -> ContentKind:
-    """Return what a response contains. `declared` is its media type, and `beginning` its first bytes."""
+    """Return the kind of content in a response. `declared` is the media type, and `beginning` the first bytes."""
     begin = beginning.lstrip()
     if beginning.startswith(_JPEG_START):
         return "jpeg"

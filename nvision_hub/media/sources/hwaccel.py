@@ -1,7 +1,7 @@
-"""Choice of the decoding device. This module opens devices briefly, and never opens a camera.
+"""Choice of the decoding device. This module opens devices briefly but never opens a camera.
 
-FFmpeg receives the device together with the camera's address, so a missing device would look like a missing camera. The
-hub therefore tests a device first. If no device can decode the stream, the CPU decodes it.
+FFmpeg receives the device together with the camera's address, so an error about a missing device would look like an
+error of the camera. The hub therefore tests each device first. If no device can decode the stream, the CPU decodes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CODECS: Final = ("h264", "hevc")  # camera codecs for which hardware decoding i
 
 
 def try_device(device: str) -> str | None:
-    """Return why this machine cannot decode a camera's video on `device`; None if the machine can."""
+    """Return why this machine cannot decode a camera's video on `device`; None if it can."""
     reason = "FFmpeg has no decoder for it on this machine"
     for codec in _CODECS:
         try:
@@ -40,7 +40,7 @@ def try_device(device: str) -> str | None:
 
 
 def choose_device(option: DeviceOption, try_device: Callable[[str], str | None] = try_device) -> str | None:
-    """Return the device to decode on; None for the CPU. Log a warning if a specific device cannot be used."""
+    """Return the device for decoding; None for the CPU. Log a warning if the requested device cannot be used."""
     if option in ("none", "auto"):
         devices = _AUTO if option == "auto" else ()
         return next((device for device in devices if try_device(device) is None), None)

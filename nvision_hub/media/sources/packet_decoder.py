@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.rtp_loss import LossMarks
     from nvision_hub.media.sources.source import Packet
 
-_MANY_LOST: Final = 0.025  # share of the RTP packets; above this, damaged frames may be better than none
+_MANY_LOST: Final = 0.025  # share of lost RTP packets; above this share, damaged frames may be better than none
 
 
 class PacketDecoder:
-    """Decoder of one open stream. Its methods represent a withheld frame by a member of `Withheld`."""
+    """Decoder of one open stream. In the results of its methods, a member of `Withheld` replaces a withheld frame."""
 
     def __init__(self, context: VideoCodecContext, marks: LossMarks | None) -> None:
         context.options = {"max_pixels": str(MAX_PIXELS)}
-        context.thread_count = 1  # one thread takes the least CPU time, and the cameras already run in parallel
+        context.thread_count = 1  # a single thread takes the least CPU time, and the cameras already run in parallel
         if not context.has_b_frames:
             context.flags |= av.codec.context.Flags.low_delay
-        # Without this flag, FFmpeg silently withholds the frames before the end of a gradual refresh.
+        # Without this flag, FFmpeg silently discards the frames before the end of a gradual refresh.
         context.flags |= av.codec.context.Flags.output_corrupt
         self._context = context
         self._filter, self._losses = CorruptFrameFilter(), LossTracker()
@@ -39,11 +39,14 @@ class PacketDecoder:
 
     @property
     def reorders(self) -> bool:
-        """Whether the stream has B-frames, as far as known. Some streams reveal them only after the first packets."""
+        """Whether the stream has B-frames, as far as is known.
+
+        Some streams show B-frames only after the first packets.
+        """
         return self._context.has_b_frames
 
     def decode(self, packet: Packet, *, is_due: bool) -> list[tuple[float | None, Any]]:
-        """Return the frames that this packet completes, each with its media time. A corrupt packet gives no frames.
+        """Return the frames that this packet completes, each with its media time. A corrupt packet yields no frames.
 
         Raises `DecoderNotFoundError` and `MemoryError`.
         """
@@ -51,18 +54,19 @@ class PacketDecoder:
         waits = self._filter.is_rare or not self._loses_many
         is_flushed = packet.discontinuity or (packet.begins_refresh and is_torn and waits)
         if is_flushed:
-            # Without the flush, a decoder that reorders would mix frames from both sides of the gap and lose some.
+            # Without the flush, a decoder that reorders would mix frames from both sides of the gap and lose some of
+            # them.
             reason = Withheld.REFRESHING if packet.discontinuity else Withheld.TORN
             self._flush(reason if packet.begins_refresh else None)
         return self._decode(packet, is_due=is_due, is_entry=packet.keyframe or is_flushed)
 
     @property
     def _loses_many(self) -> bool:
-        """Whether so many packets are lost that damaged frames may be better than none."""
+        """Whether damaged frames may be better than none, because many packets are lost."""
         return self._marks is None or self._marks.lost_share > _MANY_LOST
 
     def _flush(self, refreshing: Withheld | None) -> None:
-        """Discard the frames in the decoder. Afterwards, FFmpeg marks frames until the end of a refresh as corrupt."""
+        """Discard the frames in the decoder. Until the end of a refresh, FFmpeg then marks frames as corrupt."""
         self._context.flush_buffers()
         self._losses.restart()
         self._refreshing = refreshing
@@ -77,21 +81,21 @@ class PacketDecoder:
         return self._frames(packet.payload, is_due=is_due)
 
     def _frames(self, packet: av.Packet[Any] | None, *, is_due: bool) -> list[tuple[float | None, Any]]:
-        # NONREF skips frames that no other frame needs: B-frames and, with temporal layers, every second frame.
+        # NONREF skips frames on which no other frame builds: B-frames and, with temporal layers, every second frame.
         self._context.skip_frame = "DEFAULT" if is_due else "NONREF"
         try:
             frames = self._context.decode(packet)
         except (MemoryError, av.error.DecoderNotFoundError):
-            raise  # these two are `FFmpegError`s as well, but the packet is not the cause
+            raise  # these two are also `FFmpegError`s, but the packet is not the cause
         except av.error.FFmpegError:
-            # A corrupt or hostile packet may cause any of the codec's errors. The decoder then waits for the next
-            # keyframe, and the capture thread gives up on a stream that yields no frame for too long.
+            # A corrupt or hostile packet may cause any error of the codec. The decoder then waits for the next
+            # keyframe. If a stream yields no frame for too long, the capture thread closes it.
             return []
         times = [None if frame.pts is None else frame.time for frame in frames]
         return [(media_s, self._checked(frame, media_s)) for media_s, frame in zip(times, frames, strict=True)]
 
     def _checked(self, frame: av.VideoFrame, media_s: float | None) -> av.VideoFrame | Withheld:
-        """Return the frame, or why it should be withheld."""
+        """Return the frame, or the reason to withhold it."""
         if frame.interlaced_frame and self._context.name == "hevc":
             frame.opaque = Field()
         if self._refreshing is not None and frame.is_corrupt:
@@ -107,16 +111,16 @@ class PacketDecoder:
         )
         if self._unexplained.may_withhold(damaged=is_torn and not self._was_torn):
             return Withheld.TORN
-        # If few packets are lost, intact frames soon follow, so no damaged frame needs to be shown.
+        # If few packets are lost, intact frames will follow soon, so the hub can withhold damaged frames.
         if self._was_torn and (is_torn or not self._loses_many):
             return Withheld.TORN
         return frame
 
     def decode_alone(self, keyframe: Packet) -> av.VideoFrame | Withheld:
-        """Return the frame of a keyframe immediately, or why it should be withheld.
+        """Return the frame of a keyframe immediately, or the reason to withhold it.
 
         A decoder that reorders would otherwise hold the frame until more packets arrive. Flushing the decoder twice
-        takes 1 to 10 µs, whereas decoding a 720p keyframe takes some milliseconds (measured with FFmpeg 8).
+        takes 1 to 10 µs, whereas decoding a 720p keyframe takes several milliseconds (measured with FFmpeg 8).
         """
         self._flush(None)
         frames = self._decode(keyframe, is_due=True, is_entry=True) + self._frames(None, is_due=True)

@@ -1,9 +1,9 @@
-"""Read timeout: shuts down a connection if one read takes too long.
+"""Read timeout, which shuts down a connection if one read takes too long.
 
-PyAV's own read timeout costs too much: FFmpeg calls PyAV back at each wait on a socket, three times per RTP packet, and
-each call acquires the GIL. For an MJPEG camera that sends 24 Mbit/s, these calls take an eighth of the CPU time
-(measured). FFmpeg's own timeout restarts with every byte, so it never expires for a camera that sends single bytes, or
-RTCP reports but no video.
+PyAV's own read timeout costs too much: FFmpeg calls PyAV at each wait on a socket, three times per RTP packet, and each
+call acquires the GIL. For an MJPEG camera that sends 24 Mbit/s, these calls take an eighth of the CPU time (measured).
+FFmpeg's own timeout restarts with every byte. It therefore never expires for a camera that sends single bytes, or RTCP
+reports but no video.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_RETRY_INTERVAL_S: Final = 1.0  # between shutdowns while the read has not returned
+_RETRY_INTERVAL_S: Final = 1.0  # time between shutdowns while the read has not returned
 
 
 class ReadTimeout:
-    """Timeout of one reader, enforced by a thread that `close` ends. If `timeout_s` is None, no read times out."""
+    """Timeout of one reader, enforced by a thread that `close` ends. If `timeout_s` is None, reads never time out."""
 
     def __init__(self, timeout_s: float | None, on_timeout: Callable[[], None]) -> None:
         self.expired = False  # whether a read has ever timed out
         self._on_timeout = on_timeout
-        self._since: float | None = None  # when the current read started (monotonic); None between reads
+        self._since: float | None = None  # start of the current read (monotonic seconds); None between reads
         self._closed = threading.Event()
         if timeout_s is not None:
             threading.Thread(target=self._run, args=(timeout_s,), name="read timeout", daemon=True).start()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Apply the timeout to the one read in the body of the `with` statement."""
+        """Apply the timeout to the single read in the body of the `with` statement."""
         self._since = time.monotonic()
         try:
             yield
@@ -50,5 +50,5 @@ class ReadTimeout:
                 left_s = _RETRY_INTERVAL_S
 
     def close(self) -> None:
-        """End the thread. Afterwards, no read times out."""
+        """End the thread. Reads no longer time out after this call."""
         self._closed.set()

@@ -1,7 +1,7 @@
-"""Redirects of RTSP and HTTP cameras: which ones the clients follow. Performs no I/O.
+"""Redirects of RTSP and HTTP cameras, and which of them the clients follow. Performs no I/O.
 
-A redirect to another host could send the password there. The clients therefore follow redirects only to another path
-on the same scheme, host and port.
+After a redirect to another host, the client could send the password to that host. The clients therefore follow
+redirects only to another path with the same scheme, host and port.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAX_REDIRECTS: Final = 3  # on the camera itself, from one path to another
 
 
 def is_redirect(status: int) -> bool:
-    """Return whether the status of an RTSP or HTTP response stands for a redirect (RFC 2326, 11.3)."""
+    """Return whether the status of an RTSP or HTTP response means a redirect (RFC 2326, 11.3)."""
     return 300 <= status < 400  # noqa: PLR2004
 
 
 def redirect_path(address: CameraAddress, url: str, location: str) -> str:
-    """Return the path of a redirect on the same scheme, host and port. Raises `SourceError` for any other redirect.
+    """Return the path of a redirect with the same scheme, host and port. Raises `SourceError` for any other redirect.
 
-    `url` is the requested URL, without credentials. `location` is the camera's header, or empty without one.
+    `url` is the requested URL without credentials. `location` is the Location header, or empty if it is missing.
     """
     try:
         old, new = urlsplit(url), urlsplit(urljoin(url, location))
@@ -39,12 +39,12 @@ def redirect_path(address: CameraAddress, url: str, location: str) -> str:
     if old_host != new_host:
         is_upgrade = (old.scheme, new.scheme) in {("http", "https"), ("rtsp", "rtsps")} and old.hostname == new.hostname
         raise _upgraded(address, new.scheme, new_host[2]) if is_upgrade else redirected(address, new.geturl())
-    # A space would end the URL in the request line.
+    # A space would end the URL in the request line too early.
     return quote(new._replace(scheme="", netloc="", fragment="").geturl(), safe=PATH_SAFE)
 
 
 def redirected(address: CameraAddress, target: str | None = None) -> SourceError:
-    """Return the error for a redirect that the client does not follow. `target` is the URL to which it leads."""
+    """Return the error for a redirect that the client does not follow. `target` is the URL in the redirect."""
     try:
         named = "" if target is None else f": {Address.parse(target).shown}"
     except ValueError:
@@ -65,7 +65,7 @@ def redirected_too_often(address: CameraAddress) -> SourceError:
 
 
 def _upgraded(address: CameraAddress, scheme: str, port: int | None) -> SourceError:
-    """Return the error for a camera that redirects to TLS. `scheme` and `port` are those of the redirect."""
+    """Return the error for a camera that redirects to TLS. `scheme` and `port` come from the redirect."""
     new = address.scheme.replace(address.scheme.rpartition("+")[2], scheme)
     named = "" if port == address.schemes.get(scheme) else f" and port {port}"
     return SourceError(

@@ -1,4 +1,4 @@
-"""One track of RTP over UDP: two sockets, the order of the packets, and what the hub sends to the camera."""
+"""One track of RTP over UDP: two sockets, the order of the packets, and the packets to the camera."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_DATAGRAM_BYTES: Final = 2**16
-_MAX_BURST: Final = 256  # datagrams read at once
+_MAX_BURST: Final = 256  # maximum number of datagrams to read at once
 _RECEIVE_BUFFER_BYTES: Final = 2**21  # a keyframe of a 4K camera arrives in one burst
 _PORT_ATTEMPTS: Final = 32
-_FIRST_REPORT_S: Final = 1.0  # after PLAY, because the network may have lost the first empty packets
-_REPORT_INTERVAL_S: Final = 5.0  # the shortest interval that RFC 3550, 6.2, recommends
+_FIRST_REPORT_S: Final = 1.0  # time after PLAY; early, because the network may have lost the first empty packets
+_REPORT_INTERVAL_S: Final = 5.0  # the shortest interval that RFC 3550, 6.2 recommends
 _SENDER_TIMEOUT_S: Final = 1.0
 _SERVER_PORTS: Final = re.compile(r"(?i)server_port=(\d{1,5})(?:-(\d{1,5}))?")
 _SOURCE: Final = re.compile(r"(?i)[;,]\s*source=([0-9a-f.:]+)")
 
 
 class DatagramTrack:
-    """Two sockets that receive one track over UDP. `channel` is the number of FFmpeg's channel for the track's RTP.
+    """Two sockets that receive one track over UDP. `channel` is the FFmpeg channel for the track's RTP packets.
 
-    Raises `SourceError` if this machine has no UDP ports left, and `OSError` if the camera has disconnected.
+    Raises `SourceError` if this machine has no free UDP ports, and `OSError` if the camera has disconnected.
     """
 
     def __init__(self, camera: socket.socket, channel: int) -> None:
@@ -39,8 +39,8 @@ class DatagramTrack:
         self._peer: tuple[str, int, *tuple[int, ...]] = camera.getpeername()
         self._hosts = {self._peer[0]}
         self._ports: tuple[int, int] | None = None  # RTP and RTCP ports of the camera
-        self._sender: tuple[str, int] | None = None  # of the last accepted RTP packet
-        self._heard = 0.0  # when the last accepted RTP packet arrived
+        self._sender: tuple[str, int] | None = None  # host and port from which the last accepted RTP packet came
+        self._heard = 0.0  # arrival time of the last accepted RTP packet
         self._order = ReorderBuffer()
         self._reports = ReceiverReports()
         self._report_at = float("inf")
@@ -59,11 +59,11 @@ class DatagramTrack:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether packets wait for an earlier packet."""
+        """Whether packets are waiting for an earlier packet."""
         return self._order.is_waiting
 
     def on_setup(self, transport: str) -> None:
-        """Read the camera's ports and source address from the Transport header of its response to SETUP."""
+        """Read the camera's ports and source address from the Transport header of the response to SETUP."""
         if found := _SERVER_PORTS.search(transport):
             first = int(found[1])
             self._ports = first, int(found[2] or first + 1)
@@ -71,10 +71,10 @@ class DatagramTrack:
             self._hosts.add(found[1])
 
     def open_firewalls(self) -> None:
-        """Send an empty packet and a report, so that firewalls on the way let the camera's packets pass.
+        """Send an empty packet and a report. Firewalls on the path then let the camera's packets pass.
 
-        FFmpeg and GStreamer also send such packets before PLAY. The hub sends an empty packet with each report until
-        the first media packet arrives, because the network may lose the empty packet.
+        FFmpeg and GStreamer also send these packets before PLAY. Until the first media packet arrives, the hub sends an
+        empty packet with each report, because the network may lose an empty packet.
         """
         now = time.monotonic()
         if not self.has_media:
@@ -83,24 +83,26 @@ class DatagramTrack:
         self._report_at = now + _FIRST_REPORT_S
 
     def _send(self, number: int, packet: bytes) -> None:
-        """Send a packet to the camera's host, never to another host that its response may name."""
+        """Send a packet to the camera's host, and never to another host in the camera's response."""
         if self._ports is not None:
-            with contextlib.suppress(OSError, OverflowError):  # as if the network had lost the packet
+            # a failure has the same effect as packet loss in the network
+            with contextlib.suppress(OSError, OverflowError):
                 address = (self._peer[0], self._ports[number], *self._peer[2:])
                 (self.rtp, self.rtcp)[number].sendto(packet, address)
 
     def receive(self, source: socket.socket) -> Iterator[tuple[int, bytes]]:
-        """Yield the packets that have arrived at one of the sockets, in order, each with its channel."""
+        """Yield the packets that have arrived at one of the sockets in order, each with its channel."""
         for _ in range(_MAX_BURST):
             try:
                 data, sender = source.recvfrom(_MAX_DATAGRAM_BYTES)
-            except OSError:  # nothing more has arrived, or the camera has closed a port
+            except OSError:  # no more data has arrived, or the camera has closed a port
                 return
             now = time.monotonic()
             if sender[0] not in self._hosts:
-                continue  # another machine could otherwise insert frames
+                continue  # ignore other senders, because another machine could insert frames
             if source is self.rtcp:
-                if self._reports.on_rtcp(data, now):  # an earlier stream could otherwise end this one (BYE)
+                # check the stream, because an earlier stream could end this one (BYE)
+                if self._reports.on_rtcp(data, now):
                     yield self.channel + 1, data
             elif parse(data) is not None and self._is_sender(sender[:2], now):
                 self.has_media = True
@@ -111,9 +113,9 @@ class DatagramTrack:
     def _is_sender(self, sender: tuple[str, int], now: float) -> bool:
         """Return whether a packet belongs to this stream.
 
-        If the kernel has assigned the port of an earlier stream again, that stream may still arrive. Packets from the
-        port that the camera announced are always accepted. Some cameras send from a different port, so packets from
-        another port are accepted if no accepted packet has arrived for `_SENDER_TIMEOUT_S`.
+        If the kernel has reassigned the port of an earlier stream, packets of that stream may still arrive. The hub
+        always accepts packets from the port that the camera announced. Some cameras send from a different port. The hub
+        therefore accepts packets from another port if it has accepted no packet for `_SENDER_TIMEOUT_S`.
         """
         is_announced = self._ports is not None and sender[1] == self._ports[0]
         if sender != self._sender and not is_announced and now - self._heard < _SENDER_TIMEOUT_S:
@@ -122,7 +124,7 @@ class DatagramTrack:
         return True
 
     def on_tick(self) -> Iterator[tuple[int, bytes]]:
-        """Send a report if one is due. Yield the packets that have waited long enough for an earlier packet."""
+        """Send a report if it is due. Yield the packets that have waited long enough for an earlier packet."""
         now = time.monotonic()
         if now >= self._report_at:
             self.open_firewalls()
@@ -137,10 +139,9 @@ class DatagramTrack:
 def port_pair(
     family: socket.AddressFamily, host: tuple[str, int, *tuple[int, ...]]
 ) -> tuple[socket.socket, socket.socket]:
-    """Return sockets with an even port and the port after it (RFC 3550, 11). The port in `host` does not matter.
+    """Return sockets with an even port and the next port (RFC 3550, 11). The function ignores the port in `host`.
 
-    No other process can bind these ports. Raises `OSError` if no pair or no file descriptor
-    is free.
+    No other process can bind these ports. Raises `OSError` if no pair of ports or no file descriptor is free.
     """
     for _ in range(_PORT_ATTEMPTS):
         with contextlib.ExitStack() as pair:

@@ -1,7 +1,7 @@
-"""Media of one RTSP connection on its way to FFmpeg: packets on the connection itself, or datagrams.
+"""Media of one RTSP connection on the way to FFmpeg: packets on the connection itself, or datagrams.
 
-FFmpeg always receives packets on its connection to the relay. The hub thus sees each RTP packet, and knows which ones
-are missing (`rtp_loss.py`).
+FFmpeg always receives packets on its connection to the relay. The hub thus sees each RTP packet, and knows which
+packets are missing (`rtp_loss.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Interleaved:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield each complete packet and its channel. `data` are media packets or parts of them, as in `RtspReader`."""
+        """Yield each complete packet and its channel. `data` is the media data that `RtspReader` yields."""
         data, position = self._rest + data if self._rest else data, 0
         while position + _HEAD_BYTES <= len(data):
             end = position + _HEAD_BYTES + int.from_bytes(data[position + 2 : position + _HEAD_BYTES])
@@ -47,19 +47,22 @@ def _interleaved(channel: int, packet: bytes) -> bytes:
 
 
 class MediaPath:
-    """Packets from the camera to FFmpeg, with marks in place of lost packets. `description` is the stream's SDP."""
+    """Path of packets from the camera to FFmpeg, with marks in place of lost packets.
+
+    `description` is the stream's SDP.
+    """
 
     def __init__(self, description: bytes) -> None:
         self.marks = LossMarks()
-        self.poll = select.poll()  # used by the relay; contains the sockets of all tracks
+        self.poll = select.poll()  # the relay polls the sockets of all tracks with this object
         self._codecs = {int(kind): codec.decode().upper() for kind, codec in _RTPMAP.findall(description)}
         self._packets = Interleaved()
         self._markers: dict[int, LossMarker] = {}  # by channel
-        self._tracks: list[DatagramTrack] = []  # none over TCP
+        self._tracks: list[DatagramTrack] = []  # empty over TCP
 
     @property
     def poll_ms(self) -> int | None:
-        """How long to wait for packets before `on_tick`; None: indefinitely."""
+        """How long to wait for packets before the next `on_tick`, in milliseconds; None means indefinitely."""
         if any(track.is_waiting for track in self._tracks):
             return _REORDER_POLL_MS
         return _REPORT_POLL_MS if self._tracks else None
@@ -70,7 +73,7 @@ class MediaPath:
         return any(track.has_media for track in self._tracks)
 
     def open_track(self, camera: socket.socket, channel: int) -> DatagramTrack:
-        """Receive a track over UDP. Raises `SourceError` and `OSError` (`DatagramTrack`)."""
+        """Receive a track over UDP. Raises `SourceError` or `OSError` (see `DatagramTrack`)."""
         track = DatagramTrack(camera, channel)
         self._tracks.append(track)
         for each in (track.rtp, track.rtcp):
@@ -85,27 +88,27 @@ class MediaPath:
             track.close()
 
     def open_firewalls(self) -> None:
-        """Send an empty packet to each of the camera's ports. From then on, send reports."""
+        """Send an empty packet to each of the camera's ports. After that, send reports."""
         for track in self._tracks:
             track.open_firewalls()
 
     def feed(self, data: bytes) -> bytes:
-        """Return what FFmpeg receives in place of media packets on the camera's connection, or parts of them."""
+        """Return the bytes for FFmpeg in place of media packets, or parts of them, from the camera's connection."""
         if not self._codecs:
             return data
         return self._marked(self._packets.feed(data))
 
     def received(self, descriptor: int) -> bytes:
-        """Return what FFmpeg receives in place of the datagrams that have arrived at a socket."""
+        """Return the bytes for FFmpeg in place of the datagrams that have arrived at a socket."""
         ends = ((track, end) for track in self._tracks for end in (track.rtp, track.rtcp))
         return b"".join(self._marked(track.receive(end)) for track, end in ends if end.fileno() == descriptor)
 
     def on_tick(self) -> bytes:
-        """Send due reports. Return what FFmpeg receives in place of datagrams that have waited long enough."""
+        """Send due reports. Return the bytes for FFmpeg in place of datagrams that have waited long enough."""
         return b"".join(self._marked(track.on_tick()) for track in self._tracks)
 
     def _marked(self, packets: Iterator[tuple[int, bytes]]) -> bytes:
-        """Return interleaved packets. Channels of RTP have even numbers."""
+        """Return interleaved packets. RTP channels have even numbers."""
         out: list[bytes] = []
         for channel, packet in packets:
             if channel % 2 or not self._codecs:

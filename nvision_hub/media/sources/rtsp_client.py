@@ -1,8 +1,8 @@
-"""RTSP client up to DESCRIBE (RFC 2326), and requests with credentials on the same connection afterwards.
+"""RTSP client up to DESCRIBE (RFC 2326), and later requests with credentials on the same connection.
 
-The client distinguishes errors that FFmpeg reports alike: connection refused, no response, access denied, busy, no
-video. It follows redirects only on the camera itself, and makes one attempt with a wrong password. `rtsp_relay.py` then
-connects FFmpeg to this client's connection.
+The client distinguishes errors that FFmpeg reports alike: connection refused, no response, access denied, busy, and no
+video. It follows redirects only to paths on the same camera, and makes only one attempt with a wrong password.
+`rtsp_relay.py` then connects FFmpeg to this client's connection.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class RtspClient:
         self.camera, self.trust = camera, trust
         self.address = address = camera.address
         self.auth = CameraAuth(camera, trust)
-        self.received: deque[bytes | RtspMessage] = deque()  # parsed, but not used yet
+        self.received: deque[bytes | RtspMessage] = deque()  # parsed but not used yet
         self._reader = RtspReader()
         self.responses: dict[str, RtspMessage] = {}  # the last response to each method
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -76,7 +76,7 @@ class RtspClient:
         self.socket.close()
 
     def request(self, method: str) -> RtspMessage:
-        """Send a request, answer one challenge with the credentials, and return the camera's response."""
+        """Send a request, and answer one challenge with the credentials. Return the camera's response."""
         message = RtspMessage(f"{method} {self.url} RTSP/1.0", (("User-Agent", USER_AGENT),))
         if method == "DESCRIBE":
             message = message.with_header("Accept", "application/sdp")
@@ -89,7 +89,7 @@ class RtspClient:
     def should_repeat(self, response: RtspMessage) -> bool:
         """Return whether to repeat the request with credentials, because the camera asks for them.
 
-        If the camera has refused the credentials, it would count a repetition as one more wrong password.
+        If the camera has refused the credentials, it would count a repeated request as one more wrong password.
         """
         if response.status != _UNAUTHORIZED or not self.auth.has_credentials:
             return False
@@ -100,7 +100,7 @@ class RtspClient:
         return True
 
     def prepared(self, message: RtspMessage) -> tuple[int, bytes]:
-        """Return the number of a request, and the request with this number and with credentials if required."""
+        """Number a request, and add credentials if required. Return the number and the encoded request."""
         self._sequence += 1
         method, _, rest = message.start.partition(" ")
         authorization = self.auth.header(method, rest.partition(" ")[0])
@@ -132,7 +132,7 @@ class RtspClient:
             self.received += self.parsed(data)
 
     def parsed(self, data: bytes) -> list[bytes | RtspMessage]:
-        """Return the media packets and messages in `data`. Raises `SourceError` if the camera does not speak RTSP."""
+        """Parse the media packets and messages in `data`. Raises `SourceError` if the camera does not speak RTSP."""
         try:
             return list(self._reader.feed(data))
         except RtspTooLongError as error:
@@ -141,7 +141,7 @@ class RtspClient:
             raise errors.no_rtsp(self.address) from error
 
     def allow_media(self) -> None:
-        """Skip stray bytes from now on, because some cameras send them between media packets."""
+        """From now on, skip stray bytes, which some cameras send between media packets."""
         self._reader.resyncs = True
 
 
@@ -152,6 +152,6 @@ def _check(address: CameraAddress, method: str, response: RtspMessage) -> None:
         case 200:
             return
         case code if method == "OPTIONS" and code in {405, 501, 551}:
-            return  # the camera does not support OPTIONS; only the response to DESCRIBE matters
+            return  # the camera does not support OPTIONS, but only the response to DESCRIBE matters
         case code:
             raise errors.refused(address, code)

@@ -1,6 +1,7 @@
-"""RTSP messages and interleaved media packets (RFC 2326, 10.12): bytes in, messages out. Performs no I/O.
+"""Parser for RTSP messages and interleaved media packets (RFC 2326, 10.12). Performs no I/O.
 
-An RTSP connection over TCP carries text messages and media packets. A packet begins with `$`, a channel and its length.
+An RTSP connection over TCP carries text messages and media packets. A packet begins with `$`, a channel number and its
+length.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ _DOLLAR: Final = 0x24
 _PACKET_HEAD_BYTES: Final = 4
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _MAX_BODY_BYTES: Final = 64 * 1024
-_MAX_LENGTH_DIGITS: Final = 9  # of Content-Length; `int` raises `ValueError` for a number of more than 4,300 digits
-_START: Final = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # start of a message, or as much of the start as has arrived
+# limit for Content-Length, because `int` raises `ValueError` for a number of more than 4,300 digits
+_MAX_LENGTH_DIGITS: Final = 9
+_START: Final = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # start of a message, or the part of it that has arrived
 _START_BYTES: Final = 17
-# FFmpeg separates words at spaces and tabs only. With `\s`, the two could read different statuses from one line.
+# FFmpeg separates words only at spaces and tabs. With `\s`, the hub and FFmpeg could read different statuses in a line.
 _STATUS: Final = re.compile(r"RTSP/[!-~]*[ \t]+([0-9]{3})(?![0-9])")
 _LINE_END: Final = re.compile(r"[\r\n]+")
 _HEADER_NAME: Final = re.compile(r"[\w!#%&'*+.^`|~-]+", re.ASCII)  # RFC 9110, 5.6.2, without the dollar sign
@@ -29,7 +31,7 @@ _REQUEST: Final = re.compile(r"[A-Z_]+ \S+ RTSP/")
 
 
 class RtspSyntaxError(ValueError):
-    """The peer sends something other than RTSP."""
+    """The peer sends data that is not RTSP."""
 
 
 class RtspTooLongError(ValueError):
@@ -38,10 +40,10 @@ class RtspTooLongError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RtspMessage:
-    """A request or a response. In its text, a lone surrogate stands for each byte that is not UTF-8.
+    """A request or a response. In its text, a lone surrogate represents each byte that is not UTF-8.
 
-    A message from `RtspReader` means the same to FFmpeg: it contains no control character except tabs, and no header
-    with an invalid name.
+    A message from `RtspReader` has the same meaning for FFmpeg: it contains no control characters except tabs, and no
+    header with an invalid name.
     """
 
     start: str  # the first line
@@ -69,12 +71,12 @@ class RtspMessage:
         return [value for known, value in self.headers if known.lower() == name.lower()]
 
     def with_header(self, name: str, value: str | None) -> RtspMessage:
-        """Return the message with exactly one such header, or with none if `value` is None."""
+        """Return the message with exactly one header of this name, or with none if `value` is None."""
         kept = tuple((known, text) for known, text in self.headers if known.lower() != name.lower())
         return replace(self, headers=kept if value is None else (*kept, (name, value)))
 
     def encode(self) -> bytes:
-        """Return the message for the peer, with the Content-Length of its body."""
+        """Encode the message for the peer, with the Content-Length of its body."""
         sized = self.with_header("Content-Length", str(len(self.body)) if self.body else None)
         lines = [sized.start, *(f"{name}: {value}" for name, value in sized.headers), "", ""]
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
@@ -83,17 +85,17 @@ class RtspMessage:
 class RtspReader:
     """Reader that splits one direction of an RTSP connection into messages and media packets.
 
-    Some cameras send stray bytes between packets. If `resyncs`, the reader skips bytes up to the next `$`. Otherwise,
-    such bytes raise `RtspSyntaxError`.
+    Some cameras send stray bytes between packets. With `resyncs`, the reader skips bytes until the next `$`. Without
+    it, stray bytes raise `RtspSyntaxError`.
     """
 
     def __init__(self) -> None:
         self.resyncs = False
-        self._text = b""  # the beginning of a message or of a packet's head
-        self._packet_left = 0  # bytes of the current packet that have not arrived yet
+        self._text = b""  # the beginning of a message or of a packet header
+        self._packet_left = 0  # number of bytes of the current packet that are still missing
 
     def feed(self, data: bytes) -> Iterator[bytes | RtspMessage]:
-        """Yield the media packets in `data` as bytes, possibly several or parts of them, and every complete message.
+        """Yield the media data in `data` as bytes (several packets or parts of them), and every complete message.
 
         Raises `RtspSyntaxError` and `RtspTooLongError`.
         """
@@ -102,7 +104,7 @@ class RtspReader:
             if end := self._packets_end(data):
                 yield data[:end] if end < len(data) else data
                 data = data[end:]
-            elif data[0] == _DOLLAR:  # the head of a packet is incomplete
+            elif data[0] == _DOLLAR:  # the header of a packet is incomplete
                 self._text = data
                 return
             elif data[0] in b"\r\n":
@@ -126,7 +128,7 @@ class RtspReader:
         return b"" if next_packet < 0 else data[next_packet:]
 
     def _packets_end(self, data: bytes) -> int:
-        """Return where the media packets at the beginning of `data` end."""
+        """Return the position at which the media packets at the beginning of `data` end."""
         position, size = self._packet_left, len(data)
         while position + _PACKET_HEAD_BYTES <= size and data[position] == _DOLLAR:
             position += _PACKET_HEAD_BYTES + (data[position + 2] << 8 | data[position + 3])
@@ -135,14 +137,15 @@ class RtspReader:
 
 
 def _message(data: bytes) -> tuple[RtspMessage | None, bytes]:
-    """Return the message at the beginning of `data`, or None if it is incomplete, and the bytes after it."""
+    """Return the message at the beginning of `data` (None if it is incomplete) and the bytes after it."""
     head, blank, rest = data.partition(b"\r\n\r\n")
     if len(head) > _MAX_HEAD_BYTES:
         raise RtspTooLongError
     if not blank:
         return None, data
-    # FFmpeg also ends a line at a single line feed. A peer could otherwise hide a second message in a header.
-    # To FFmpeg, a line that begins with a zero byte ends the message, and one that begins with `$` is a media packet.
+    # FFmpeg also ends a line at a single line feed. Otherwise, a peer could hide a second message in a header.
+    # For FFmpeg, a line that begins with a zero byte ends the message, and a line that begins with `$` is a media
+    # packet.
     lines = filter(None, _LINE_END.split(head.decode("utf-8", "surrogateescape")))
     start, *rows = (replace_control_characters(line) for line in lines)
     pairs = ((name.strip(), value.strip()) for name, _, value in (row.partition(":") for row in rows))

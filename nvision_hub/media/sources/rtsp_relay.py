@@ -1,13 +1,13 @@
 """Loopback relay between FFmpeg and one RTSP camera.
 
-FFmpeg follows a redirect to any host and sends the password along, answers a Basic challenge of any peer, and does not
-verify certificates. It therefore connects only to this relay, and receives neither the camera's address nor a password.
-The relay forwards messages and media over the connection that `rtsp_client.py` has opened. It adds the credentials,
-answers FFmpeg's OPTIONS and DESCRIBE with the responses that the client has checked, and ends the stream if the camera
-redirects afterwards.
+FFmpeg would follow a redirect to any host and send the password with it, answer a Basic challenge from any peer, and
+accept any certificate. It therefore connects only to this relay, and receives neither the camera's address nor a
+password. The relay forwards messages and media over the connection that `rtsp_client.py` has opened. It adds the
+credentials, and answers FFmpeg's OPTIONS and DESCRIBE with the responses that the client has checked. If the camera
+redirects later, the relay ends the stream.
 
 FFmpeg always receives the media over TCP. If necessary, the relay requests UDP from the camera (`rtsp_transport.py`,
-`rtp_datagrams.py`). It marks the frames that lost packets have damaged (`rtp_loss.py`).
+`rtp_datagrams.py`). The relay marks the frames that lost packets have damaged (`rtp_loss.py`).
 
 One thread per camera forwards about 50 bursts of packets per second, which takes about 0.3 % of a core.
 """
@@ -41,29 +41,29 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.rtsp_transport import Transport
 
 _READ_BYTES: Final = 2**16
-_MAX_BURST_BYTES: Final = 2**18  # forwarded at once from a TLS connection, which returns at most 16 KiB per read
-_SEND_BUFFER_BYTES: Final = 2**18  # limits how much video waits while the decoder is busy
-_MAX_PENDING: Final = 64  # requests without a response
-_DRAIN_TIMEOUT_S: Final = 0.5  # for FFmpeg's last request, TEARDOWN
+_MAX_BURST_BYTES: Final = 2**18  # per forwarding step from a TLS connection, which returns at most 16 KiB per read
+_SEND_BUFFER_BYTES: Final = 2**18  # limits the video that waits while the decoder is busy
+_MAX_PENDING: Final = 64  # maximum number of requests without a response
+_DRAIN_TIMEOUT_S: Final = 0.5  # time for FFmpeg's last request, TEARDOWN
 _CHANNEL: Final = re.compile(r"interleaved=(\d{1,2})\b")
 
 
 class _Pending(NamedTuple):
-    """A request without a response so far."""
+    """A request that has no response yet."""
 
     message: RtspMessage
     repeated: bool = False
-    is_own: bool = False  # whether it is the relay's own request, whose response FFmpeg does not expect
-    asked: RtspMessage | None = None  # FFmpeg's SETUP, which requests TCP
-    track: DatagramTrack | None = None  # the track of a SETUP that requests UDP
+    is_own: bool = False  # whether the relay itself sent the request, so that FFmpeg does not expect the response
+    asked: RtspMessage | None = None  # FFmpeg's SETUP request, which asks for TCP
+    track: DatagramTrack | None = None  # the track of a SETUP request that asks for UDP
 
 
 class RtspRelay:
-    """Relay for one connection of FFmpeg. `failure` is the reason why the relay or the camera ended the stream."""
+    """Relay for one FFmpeg connection. `failure` is the reason why the relay or the camera ended the stream."""
 
     def __init__(self, client: RtspClient, known: Transport | None = None) -> None:
         self.failure: SourceError | None = None
-        self.transport: Transport | None = None  # accepted by the camera; None before that
+        self.transport: Transport | None = None  # the transport that the camera accepted; None before that
         self.fingerprint = client.fingerprint
         self._client = client
         self._camera = client.socket
@@ -74,7 +74,7 @@ class RtspRelay:
         self._media = MediaPath(self._description)
         self.marks: LossMarks | None = self._media.marks
         self._pending: dict[int, _Pending] = {}
-        self._played: RtspMessage | None = None  # FFmpeg's PLAY, until FFmpeg ends the session
+        self._played: RtspMessage | None = None  # FFmpeg's PLAY request, until FFmpeg ends the session
         self._is_playing = False  # whether the camera has accepted PLAY
         is_ipv6 = self._camera.family == socket.AF_INET6
         host = "::1" if is_ipv6 else "127.0.0.1"
@@ -91,21 +91,21 @@ class RtspRelay:
 
     @property
     def awaits_datagrams(self) -> bool:
-        """Whether the camera has accepted PLAY over UDP, but no media has arrived."""
+        """Whether the camera has accepted PLAY over UDP but no media has arrived."""
         return self._is_playing and self.transport == "udp" and not self._media.has_datagrams
 
     def on_opened(self) -> None:
-        """Remember the transport, because a camera that refuses one transport will refuse it again."""
+        """Remember the transport. A camera that refuses a transport once will refuse it again."""
         self._client.trust.transport = self.transport
 
     def abort(self) -> None:
-        """Disconnect FFmpeg and the camera, so that reads return. Any thread may call this method."""
+        """Disconnect FFmpeg and the camera, which makes reads return. Any thread may call this method."""
         _disconnect(self._listener, self._ffmpeg)
-        if self.transport != "udp":  # the relay's thread first ends a session over UDP
+        if self.transport != "udp":  # over UDP, the relay's thread must first end the session
             _disconnect(self._camera)
 
     def close(self) -> None:
-        """Forward FFmpeg's last request, then disconnect. FFmpeg must have closed its connection before."""
+        """Forward FFmpeg's last request, and then disconnect. FFmpeg must already have closed its connection."""
         _disconnect(self._listener)
         self._thread.join(_DRAIN_TIMEOUT_S)
         _disconnect(self._ffmpeg, self._camera)
@@ -119,7 +119,7 @@ class RtspRelay:
         except SourceError as error:
             self.failure = error
         except (OSError, RtspTooLongError):
-            pass  # FFmpeg or the camera has disconnected; FFmpeg's own error reports this
+            pass  # FFmpeg or the camera has disconnected, and FFmpeg's own error reports this
         finally:
             self._end_session()
             self._camera.close()
@@ -129,10 +129,10 @@ class RtspRelay:
                 self._ffmpeg.close()
 
     def _end_session(self) -> None:
-        """End a session over UDP that FFmpeg has not ended. The camera would send until its own timeout of a minute."""
+        """End a UDP session that FFmpeg left open. Otherwise, the camera would send for another minute."""
         if self._played is not None and self.transport == "udp":
             end = replace(self._played, start=self._played.start.replace("PLAY", "TEARDOWN", 1))
-            with contextlib.suppress(OSError, SourceError):  # the camera may have asked for an unsupported login
+            with contextlib.suppress(OSError, SourceError):  # the camera may request an unsupported login method
                 self._camera.send(self._client.prepared(end.with_header("Range", None))[1])
 
     def _accept(self) -> socket.socket:
@@ -167,7 +167,7 @@ class RtspRelay:
                 ffmpeg.sendall(out)
 
     def _forward_from_camera(self, ffmpeg: socket.socket) -> bool:
-        """Forward what has arrived on the camera's connection. Return whether the connection is still open."""
+        """Forward the data that has arrived on the camera's connection. Return whether the connection is still open."""
         received = self._receive()
         if received is not None:
             self._client.received += self._client.parsed(received)
@@ -177,7 +177,7 @@ class RtspRelay:
         return received != b""
 
     def _receive(self) -> bytes | None:
-        """Return the bytes that have arrived from the camera; empty at the end; None if no complete record arrived."""
+        """Return the bytes that have arrived; empty at the end of the stream; None without a complete TLS record."""
         if not isinstance(self._camera, ssl.SSLSocket):
             try:
                 return self._camera.recv(_READ_BYTES)
@@ -212,7 +212,7 @@ class RtspRelay:
         if not isinstance(part, RtspMessage):
             if self.transport != "udp":
                 self._send(part)
-        elif part.is_response:  # to a request of the camera
+        elif part.is_response:  # response to a request from the camera
             self._send(part.encode())
         elif (known := self._known_response(part)) is not None:
             assert self._ffmpeg is not None  # noqa: S101 - this request came from FFmpeg
@@ -233,7 +233,7 @@ class RtspRelay:
             self._request(_Pending(message))
 
     def _set_up(self, asked: RtspMessage) -> None:
-        """Request a track over the first of the transports that the camera has not refused."""
+        """Request a track over the first transport that the camera has not refused."""
         channel = _CHANNEL.search("".join(asked.values("Transport")))
         if self._transports[0] == "tcp" or channel is None:
             self._request(_Pending(asked, asked=asked))
@@ -243,12 +243,12 @@ class RtspRelay:
         self._request(_Pending(message, asked=asked, track=track))
 
     def _known_response(self, request: RtspMessage) -> RtspMessage | None:
-        """Return the checked response to one of FFmpeg's first requests; None for all other requests."""
+        """Return the checked response to one of FFmpeg's first requests; None for any other request."""
         method = request.start.partition(" ")[0]
         response = self._client.responses.pop(method, None)
         if response is None:
             return None
-        if method == "OPTIONS" and not _is_ok(response):  # FFmpeg would give up
+        if method == "OPTIONS" and not _is_ok(response):  # otherwise, FFmpeg would give up
             response = RtspMessage("RTSP/1.0 200 OK", (("Public", "DESCRIBE, SETUP, PLAY, TEARDOWN"),))
         if method == "DESCRIBE" and not response.values("Content-Base"):
             response = response.with_header("Content-Base", self._client.url)
@@ -268,20 +268,20 @@ class RtspRelay:
         if not part.is_response:
             return part.encode()
         number = part.sequence
-        if number is None and self._pending:  # some cameras leave CSeq out
+        if number is None and self._pending:  # some cameras omit CSeq
             number = min(self._pending)
         pending = self._pending.pop(number or 0, None)
         if pending is None:
             return b""
         if is_redirect(part.status):
             raise redirected(self._client.address)
-        if pending.is_own:  # the stream plays even if the camera refuses a track that the hub discards
+        if pending.is_own:  # the stream plays even if the camera refuses a track that the hub would discard
             return b""
         if not pending.repeated and self._client.should_repeat(part):
             self._request(pending._replace(repeated=True))
             return b""
         if pending.asked and part.status in REFUSES_TRANSPORT and not self.transport and len(self._transports) > 1:
-            self.failure = self._refusal("SETUP", part.status)  # in case that the camera disconnects
+            self.failure = self._refusal("SETUP", part.status)  # set now, in case the camera disconnects
             del self._transports[0]
             self._media.close_track(pending.track)
             self._set_up(pending.asked)
@@ -293,15 +293,15 @@ class RtspRelay:
         return response.encode()
 
     def _over_tcp(self, response: RtspMessage, track: DatagramTrack) -> RtspMessage:
-        """Return the response to a SETUP over UDP for FFmpeg, which receives the track over TCP."""
-        if self.transport == "tcp":  # the camera sends over TCP although UDP was requested
+        """Convert the response to a UDP SETUP for FFmpeg, which receives the track over TCP."""
+        if self.transport == "tcp":  # the camera sends over TCP although the relay requested UDP
             self._media.close_track(track)
             return response
         track.on_setup("".join(response.values("Transport")))
         return response.with_header("Transport", f"RTP/AVP/TCP;unicast;interleaved={track.channel}-{track.channel + 1}")
 
     def _on_response(self, method: str, response: RtspMessage) -> None:
-        """Keep the reason if the camera refuses the stream."""
+        """If the camera refuses the stream, store the reason."""
         if method not in {"SETUP", "PLAY"}:
             return
         if not _is_ok(response):
@@ -324,7 +324,7 @@ def _disconnect(*connections: socket.socket | None) -> None:
     for connection in connections:
         if connection is not None:
             with contextlib.suppress(OSError):
-                # Not `SSLSocket.shutdown`, because it would let the relay's thread read encrypted bytes as text.
+                # Do not use `SSLSocket.shutdown`: the relay's thread could then read encrypted bytes as text.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
@@ -333,13 +333,13 @@ def _is_ok(response: RtspMessage) -> bool:
 
 
 def _is_own(peer: tuple[object, ...], listener: tuple[object, ...]) -> bool:
-    """Return whether a socket of this process connects these addresses. The kernel allows only one such socket.
+    """Return whether a socket of this process connects these two addresses. The kernel allows only one such connection.
 
-    The first address alone would not suffice, because another user can connect from a port that this process uses.
+    The first address alone is not enough, because another user can connect from a port that this process also uses.
     """
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            # No other thread can close the copy. The entry may be the listing's own descriptor, which is closed now.
+            # No other thread can close the copy. The entry may be the listing's own, already closed descriptor.
             copy = os.dup(int(entry.name))
             stack.callback(os.close, copy)
             if stat.S_ISSOCK(os.fstat(copy).st_mode):

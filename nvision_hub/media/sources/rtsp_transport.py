@@ -1,8 +1,8 @@
-"""Transport of RTSP media: what the relay requests, and what a refusal means. Performs no I/O.
+"""Transport of RTSP media: which one the relay requests, and what a refusal means. Performs no I/O.
 
 With `transport: auto`, the relay requests TCP first. If the camera refuses TCP with status 461 (RFC 2326, 11.3.16), the
-relay requests UDP on the same connection. Some servers refuse TCP with status 400. The hub remembers the transport of
-the last stream, and requests it first.
+relay requests UDP on the same connection. Some servers refuse TCP with status 400 instead. The hub remembers the
+transport of the last stream and requests it first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _VIDEO_PROFILE: Final = re.compile(rb"^m=video \S+ (\S+)", re.MULTILINE)
 
 
 def requested(camera: Camera, known: Transport | None) -> list[Transport]:
-    """Return the transports to request, in order. `known` is the transport of the last stream, if any."""
-    if camera.address.is_encrypted:  # UDP would leave the media unencrypted
+    """Return the transports to request in order. `known` is the transport of the last stream, if any."""
+    if camera.address.is_encrypted:  # UDP would not encrypt the media
         return ["tcp"]
     if camera.transport != "auto":
         return [camera.transport]
@@ -35,12 +35,15 @@ def requested(camera: Camera, known: Transport | None) -> list[Transport]:
 
 
 def chosen_transport(headers: Iterable[str]) -> Transport:
-    """Return the transport in the Transport headers of a successful response to SETUP."""
+    """Return the transport in the Transport headers of a successful SETUP response."""
     return "tcp" if any("/TCP" in header.upper() or "INTERLEAVED" in header.upper() for header in headers) else "udp"
 
 
 def is_cause(camera: Camera, method: str, status: int) -> bool:
-    """Return whether a camera has refused a request because of the transport. After `auto`, a 400 has another cause."""
+    """Return whether a camera refused a request because of the transport.
+
+    With `auto`, a status of 400 has another cause.
+    """
     if status == _BAD_REQUEST:
         return method == "SETUP" and camera.transport != "auto" and not camera.address.is_encrypted
     return status == _UNSUPPORTED_TRANSPORT
@@ -75,7 +78,7 @@ def refused(camera: Camera, description: bytes, status: int) -> SourceError:
 
 
 def no_media_over_udp(camera: Camera, waited_s: float) -> SourceError:
-    """Return the error for a camera that has accepted UDP if no packets arrive."""
+    """Return the error for a camera that accepts UDP but sends no packets."""
     advice = ", or set `transport: auto` of this camera" if camera.transport == "udp" else ""
     return SourceError(
         CameraState.STALLED,

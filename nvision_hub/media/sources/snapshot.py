@@ -49,7 +49,7 @@ class SnapshotSource:
         )
 
     def packets(self) -> Iterator[Packet]:
-        """Yield one response per period, until a wait is interrupted. After a slow response, skip missed periods."""
+        """Yield one response per period until a wait is interrupted. After a slow response, skip the missed periods."""
         due = time.monotonic()
         while True:
             jpeg, self._first = self._first or self._get(), None
@@ -59,13 +59,16 @@ class SnapshotSource:
                 return
 
     def _get(self) -> bytes:
-        """Return the camera's JPEG. Raises `SourceError` on failure, or if the body is late, too large or no JPEG."""
+        """Return the camera's JPEG.
+
+        Raises `SourceError` on failure, or if the body is late, too large or not a JPEG.
+        """
         address, body = self._address, bytearray()
         deadline = OpenDeadline(address, self._timeout_s)
         response = self._client.get(deadline)
-        with contextlib.closing(response):  # leaves the connection open
+        with contextlib.closing(response):  # does not close the connection
             kind = media_type(response.headers.get("Content-Type"))
-            if kind.startswith("multipart/"):  # the body may have no end
+            if kind.startswith("multipart/"):  # a multipart body may never end
                 check_snapshot(address, kind, b"")
             try:
                 while piece := response.read1(_READ_BYTES):
@@ -76,12 +79,12 @@ class SnapshotSource:
                             f"{address.shown} sends more than {_MAX_BODY_BYTES >> 20} MiB for one frame; "
                             "if the camera sends a stream, remove `snapshot+` from this camera's `url`",
                         )
-                    deadline.left_s()  # raises an error at the deadline
+                    deadline.left_s()  # raises an error after the deadline
             except TimeoutError as error:
                 raise errors.stalled(address, self._timeout_s) from error
             except (HTTPException, OSError) as error:
                 raise errors.incomplete(address) from error
-            length = response.length  # bytes that are missing
+            length = response.length  # number of missing bytes
         if length:
             raise errors.incomplete(address)
         check_snapshot(address, kind, bytes(body[:BEGINNING_BYTES]))

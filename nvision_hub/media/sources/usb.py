@@ -1,4 +1,4 @@
-"""Source for USB and CSI cameras. It uses OpenCV, because OpenCV supports the most drivers."""
+"""Source for USB and CSI cameras. It uses OpenCV, which supports the most drivers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class UsbSource:
-    """Camera device on this machine. Grabbing a frame reads a packet, and retrieving the frame decodes the packet."""
+    """Camera device on this machine. Grabbing a frame reads a packet, and retrieving the frame decodes it."""
 
     def __init__(self, camera: Camera) -> None:
         cv2 = cv2_loader.load()
@@ -34,7 +34,7 @@ class UsbSource:
                 CameraState.UNREACHABLE,
                 f"{device} cannot be opened; close other programs that use it, or add this user to the group `video`",
             )
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # so that reads return the newest frame
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # makes reads return the newest frame
         self.facts = StreamFacts(
             codec="raw",
             width=int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)) or None,
@@ -50,7 +50,7 @@ class UsbSource:
         raise SourceError(CameraState.UNREACHABLE, f"{self._shown} delivers no more frames; check its cable")
 
     def decode(self, packet: Packet, **_: bool) -> list[tuple[float | None, Any]]:
-        """Return the frame that was grabbed last, as BGR."""
+        """Return the last grabbed frame as BGR pixels."""
         ok, frame = self._capture.retrieve()
         return [(packet.media_s, frame)] if ok else []
 

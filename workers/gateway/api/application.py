@@ -29,7 +29,7 @@ OPENAPI: Final = "/api/openapi.json"
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document, with problem documents in place of FastAPI's own error schemas."""
+        """Return the OpenAPI document, in which problem documents replace FastAPI's own error schemas."""
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document["components"]["schemas"]
@@ -50,7 +50,7 @@ class _Application(FastAPI):
                     responses.update(documented(400, 408, 413))
                 if "security" not in operation:
                     role = route_access(method.upper(), path).role
-                    # A gateway that serves only its own machine requires no token if no token exists.
+                    # A gateway that serves only its own machine requires no token unless a token exists.
                     operation["security"] = [{"token": [role]}, {}]
                     operation["x-required-role"] = role
                     description = operation.get("description", "")
@@ -80,7 +80,7 @@ def application(routers: Iterable[APIRouter], files: Iterable[Route], live: Live
 
 
 def health_application(router: APIRouter) -> ASGIApp:
-    """Return an application that serves only the health checks. It checks neither tokens nor the Host header."""
+    """Return an application that serves only health checks. It checks neither tokens nor the Host header."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(router)
     problem_details.install(app)

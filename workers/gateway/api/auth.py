@@ -1,14 +1,14 @@
-"""Access control: tokens with roles, users of a declared proxy or of this machine, Host header and Origin header.
+"""Access control: tokens with roles, users of a declared proxy or of this machine, and the headers Host and Origin.
 
-The gateway uses no cookies of its own. A client of the control socket needs no token, because the kernel reports its
-user id. For other clients, the policy also checks two headers that browsers add:
+The gateway itself uses no cookies. A client of the control socket needs no token, because the kernel reports its user
+id. For other clients, the policy also checks two headers that browsers send:
 
 - Host: without this check, pages of a foreign site whose DNS name resolves to 127.0.0.1 could read all responses (DNS
   rebinding).
 - Origin: without this check, pages of a foreign site could send requests without the user's consent, because a proxy
   may authenticate its users by cookies.
 
-Each refused request and each request that changes something becomes an entry of the audit log.
+The audit log records each refused request and each request that changes something.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="nvision-hub"'}
 
 
 class AccessError(ProblemError):
-    """The request is refused. `principal` is the client, if it is identified; `failure` describes a wrong token."""
+    """The request is refused. `principal` is the client if it is identified. `failure` describes a wrong token."""
 
     principal: Principal | None = None
     failure: Failure | None = None
@@ -85,7 +85,7 @@ class AccessPolicy:
     audit: Callable[[AuditEntry], None] = lambda _entry: None
     clock: Callable[[], float] = time.monotonic
     wrong_tokens: FailureLimiter = field(default_factory=FailureLimiter)
-    refusals: FailureLimiter = field(default_factory=FailureLimiter)  # bounds only the number of audit entries
+    refusals: FailureLimiter = field(default_factory=FailureLimiter)  # limits only the number of audit entries
 
     def check(
         self,
@@ -97,9 +97,9 @@ class AccessPolicy:
         uid: int | None = None,
         websocket: bool = False,
     ) -> Principal | None:
-        """Return the client; None if the path is open or authenticates its clients itself.
+        """Return the client; None if the path needs no token or authenticates its clients itself.
 
-        `uid` is the user id of a client of the control socket; None for other clients. Raises `AccessError` if the
+        `uid` is the user id of a client on the control socket; None for any other client. Raises `AccessError` if the
         request is not allowed.
         """
         access = route_access(method, path)
@@ -113,7 +113,7 @@ class AccessPolicy:
             raise
 
     def sign_in(self, *, token: object, headers: Headers, peer: str | None) -> Principal:
-        """Return the client of a live view, whose first message contains `token`. Raises `AccessError`."""
+        """Return the client of a live view whose first message contains `token`. Raises `AccessError`."""
         access, address = RouteAccess(role="view"), self.proxy.client_address(peer, headers)
         try:
             principal = self._identify(token, headers, peer)
@@ -132,7 +132,7 @@ class AccessPolicy:
         return error
 
     def record(self, status: int, access: RouteAccess, facts: AuditFacts, scope: Scope, principal: Principal) -> None:
-        """Add an audit entry for a request that was carried out or failed."""
+        """Add an audit entry for a request that was performed or that failed."""
         address = self.proxy.client_address(_peer(scope), Headers(scope=scope))
         outcome: Outcome = "done" if status < 400 else "failed"  # noqa: PLR2004 - the first status of an error
         found = RouteAccess(
@@ -145,7 +145,7 @@ class AccessPolicy:
     def report_suppressed(self, *, at_end: bool = False) -> None:
         """Add one audit entry per client for all its refused attempts that have no entry of their own.
 
-        Unless `at_end` is True, skip a client whose last entry is recent.
+        Unless `at_end` is True, skip clients whose last entry is recent.
         """
         now = math.inf if at_end else self.clock()
         for limiter in (self.wrong_tokens, self.refusals):
@@ -222,14 +222,14 @@ class AccessPolicy:
         except ValueError:
             return False
         try:
-            return ipaddress.ip_address(name).is_loopback  # DNS cannot rebind a numeric address
+            return ipaddress.ip_address(name).is_loopback  # a numeric address, so DNS rebinding is impossible
         except ValueError:
             return name in {"localhost", self.listen_host, *self.hosts}
 
     def _is_origin_allowed(self, headers: Headers) -> bool:
         origins = headers.getlist("origin")
         if not origins:
-            return True  # browsers add Origin to every such request from a page of another site
+            return True  # browsers add Origin to every request of this kind from a page of another site
         try:
             origin = urlsplit(origins[0])
         except ValueError:
@@ -273,7 +273,7 @@ def _entry(
 
 
 def _peer(scope: Scope) -> str | None:
-    """Return the IP address of the client's end of the connection, or the user id of a client of the control socket."""
+    """Return the IP address of the peer, or the user id of a client on the control socket."""
     if (uid := _uid(scope)) is not None:
         return f"uid {uid}"
     client = scope.get("client")
@@ -281,20 +281,20 @@ def _peer(scope: Scope) -> str | None:
 
 
 def _uid(scope: Scope) -> int | None:
-    """Return the user id of a client of the control socket; None for other clients."""
+    """Return the user id of a client on the control socket; None for any other client."""
     uid: int | None = scope.get("state", {}).get(PEER_UID)
     return uid
 
 
 class AuthMiddleware:
-    """ASGI middleware that enforces the access policy and adds security headers to each response."""
+    """ASGI middleware that enforces the access policy and adds security headers to every response."""
 
     def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
         self._app = app
         self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 500  # if the application fails before it responds
+        status = 500  # value if the application fails before it responds
 
         async def respond(message: Message) -> None:
             nonlocal status

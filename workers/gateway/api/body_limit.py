@@ -1,4 +1,4 @@
-"""Limit on the size and the duration of request bodies. The callback has its own limits."""
+"""Limits on the size and duration of request bodies. The callback endpoint has its own limits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 2**20
 READ_TIMEOUT_S: Final = 30.0
-# If a body is too large, the gateway still reads up to this many bytes before it responds, because a client reads the
-# response only after it has sent the body.
+# If a body is too large, the gateway still reads up to this many bytes before it responds. A client reads the response
+# only after it has sent the whole body.
 MAX_DISCARDED_BYTES: Final = 2**26
 
 
 class BodyLimitMiddleware:
-    """ASGI middleware that responds with a problem document if a request's body is too large or too slow."""
+    """ASGI middleware that responds with a problem document if a request body is too large or too slow."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +38,7 @@ class BodyLimitMiddleware:
             if body.problem is None:
                 await send(message)
 
-        # The application sees an early end of a rejected body, and its response is not sent.
+        # For the application, a rejected body ends early. The middleware does not send the application's response.
         try:
             await self._app(scope, body.receive, respond)
         except ClientDisconnect:
@@ -50,7 +50,7 @@ class BodyLimitMiddleware:
 
 
 class _LimitedBody:
-    """The body of one request. `problem` is the reason why the body was rejected; None if it was not."""
+    """Body of one request. `problem` is the reason why the body was rejected; None if it was not."""
 
     def __init__(self, receive: Receive, declared: str) -> None:
         self._receive = receive
@@ -61,7 +61,7 @@ class _LimitedBody:
         self.problem: ProblemError | None = None
 
     async def receive(self) -> Message:
-        """Return the next message, or the message of a disconnected client if the body is rejected."""
+        """Return the next message. If the body is rejected, return the message of a disconnected client."""
         if self.problem is None and not self._complete:
             try:
                 message = await self._next()
@@ -78,7 +78,7 @@ class _LimitedBody:
         return await self._receive()
 
     async def discard(self) -> None:
-        """Read the rest of a rejected body, within the limits of size and time."""
+        """Read the rest of a rejected body within the limits on size and time."""
         with contextlib.suppress(TimeoutError):
             while not self._complete and self._received_bytes <= MAX_DISCARDED_BYTES:
                 await self._next()

@@ -1,8 +1,8 @@
-"""Callback endpoint: receives the results that Nvision posts to the callback URL set in the Nvision portal.
+"""Callback endpoint for the results that Nvision posts to the callback URL set in the Nvision portal.
 
-The receiver converts each result to an event and publishes the event to Redis like any other event. The receiver
-reports the answered frames in batches to the workers that sent them. Each worker counts its frames as answered, and
-follows the objects that were detected.
+The receiver converts each result to an event and publishes it to Redis like any other event. It reports the answered
+frames in batches to the workers that sent them. Each worker counts its frames as answered and follows the detected
+objects.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "unknown"
 READ_TIMEOUT_S: Final = 30.0
 FORWARD_INTERVAL_S: Final = 1.0
-# Maxima per message, so that the message fits into the pipe even with the longest names.
+# Maximums per message. With these, a message fits into the pipe even with the longest names.
 MAX_FRAMES: Final = 300
 MAX_DETECTIONS: Final = 100
-# If a body is too large, the gateway still reads up to this many times the limit before it responds, because a client
-# reads the response only after it has sent the body.
+# If a body is too large, the gateway still reads up to this many times the limit before it responds. A client reads the
+# response only after it has sent the whole body.
 MAX_DISCARD_FACTOR: Final = 4
 MAX_NAME_CHARACTERS: Final = 64
 MAX_NAMES: Final = 20
@@ -50,7 +50,7 @@ _TEXTS: Final = ("service_id", "source_id", "frame_id")
 
 
 class _ShapeError(ValueError):
-    """The body is JSON, but not a result."""
+    """The body is JSON but not a result."""
 
 
 class CallbackReceiver:
@@ -73,7 +73,7 @@ class CallbackReceiver:
         self._arrived = asyncio.Event()
 
     async def receive(self, token: str, request: Request) -> None:
-        """Receive one result. Raises `ProblemError` on failure. The body is read only if the token is correct."""
+        """Receive one result. Raises `ProblemError` on failure. Reads the body only if the token is correct."""
         expected = self._settings.callback_token
         if expected is None:
             detail = "The callback endpoint is disabled; set gateway.callback_token in cameras.yaml to enable it."
@@ -108,7 +108,7 @@ class CallbackReceiver:
                 self._arrived.set()
 
     async def run(self) -> None:
-        """Report answered frames to the cameras' workers, at most once a second, until canceled."""
+        """Report answered frames to the workers of the cameras at most once a second, until canceled."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -160,7 +160,7 @@ def callback_routes(receiver: CallbackReceiver) -> APIRouter:
 
 
 def posted_detections(detections: Iterable[dict[str, Any]]) -> tuple[PostedDetection, ...]:
-    """Return the most confident detections of a result, at most `MAX_DETECTIONS`."""
+    """Return the most confident detections of a result, but at most `MAX_DETECTIONS`."""
     found = sorted(detections, key=lambda each: each["confidence"], reverse=True)[:MAX_DETECTIONS]
     return tuple(
         PostedDetection(
@@ -175,7 +175,7 @@ def posted_detections(detections: Iterable[dict[str, Any]]) -> tuple[PostedDetec
 
 
 def messages(frames: Iterable[AnsweredFrame]) -> Iterator[FramesAnswered]:
-    """Yield messages with all frames, in order. Each message fits into the pipe."""
+    """Yield messages that contain all frames in order. Each message fits into the pipe."""
     batch: list[AnsweredFrame] = []
     detections = 0
     for frame in frames:
@@ -189,11 +189,11 @@ def messages(frames: Iterable[AnsweredFrame]) -> Iterator[FramesAnswered]:
 
 
 def read_result(body: bytes) -> dict[str, Any]:
-    """Return the result that a callback's body contains. Raises `ProblemError` if the body is not a result."""
+    """Return the result in a callback's body. Raises `ProblemError` if the body is not a result."""
     try:
         result = json.loads(body, parse_constant=_finite, parse_float=_finite)
         _check(result)
-        result_events.encode(result)  # a lone surrogate is valid in JSON, but cannot be encoded in UTF-8
+        result_events.encode(result)  # a lone surrogate is valid in JSON but cannot be encoded as UTF-8
     except (ValueError, OverflowError, RecursionError) as error:
         detail = str(error) if isinstance(error, _ShapeError) else "The body is not valid JSON."
         raise ProblemError(400, "result_invalid", detail) from error
@@ -233,5 +233,6 @@ def _is_detection(detection: Any) -> bool:
             "bounding_box": {"left": left, "top": top, "right": right, "bottom": bottom},
         }:
             numbers = (confidence, left, top, right, bottom)
-            return all(type(number) in {int, float} and math.isfinite(number) for number in numbers)  # not bool
+            # a bool is not a number here
+            return all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
     return False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CameraId = Annotated[str, Path(description="The camera's id, as in cameras.yaml", examples=["lobby"])]
 CONTROL_PROBLEMS: Final = documented(404, 409, 503)
 _EXAMPLE: Final[dict[str, Any]] = {"id": "lobby", "url": "rtsp://10.0.0.5/stream1", "username": "viewer", "fps": 2}
-# Without a schema, generated clients would omit the body.
+# Without this schema, generated clients would omit the body.
 _JPEG: Final[dict[str, Any]] = {
     "description": "A JPEG",
     "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
@@ -36,7 +36,7 @@ class CameraPatch(RuntimeSettings):
     @model_validator(mode="before")
     @classmethod
     def _reject_null(cls, value: object) -> object:
-        """Reject null, although null in cameras.yaml means an empty section."""
+        """Reject null, which in cameras.yaml would mean an empty section."""
         if value is None:
             raise ValueError("must be an object")
         return value
@@ -103,7 +103,7 @@ def camera_routes(control: FleetControl, snapshots: SnapshotService) -> APIRoute
 
 
 def camera_control_routes(control: FleetControl) -> APIRouter:
-    """Return the routes that control cameras. Each route responds after the supervisor has carried out the request."""
+    """Return the routes that control cameras. Each route responds after the supervisor has performed the request."""
     router = APIRouter(prefix="/api/v1/cameras", tags=["control"])
 
     def summary(camera_id: str) -> schemas.CameraSummary:

@@ -1,4 +1,4 @@
-"""Control of the fleet: sends requests to the supervisor and waits until the fleet's state shows the changes."""
+"""Control of the fleet: sends requests to the supervisor, and waits until the fleet's state shows the changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FleetControl:
         self.fleet = fleet
         self.send = send
         self._pending: dict[str, asyncio.Future[Reply]] = {}
-        self._changed = asyncio.Event()  # each change sets this event and replaces it with a new one
+        self._changed = asyncio.Event()  # each change sets this event and replaces it with a new event
 
     def on_message(self, message: Message) -> None:
         if isinstance(message, Reply):
@@ -48,11 +48,11 @@ class FleetControl:
         return process
 
     def forward(self, camera_id: str, message: CameraMessage) -> None:
-        """Send a message to a camera. There is no reply, and a lost message is not sent again."""
+        """Send a message to a camera. There is no reply, and the gateway does not resend a lost message."""
         self.send(Forward(target=CAMERA + camera_id, message=message))
 
     async def reply(self, request: Request) -> Reply:
-        """Send a request and return the reply. Raises `ProblemError` if sending fails or the reply is late."""
+        """Send a request and return the reply. Raises `ProblemError` if sending fails or if the reply is late."""
         pending: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._pending[request.request_id] = pending
         try:
@@ -70,7 +70,7 @@ class FleetControl:
             del self._pending[request.request_id]
 
     async def request(self, request: Request, *, rejected_status: int = 409) -> None:
-        """Send a request and wait until the supervisor has carried it out. Raises `ProblemError` on failure."""
+        """Send a request, and wait until the supervisor has performed it. Raises `ProblemError` on failure."""
         reply = await self.reply(request)
         if reply.error is not None:
             errors = [
@@ -78,7 +78,8 @@ class FleetControl:
                 for each in reply.diagnostics
                 if each.path and each.file is None
             ]
-            # A diagnostic begins with the key of a setting, whose case matters. Other errors begin with a word.
+            # A diagnostic begins with the key of a setting, so its case must stay. Other errors begin with an ordinary
+            # word.
             error = f"the hub rejected the request: {reply.error}" if reply.diagnostics else reply.error
             detail = error[:1].upper() + error[1:] + ("" if error.endswith((".", "!", "?")) else ".")
             raise ProblemError(rejected_status, "request_rejected", detail, errors=errors)

@@ -1,4 +1,4 @@
-"""HEAD requests, and the Allow header of the status 405 (RFC 9110, 9.3.2 and 15.5.6)."""
+"""HEAD requests, and the Allow header of status 405 responses (RFC 9110, 9.3.2 and 15.5.6)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HeadMiddleware:
-    """ASGI middleware that serves HEAD like GET. FastAPI would respond with 405.
+    """ASGI middleware that handles HEAD like GET. FastAPI would respond with 405.
 
-    Probes such as `wget --spider` send HEAD. The server omits the body, because the request's own scope says HEAD.
+    Probes such as `wget --spider` send HEAD. The HTTP server omits the body, because the original scope still says
+    HEAD.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -31,9 +32,9 @@ class HeadMiddleware:
 
 
 def allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> str:
-    """Return the methods that the routes support at the path of `scope`, as the Allow header lists them.
+    """Return the value of the Allow header: the methods that the routes support at the path of `scope`.
 
-    Starlette lists only those of the first route with this path.
+    Starlette lists only the methods of the first matching route.
     """
     found = [
         method

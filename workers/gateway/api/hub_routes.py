@@ -80,7 +80,7 @@ def health_routes(fleet: FleetState, broker: BrokerHealth) -> APIRouter:
     )
     async def ready() -> Response:
         """Return 200 while Redis, the local service (if any) and at least one camera are ready, and 503 otherwise."""
-        reasons = []  # the reasons name no cameras, because clients can read the reasons without a token
+        reasons = []  # do not name cameras, because clients can read the reasons without a token
         service, cameras = fleet.processes.get("service"), fleet.cameras()
         if not broker.up:
             reasons.append("Redis does not reply.")

@@ -1,6 +1,6 @@
 """Static files of the ops page.
 
-The gateway reads the files when it starts, and serves them from memory. Each file has a route with its exact path, so a
+The gateway reads the files at its start and serves them from memory. Each file has a route with its exact path, so a
 request cannot reach any other file.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STATIC_DIR: Final = Path(__file__).parents[1] / "static"
 INDEX: Final = "index.html"
-# The page loads nothing from other hosts and contains no inline scripts or styles. The page's images arrive over the
+# The page loads nothing from other hosts, and contains no inline scripts or styles. Its images arrive over the
 # WebSocket and become blobs.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "

@@ -39,7 +39,7 @@ class FieldError(BaseModel):
 
     @classmethod
     def at(cls, part: str, path: Iterable[str | int], *, code: str, detail: str) -> FieldError:
-        """Return the error for the value at `path` in one part of the request: "body", "query" or "path"."""
+        """Return the error for the value at `path` in a part of the request: "body", "query" or "path"."""
         keys = [str(key) for key in path]
         pointer = "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in (part, *keys))
         return cls(pointer=pointer, field=".".join(keys), code=code, detail=detail)
@@ -57,7 +57,7 @@ class ProblemDetails(BaseModel):
 
 
 class ProblemError(Exception):
-    """Error that the client receives as a problem document. `code` is the stable name of the problem."""
+    """Error that the client receives as a problem document. `code` is a stable name of the problem."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ProblemError(Exception):
         self.headers = headers
 
     def response(self, more: Mapping[str, Any] | None = None) -> JSONResponse:
-        """Return the problem document. `more` contains members to add to the document."""
+        """Return the problem document. `more` contains additional members."""
         document = ProblemDetails(
             title=HTTPStatus(self.status).phrase,
             status=self.status,
@@ -88,13 +88,16 @@ class ProblemError(Exception):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return a route's `responses`: a problem document for each status. The keys are the statuses as strings."""
+    """Return the `responses` of a route, with a problem document for each status.
+
+    The keys are the statuses as strings.
+    """
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
     return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Convert every error of the application to a problem document."""
+    """Convert every error of the application into a problem document."""
     for kind in (ProblemError, HTTPException, RequestValidationError, RedisError, Exception):
         app.add_exception_handler(kind, _on_error)
 
@@ -119,7 +122,7 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _invalid_request(error: RequestValidationError) -> ProblemError:
-    # The errors omit the input, because the input may contain a camera's password.
+    # The errors omit the input, because it may contain a camera's password.
     errors = [
         FieldError.at(str(found["loc"][0]), found["loc"][1:], code=found["type"], detail=found["msg"])
         for found in error.errors()

@@ -1,4 +1,4 @@
-"""Responses of the API for cameras, hub and webhooks, built from the fleet's state.
+"""Responses of the API about cameras, hub and webhooks, built from the fleet's state.
 
 Timestamps are ISO 8601 in UTC, durations are in seconds, and null means unknown.
 """
@@ -305,7 +305,7 @@ def hub_summary(fleet: FleetState, *, site: str, broker_up: bool) -> HubSummary:
 
 
 def webhook_summaries(fleet: FleetState) -> list[WebhookSummary]:
-    """Return all webhooks as last reported by the dispatcher. The counts of a webhook without a report are 0."""
+    """Return all webhooks with the dispatcher's last report. If a webhook has no report yet, its counts are 0."""
     dispatcher = fleet.processes.get("webhooks")
     info = None if dispatcher is None else dispatcher.last_status.info
     reported = {webhook.id: webhook for webhook in info.webhooks} if isinstance(info, WebhooksInfo) else {}
@@ -316,7 +316,7 @@ def webhook_summaries(fleet: FleetState) -> list[WebhookSummary]:
 
 
 def _by_series_name(metrics: MetricSnapshot) -> dict[str, float]:
-    """Return counters and gauges. The keys are names with labels in Prometheus notation."""
+    """Return counters and gauges. The keys are the series in Prometheus notation (name and labels)."""
     by_name = {}
     for (name, pairs), value in (*metrics.counters.items(), *metrics.gauges.items()):
         labels = ",".join(f'{label}="{text}"' for label, text in pairs)

@@ -118,7 +118,7 @@ def usage_routes(settings: UsageSettings | None, fleet: FleetState) -> APIRouter
 
 
 def month_limit(fleet: FleetState) -> int | None:
-    """Return `budget.images_per_month` as the ledger last reported it; None if there is no such limit."""
+    """Return `budget.images_per_month` from the ledger's last report; None if there is no such limit."""
     ledger = fleet.processes.get("ledger")
     gauges = {} if ledger is None else ledger.last_status.metrics.gauges
     limit = gauges.get((catalogue.BUDGET_LIMIT_IMAGES.name, (("camera", ""), ("window", str(Period.MONTH)))))
@@ -134,12 +134,12 @@ def usage_report(
     now: float,
     limit: int | None = None,
 ) -> UsageReport:
-    """Return the usage at `now` (seconds since the epoch). The ledger stores it once a second.
+    """Return the usage at `now` (seconds since the epoch). The ledger stores the usage once a second.
 
-    `limit` is the limit of images per month, for the forecast.
+    `limit` is the limit on images per month, which the forecast needs.
 
-    Raises `ProblemError` if `begin` is after `end`, and `sqlite3.Error` if the database is missing, unreadable or not
-    ready, because an upgraded ledger adds up the days of earlier rows first.
+    Raises `ProblemError` if `begin` is after `end`. Raises `sqlite3.Error` if the database is missing, unreadable or
+    not ready. After an upgrade, the database is ready when the ledger has added up the days of earlier rows.
     """
     address = f"{settings.file.absolute().as_uri()}?mode=ro"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
@@ -153,7 +153,8 @@ def usage_report(
         if first > last:
             wrong = FieldError.at("query", ["from"], code="after_to", detail=f"is after `to`, {last}")
             raise ProblemError(422, "request_invalid", "`from` is after `to`.", errors=[wrong])
-        column = "camera" if by == "camera" else "date"  # of the table that `workers.ledger.usage_store` describes
+        # column of the table that `workers.ledger.usage_store` describes
+        column = "camera" if by == "camera" else "date"
         found = database.execute(
             f"SELECT {column}, sum(images + written_off), sum(written_off) FROM day "  # noqa: S608 - constants
             f"WHERE date BETWEEN ? AND ? GROUP BY {column} ORDER BY {column}",
@@ -190,7 +191,7 @@ def _cost(images: int, price: float | None) -> float | None:
 def _forecast(
     database: sqlite3.Connection, price: float | None, zone_name: str, now: float, limit: int | None
 ) -> UsageForecast | None:
-    """Return the forecast for the current month; None if it is too early for one."""
+    """Return the forecast for the current month; None if it is too early for a forecast."""
     zone = time_zone(zone_name)
     today, span = datetime.fromtimestamp(now, zone).date(), span_at(Period.MONTH, now, zone)
     (used,) = database.execute(
@@ -198,7 +199,7 @@ def _forecast(
         (today.replace(day=1).isoformat(), today.isoformat()),
     ).fetchone()
     (first,) = database.execute("SELECT coalesce(min(slot), ?) FROM usage", (now,)).fetchone()
-    # The first image came at an unknown time within its slot, so the recent time begins with the next slot.
+    # The first image arrived at an unknown time within its slot, so the recent time starts with the next slot.
     begin = max(first + STEP_S, math.ceil((now - RECENT_S) / STEP_S) * STEP_S)
     (recent,) = database.execute(
         "SELECT coalesce(sum(images + written_off), 0) FROM usage WHERE slot BETWEEN ? AND ?", (begin, now)

@@ -1,4 +1,4 @@
-"""Routes for the webhooks' state, dead letters and replays. Redis stores the deliveries."""
+"""Routes for the state, dead letters and replays of webhooks. Redis stores the deliveries."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who may do what: identification of clients, roles of routes, back-off after failures, and the audit trail."""
+"""Access rights: identification of clients, roles of routes, backoff after failures, and the audit trail."""

@@ -1,7 +1,7 @@
 """Audit trail of the gateway: writes entries to the audit log and to the Redis stream `<prefix>:audit`.
 
-The file is the record; the stream is a copy for programs, and lacks entries that Redis did not accept. While the disk
-is full, entries wait in memory, up to `MAX_WAITING`.
+The file is the authoritative record. The stream is a copy for programs, and lacks entries that Redis did not accept.
+While the disk is full, up to `MAX_WAITING` entries wait in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RETRY_INTERVAL_S: Final = 5.0
 
 
 class AuditTrail:
-    """Writer of audit entries. The caller starts `run` as a task, and calls `drain` at the end."""
+    """Writer of audit entries. The caller runs `run` as a task and calls `drain` at the end."""
 
     def __init__(self, state_dir: Path | None, client: redis.asyncio.Redis, prefix: str) -> None:
         self._state_dir = state_dir
@@ -44,7 +44,7 @@ class AuditTrail:
         self._is_failing = False
 
     def add(self, entry: AuditEntry) -> None:
-        """Add an entry with the current time. Returns at once; `run` writes the entry."""
+        """Add an entry with the current time. Returns immediately, and `run` writes the entry later."""
         if len(self._waiting) >= MAX_WAITING:
             log.error("audit entry lost: %d entries wait for the disk", MAX_WAITING, extra={"event": "audit_lost"})
             return
@@ -59,14 +59,15 @@ class AuditTrail:
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
     async def drain(self) -> None:
-        """Write the entries that still wait."""
+        """Write the entries that are still waiting."""
         while self._waiting and await self._write_batch():
             pass
 
     async def _write_batch(self) -> bool:
         """Write some of the waiting entries. Return False if the disk did not accept them."""
         try:
-            # Shielded, because a canceled write would go on in its thread, and `drain` would write its entries again.
+            # Shielded, because the thread would continue a canceled write, and `drain` would write its entries a second
+            # time.
             batch = await asyncio.shield(self._append())
         except OSError as error:
             if not self._is_failing:

@@ -1,9 +1,9 @@
-"""Back-off after wrong tokens, per client address and for all clients together. Pure: the caller passes the time.
+"""Backoff after wrong tokens, per client address and for all clients together. Performs no I/O and reads no clock.
 
-The gateway checks a token before it asks the limiter, so a correct token is always accepted, even from an address that
-an attacker shares (NAT, a proxy). Attackers therefore cannot lock users out. This is safe because every token has at
-least 128 random bits, which cannot be guessed at any rate. The limiter bounds the work and the log lines that wrong
-tokens cause, and its `Retry-After` asks a misconfigured client to slow down.
+The gateway checks a token before it asks the limiter. It therefore accepts a correct token even from an address that an
+attacker shares (NAT, a proxy), and attackers cannot lock users out. This is safe because every token has at least 128
+random bits, which cannot be guessed at any rate. The limiter bounds the work and the log lines that wrong tokens cause.
+Its `Retry-After` asks a misconfigured client to slow down.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from nvision_hub.runtime.connection_limits import client_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BURST: Final = 10  # wrong tokens of one address before the gateway responds with 429
-REFILL_S: Final = 6.0  # per additional wrong token of one address
+BURST: Final = 10  # number of wrong tokens from one address before the gateway responds with 429
+REFILL_S: Final = 6.0  # time until one more wrong token from an address is allowed
 GLOBAL_BURST: Final = 100
 GLOBAL_REFILL_S: Final = 0.1
 MAX_RETRY_AFTER_S: Final = 60
-REPORT_INTERVAL_S: Final = 60.0  # between reports on one address; the first failure beyond the limit is also reported
-GLOBAL_REPORTS: Final = 60  # maximum number of reports per interval on all addresses together
-MAX_ADDRESSES: Final = 1024  # beyond this number, the limiter forgets the address whose last failure is the oldest
+# minimum time between reports on one address; also report the first failure beyond the limit
+REPORT_INTERVAL_S: Final = 60.0
+GLOBAL_REPORTS: Final = 60  # maximum number of reports per interval for all addresses together
+MAX_ADDRESSES: Final = 1024  # above this number, the limiter forgets the address with the oldest last failure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What to do about a failure."""
+    """Consequences of a failure."""
 
     retry_after_s: int | None  # None if the failure is within the limits
     is_reported: bool  # whether to log the failure
-    suppressed: int = 0  # unreported failures of the address since its last report
+    suppressed: int = 0  # number of unreported failures of the address since its last report
 
 
 @dataclass(kw_only=True)
@@ -46,7 +47,7 @@ class _Bucket:
     at: float
 
     def has_one(self, now: float) -> bool:
-        """Take one token out of the bucket, if there is one."""
+        """Remove a token from the bucket. Return False if the bucket is empty."""
         self.level = min(self.size, self.level + max(0.0, now - self.at) / self.refill_s)
         self.at = now
         if self.level < 1.0:
@@ -58,14 +59,14 @@ class _Bucket:
 @dataclass(kw_only=True)
 class _Client:
     bucket: _Bucket
-    excess: int = 0  # failures beyond the limits; each failure within the limits halves the number
+    excess: int = 0  # failures beyond the limits; each failure within the limits halves this number
     reported_at: float | None = None
-    is_throttling_reported: bool = False  # whether the last report was about a failure beyond the limits
-    suppressed: int = 0  # unreported failures since the last report
+    is_throttling_reported: bool = False  # whether the last report concerned a failure beyond the limits
+    suppressed: int = 0  # number of unreported failures since the last report
 
 
 class FailureLimiter:
-    """Limiter of failed attempts to authenticate."""
+    """Limiter for failed authentication attempts."""
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
@@ -73,7 +74,7 @@ class FailureLimiter:
         self._reports: _Bucket | None = None
 
     def record(self, address: str, now: float) -> Failure:
-        """Record a failure. `now` is a monotonic time in seconds."""
+        """Record a failure. `now` is in monotonic seconds."""
         if self._all is None or self._reports is None:
             self._all = _full(GLOBAL_BURST, GLOBAL_REFILL_S, now)
             self._reports = _full(GLOBAL_REPORTS, REPORT_INTERVAL_S / GLOBAL_REPORTS, now)
@@ -91,7 +92,7 @@ class FailureLimiter:
         return Failure(retry_after_s=retry_after_s, is_reported=True, suppressed=suppressed)
 
     def pop_suppressed(self, now: float) -> Iterator[tuple[str, int]]:
-        """Yield the addresses whose last report is old, each with the number of failures since then."""
+        """Yield the addresses whose last report is old, each with the number of failures since that report."""
         for address, client in self._clients.items():
             if client.suppressed and now - (client.reported_at or 0.0) >= REPORT_INTERVAL_S:
                 yield address, client.suppressed

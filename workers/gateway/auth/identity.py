@@ -1,4 +1,4 @@
-"""Identification of a client: by its token, its user id, the headers of a proxy, or as a program on this machine."""
+"""Identification of a client by its token, its user id, the headers of a proxy, or as a program on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.gateway")
 
-# Name of the token that has no name in cameras.yaml. No named token can have this name.
+# Name of the token without a name in cameras.yaml. No named token can have this name.
 SINGLE_TOKEN: Final = "gateway.token"  # noqa: S105 - a name
 FORWARDED_FOR: Final = "x-forwarded-for"
 MAX_NAME_CHARACTERS: Final = 100
@@ -39,27 +39,28 @@ class Principal:
     name: str
     role: RoleName | None
     kind: Literal["token", "proxy", "user", "local"]
-    digest: str | None = field(default=None, repr=False)  # SHA-256 of the token; None for a client without a token
+    # SHA-256 digest of the token; None for a client without a token
+    digest: str | None = field(default=None, repr=False)
 
     def may(self, required: RoleName) -> bool:
         return self.role is not None and includes(self.role, required)
 
 
-# A gateway without tokens serves this machine only, and every program on this machine may do everything.
+# A gateway without tokens serves only this machine, and every program on this machine has all rights.
 LOCAL: Final = Principal(name="local", role="admin", kind="local")
 
 
 def local_user(uid: int) -> Principal:
-    """Return the client of the control socket with this user id.
+    """Return the client on the control socket with this user id.
 
-    The hub's own user and root may do everything, because both can read the hub's secrets anyway. Other users have no
+    The hub's own user and root have all rights, because both can read the hub's secrets anyway. Other users have no
     role.
     """
     return Principal(name=user_name(uid), role="admin" if uid in {0, os.geteuid()} else None, kind="user")
 
 
 class TokenTable:
-    """All valid tokens: those of cameras.yaml, and those of the store, which operators change while the hub runs."""
+    """All valid tokens: from cameras.yaml, and from the store, which operators may change while the hub runs."""
 
     def __init__(self, configured: Sequence[AccessToken] = (), store: TokenStore | None = None) -> None:
         self._configured = tuple(configured)
@@ -69,7 +70,7 @@ class TokenTable:
         self._is_unreadable = False
 
     def find(self, token: object) -> Principal | None:
-        """Return the client with this token. The comparison takes constant time for each known token."""
+        """Return the client with this token. The comparison with each known token takes constant time."""
         if not isinstance(token, str):
             return None
         digest = token_digest(token)
@@ -80,12 +81,12 @@ class TokenTable:
         return found
 
     def has_permanent(self) -> bool:
-        """Return whether any token never expires; also True if the store is unreadable."""
+        """Return whether any token has no expiry. Also True if the store is unreadable."""
         self._refresh()
         return bool(self._configured) or self._is_unreadable or any(token.expires_at is None for token in self._stored)
 
     def is_valid(self, principal: Principal) -> bool:
-        """Return whether a client's token is still valid. True for a client without a token."""
+        """Return whether a client's token is still valid; True for a client without a token."""
         return principal.digest is None or any(token.digest == principal.digest for token in self._valid())
 
     def _valid(self) -> list[AccessToken]:
@@ -108,12 +109,12 @@ class TokenTable:
 
 @dataclass(frozen=True, kw_only=True)
 class TrustedProxy:
-    """The declared proxy. Without `settings`, no peer is trusted."""
+    """The declared proxy. Without `settings`, the gateway trusts no peer."""
 
     settings: GatewayProxy | None
 
     def client_address(self, peer: str | None, headers: Headers) -> str:
-        """Return the client's address: the peer or, behind the proxy, the last address that is not a proxy's."""
+        """Return the client's address: the peer's or, behind the proxy, the last address that is no proxy's."""
         if peer is None:
             return UNKNOWN_ADDRESS
         if self._is_trusted(peer):
@@ -128,9 +129,9 @@ class TrustedProxy:
         return peer
 
     def user(self, peer: str | None, headers: Headers) -> Principal | None:
-        """Return the user that the proxy has authenticated; None if the request is not from the proxy or has no user.
+        """Return the user whom the proxy has authenticated; None if the request has no user or is not from the proxy.
 
-        A header that occurs twice identifies no user, because one of the two may be the client's own.
+        If a header occurs twice, it identifies no user, because one of the two may come from the client.
         """
         proxy = self.settings
         if proxy is None or proxy.user_header is None or peer is None or not self._is_trusted(peer):

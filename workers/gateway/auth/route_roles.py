@@ -1,7 +1,7 @@
-"""The role that each route requires, and the name of each audited action. Performs no I/O.
+"""Role that each route requires, and the name of each audited action. Performs no I/O.
 
-A route that is not in the table requires `view` for reading and `admin` for everything else, so a new route is never
-open by mistake.
+A route that is missing from the table requires `view` for reading and `admin` for everything else. A new route is
+therefore never open by mistake.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from nvision_hub.access.tokens import RoleName
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-CALLBACK: Final = "/callback/"  # the path contains a token of its own, and Nvision may use any host name
-LIVE: Final = "/api/v1/live"  # the first message contains the token, because a page cannot set a WebSocket's headers
+CALLBACK: Final = "/callback/"  # the path contains its own token, and Nvision may use any host name
+# the first message contains the token, because a page cannot set the headers of a WebSocket
+LIVE: Final = "/api/v1/live"
 _CAMERA: Final = "/api/v1/cameras/(?P<camera>[^/]+)"
 _WEBHOOK: Final = "/api/v1/webhooks/(?P<webhook>[^/]+)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouteAccess:
-    """Access to one route. `action` names the route in the audit log; None if the log omits successful requests."""
+    """Required access to one route.
+
+    `action` is its name in the audit log; None if the log omits its successful requests.
+    """
 
     role: RoleName
     action: str | None = None
@@ -48,10 +52,10 @@ _ROUTES: Final[tuple[tuple[str, str, RoleName, str | None], ...]] = (
 
 
 def route_access(method: str, path: str) -> RouteAccess:
-    """Return the access to a route. `path` is decoded; it may be a path template such as /cameras/{camera_id}."""
+    """Return the access to a route. `path` is decoded, and may be a path template such as /cameras/{camera_id}."""
     wanted = "GET" if method == "HEAD" else method
     for known, pattern, role, action in _ROUTES:
-        # Like the router's patterns, each ends with `$`, which also matches before a final line feed.
+        # Like the router's patterns, each pattern ends with `$`, which also matches before a final line feed.
         if known == wanted and (found := re.match(f"{pattern}$", path)):
             groups = found.groupdict()
             return RouteAccess(role=role, action=action, camera=groups.get("camera"), webhook=groups.get("webhook"))

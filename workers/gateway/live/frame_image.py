@@ -1,7 +1,7 @@
-"""Image operations: draw boxes on a frame, or encode a frame with other settings to estimate the cost.
+"""Image operations: draw boxes on a frame, or encode a frame with other settings to estimate its size.
 
-The functions perform no I/O but are slow, so callers run them in a thread. A decoded frame takes several bytes per
-pixel, so callers decode one frame at a time.
+The functions perform no I/O but are slow, so callers run them in a thread. A decoded frame needs several bytes per
+pixel, so callers decode only one frame at a time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HEADER_LENGTH_BYTES: Final = 4
-# More than an 8K frame has. A JPEG of a few kilobytes can claim any size, and a decoder would reserve memory for it.
+# More pixels than an 8K frame. A JPEG of a few kilobytes can claim any size, for which a decoder would reserve memory.
 MAX_DECODED_PIXELS: Final = 2**25
-_MAX_EXACT_PIXELS: Final = 2**23  # more than a 4K frame has; larger frames are decoded at a fraction of their size
+_MAX_EXACT_PIXELS: Final = 2**23  # more pixels than a 4K frame; larger frames are decoded at a fraction of their size
 _QUALITY: Final = 90
 _WHITE: Final = (255, 255, 255)
-_MAX_TEXT: Final = 256  # characters
+_MAX_TEXT: Final = 256  # characters per text
 _MAX_DETECTIONS: Final = 10_000
 
 Pixels = Annotated[StrictInt, Field(gt=0, le=65_535)]  # a JPEG has at most 65,535 pixels per side (T.81, B.2.2)
@@ -34,7 +34,7 @@ Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class FrameImage(BaseModel):
-    """One preview of a camera. `width` and `height` are the size of the frame that was sent to the service."""
+    """One preview of a camera. `width` and `height` are the size of the frame that the worker sent to the service."""
 
     frame_id: Annotated[str, Field(max_length=_MAX_TEXT)]
     width: Pixels
@@ -51,7 +51,7 @@ class FrameImage(BaseModel):
 
     @property
     def is_full_size(self) -> bool:
-        """Whether the preview is as large as the frame; also True if the JPEG cannot be read."""
+        """Whether the preview is as large as the frame. Also True if the JPEG is unreadable."""
         try:
             height, width, *_ = simplejpeg.decode_jpeg_header(self.jpeg)
         except ValueError:
@@ -60,7 +60,7 @@ class FrameImage(BaseModel):
 
 
 class DrawnBox(BaseModel):
-    """Box of a detection, in pixels of the frame that was sent to the service."""
+    """Box of a detection, in pixels of the frame that the worker sent to the service."""
 
     left: Coordinate
     top: Coordinate
@@ -69,7 +69,7 @@ class DrawnBox(BaseModel):
 
 
 class DrawnDetection(BaseModel):
-    """The part of a detection that is drawn. The detection comes from Redis, so its values are untrusted."""
+    """The part of a detection that the gateway draws. Its values come from Redis, so they are untrusted."""
 
     name: Annotated[str, Field(max_length=_MAX_TEXT)]
     confidence: Annotated[float, Field(allow_inf_nan=False)]
@@ -77,7 +77,7 @@ class DrawnDetection(BaseModel):
 
 
 class DrawnResult(BaseModel):
-    """The part of an event that is drawn."""
+    """The part of an event that the gateway draws."""
 
     frame_id: str
     detected_objects: list[DrawnDetection] = Field(default=[], max_length=_MAX_DETECTIONS)
@@ -85,7 +85,7 @@ class DrawnResult(BaseModel):
 
 
 class FrameSize(BaseModel):
-    """Size of a camera's frames with other settings, measured on the camera's last frame."""
+    """Size of a camera's frames under other settings, measured on the camera's last frame."""
 
     bytes_per_picture: int
     bytes_per_hour: int
@@ -95,11 +95,11 @@ class FrameSize(BaseModel):
 
 
 class FrameTooLargeError(ValueError):
-    """A JPEG has more pixels than the gateway decodes."""
+    """A JPEG has more pixels than the gateway accepts."""
 
 
 def _checked_size(jpeg: bytes) -> tuple[int, int]:
-    """Return the width and the height that a JPEG's header states.
+    """Return the width and height in a JPEG's header.
 
     Raises `FrameTooLargeError` above `MAX_DECODED_PIXELS`, and `ValueError` for an unreadable JPEG.
     """
@@ -113,12 +113,12 @@ def _checked_size(jpeg: bytes) -> tuple[int, int]:
 
 
 def frame_size(jpeg: bytes, *, fps: float, quality: int, max_width: int | None) -> FrameSize:
-    """Return a JPEG's size after scaling and encoding as in a worker.
+    """Return the size of a JPEG after the same scaling and encoding as in a worker.
 
-    Raises `FrameTooLargeError`, and `ValueError` for an unreadable JPEG.
+    Raises `FrameTooLargeError`, or `ValueError` for an unreadable JPEG.
     """
     width, height = _checked_size(jpeg)
-    # The decoder can omit detail that scaling would remove anyway, which saves memory.
+    # The decoder can skip detail that scaling would remove anyway, which saves memory.
     scaled_width = max_width or 0 if width * height > _MAX_EXACT_PIXELS else 0
     pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_width=scaled_width)
     if max_width is not None and width > max_width:
@@ -138,8 +138,8 @@ def frame_size(jpeg: bytes, *, fps: float, quality: int, max_width: int | None) 
 def draw_boxes(frame: FrameImage, detections: Sequence[DrawnDetection]) -> bytes:
     """Return the frame as a JPEG with a box and a label for each detection.
 
-    Raises `UnavailableError` if OpenCV cannot be loaded, `FrameTooLargeError`, and `ValueError` if the image is
-    unreadable.
+    Raises `UnavailableError` if OpenCV cannot be loaded, `FrameTooLargeError` for a frame that is too large, and
+    `ValueError` for an unreadable image.
     """
     cv2 = cv2_loader.load()
     _checked_size(frame.jpeg)
@@ -158,7 +158,7 @@ def draw_boxes(frame: FrameImage, detections: Sequence[DrawnDetection]) -> bytes
         cv2.rectangle(image, (left, top), (int(box.right), int(box.bottom)), color, 2 * thickness)
         label = f"{detection.name} {100 * detection.confidence:.0f}%"
         (text_width, text_height), baseline = cv2.getTextSize(label, font, scale, thickness)
-        top = max(0, top - text_height - baseline)  # top of the label, above the box if there is room
+        top = max(0, top - text_height - baseline)  # top edge of the label, which is above the box if there is room
         bottom = top + text_height + baseline
         cv2.rectangle(image, (left, top), (left + text_width, bottom), color, cv2.FILLED)
         cv2.putText(image, label, (left, bottom - baseline), font, scale, _WHITE, thickness, cv2.LINE_AA)

@@ -1,8 +1,8 @@
 """Live view: one WebSocket per viewer.
 
 A viewer receives fleet changes, hub events, and the previews and results of the cameras in view. New values replace
-unsent ones, so a slow viewer misses values but does not delay other viewers. The gateway disconnects a viewer that does
-not read. Without viewers, the live view does no work.
+unsent values, so a slow viewer misses values but does not delay other viewers. The gateway disconnects a viewer that
+stops reading. Without viewers, the live view does no work.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 INTERVAL_S: Final = 1.0
 FIRST_MESSAGE_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 10.0
-MIN_MESSAGE_INTERVAL_S: Final = 0.05  # between two messages of a viewer; each may change subscriptions
+# minimum time between two messages of a viewer, because each may change subscriptions
+MIN_MESSAGE_INTERVAL_S: Final = 0.05
 MAX_VIEWERS: Final = 100
-MAX_UNAUTHENTICATED: Final = 32  # connections that have not sent a token yet; a new one replaces the oldest
-MAX_RESULTS: Final = 5  # maximum unsent results per viewer and camera
+MAX_UNAUTHENTICATED: Final = 32  # maximum connections without a token; a new connection replaces the oldest
+MAX_RESULTS: Final = 5  # maximum number of unsent results per viewer and camera
 MAX_EVENTS: Final = 100
 BAD_REQUEST: Final = 4400
 NO_TOKEN: Final = 4401
 ROLE_TOO_LOW: Final = 4403
-TRY_LATER: Final = 1013  # defined in IANA's registry of WebSocket close codes
+TRY_LATER: Final = 1013  # IANA's registry of WebSocket close codes defines this code
 _IMAGES: Final = ("cropped_image", "raw_data")
 
 Json = dict[str, Any]
@@ -57,7 +58,7 @@ class _RevokedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class FleetView:
-    """The fleet at one moment, as viewers see it."""
+    """The fleet at one moment in the form that viewers see."""
 
     hub: HubSummary
     cameras: Mapping[str, CameraSummary]
@@ -65,7 +66,7 @@ class FleetView:
 
 
 def changes(before: FleetView | None, now: FleetView, session: SessionSummary) -> Iterator[Json]:
-    """Yield the messages that update a viewer from `before` (None: a new viewer) to `now`."""
+    """Yield the messages that update a viewer from `before` to `now`. For a new viewer, `before` is None."""
     if before is None:
         cameras = list(now.cameras.values())
         yield {"kind": "fleet", "session": session, "hub": now.hub, "cameras": cameras, "webhooks": now.webhooks}
@@ -82,17 +83,18 @@ def changes(before: FleetView | None, now: FleetView, session: SessionSummary) -
 
 @dataclass(kw_only=True, eq=False)
 class _Viewer:
-    """One viewer: the fleet view that it has received, and the unsent messages."""
+    """One viewer, with the fleet view that the viewer has received and the unsent messages."""
 
     principal: Principal
-    is_revoked: bool = False  # the principal's token is no longer valid
+    is_revoked: bool = False  # whether the principal's token is no longer valid
     request: PreviewRequest = field(default_factory=PreviewRequest)
     seen: FleetView | None = None
     now: FleetView | None = None
     results: dict[str, deque[str]] = field(default_factory=dict)
     events: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     previews: dict[str, bytes] = field(default_factory=dict)
-    accepted_at: dict[str, float] = field(default_factory=dict)  # monotonic time of each camera's last kept preview
+    # monotonic time of the last preview that was kept, by camera
+    accepted_at: dict[str, float] = field(default_factory=dict)
     awake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def pop_messages(self) -> Iterator[str | bytes]:
@@ -108,7 +110,7 @@ class _Viewer:
             yield self.previews.pop(next(iter(self.previews)))
 
     def on_preview(self, camera: str, record: bytes) -> None:
-        """Keep a preview for sending if its camera is in view, unless previews arrive faster than requested."""
+        """Keep a preview to send if its camera is in view, unless previews arrive faster than requested."""
         now = time.monotonic()
         if camera not in self.request.cameras or now - self.accepted_at.get(camera, 0.0) < 0.7 / self.request.fps:
             return
@@ -117,7 +119,7 @@ class _Viewer:
         self.awake.set()
 
     def on_result(self, camera: str, text: str) -> None:
-        """Keep a result for sending if its camera is in view."""
+        """Keep a result to send if its camera is in view."""
         if camera in self.request.cameras:
             self.results.setdefault(camera, deque(maxlen=MAX_RESULTS)).append(text)
             self.awake.set()
@@ -138,7 +140,7 @@ class LiveView:
         self._unauthenticated: deque[asyncio.Timeout] = deque()
 
     async def run(self) -> None:
-        """Send the fleet's changes to the viewers once a second, until canceled."""
+        """Send changes of the fleet to the viewers once a second, until canceled."""
         while True:
             await self._has_viewers.wait()
             now = self._view()
@@ -261,7 +263,7 @@ def _json(message: Json) -> str:
 
 
 def _without_images(value: Json) -> Json:
-    """Return a JSON object without images, because viewers receive images as previews."""
+    """Return a JSON object without its images. Viewers receive images as previews."""
     return {name: part for name, part in value.items() if name not in _IMAGES}
 
 

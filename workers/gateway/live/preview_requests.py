@@ -1,4 +1,4 @@
-"""Requests for previews. The gateway repeats a camera's request while the camera has viewers."""
+"""Requests for previews. The gateway repeats the request for a camera while the camera has viewers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from workers.gateway.api.control import FleetControl
 
 REQUEST_INTERVAL_S: Final = 2.0
-DURATION_S: Final = 5.0  # longer than two intervals, so previews continue if one request is lost
-MIN_INTERVAL_S: Final = 0.2  # between requests, even while a viewer scrolls quickly
+DURATION_S: Final = 5.0  # longer than two intervals, so that previews continue if one request is lost
+MIN_INTERVAL_S: Final = 0.2  # minimum time between requests, even while a viewer scrolls fast
 
 
 class PreviewRequest(BaseModel):
-    """Request of one viewer. `width` is in pixels; None requests the width of the frames sent to the service."""
+    """Request of one viewer. `width` is in pixels; None means the width of the frames sent to the service."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
@@ -31,7 +31,7 @@ class PreviewRequest(BaseModel):
 
 
 def merge_requests(requests: Iterable[PreviewRequest]) -> dict[str, RequestPreview]:
-    """Return one message per camera, with the largest width and rate that any viewer requests."""
+    """Return one message per camera, with the largest width and the highest rate that any viewer requests."""
     merged: dict[str, RequestPreview] = {}
     for request in requests:
         for camera in request.cameras:

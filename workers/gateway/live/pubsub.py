@@ -1,6 +1,6 @@
-"""Subscriptions to Redis channels over one connection, which is open only while there are subscriptions.
+"""Subscriptions to Redis channels over one connection, which is open only while subscriptions exist.
 
-`PubSubClient` passes messages to the callbacks immediately and has no queue.
+`PubSubClient` has no queue: it passes each message to the callbacks immediately.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ log = logging.getLogger("nvision_hub.gateway")
 
 RETRY_INTERVAL_S: Final = 1.0
 PING_INTERVAL_S: Final = 5.0
-SILENCE_TIMEOUT_S: Final = 15.0  # after this time without a message or a reply to a ping, the connection counts as lost
+SILENCE_TIMEOUT_S: Final = 15.0  # the connection counts as lost after this time without a message or a reply to a ping
 
 
 class PubSubClient:
     """Client for all subscriptions. The caller starts `run` as a task.
 
-    Each callback identifies one subscription, receives the channel's name and the message, and must not block.
+    Each callback identifies one subscription. It receives the channel's name and the message, and must not block.
     """
 
     def __init__(self, stream: RedisSettings, meter: Meter) -> None:
@@ -53,7 +53,7 @@ class PubSubClient:
         self._confirmation = asyncio.Condition()
 
     def subscribe(self, on_message: OnMessage, channels: Iterable[str]) -> None:
-        """Subscribe the callback to these channels instead of its previous channels."""
+        """Subscribe the callback to these channels, in place of its previous channels."""
         self._wanted[on_message] = frozenset(channels)
         self._changed.set()
 
@@ -62,13 +62,13 @@ class PubSubClient:
         self._changed.set()
 
     async def wait_confirmed(self, channels: Iterable[str]) -> None:
-        """Wait until Redis has confirmed the subscription to these channels, so that no later message is missed."""
+        """Wait until Redis has confirmed the subscription to these channels. After that, no message is missed."""
         wanted = set(channels)
         async with self._confirmation:
             await self._confirmation.wait_for(lambda: wanted <= self._confirmed)
 
     async def run(self) -> None:
-        """Receive messages while there are subscriptions, until canceled."""
+        """Receive messages while subscriptions exist, until canceled."""
         while True:
             while not any(self._wanted.values()):
                 self._changed.clear()
@@ -100,12 +100,12 @@ class PubSubClient:
         """Call one callback. If it fails, the gateway continues, and the other callbacks still receive the message."""
         try:
             on_message(channel, data)
-        except Exception:  # any program that can write to Redis may have sent the message
+        except Exception:  # any program with write access to Redis may have sent the message
             log.warning("a message on %s cannot be handled", channel, exc_info=True, extra={"event": "message_failed"})
             self.reject(channel)
 
     def reject(self, channel: str) -> None:
-        """Count a message that is not from a hub."""
+        """Count a message that does not come from a hub."""
         self._meter.count(catalogue.REDIS_ENTRIES_REJECTED_TOTAL, source="channel")
         log.debug("ignored a message on %s that is not from a hub", channel, extra={"event": "message_rejected"})
 

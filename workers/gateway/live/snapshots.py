@@ -1,4 +1,4 @@
-"""Snapshots for the API. A snapshot is a camera's last frame at full size, requested as a preview."""
+"""Snapshots for the API. A snapshot is the last frame of a camera at full size, requested as a preview."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ REDIS_TIMEOUT_S: Final = 5.0
 FRAME_TIMEOUT_S: Final = 5.0
 RESULT_TIMEOUT_S: Final = 3.0
 MAX_RESULTS_SEARCHED: Final = 300
-_PAGE: Final = 10  # results read at once, because a result may be large
-MAX_CONCURRENT: Final = 8  # each request keeps a full frame in memory
-MAX_WAITING: Final = 32  # further requests are rejected
+_PAGE: Final = 10  # results to read at once; few, because a result may be large
+MAX_CONCURRENT: Final = 8  # each request holds a full frame in memory
+MAX_WAITING: Final = 32  # additional requests are rejected
 
 _T = TypeVar("_T")
 
@@ -55,10 +55,10 @@ class SnapshotService:
         self._client = client
         self._semaphore = asyncio.Semaphore(MAX_CONCURRENT)
         self._waiting = 0
-        self._decoder = ThreadPoolExecutor(1, "decoder")  # one decoded frame at a time, also after canceled requests
+        self._decoder = ThreadPoolExecutor(1, "decoder")  # decodes one frame at a time, even after canceled requests
 
     async def jpeg(self, camera: str, *, boxes: bool) -> bytes:
-        """Return a JPEG of the last frame that the service received, optionally with boxes. Raises `ProblemError`."""
+        """Return a JPEG of the last frame sent to the service, optionally with boxes. Raises `ProblemError`."""
         async with self._slot(), self._subscribe(camera) as (previews, results):
             frame = await self._frame(camera, previews)
             if not boxes:
@@ -70,7 +70,7 @@ class SnapshotService:
             return await self._decoded(camera, partial(draw_boxes, frame, detections))
 
     async def frame_size(self, camera: str, *, fps: float, quality: int, max_width: int | None) -> FrameSize:
-        """Return the size that the camera's last frame would have with other settings. Raises `ProblemError`."""
+        """Return the size that the camera's last frame would have under other settings. Raises `ProblemError`."""
         async with self._slot(), self._subscribe(camera) as (previews, _):
             frame = await self._frame(camera, previews)
             work = partial(frame_size, frame.jpeg, fps=fps, quality=quality, max_width=max_width)
@@ -106,7 +106,7 @@ class SnapshotService:
 
     @contextlib.asynccontextmanager
     async def _subscribe(self, camera: str) -> AsyncIterator[tuple[asyncio.Queue[bytes], asyncio.Queue[bytes]]]:
-        """Yield two queues: the first receives the camera's new previews, the second its new results."""
+        """Yield two queues: the camera's new previews, and its new results."""
         prefix = self._pubsub.prefix
         queues = {f"{prefix}:{kind}:{camera}": asyncio.Queue[bytes](10) for kind in ("previews", "results")}
 
@@ -129,7 +129,7 @@ class SnapshotService:
             self._pubsub.unsubscribe(on_message)
 
     async def _frame(self, camera: str, previews: asyncio.Queue[bytes]) -> FrameImage:
-        # Register as a viewer. Otherwise, the repeated request of a viewer with a small tile would reduce the width.
+        # Register as a viewer. Otherwise, the repeated request for a viewer with a small tile would reduce the width.
         viewer, request = object(), PreviewRequest(cameras=frozenset({camera}), width=None)
         self._previews.set(viewer, request)
         try:
@@ -149,7 +149,7 @@ class SnapshotService:
             self._previews.remove(viewer)
 
     async def _detections(self, frame_id: str, results: asyncio.Queue[bytes]) -> list[DrawnDetection]:
-        """Return the detections in the frame; an empty list if the result does not arrive in time.
+        """Return the detections in the frame; an empty list if the result is late.
 
         Raises `ValueError` if the result is malformed.
         """
@@ -176,7 +176,7 @@ def _unreadable(camera: str) -> ProblemError:
 
 
 def _detections_of(record: bytes, frame_id: str) -> list[DrawnDetection] | None:
-    """Return the objects and faces of an event; None if the event belongs to another frame or is no JSON object.
+    """Return the objects and faces of an event; None if the event belongs to another frame or is not a JSON object.
 
     Raises `ValueError` if the event belongs to the frame but is malformed.
     """

@@ -1,8 +1,8 @@
-"""End of abandoned tracks, which no worker will end: the camera was removed, or is no longer tracked.
+"""End of abandoned tracks. No worker will end these tracks, because the camera was removed or is no longer tracked.
 
-A worker that stops ends its tracks itself, and the successor of a killed worker continues them. The gateway ends the
-tracks that remain. Each end is one transaction that publishes the events only if no other process has changed the
-camera's open tracks, so two gateways never end a track twice.
+A worker that stops ends its own tracks, and the successor of a killed worker continues them. The gateway ends all other
+tracks. It ends the tracks of a camera in one transaction, which publishes the events only if no other process has
+changed the camera's open tracks. Two gateways therefore never end a track twice.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.tracks")
 
 INTERVAL_S: Final = 1.0
-SCAN_KEYS: Final = 1000  # number of keys that Redis examines per step of a scan
+SCAN_KEYS: Final = 1000  # number of keys that Redis examines per scan step
 
 
 class AbandonedTracks:
-    """Task that ends abandoned tracks of this hub's cameras or, in a fleet, of all cameras. The caller starts `run`."""
+    """Task that ends abandoned tracks of this hub's cameras or, in a fleet, of all cameras.
+
+    The caller runs `run` as a task.
+    """
 
     def __init__(self, settings: GatewaySettings, fleet: FleetState, client: redis.asyncio.Redis) -> None:
         self._settings = settings
@@ -45,11 +48,11 @@ class AbandonedTracks:
         self._client = client
 
     async def run(self) -> None:
-        """Until canceled, end abandoned tracks of earlier cameras, and of cameras removed or untracked later."""
+        """End abandoned tracks of earlier cameras, and of cameras removed or untracked later. Runs until canceled."""
         known: set[str] | None = None  # cameras that may have open tracks; None until Redis or the disk is readable
         while True:
             await asyncio.sleep(INTERVAL_S)
-            if HUB not in self._fleet.processes:  # some cameras are still unknown
+            if HUB not in self._fleet.processes:  # not all cameras are known yet
                 continue
             try:
                 if known is None:
@@ -63,7 +66,7 @@ class AbandonedTracks:
                 log.debug("the open tracks cannot be ended: %s; retrying", type(error).__name__)
 
     def _tracked_cameras(self) -> set[str]:
-        """Return the cameras whose worker ends tracks, now or after its next start."""
+        """Return the cameras whose workers end their tracks, now or after the next start."""
         settings = self._settings
         tracked = set() if settings.fleet is None else {*settings.fleet.cameras}
         for process in self._fleet.cameras():
@@ -75,10 +78,10 @@ class AbandonedTracks:
         return tracked
 
     async def _earlier_cameras(self) -> set[str]:
-        """Return the cameras that have run before.
+        """Return the cameras that have run at some earlier time.
 
-        Each worker has a directory beside this gateway's spool. Other hubs may use the same Redis, so only the gateway
-        of a fleet, which knows the cameras of all its hubs, searches Redis.
+        Each worker has a directory beside this gateway's spool. Redis may also contain tracks of other hubs. Only the
+        gateway of a fleet searches Redis, because it knows the cameras of all hubs in the fleet.
         """
         if self._settings.fleet is not None:
             prefix = open_tracks_key(self._settings.stream.prefix, "")

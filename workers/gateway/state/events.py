@@ -1,6 +1,6 @@
-"""Hub events: restarts of processes and losses of results, detected from the fleet's counters. Performs no I/O.
+"""Hub events about process restarts and lost results, detected from the fleet's counters. Performs no I/O.
 
-The first counts of each process cause no events, because they may date from before the gateway started.
+The first counts of each process cause no events, because they may be older than the gateway.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workers.gateway.state.fleet import FleetState, MonitoredProcess
 
-LOSS_INTERVAL_S: Final = 10.0  # per camera and reason; one event covers all losses in this interval
+LOSS_INTERVAL_S: Final = 10.0  # per camera and reason; one event covers all losses within this interval
 
 Event = dict[str, Any]
 Key = TypeVar("Key")
@@ -24,13 +24,13 @@ LossKey = tuple[str | None, str]  # camera (None: unknown) and reason
 
 
 def increases(before: Mapping[Key, int], now: Mapping[Key, int]) -> dict[Key, int]:
-    """Return the increase of each count that has grown. A count that has decreased was reset, and is omitted."""
+    """Return the increase of each count that has grown. Omit a count that has decreased, because it was reset."""
     return {key: count - before.get(key, 0) for key, count in now.items() if count > before.get(key, 0)}
 
 
 @dataclass(kw_only=True, slots=True)
 class _Reported:
-    """For one process, the counts that past events already cover; None while unknown."""
+    """Counts of one process that earlier events already cover; None while unknown."""
 
     restarts: dict[str, int] | None = None
     lost: dict[LossKey, int] | None = None
@@ -38,14 +38,14 @@ class _Reported:
 
 
 class HubEventDetector:
-    """Detector of hub events. The detector compares all counts with those already reported."""
+    """Detector of hub events. It compares all counts with the counts that it has already reported."""
 
     def __init__(self, site: str) -> None:
         self._site = site
         self._reported: dict[str, _Reported] = {}
 
     def detect(self, fleet: FleetState, now: float) -> list[Event]:
-        """Return the new events, as published on `nvision:events`. `now` is in monotonic seconds."""
+        """Return the new events in the form published on `nvision:events`. `now` is in monotonic seconds."""
         self._reported = {name: self._reported.get(name) or _Reported() for name in fleet.processes}
         return [
             {"id": new_id(), "site": self._site, **event}
@@ -71,7 +71,7 @@ def _losses(process: MonitoredProcess, reported: _Reported, now: float) -> Itera
     for (name, pairs), value in process.metrics.counters.items():
         if name == catalogue.RESULTS_LOST_TOTAL.name:
             labels = dict(pairs)
-            # The gateway can lose only results from callbacks. A loss has a camera label if the camera is known.
+            # The gateway can lose only results from callbacks. If the camera is known, the loss has a camera label.
             key = process.camera or labels.get("camera"), labels.get("reason", "")
             lost[key] = lost.get(key, 0) + int(value)
     if reported.lost is None:

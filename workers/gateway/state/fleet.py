@@ -1,7 +1,7 @@
 """State of all processes of the hub, updated by the supervisor's messages. Performs no I/O and reads no clock.
 
 Counters never decrease, for two reasons. The supervisor's description of a process includes the counts of its earlier
-runs. A status report is used only together with the description of the same run. The pid identifies the run.
+runs. A status report is used only together with the description of the same run, which the pid identifies.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.messages import Message
 
 CAMERA: Final = "camera:"
-HUB: Final = "hub"  # the supervisor itself; it describes itself after all other processes
+HUB: Final = "hub"  # the supervisor itself, which it describes after all other processes
 MAX_ERRORS: Final = 20
 _NO_STATUS: Final = Status(state=CameraState.STARTING, pid=0)
 _NO_FACTS: Final = CameraFacts(index=sys.maxsize)  # sorts after all known cameras
@@ -41,12 +41,13 @@ class MonitoredProcess:
     status: Status = _NO_STATUS  # last status report of the current run; empty before the first report
     last_status: Status = _NO_STATUS  # last status report of any run
     state: str = CameraState.STARTING
-    since: float = 0.0  # when the process entered the state
+    since: float = 0.0  # when the process entered its state
     errors: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=MAX_ERRORS))
     history: MetricHistory = field(default_factory=MetricHistory)
-    result_at: float | None = None  # when the last result arrived by callback; the worker does not see these results
+    result_at: float | None = None  # arrival time of the last result by callback, which the worker does not see
     result_names: tuple[str, ...] = ()  # names of the detections in that result
-    is_complete: bool = True  # whether all counts are known; False until a process older than the gateway has reported
+    # whether all counts are known; False until each process older than the gateway has reported
+    is_complete: bool = True
     _metrics: MetricSnapshot | None = None
     _last_error: str | None = None
 
@@ -76,7 +77,7 @@ class MonitoredProcess:
 
     @property
     def error(self) -> str | None:
-        """Current errors of the process as text for display; None if there are none."""
+        """Current errors of the process as text for display; None if it has none."""
         errors = []
         if self.info.due_in_s is not None and self.info.restarts:
             errors.append("the process keeps ending" if self.info.crash_loop else "the process has ended")
@@ -94,7 +95,7 @@ class MonitoredProcess:
         self._update_state(wall)
 
     def on_status(self, status: Status, wall: float) -> None:
-        """Apply a report of the current run. Keep a report of another run until the description of that run arrives."""
+        """Apply a report of the current run. Keep a report of another run until that run's description arrives."""
         self.last_status = status
         if status.pid == self.info.pid:
             self.status, self.is_complete, self._metrics = status, True, None
@@ -109,7 +110,7 @@ class MonitoredProcess:
         if state != self.state:
             self.state, self.since = state, wall
         if state == self.status.state and self.status.camera.since is not None:
-            self.since = self.status.camera.since  # the worker knows the exact time
+            self.since = self.status.camera.since  # the worker knows the exact time at which the state began
         if error is not None and error != self._last_error:
             self.errors.append((wall, error))
         self._last_error = error

@@ -1,7 +1,7 @@
 """Metrics of all processes of the fleet in the Prometheus text exposition format 0.0.4.
 
 A hundred cameras have 9,000 samples, and the text before each number is the same in every scrape. This module caches
-that text, so a scrape takes an eighth of the time that prometheus-client needs (measured).
+that text. A scrape therefore takes an eighth of the time that prometheus-client needs (measured).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATES: Final = tuple(str(state) for state in CameraState)  # a dict finds stri
 _NO_RESTARTS: Final = dict.fromkeys(catalogue.WORKER_RESTARTS_TOTAL.known_reasons, 0)
 _NOT_FINITE: Final = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 _EXPOSED: Final = {metric.name: metric for metric in METRICS.values() if metric.exposed}
-# Counters that are exposed as 0 for each camera before the first count.
+# Counters to expose as 0 for each camera before the first count.
 _CAMERA_ZEROS: Final[Series] = {
     (metric.name, (("reason", reason),) if reason else ()): 0.0
     for metric in METRICS.values()
@@ -41,7 +41,7 @@ class FleetMetrics:
     def __init__(self, fleet: FleetState, *, site: str) -> None:
         self._fleet = fleet
         self._site = site
-        # Text before each number, by process and type of metric; empty for series that are not exposed.
+        # Text before each number, by process and metric type; empty for series that are not exposed.
         self._texts: dict[tuple[str, str], dict[SeriesKey, str]] = {}
 
     def text(self, *, broker_up: bool | None = None) -> bytes:
@@ -69,7 +69,7 @@ class FleetMetrics:
         return "\n".join(line for family in lines.values() for line in (*family, "")).encode()
 
     def _sources(self, broker_up: bool | None) -> Iterator[tuple[str, dict[str, str], MetricSnapshot]]:  # noqa: FBT001 - private
-        """Yield each process's name, the labels to add to its series, and its metrics."""
+        """Yield the name of each process, the labels to add to its series, and its metrics."""
         gauges: Series = {(catalogue.BUILD_INFO.name, (("version", __version__),)): 1}
         if broker_up is not None:
             gauges[catalogue.BROKER_UP.name, ()] = broker_up

@@ -1,7 +1,7 @@
 """History of one process: samples of the last minute for quantiles, and points of the last half hour for charts.
 
-Performs no I/O and reads no clock. Points have fixed intervals, so a chart needs no timestamps. Missed intervals
-appear as gaps.
+Performs no I/O and reads no clock. Points have fixed intervals, so a chart needs no timestamps. Missed intervals become
+gaps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_POINTS: Final = int(HISTORY_S / INTERVAL_S)
 
 
 class Quantiles(TypedDict):
-    """Median and 99th percentile of the durations of the last minute, in seconds."""
+    """Median and 99th percentile of the durations in the last minute, in seconds."""
 
     p50: float
     p99: float
@@ -56,10 +56,11 @@ class _Sample(NamedTuple):
 class MetricHistory:
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque()
-        # Arrays of four-byte floats: half an hour of one camera takes 22 kB. NaN means unknown.
+        # Arrays of four-byte floats: half an hour of one camera needs 22 kB. NaN means unknown.
         self._points = {name: array("f") for name in HistoryPoints.__annotations__}
-        self._dropped: dict[str, array[float]] = {}  # dropped frames per second by reason, for reasons that occurred
-        self._next: float | None = None  # when the next point is due
+        # dropped frames per second, by reason, for all reasons that have occurred
+        self._dropped: dict[str, array[float]] = {}
+        self._next: float | None = None  # time at which the next point is due
 
     def record(
         self, now: float, metrics: MetricSnapshot | None, *, rate_in: float | None, rate_out: float | None
@@ -100,7 +101,7 @@ class MetricHistory:
         self._add(values, dropped)
 
     def quantiles(self, durations: Literal["age", "round_trip"]) -> Quantiles | None:
-        """Return quantiles of "age" (capture to sending) or "round_trip" (sending to result); None if unknown."""
+        """Return the quantiles of "age" (capture to sending) or "round_trip" (sending to result); None if unknown."""
         if not self._samples:
             return None
         p50, p99 = self._quantile(durations, 0.5, LONG_WINDOW_S), self._quantile(durations, 0.99, LONG_WINDOW_S)
@@ -128,7 +129,7 @@ class MetricHistory:
 
     def _add(self, values: Mapping[str, float | None], dropped: Mapping[str, float] = {}) -> None:
         for reason in dropped.keys() - self._dropped.keys():
-            # The reason is new, so its rate was zero at all points with a known total.
+            # The reason is new, so its rate was 0 at all points with a known total.
             self._dropped[reason] = array("f", (0.0 * known for known in self._points["dropped_per_s"]))
         for name, series in self._points.items():
             _append(series, values.get(name))
@@ -142,7 +143,7 @@ class MetricHistory:
     def _quantile(self, field: str, share: float, seconds: float) -> float | None:
         now: Buckets | None = getattr(self._samples[-1], field)
         before = self._sample_before(seconds)
-        # A single sample contains the counts since the start of the process, not those within the window.
+        # A single sample contains the counts since the start of the process, not the counts within the window.
         if now is None or before is self._samples[-1]:
             return None
         return now.since(getattr(before, field)).quantile(share)

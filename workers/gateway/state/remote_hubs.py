@@ -1,10 +1,10 @@
 """Client for other hubs: reads their processes from Redis, and sends requests to their supervisors.
 
-This module reports these processes with the same messages that this hub's supervisor sends. The rest of the gateway
-therefore treats all hubs alike.
+This module reports the processes of other hubs with the same messages that this hub's supervisor sends. The rest of the
+gateway therefore treats all hubs alike.
 
-Any program with access to Redis can write records and replies. The client ignores and counts those that are invalid or
-not sealed with the fleet key. Without a key, it shows all valid records, and sends no requests.
+Any program with access to Redis can write records and replies. The client ignores and counts records and replies that
+are invalid or not sealed with the fleet key. Without a key, it shows all valid records and sends no requests.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _PLACED: Final = "this hub takes its cameras from cameras.yaml; edit the file, a
 
 @dataclass(kw_only=True)
 class _RemoteProcess:
-    """One process of another hub, as last reported."""
+    """One process of another hub, in its last reported state."""
 
     group: str
     record: RegistryRecord
@@ -88,7 +88,7 @@ class _RemoteProcess:
         return replace(self.record.account, past=self.before.merge(self.record.account.past))
 
     def succeeded_by(self, group: str, record: RegistryRecord) -> _RemoteProcess:
-        """Return the state of the process, updated with a newer record."""
+        """Return the state of the process after an update with a newer record."""
         before = self.before
         if record.holder != self.record.holder:
             before = before.merge(self.record.account.past)
@@ -98,7 +98,7 @@ class _RemoteProcess:
 
 
 class RemoteHubs:
-    """Client of the other hubs. The client passes all messages to `control`. The caller starts `run` as a task."""
+    """Client of the other hubs. It passes all messages to `control`. The caller runs `run` as a task."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class RemoteHubs:
         return True
 
     async def run(self, url: str) -> None:
-        """Poll the hubs and send requests, until canceled. Announce `url`, this gateway's URL, in Redis."""
+        """Poll the hubs, send requests, and announce `url` (this gateway's URL) in Redis, until canceled."""
         for name in self._order:
             self._report_info(ProcessInfo(name=name, phase="waiting"))
         self._pubsub.subscribe(self._on_reply, [self._keys.replies])
@@ -158,7 +158,7 @@ class RemoteHubs:
             await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _read(self) -> dict[str, tuple[str, RegistryRecord]]:
-        """Return the group and the record of each process. The keys are the names of the processes in this fleet."""
+        """Return the group and the record of each process. The keys are the names of the processes in the fleet."""
         found: dict[str, tuple[str, RegistryRecord]] = {}
         names, removed = await read_groups(self._client, self._keys)
         self._count_removed("group", self._keys.groups, removed)
@@ -185,14 +185,14 @@ class RemoteHubs:
         return found
 
     def _opened(self, group: str, process: bytes, data: bytes) -> tuple[str, RegistryRecord]:
-        """Return a process's name in this fleet, and its record. Raises `RejectedEntryError`."""
+        """Return the process's name in the fleet, and its record. Raises `RejectedEntryError`."""
         now = time.time()
         sealed = self._seal.open(MessageKind.RECORD, data, addressee=group, now=now, max_bytes=MAX_RECORD_BYTES)
         record = RegistryRecord.decode(sealed.payload, process.decode(errors="replace"))
         # Unlike cameras, a process such as `hub` exists in every group.
         name = record.account.name if record.account.name.startswith(CAMERA) else f"{record.account.name}@{group}"
         known = self._known.get(name)
-        # An older record may be a replayed copy. If it is older by `VALIDITY_S` or more, a clock was corrected.
+        # An older record may be a replayed copy. If it is older by `VALIDITY_S` or more, a clock was corrected instead.
         if known is not None and record.holder == known.record.holder and 0 < known.record.at - record.at < VALIDITY_S:
             raise RejectedEntryError(RejectionReason.REPLAYED)
         return name, record
@@ -205,11 +205,11 @@ class RemoteHubs:
         """Report the changes since the last poll."""
         for name, (group, record) in found.items():
             if name.startswith(CAMERA) and name not in self._order:
-                continue  # cameras.yaml of this gateway does not contain the camera
+                continue  # the cameras.yaml of this gateway does not contain this camera
             try:
                 self._apply_record(name, group, record)
             except (ArithmeticError, LookupError, TypeError, ValueError):
-                # The record has passed all checks, but is malformed. The other processes are still shown.
+                # The record has passed all checks but is malformed. The gateway still shows the other processes.
                 self._rejected.add("record", self._keys.members(group), RejectedEntryError(RejectionReason.MALFORMED))
         self._remove_lost(found)
 
@@ -223,7 +223,7 @@ class RemoteHubs:
             self._on_event(StatusReported(name=name, status=record.status))
 
     def _remove_lost(self, found: Mapping[str, tuple[str, RegistryRecord]]) -> None:
-        """Report the processes whose hub has stopped reporting them."""
+        """Report the removal of processes that their hub no longer reports."""
         for name in self._known.keys() - found.keys():
             known = self._known[name]
             if name not in self._order:
@@ -265,27 +265,28 @@ class RemoteHubs:
         except MessageError:
             self._rejected.add("reply", channel, RejectedEntryError(RejectionReason.MALFORMED))
         else:
-            if isinstance(reply, Reply):  # a reply is used once, because its request is then no longer pending
+            # each reply is used only once, because its request is no longer pending after that
+            if isinstance(reply, Reply):
                 self._on_event(reply)
 
     def _address(self, url: str) -> bytes:
-        """Return this gateway's URL for commands on any machine."""
+        """Return the sealed message with this gateway's URL for commands on any machine."""
         payload = _reachable_url(url).encode()
         return self._seal.seal(MessageKind.ADDRESS, payload, addressee=COMMANDS, now=time.time())
 
 
 def _reachable_url(url: str) -> str:
-    """Return the gateway's URL for other machines. A wildcard address becomes the name of this machine."""
+    """Return the gateway's URL for other machines. The name of this machine replaces a wildcard address."""
     for any_address in ("//0.0.0.0:", "//[::]:"):
         url = url.replace(any_address, f"//{socket.gethostname()}:")
     return url
 
 
 def _age(record: RegistryRecord) -> tuple[bool, float]:
-    """Return a sort key that is larger for the newer record. A camera has two records while it moves between groups."""
+    """Return a sort key that is larger for a newer record. While a camera moves between groups, it has two records."""
     return record.account.pid is not None, 0.0 if record.status is None else record.status.at
 
 
 def _differs(old: RegistryRecord, new: RegistryRecord) -> bool:
-    """Return whether the holder or the description differs. Ignore start times, which vary slightly."""
+    """Return whether the holder or the description differs. Start times do not count, because they vary slightly."""
     return old.holder != new.holder or replace(old.account, started_at=None) != replace(new.account, started_at=None)

@@ -1,11 +1,11 @@
 """ONVIF client of one camera, on the connections of `http_client.py`.
 
-The client sends every request to the host and port in the camera's URL, and uses only the paths of the addresses that
-the device reports. A device behind NAT reports addresses that lead elsewhere. A hostile device could direct the client,
-and with it a digest of the password, to other hosts.
+The client sends every request to the host and port in the camera's URL. From the addresses that the device reports, it
+uses only the paths. A device behind NAT reports addresses that lead elsewhere. A hostile device could direct the client
+to other hosts, which would then receive a digest of the password.
 
-A device asks for the login with HTTP Digest or in the body of a response (ONVIF Core, 5.9). In the latter case, the
-request contains a digest with the device's own time, because many devices have a wrong clock.
+A device asks for the login either with HTTP Digest or in the body of a response (ONVIF Core, 5.9). In the second case,
+the request contains a digest with the device's own time, because many devices have a wrong clock.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 DEVICE: Final = "http://www.onvif.org/ver10/device/wsdl"
 MEDIA: Final = "http://www.onvif.org/ver10/media/wsdl"
-MEDIA2: Final = "http://www.onvif.org/ver20/media/wsdl"  # the only version with H.265
+MEDIA2: Final = "http://www.onvif.org/ver20/media/wsdl"  # the only version of the media service that supports H.265
 EVENTS: Final = "http://www.onvif.org/ver10/events/wsdl"
 DEVICE_PATH: Final = "/onvif/device_service"  # ONVIF Core, 5.1.1
-_MAX_CLOCK_DRIFT: Final = dt.timedelta(seconds=2)  # devices report whole seconds, after a delay
+_MAX_CLOCK_DRIFT: Final = dt.timedelta(seconds=2)  # devices report whole seconds, and the response arrives with a delay
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 
 class OnvifRefusalError(SourceError):
-    """The device has understood the request and refuses it, for example because it does not support the operation."""
+    """The device understands the request but refuses it, for example because it does not support the operation."""
 
 
 class OnvifClient:
@@ -62,16 +62,16 @@ class OnvifClient:
 
     @property
     def peer(self) -> str | None:
-        """The IP address of the camera at the last connection; None before the first connection."""
+        """The IP address of the camera on the last connection; None before the first connection."""
         return self._http.peer
 
     @property
     def sends_plain_password(self) -> bool:
-        """Whether the camera has received the password in plain text."""
+        """Whether the hub has sent the password to the camera in plain text."""
         return self._http.auth.sent_basic and not self.address.is_encrypted
 
     def restart_deadline(self, timeout_s: float) -> None:
-        """Allow each of the following requests `timeout_s` seconds, and all together twice as long."""
+        """Allow each following request `timeout_s` seconds, and all of them together twice as long."""
         self._deadline = OpenDeadline(self.address, timeout_s)
 
     def services(self) -> dict[str, str]:
@@ -86,7 +86,7 @@ class OnvifClient:
                 soap.text(each, "Namespace"): path_of(soap.text(each, "XAddr"))
                 for each in soap.children(response, "Service")
             }
-        except OnvifRefusalError:  # older than ONVIF 2.1
+        except OnvifRefusalError:  # the device implements a version before ONVIF 2.1
             response = self.call(
                 self._device_path,
                 f'<GetCapabilities xmlns="{DEVICE}"><Category>All</Category></GetCapabilities>',
@@ -99,7 +99,7 @@ class OnvifClient:
         return {namespace: path for namespace, path in found.items() if path is not None}
 
     def device_information(self) -> str:
-        """Return the manufacturer and the model in one line. Raises `SourceError`."""
+        """Return the manufacturer and the model as one line. Raises `SourceError`."""
         response = self.call(
             self._device_path, f'<GetDeviceInformation xmlns="{DEVICE}"/>', f"{DEVICE}/GetDeviceInformation"
         )
@@ -108,12 +108,12 @@ class OnvifClient:
     def call(self, path: str, body: str, action: str, *, header: str = "") -> Element:
         """Return the response to one operation. `body` and `header` are XML.
 
-        Raises `OnvifRefusalError` if the device refuses the operation, and `SourceError` for every other failure.
+        Raises `OnvifRefusalError` if the device refuses the operation, and `SourceError` for any other failure.
         """
         try:
             return self._call(path, body, action, header)
         except _LoginRequiredError as error:
-            # With HTTP Digest, the password was wrong. A second attempt in the body could lock the user out.
+            # With HTTP Digest, this means a wrong password. A second attempt in the body could lock the user out.
             if not self._http.auth.has_credentials or self._http.auth.is_challenged or not self._has_new_clock():
                 raise errors.refused(self.address, error.status) from error
         try:
@@ -122,7 +122,10 @@ class OnvifClient:
             raise errors.refused(self.address, error.status) from error
 
     def _has_new_clock(self) -> bool:
-        """Read the device's clock. Return whether this is the first time, or a clock was set since the last time."""
+        """Read the device's clock.
+
+        Return whether this is the first time, or whether a clock was set since the last time.
+        """
         known, self._clock_offset = self._clock_offset, None  # this request needs no login
         self._clock_offset = self._read_clock(known or dt.timedelta())
         return known is None or abs(self._clock_offset - known) > _MAX_CLOCK_DRIFT
@@ -164,7 +167,7 @@ class OnvifClient:
         )
 
     def _read_clock(self, default: dt.timedelta) -> dt.timedelta:
-        """Return by how much the device's clock is ahead of this machine's; `default` if the device reports no time."""
+        """Return how far the device's clock is ahead of the machine's; `default` if the device reports no time."""
         try:
             response = self._call(
                 self._device_path,
@@ -186,11 +189,11 @@ class OnvifClient:
         except ValueError:
             return default
         offset = time - dt.datetime.now(dt.UTC)
-        # Near the ends of the calendar, adding the offset to a later time would overflow.
+        # Close to the ends of the calendar, adding the offset to a later time would overflow.
         return offset if 1970 <= year <= 9000 else default  # noqa: PLR2004
 
     def abort(self) -> None:
-        """Disconnect, so that a waiting request fails. Any thread may call this method."""
+        """Disconnect, which makes a waiting request fail. Any thread may call this method."""
         self._http.abort()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Motion events of one ONVIF camera: a thread that keeps a PullPoint subscription (ONVIF Core, 9.2).
+"""Motion events of one ONVIF camera. A thread maintains a PullPoint subscription (ONVIF Core, 9.2).
 
-While there is no subscription, the hub assumes motion, because unneeded frames are better than missed motion.
+While there is no subscription, the hub assumes motion, because unnecessary frames are better than missed motion.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.camera")
 
 _REQUEST_TIMEOUT_S: Final = 10.0
-_MAX_PULL_S: Final = 10.0  # how long the camera may hold a request while there is no event
-_MIN_PULL_INTERVAL_S: Final = 0.05  # for a camera that answers immediately although there is no event
+_MAX_PULL_S: Final = 10.0  # maximum time that the camera may hold a request while there is no event
+_MIN_PULL_INTERVAL_S: Final = 0.05  # for a camera that responds immediately even without an event
 _UNSUBSCRIBE_TIMEOUT_S: Final = 1.0
-_WRONG_PASSWORD_INTERVAL_S: Final = 600.0  # more attempts could make the camera lock out the hub
+_WRONG_PASSWORD_INTERVAL_S: Final = 600.0  # long, because more attempts could make the camera lock out the hub
 
 
 class MotionEvents:
     """Motion that a camera reports. Any thread may read `error` and call `moved_at` and `close`."""
 
     def __init__(self, camera: Camera, trust: CameraTrust, meter: Meter) -> None:
-        self.error: str | None = None  # why there is no subscription, as a sentence; None unless subscribing failed
+        self.error: str | None = None  # message that says why subscribing failed; None otherwise
         self._camera, self._meter = camera, meter
         self._trust = CameraTrust(certificates=trust.certificates, offered_digest=trust.onvif_offered_digest)
         self._moved: float | None = None  # monotonic time of the last motion; None while motion lasts
@@ -52,12 +52,12 @@ class MotionEvents:
         threading.Thread(target=self._run, name="motion events", daemon=True).start()
 
     def moved_at(self, now: float) -> float:
-        """Return the time of the last motion, or `now` while motion lasts. All times are monotonic seconds."""
+        """Return the monotonic time of the last motion, or `now` while motion lasts."""
         moved = self._moved
         return now if moved is None else moved
 
     def close(self) -> None:
-        """End the subscription. Does not wait, because the camera may not answer."""
+        """End the subscription without waiting, because the camera may not respond."""
         self._stopped.set()
         if (client := self._client) is not None:
             client.abort()
@@ -86,7 +86,7 @@ class MotionEvents:
         self._stopped.wait(delay_s)
 
     def _follow(self) -> None:
-        """Subscribe, and apply events until stopped. Raises `SourceError`."""
+        """Subscribe, and apply events until the thread is stopped. Raises `SourceError`."""
         with OnvifClient(self._camera, self._trust, timeout_s=_REQUEST_TIMEOUT_S) as client:
             self._client = client
             service = MediaService(client)

@@ -1,6 +1,6 @@
-"""Motion events of an ONVIF camera: the messages of a PullPoint subscription. Performs no I/O.
+"""Motion events of an ONVIF camera, parsed from the messages of a PullPoint subscription. Performs no I/O.
 
-A camera reports motion under one of several topics, for each of its rules and video sources. Most topics are
+A camera reports motion under one of several topics, separately for each rule and video source. Most topics are
 properties: the camera reports when motion begins and when it ends. Other topics are single events without an end.
 """
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
     from nvision_hub.media.sources.onvif.profiles import MediaProfile
 
-_MAX_MESSAGES: Final = 100  # requested per response; a response with more messages is valid
+_MAX_MESSAGES: Final = 100  # number requested per response; a response with more messages is also valid
 _MAX_RULES: Final = 64  # maximum number of rules that report motion at the same time
 _MAX_REFERENCE_BYTES: Final = 4096
 _MAX_KEY_CHARACTERS: Final = 500
 
 _NOTIFICATION: Final = "http://docs.oasis-open.org/wsn/b-2"
 _ADDRESSING: Final = "http://www.w3.org/2005/08/addressing"
-# Last parts of the motion topics, in all versions of ONVIF and from manufacturers.
+# Last parts of the motion topics in all ONVIF versions and of several manufacturers.
 _TOPICS: Final = frozenset({"Motion", "MotionAlarm"})
 _VALUES: Final = frozenset({"IsMotion", "State"})
 _SOURCES: Final = frozenset({"VideoSourceConfigurationToken", "VideoSource", "VideoSourceToken", "Source"})
 _TRUE: Final = frozenset({"true", "1"})
 
-SUBSCRIPTION_S: Final = 60.0  # requested; the camera may grant less
+SUBSCRIPTION_S: Final = 60.0  # requested lifetime; the camera may grant less
 _MIN_SUBSCRIPTION_S: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PullPoint:
-    """A subscription. `header` is XML that identifies it in each request, and `granted_s` is its lifetime."""
+    """A subscription. `header` is XML that identifies the subscription in each request. `granted_s` is its lifetime."""
 
     path: str
     header: str
@@ -81,7 +81,7 @@ def unsubscribe_body() -> str:
 
 
 def action(operation: str) -> str:
-    """Return the action of an operation, which many devices require in the request (WS-Addressing)."""
+    """Return the action URI of an operation, which many devices require in the request (WS-Addressing)."""
     if operation in {"Renew", "Unsubscribe"}:
         return f"http://docs.oasis-open.org/wsn/bw-2/SubscriptionManager/{operation}Request"
     port = "PullPointSubscription" if operation == "PullMessages" else "EventPortType"
@@ -93,12 +93,12 @@ def action_header(operation: str) -> str:
 
 
 def parse_subscription(response: ET.Element) -> PullPoint:
-    """Return the subscription in a response to CreatePullPointSubscription. Raises `SoapSyntaxError`."""
+    """Parse the subscription in a response to CreatePullPointSubscription. Raises `SoapSyntaxError`."""
     reference = soap.child(response, "SubscriptionReference")
     path = path_of(soap.text(reference, "Address"))
     if path is None:
         raise soap.SoapSyntaxError("has no address of the subscription")
-    # Some devices put the identity of the subscription into parameters instead of the address.
+    # Some devices identify the subscription by parameters instead of its address.
     parameters = soap.child(reference, "ReferenceParameters")
     header = "" if parameters is None else "".join(ET.tostring(each, encoding="unicode") for each in parameters)
     if len(header) > _MAX_REFERENCE_BYTES:
@@ -139,9 +139,10 @@ def parse_events(response: ET.Element) -> Iterator[MotionEvent]:
 
 
 class MotionRules:
-    """Rules of a camera that report motion now.
+    """Rules of a camera that report motion at present.
 
-    Ignores the events of a rule that watches the video source of another profile, but not that of the profile `own`.
+    The object ignores a rule that watches another profile's video source, unless the profile `own` also uses that
+    source.
     """
 
     def __init__(self, own: MediaProfile, profiles: Collection[MediaProfile]) -> None:
@@ -156,7 +157,7 @@ class MotionRules:
         return bool(self._moving)
 
     def push(self, event: MotionEvent) -> bool:
-        """Apply an event, and return whether it reports motion."""
+        """Apply an event. Return whether it reports motion."""
         if event.sources & self._others and not event.sources & self._own:
             return False
         if not event.is_moving:

@@ -1,6 +1,6 @@
-"""Media profiles of an ONVIF camera: parsing, and the choice of the profile that fits a camera's settings.
+"""Media profiles of an ONVIF camera: the parser, and the choice of the profile that fits a camera's settings.
 
-A camera usually has a profile for its main stream, and others for sub-streams with smaller frames. Performs no I/O.
+A camera usually has one profile for its main stream, and others for sub-streams with smaller frames. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_PROFILES: Final = 256  # a recorder has two or three per channel
-_MAX_TOKEN_CHARACTERS: Final = 64  # of a ReferenceToken (ONVIF Core, common.xsd)
+_MAX_TOKEN_CHARACTERS: Final = 64  # maximum length of a ReferenceToken (ONVIF Core, common.xsd)
 _MAX_PIXELS: Final = 65535
-# Names of encodings in ONVIF (Media, 5.5; Media 2 uses the names of RTP), and FFmpeg's names for them.
+# ONVIF's names of encodings (Media, 5.5; Media 2 uses the names of RTP), and FFmpeg's names for them.
 _CODECS: Final = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg", "MPEG4": "mpeg4", "MPV4-ES": "mpeg4"}
 
 
@@ -27,14 +27,14 @@ class MediaProfile:
 
     token: str
     name: str
-    codec: str | None = None  # as FFmpeg names it
+    codec: str | None = None  # codec name in FFmpeg
     width: int | None = None
     height: int | None = None
     fps: float | None = None
     keyframe_interval_s: float | None = None
     bitrate_kbit_s: float | None = None
     video_source: str = ""  # token; a recorder has one source per channel
-    video_source_configuration: str = ""  # token
+    video_source_configuration: str = ""  # token of the configuration
 
     @property
     def shown(self) -> str:
@@ -46,7 +46,7 @@ class MediaProfile:
 
 
 def parse_profiles(response: Element) -> list[MediaProfile]:
-    """Return the profiles with video in a response to GetProfiles of version 1 or 2 of the media service."""
+    """Parse the profiles with video in a response to GetProfiles (version 1 or 2 of the media service)."""
     found = []
     for each in list(soap.children(response, "Profiles"))[:MAX_PROFILES]:
         token, parts = each.get("token", ""), soap.child(each, "Configurations")
@@ -65,8 +65,8 @@ def parse_profiles(response: Element) -> list[MediaProfile]:
 def choose_profile(profiles: Sequence[MediaProfile], *, max_width: int | None, fps: float) -> MediaProfile | None:
     """Return the profile with the smallest frames that are at least `max_width` wide, at a rate of at least `fps`.
 
-    Returns the profile with the largest frames if none fits or `max_width` is None, and None if `profiles` is empty.
-    Only the first video source counts, because a recorder has one source per camera.
+    If no profile fits or `max_width` is None, returns the profile with the largest frames. If `profiles` is empty,
+    returns None. Only the first video source counts, because a recorder has one source per camera.
     """
     usable = [each for each in profiles if each.video_source == profiles[0].video_source]
     fitting = [

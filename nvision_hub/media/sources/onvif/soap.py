@@ -1,8 +1,7 @@
-"""SOAP messages of ONVIF devices: requests with a login, and parsed responses. Performs no I/O.
+"""SOAP messages of ONVIF devices: requests with a login, and the parser for responses. Performs no I/O.
 
-A device is untrusted, so `parse` limits the size, the depth, the number of elements and the length of their names. It
-refuses document types, which could expand a small response to a huge one. SOAP forbids them anyway (SOAP 1.2, part 1,
-5).
+A device is untrusted, so `parse` limits the size, the depth, the number of elements and the length of names. It rejects
+document types, which could expand a small response to a huge one. SOAP forbids them anyway (SOAP 1.2, part 1, 5).
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from nvision_hub.control_characters import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_RESPONSE_BYTES: Final = 2**20  # the profiles of a recorder with 64 channels have about half as many
+MAX_RESPONSE_BYTES: Final = 2**20  # the profiles of a recorder with 64 channels need about half as many
 _MAX_ELEMENTS: Final = 50_000
 _MAX_DEPTH: Final = 64
-_MAX_NAME_CHARACTERS: Final = 512  # with the namespace, which each element and attribute repeats in memory
+_MAX_NAME_CHARACTERS: Final = 512  # including the namespace, which each element and attribute repeats in memory
 _MAX_TEXT_CHARACTERS: Final = 80
 
 _ENVELOPE: Final = "http://www.w3.org/2003/05/soap-envelope"
@@ -33,11 +32,11 @@ _UNAUTHORIZED: Final = frozenset({"NotAuthorized", "FailedAuthentication", "Inva
 
 
 class SoapSyntaxError(ValueError):
-    """A response is not a SOAP message, or exceeds a limit."""
+    """A response is not a SOAP message or exceeds a limit."""
 
 
 class SoapFaultError(Exception):
-    """A device refuses a request. `str` is its reason in one printable line, which may be empty."""
+    """A device refuses a request. `str` returns the reason as one printable line, which may be empty."""
 
     def __init__(self, reason: str, *, is_unauthorized: bool) -> None:
         super().__init__(reason)
@@ -53,9 +52,9 @@ def request(body: str, *, header: str = "") -> bytes:
 
 
 def username_token(username: str, password: str, *, created: str, nonce: bytes) -> str:
-    """Return the header of a login by digest (WS-Security UsernameToken Profile 1.1, 3.1).
+    """Return the header for a login by digest (WS-Security UsernameToken Profile 1.1, 3.1).
 
-    `created` is the device's time in ISO 8601 with a Z. A device accepts it for a few seconds only.
+    `created` is the device's time in ISO 8601 with a Z. A device accepts it only for a few seconds.
     """
     digest = hashlib.sha1(nonce + created.encode() + password.encode("utf-8", "surrogateescape")).digest()  # noqa: S324 - the specification's hash
     word, encoding = f"{_SECURITY}username-token-profile-1.0", f"{_SECURITY}soap-message-security-1.0"
@@ -70,7 +69,7 @@ def username_token(username: str, password: str, *, created: str, nonce: bytes) 
 
 
 def parse(data: bytes) -> ET.Element:
-    """Return the content of a response's body. Raises `SoapSyntaxError` and `SoapFaultError`."""
+    """Return the content of a response's body. Raises `SoapSyntaxError` or `SoapFaultError`."""
     root = _parse_xml(data)
     body = child(root, "Body")
     if local_name(root) != "Envelope" or body is None:
@@ -96,7 +95,7 @@ def children(element: ET.Element | None, name: str) -> Iterator[ET.Element]:
 
 
 def child(element: ET.Element | None, *names: str) -> ET.Element | None:
-    """Return the first element at a path of local names; None if there is none."""
+    """Return the first element at a path of local names; None if no element is there."""
     for name in names:
         element = next(children(element, name), None)
     return element
@@ -108,7 +107,7 @@ def descendants(element: ET.Element, name: str) -> Iterator[ET.Element]:
 
 
 def text(element: ET.Element | None, *names: str) -> str:
-    """Return the text at a path, without spaces around it; empty if there is none."""
+    """Return the text at a path without surrounding spaces; empty if there is no text."""
     found = child(element, *names)
     return "" if found is None else (found.text or "").strip()
 
@@ -119,7 +118,7 @@ def line(words: str) -> str:
 
 
 def number(written: str) -> float | None:
-    """Return a number above 0; None for every other text."""
+    """Parse a number above 0. Return None for any other text."""
     return (float(written) or None) if _NUMBER.fullmatch(written) else None
 
 
@@ -144,7 +143,7 @@ def _parse_xml(data: bytes) -> ET.Element:
 
 
 class _Builder:
-    """Handlers that build a tree and enforce the limits. An exception in a handler ends the parser."""
+    """Handlers that build a tree and enforce the limits. An exception in a handler stops the parser."""
 
     def __init__(self) -> None:
         self.tree = ET.TreeBuilder()

@@ -1,6 +1,6 @@
 """Choice of an ONVIF camera's stream: the media profile that fits the camera's settings, and its RTSP address.
 
-The address may change when the camera restarts, so the hub asks for it each time it connects.
+The address may change when the camera restarts, so the hub requests it again at each connection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources.camera_trust import CameraTrust
     from nvision_hub.media.sources.onvif.profiles import MediaProfile
 
-MAX_ONVIF_TIMEOUTS: Final = 2  # the choice of a stream takes at most this many timeouts (`OpenDeadline`)
+MAX_ONVIF_TIMEOUTS: Final = 2  # choosing a stream takes at most this many timeouts (`OpenDeadline`)
 _SCHEMA: Final = "http://www.onvif.org/ver10/schema"
 _SETUP: Final = (
     f'<StreamSetup><Stream xmlns="{_SCHEMA}">RTP-Unicast</Stream><Transport xmlns="{_SCHEMA}"><Protocol>RTSP</Protocol>'
@@ -36,7 +36,7 @@ _SETUP: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenStream:
-    """The stream that fits the settings of `onvif_camera`. `camera` has the stream's address as its URL."""
+    """The stream that fits the settings of `onvif_camera`. The URL of `camera` is the stream's address."""
 
     camera: Camera
     profile: MediaProfile
@@ -44,7 +44,7 @@ class ChosenStream:
 
 
 class MediaService:
-    """Media service of one camera, in version 2 if the camera supports it. Raises `SourceError`.
+    """Media service of one camera, in version 2 if the camera supports that version. Raises `SourceError`.
 
     `services` are the paths of all services.
     """
@@ -66,7 +66,7 @@ class MediaService:
     def stream_address(self, profile: MediaProfile, hosts: Collection[CameraHost] = ()) -> CameraAddress:
         """Return the address of a profile's stream, without credentials.
 
-        The stream must be on the camera itself, or on a host that `hosts` lists.
+        The stream must be on the camera itself or on a host in `hosts`.
         """
         address = self._client.address
         token = f"<ProfileToken>{escape(profile.token)}</ProfileToken>"
@@ -99,8 +99,8 @@ class MediaService:
 
 
 def choose_stream(onvif_camera: Camera, trust: CameraTrust, *, timeout_s: float) -> ChosenStream:
-    """Ask the camera for its profiles, and return the stream that fits `max_width` and `fps`. Raises `SourceError`."""
-    # The service and the stream of a camera may offer different methods of authentication.
+    """Request the camera's profiles, and return the stream that fits `max_width` and `fps`. Raises `SourceError`."""
+    # A camera's ONVIF service and its stream may offer different authentication methods.
     service_trust = replace(trust, offered_digest=trust.onvif_offered_digest)
     try:
         with OnvifClient(onvif_camera, service_trust, timeout_s=timeout_s) as client:
@@ -129,7 +129,7 @@ def _no_stream(address: CameraAddress) -> SourceError:
 
 
 def _is_same_host(reported: str, configured: str, peer: str | None) -> bool:
-    """Return whether `reported` is the device itself, which has the configured host and the IP address `peer`."""
+    """Return whether `reported` is the device itself, which has the host `configured` and the IP address `peer`."""
     known = {_normalized(configured), _normalized(peer or configured)}
     return _normalized(reported) in known
 

@@ -1,7 +1,8 @@
 """WS-Discovery: search for ONVIF devices on this machine's networks (ONVIF Core, 7).
 
-Any device on the network can answer, so answers are untrusted. The search keeps only the addresses of the host that
-sent the answer. Otherwise, a device could direct the queries, and with them a digest of the password, to other hosts.
+Any device on the network can answer, so answers are untrusted. From each answer, the search keeps only addresses on the
+host that sent it. Otherwise, a device could direct the queries to other hosts, which would then receive a digest of the
+password.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _GROUP: Final = ("239.255.255.250", 3702)
 _ADDRESSING: Final = "http://schemas.xmlsoap.org/ws/2004/08/addressing"
 _DISCOVERY: Final = "http://schemas.xmlsoap.org/ws/2005/04/discovery"
 _NETWORK: Final = "http://www.onvif.org/ver10/network/wsdl"
-_REPEATS: Final = 2  # how often the search is sent, because datagrams are sometimes lost
+_REPEATS: Final = 2  # number of times that the search is sent, because datagrams are sometimes lost
 _REPEAT_INTERVAL_S: Final = 0.25
 _MAX_DATAGRAM_BYTES: Final = 2**16
 _MAX_MATCHES: Final = 2000
@@ -32,14 +33,14 @@ _MAX_MATCHES: Final = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeMatch:
-    """One device that answered. `addresses` are those of its ONVIF service that it announces."""
+    """One device that answered. `addresses` are the addresses that it announces for its ONVIF service."""
 
     addresses: tuple[str, ...]
     name: str = ""
 
 
 def find_devices(interfaces: Sequence[str], *, timeout_s: float) -> list[ProbeMatch]:
-    """Search from these addresses of this machine, and return the answers. A device may answer several times.
+    """Search from these local addresses, and return the answers. A device may answer several times.
 
     Raises `OSError` if any of the addresses is not an address of this machine.
     """
@@ -79,7 +80,7 @@ def parse_matches(data: bytes) -> list[ProbeMatch]:
 
 
 def on_host(match: ProbeMatch, host: str) -> ProbeMatch:
-    """Return the device with only its addresses on one host, which is an IP address."""
+    """Return the device with only those addresses that are on one host, an IP address."""
     return replace(match, addresses=tuple(address for address in match.addresses if _host(address) == host))
 
 
@@ -91,7 +92,7 @@ def _host(address: str) -> str | None:
 
 
 def _name(scopes: Sequence[str]) -> str:
-    """Return the name of a device, or of its hardware. The scopes are percent-encoded URIs (ONVIF Core, 7.3.2.2)."""
+    """Return the name of a device or of its hardware. The scopes are percent-encoded URIs (ONVIF Core, 7.3.2.2)."""
     return next((name for word in ("name", "hardware") for name in _scope(scopes, word)), "")
 
 
