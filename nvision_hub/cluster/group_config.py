@@ -21,7 +21,7 @@ _NODE_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 
 def group_config(data: Mapping[str, Any], config: Config, group: CameraGroup) -> dict[str, Any]:
     """Return the group's part of `data` (`config` as plain data), without placements and shared sections."""
-    values = {key: value for key, value in data.items() if key not in (*SHARED_SECTIONS, "elsewhere")}
+    values = {key: value for key, value in data.items() if key not in (*SHARED_SECTIONS, "elsewhere", "include")}
     values["cameras"] = [
         _without_placement(settings)
         for camera, settings in zip(config.cameras, data["cameras"], strict=True)

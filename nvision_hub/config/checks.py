@@ -30,6 +30,7 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
     In `effective`, each camera includes the settings of `defaults` and `nvision`. `written` is the tree of the file and
     supplies the locations. `has_stored_tokens` returns whether the state directory contains tokens for the gateway.
     """
+    yield from _any_camera(written)
     yield from _unique_ids(written, "cameras")
     yield from _unique_ids(written, "webhooks")
     yield from _known_cameras(written)
@@ -51,6 +52,16 @@ def checks(effective: YamlNode, written: YamlNode, *, has_stored_tokens: Callabl
         yield from _mqtt_password(mqtt, broker)
 
 
+def _any_camera(written: YamlNode) -> Iterator[Diagnostic]:
+    cameras, include = written.child("cameras"), written.child("include")
+    if include is not None and (include.is_invalid or include.value):
+        return  # the hub waits until the included files contain cameras
+    if cameras is None or cameras.value is None or cameras.value == []:
+        message = "is missing or empty, so there is nothing to run"
+        fix = "add a camera, such as `- {id: lobby, url: demo://street}`"
+        yield (cameras or written).diagnostic("missing_key", message, ("cameras",), fix=fix)
+
+
 def _unique_ids(tree: YamlNode, section: str) -> Iterator[Diagnostic]:
     first: dict[str, YamlNode] = {}
     for index, entry in _entries(tree, section):
@@ -59,7 +70,8 @@ def _unique_ids(tree: YamlNode, section: str) -> Iterator[Diagnostic]:
             continue
         earlier = first.setdefault(node.text, node)
         if earlier is not node:
-            message = f"duplicates the id on line {earlier.line}"
+            place = f" of {earlier.file}" if earlier.file != node.file else ""
+            message = f"duplicates the id on line {earlier.line}{place}"
             fix = f"give each of the {section} a unique id"
             yield node.diagnostic("duplicate_id", message, (section, index, "id"), fix=fix)
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from nvision_hub.access.tokens import weakness
+from nvision_hub.config.include_pattern import MAX_PATTERNS, IncludePattern
 from nvision_hub.config.value_types import Secret
 from nvision_hub.control_characters import without_control_characters
 from nvision_hub.errors import InvalidValueError
@@ -94,6 +95,16 @@ AsList = BeforeValidator(
     lambda value: (value,) if isinstance(value, str | Secret) else value,
     json_schema_input_type=WebhookSecret | WebhookSecrets,
 )
+
+IncludePatterns = Annotated[
+    tuple[IncludePattern, ...],
+    Field(max_length=MAX_PATTERNS),
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str | IncludePattern) else value,
+        json_schema_input_type=IncludePattern | tuple[IncludePattern, ...],
+    ),
+    EmptyIfNull,
+]
 
 
 class Section(BaseModel):

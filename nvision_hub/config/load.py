@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from nvision_hub.access.token_store import TokenStore
 from nvision_hub.config.added_cameras import camera_hosts, with_inherited
 from nvision_hub.config.checks import checks
+from nvision_hub.config.included_files import include_patterns, own_path, with_included
 from nvision_hub.config.messages import describe_errors
 from nvision_hub.config.models import Config
 from nvision_hub.config.secret_values import secret_values
+from nvision_hub.config.source_text import file_error, read_text
 from nvision_hub.config.variables import VariableError, substitute
 from nvision_hub.config.yaml_nodes import YamlNode, tree_of
 from nvision_hub.config.yaml_reader import MAX_NODES, read_tree
@@ -24,7 +26,9 @@ from nvision_hub.redaction import register_secrets
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-MAX_FILE_BYTES: Final = 1_000_000
+    from nvision_hub.config.include_pattern import IncludePattern
+
+_CREATE: Final = "create one with `nvision-hub init`"
 
 
 def load(path: Path, *, environ: Mapping[str, str] = os.environ, also: Collection[Mapping[str, Any]] = ()) -> Config:
@@ -46,23 +50,24 @@ def load(path: Path, *, environ: Mapping[str, str] = os.environ, also: Collectio
 
 
 def as_written(path: Path) -> tuple[YamlNode, list[Diagnostic]]:
-    """Return the mapping in the file, with its variables as written, and the YAML problems. Raises `ConfigError`."""
-    tree, diagnostics = read_tree(_text(path))
-    if tree is None:
-        if not diagnostics:
-            raise _file_error(path, "file_empty", "is empty", "create one with `nvision-hub init`")
-        raise _config_error(path, diagnostics)
-    if not tree.is_mapping:
-        message = "must consist of `key: value` lines, including `cameras:`"
-        raise _config_error(path, [*diagnostics, tree.diagnostic("invalid_value", message)])
-    return tree, diagnostics
+    """Return the mapping in the file, with its variables as written, and the YAML problems. Raises `ConfigError`.
+
+    `cameras` also contains the cameras of the included files.
+    """
+    text = read_text(path, if_missing=_CREATE)
+    tree, diagnostics = _own_tree(path, text)
+    try:
+        tree, included = with_included(path, tree, used_bytes=len(text.encode()))
+    except ConfigError as error:
+        raise _config_error(path, [*diagnostics, *error.diagnostics]) from error
+    return tree, [*diagnostics, *included]
 
 
 def resolved(path: Path, *, environ: Mapping[str, str] = os.environ) -> YamlNode:
     """Return the tree of the file with variables replaced, including secrets. Raises `ConfigError`."""
     tree, diagnostics = _substituted(path, environ)
     if diagnostics:
-        raise _config_error(path, diagnostics)
+        raise _config_error(path, diagnostics, tree)
     return tree
 
 
@@ -80,7 +85,7 @@ def configuration(path: Path, tree: YamlNode, diagnostics: list[Diagnostic], *, 
     register_secrets(secret_values(effective or tree))
     if effective is None:
         message = f"expands to more than {MAX_NODES} values with `defaults`"
-        raise _config_error(path, [*diagnostics, tree.diagnostic("too_many_values", message)])
+        raise _config_error(path, [*diagnostics, tree.diagnostic("too_many_values", message)], tree)
     store = TokenStore(_state_dir(path, tree))
     problems = [*diagnostics, *checks(effective, tree, has_stored_tokens=store.has_permanent)]
     try:
@@ -90,7 +95,7 @@ def configuration(path: Path, tree: YamlNode, diagnostics: list[Diagnostic], *, 
     else:
         if not problems:
             return config
-    raise _config_error(path, problems)
+    raise _config_error(path, problems, tree)
 
 
 def state_dir(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
@@ -102,14 +107,13 @@ def state_dir(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
     return _state_dir(path, tree)
 
 
-def file_fingerprint(path: Path) -> tuple[Path, int, int, int] | None:
-    """Return the file's resolved path, inode, modification time (ns) and size (bytes); None if it is inaccessible."""
+def patterns_of(path: Path) -> tuple[IncludePattern, ...] | None:
+    """Return the patterns of `include` in the file, even if other settings are invalid; None if it is unreadable."""
     try:
-        real = path.resolve()
-        facts = real.stat()
-    except OSError:
+        text = read_text(path, if_missing=_CREATE)
+        return include_patterns(_own_tree(path, text)[0]) if "include" in text else ()
+    except ConfigError:
         return None
-    return real, facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _state_dir(path: Path, tree: YamlNode) -> Path:
@@ -120,6 +124,19 @@ def _state_dir(path: Path, tree: YamlNode) -> Path:
         return Path(os.path.normpath(_absolute(path).parent / Path(text).expanduser()))
     except (RuntimeError, ValueError):
         return Path(os.path.normpath(_absolute(path).parent / text.replace("\0", "")))
+
+
+def _own_tree(path: Path, text: str) -> tuple[YamlNode, list[Diagnostic]]:
+    """Return the mapping in cameras.yaml without its included files, and the YAML problems. Raises `ConfigError`."""
+    tree, diagnostics = read_tree(text, file=str(path))
+    if tree is None:
+        if not diagnostics:
+            raise file_error(path, "file_empty", "is empty", _CREATE)
+        raise _config_error(path, diagnostics)
+    if not tree.is_mapping:
+        message = "must consist of `key: value` lines, including `cameras:`"
+        raise _config_error(path, [*diagnostics, tree.diagnostic("invalid_value", message)])
+    return tree, diagnostics
 
 
 def _absolute(path: Path) -> Path:
@@ -167,45 +184,17 @@ def _substituted(path: Path, environ: Mapping[str, str]) -> tuple[YamlNode, list
     return tree, diagnostics
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.is_dir():
-            raise _file_error(path, "file_unreadable", "is a folder", "name a file in it, such as cameras.yaml")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        fix = "create one with `nvision-hub init`"
-        raise _file_error(path, "file_not_found", "there is no such file", fix) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "the file name is not valid"
-        raise _file_error(path, "file_unreadable", f"cannot be read: {reason}") from error
-    if len(content) > MAX_FILE_BYTES:
-        message = f"is larger than the maximum of {MAX_FILE_BYTES} bytes"
-        raise _file_error(path, "file_too_large", message)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-    # Raise outside the `except` block, because a decoding error holds the file's bytes, which may contain passwords.
-    diagnostic = Diagnostic(
-        code="not_utf8",
-        message="is not UTF-8 text at this position",
-        fix="save the file as UTF-8",
-        line=before.count(b"\n") + 1,
-        column=len(before) - before.rfind(b"\n"),
-    )
-    raise _config_error(path, [diagnostic])
-
-
-def _file_error(path: Path, code: str, message: str, fix: str | None = None) -> ConfigError:
-    return _config_error(path, [Diagnostic(code=code, message=message, fix=fix)])
-
-
-def _config_error(path: Path, diagnostics: Iterable[Diagnostic]) -> ConfigError:
-    """Return one error with all diagnostics in the order of the file."""
-    ordered = sorted(diagnostics, key=lambda found: (found.line or 0, found.column or 0, found.field, found.text))
+def _config_error(path: Path, diagnostics: Iterable[Diagnostic], tree: YamlNode | None = None) -> ConfigError:
+    """Return one error with all diagnostics in the order of the files. Their paths lead to values in `tree`."""
+    ordered = sorted(
+        (replace(found, file=found.file or str(path)) for found in diagnostics),
+        key=lambda found: (
+            found.file != str(path), found.file, found.line or 0, found.column or 0, found.field, found.text
+        ),
+    )  # fmt: skip
     # A problem in `defaults` recurs in every camera. Report each problem once.
     unique: dict[object, Diagnostic] = {}
     for found in ordered:
-        unique.setdefault((found.line, found.column, found.text), replace(found, file=str(path)))
+        located = found if tree is None else replace(found, path=own_path(tree, found.path))
+        unique.setdefault((found.file, found.line, found.column, found.text), located)
     return ConfigError(unique.values())

@@ -119,9 +119,6 @@ def _message(path: KeyPath, details: Any, node: YamlNode) -> Message:
     match details["type"]:
         case "extra_forbidden":
             return _unknown_key(path)
-        case "missing" | "too_short" if path == ("cameras",):
-            text = "is missing or empty, so there is nothing to run"
-            return "missing_key", text, "add a camera, such as `- {id: lobby, url: demo://street}`"
         case "missing":
             examples = schema.get("examples")
             fix = f"add it, such as `{path[-1]}: {examples[0]}`" if examples else None

@@ -22,6 +22,7 @@ from nvision_hub.config.field_types import (
     FilePath,
     Fraction,
     Id,
+    IncludePatterns,
     Key,
     Line,
     Names,
@@ -266,8 +267,12 @@ class Config(Section):
     """Limits of the images that all cameras send together."""
     defaults: CameraOptions = CameraOptions()
     """Settings for all cameras; each camera may override them."""
-    cameras: Annotated[tuple[Camera, ...], Field(min_length=1), EmptyIfNull]
-    """The cameras."""
+    cameras: Annotated[tuple[Camera, ...], EmptyIfNull] = ()
+    """The cameras. With `include`, also those of the included files, which follow those of this file."""
+    include: IncludePatterns = ()
+    """Files with more cameras: a pattern or a list of patterns, such as `cameras.d/*.yaml`, relative to this file.
+
+    Each file contains only `cameras`. Only the file name may contain wildcards."""
     webhooks: Annotated[tuple[Webhook, ...], EmptyIfNull] = ()
     """Endpoints to which the hub posts results."""
     mqtt: Mqtt = Mqtt()

@@ -30,7 +30,14 @@ def json_schema() -> Schema:
     """
     exact = exact_schema()
     sections = {name: _widened(section) for name, section in exact["$defs"].items()}
-    return {"$schema": DIALECT, "title": "cameras.yaml of nvision-hub", **_widened(exact), "$defs": sections}
+    cameras = {"required": ["cameras"], "properties": {"cameras": {"minItems": 1}}}
+    return {
+        "$schema": DIALECT,
+        "title": "cameras.yaml of nvision-hub",
+        **_widened(exact),
+        "anyOf": [cameras, {"required": ["include"]}],
+        "$defs": sections,
+    }
 
 
 def template() -> str:

@@ -24,6 +24,7 @@ class YamlNode:
     value: str | list[YamlNode] | dict[str, YamlNode] | None
     line: int | None = None
     column: int | None = None
+    file: str | None = None  # None for a value that no file contains
     keys: dict[str, YamlNode] = field(default_factory=dict, kw_only=True)  # keys of a mapping, with their locations
     size: int = field(default=1, kw_only=True)  # number of nodes, with aliases expanded
     is_substituted: bool = field(default=False, kw_only=True)  # the string may contain a secret from a reference
@@ -49,8 +50,10 @@ class YamlNode:
         return isinstance(self.value, dict)
 
     def diagnostic(self, code: str, message: str, path: KeyPath = (), *, fix: str | None = None) -> Diagnostic:
-        """Return a diagnostic for this value. `load` adds the file's name."""
-        return Diagnostic(code=code, message=message, fix=fix, path=path, line=self.line, column=self.column)
+        """Return a diagnostic for this value."""
+        return Diagnostic(
+            code=code, message=message, fix=fix, path=path, file=self.file, line=self.line, column=self.column
+        )
 
     def plain(self) -> Any:
         if isinstance(self.value, dict):
@@ -88,7 +91,7 @@ class YamlNode:
                 values[key] = node.merged_over(below)
             elif node.value is not None:  # an empty section keeps the values of `base`
                 values[key] = node
-        return YamlNode(values, self.line, self.column)
+        return YamlNode(values, self.line, self.column, self.file)
 
 
 def tree_of(value: Any) -> YamlNode:

@@ -8,6 +8,7 @@ word `no`. The models convert strings to numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ruamel.yaml import YAML
@@ -54,22 +55,26 @@ _MESSAGES: Final[dict[str, tuple[str, str | None]]] = {
 }
 
 
-def read_tree(text: str) -> tuple[YamlNode | None, list[Diagnostic]]:
-    """Return the one document in `text` and its YAML problems. The document is None if it is empty or unreadable."""
-    reader = _Reader(text)
+def read_tree(text: str, *, file: str | None = None) -> tuple[YamlNode | None, list[Diagnostic]]:
+    """Return the one document in `text` and its YAML problems. The document is None if it is empty or unreadable.
+
+    All nodes and problems refer to `file`.
+    """
+    reader = _Reader(text, file)
     try:
         return reader.document(), reader.diagnostics
     except ConfigError as error:
         return None, [*reader.diagnostics, *error.diagnostics]
     except YAMLError as error:
-        return None, [*reader.diagnostics, _syntax_error(error, text)]
+        return None, [*reader.diagnostics, replace(_syntax_error(error, text), file=file)]
 
 
 class _Reader:
     """Builder that turns the parser's events into the tree. Raises `ConfigError` if the reader must stop early."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, file: str | None) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self._file = file
         self._events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
         self._anchors: dict[str, YamlNode] = {}
 
@@ -81,11 +86,11 @@ class _Reader:
                 root = self._node(event)
             elif isinstance(event, DocumentStartEvent) and root is not None:
                 fix = "remove the `---` before it"
-                raise ConfigError([_at(event).diagnostic("second_document", "is a second document", fix=fix)])
+                raise ConfigError([self._at(event).diagnostic("second_document", "is a second document", fix=fix)])
         return root
 
     def _node(self, event: Any, depth: int = 0) -> YamlNode:
-        node = _at(event)
+        node = self._at(event)
         if isinstance(event, AliasEvent):
             if event.anchor in self._anchors:
                 return self._anchors[event.anchor]
@@ -148,9 +153,9 @@ class _Reader:
                 values.setdefault(name, value)
         mapping.value = values
 
-
-def _at(event: Any) -> YamlNode:
-    return YamlNode(None, event.start_mark.line + 1, event.start_mark.column + 1)
+    def _at(self, event: Any) -> YamlNode:
+        mark = event.start_mark
+        return YamlNode(None, mark.line + 1, mark.column + 1, self._file)
 
 
 def _syntax_error(error: YAMLError, text: str) -> Diagnostic:

@@ -91,6 +91,9 @@ def kustomization(files: Sequence[str], options: PodOptions) -> dict[str, Any]:
 
 def _problems(source: SourceConfig) -> Iterator[Diagnostic]:
     config = source.config
+    if not config.cameras:
+        message = "no file that `include` names contains a camera, so there is no pod to run"
+        yield source.diagnostic(message, "add a camera", "cameras")
     if config.redis.url.embedded:
         message = "`embedded` is a broker inside one hub, but the groups need a shared broker"
         fix = "give the address of a Redis or Valkey, such as redis://redis:6379"

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from nvision_hub.config.included_files import own_path
 from nvision_hub.config.load import as_written, configuration
 from nvision_hub.config.redis_address import RedisAddress
 from nvision_hub.config.variables import REFERENCE, VariableError, substitute
@@ -104,7 +105,7 @@ class SourceConfig:
 def read(path: Path, environ: Mapping[str, str] = os.environ) -> SourceConfig:
     """Read a cameras.yaml. Raises one `ConfigError` that lists all problems, like `load`."""
     tree, diagnostics = as_written(path)
-    tree, literals = _without_literals(tree, path.name)
+    tree, literals = _without_literals(tree, path)
 
     def resolved(loc: KeyPath, scalar: YamlNode) -> str | None:
         """Resolve variables like `start`, but use stand-ins for secrets and addresses."""
@@ -139,7 +140,7 @@ def _rewritten(node: YamlNode, loc: KeyPath, change: Change) -> YamlNode:
             return replace(node, value=change(loc, node))
 
 
-def _without_literals(tree: YamlNode, file: str) -> tuple[YamlNode, tuple[Literal, ...]]:
+def _without_literals(tree: YamlNode, path: Path) -> tuple[YamlNode, tuple[Literal, ...]]:
     """Return a copy of the tree with a reference in place of each literal secret. Equal secrets share one reference."""
     literals: dict[str, Literal] = {}  # by secret
     used = {found["name"] for _, it in tree.scalars() for found in REFERENCE.finditer(it.text or "")}
@@ -151,8 +152,9 @@ def _without_literals(tree: YamlNode, file: str) -> tuple[YamlNode, tuple[Litera
         if text not in literals:
             name = first_free(_variable_name(tree, loc), used, separator="_")
             used.add(name)
+            file = path.name if scalar.file is None else os.path.relpath(scalar.file, path.parent)
             where = f"{file}:{scalar.line}:{scalar.column}"
-            literals[text] = Literal(name=name, where=where, key=format_key_path(loc))
+            literals[text] = Literal(name=name, where=where, key=format_key_path(own_path(tree, loc)))
         return f"${{{literals[text].name}}}"
 
     return _rewritten(tree, (), referenced), tuple(literals.values())

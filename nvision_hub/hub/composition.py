@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.field_types import IncludePatterns
     from nvision_hub.config.models import Camera, Config, Nvision
     from nvision_hub.config.server_addresses import MqttAddress
 
@@ -71,6 +72,7 @@ class PublicPlan:
     """Plan without secrets, for the supervisor and the live table: a `HubPlan` whose children have `SealedSettings`."""
 
     path: Path  # of cameras.yaml
+    include: IncludePatterns
     state_dir: Path
     children: tuple[ProcessSpec, ...]
     endpoints: Endpoints
@@ -91,8 +93,7 @@ def plan(
     If `only` is not empty, the plan contains the cameras in `only`, the cameras that operators added at run time, and
     no other cameras. `resources` are the resources of a hub that is already running.
 
-    Raises `ConfigError` for a configuration that cannot run. Raises `UnavailableError` if no port is free or the fleet
-    key is unreadable.
+    Raises `ConfigError`, and `UnavailableError` if no port is free or the fleet key is unreadable.
     """
     resources, overrides = resources or HubResources(), overrides or Overrides()
     identity = resources.identity

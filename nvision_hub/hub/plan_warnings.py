@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,7 @@ def plan_warnings(
             + (f". {no_key}" if no_key is not None and identity is None else "")
         )
     warnings += access_warnings(config)
+    warnings += [f"{config.path.name}: {text}" for text in include_warnings(config)]
     warnings += [f"{config.path.name}: {text}" for text in _ineffective(config, cameras)]
     if config.redis.url.embedded and config.redis.embedded_open:
         warnings.append(
@@ -59,6 +61,14 @@ def plan_warnings(
             "changes again"
         )
     return warnings
+
+
+def include_warnings(config: Config) -> Iterator[str]:
+    """Yield a warning for each pattern of `include` that matches no file."""
+    for pattern in config.include:
+        with contextlib.suppress(OSError):  # the next reload reports it
+            if not pattern.matches(config.path.parent):
+                yield f"include: no file matches {pattern}, so it adds no camera"
 
 
 def _ineffective(config: Config, cameras: Sequence[Camera]) -> Iterator[str]:

@@ -4,19 +4,20 @@ The supervisor's loop calls the reloader and waits, so each call has a time limi
 
 If a change fails because the machine lacks a resource, such as file descriptors, the reloader retries the change later.
 
-The reloader polls the file, because Kubernetes updates a ConfigMap by replacing a symbolic link above the file. A watch
-on the file itself would not detect this.
+The reloader polls cameras.yaml and its included files, because Kubernetes updates a ConfigMap by replacing a symbolic
+link above the file. A watch on the file itself would not detect this.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.backoff import Backoff
-from nvision_hub.config.load import file_fingerprint
+from nvision_hub.config.include_pattern import file_fingerprint
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.hub.preflight import check_libraries
 from nvision_hub.runtime.messages import SealedRequest
@@ -25,6 +26,7 @@ from nvision_hub.supervisor.observer import SupervisorObserver
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nvision_hub.config.include_pattern import IncludePattern
     from nvision_hub.hub.composition import PublicPlan
     from nvision_hub.hub.resolver import Resolver
     from nvision_hub.runtime.messages import CameraRequest
@@ -44,7 +46,8 @@ class ConfigReloader(SupervisorObserver):
         self.plan = plan
         self._resolver = resolver
         self._has_request = False
-        self._loaded = self._seen = file_fingerprint(plan.path)
+        self._include = plan.include
+        self._loaded = self._seen = file_fingerprint(plan.path, plan.include)
         self._backoff = Backoff(first_s=FIRST_RETRY_S, cap_s=MAX_RETRY_S)
         self._retry_at = float("inf")  # monotonic time of the next attempt after a failure
         self.rejected: str | None = None  # why the last change of the file was rejected; None if it was applied
@@ -56,7 +59,7 @@ class ConfigReloader(SupervisorObserver):
         The method reads the file if `requested`, if the file has changed and then stayed the same between two calls, or
         if a retry after a failure is due.
         """
-        before, self._seen = self._seen, file_fingerprint(self.plan.path)
+        before, self._seen = self._seen, file_fingerprint(self.plan.path, self._include)
         settled = self._seen == before and self._seen is not None
         if self._has_request:
             self._has_request = False
@@ -68,6 +71,7 @@ class ConfigReloader(SupervisorObserver):
             self._backoff.tries = 0
         self._loaded, self._retry_at = self._seen, float("inf")
         try:
+            self._find_included_files()
             plan = self._resolver.reload()
             check_libraries(plan)
         except HubError as error:
@@ -77,11 +81,22 @@ class ConfigReloader(SupervisorObserver):
                 self._reject(error)
             return None
         self.plan, self.rejected = plan, None
+        self._set_include(plan.include)
         self.outcomes["taken"] += 1
         log.info("%s reloaded", plan.path.name, extra={"event": "reloaded"})
         for sentence in plan.warnings:
             log.warning("%s", sentence, extra={"event": "config_warning"})
         return plan.children
+
+    def _find_included_files(self) -> None:
+        """Poll the files that the current cameras.yaml includes, so that fixing one of them leads to another reload."""
+        with contextlib.suppress(UnavailableError):  # if the reload succeeds, the new plan has the patterns
+            self._set_include(self._resolver.include_patterns(self.plan.path))
+
+    def _set_include(self, include: tuple[IncludePattern, ...] | None) -> None:
+        if include is not None and include != self._include:
+            self._include = include
+            self._loaded = self._seen = file_fingerprint(self.plan.path, include)
 
     def _reject(self, error: HubError) -> None:
         log.error(

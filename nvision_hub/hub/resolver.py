@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nvision_hub.broker.embedded_config import PortClaim
+from nvision_hub.config.load import patterns_of
 from nvision_hub.errors import HubError, UnavailableError
 from nvision_hub.hub.active_config import ActiveConfig
 from nvision_hub.hub.composition import PublicPlan
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nvision_hub.cluster.identity import HubIdentity
+    from nvision_hub.config.include_pattern import IncludePattern
     from nvision_hub.config.models import Config
     from nvision_hub.hub.runtime_overrides import Overrides
     from nvision_hub.runtime.forked_call import HasDescriptor
@@ -41,7 +43,9 @@ START_TIMEOUT_S: Final = 60.0
 # Descriptors reserved for a reload. A hub at its limit of open files can then still reload, for example to remove
 # cameras.
 RESERVED_DESCRIPTORS: Final = 16
-TIMEOUT_S: Final = 10.0  # while the hub runs; the supervisor's loop waits, and a worker may be silent for at most 15 s
+# While the hub runs. The supervisor's loop waits for both during a reload, and a worker may be silent for at most 15 s.
+PATTERNS_TIMEOUT_S: Final = 4.0
+TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,13 @@ class Resolver:
         Raises `HubError`, and those errors from `check` that are instances of `passed_errors`.
         """
         return self._replace(lambda _none: self._first(check=check), START_TIMEOUT_S, passed_errors)
+
+    def include_patterns(self, path: Path) -> tuple[IncludePattern, ...] | None:
+        """Return the patterns of `include` in cameras.yaml; None if the file is unreadable. Raises `HubError`."""
+        patterns: tuple[IncludePattern, ...] | None
+        with self._reserve.released():
+            patterns, _ = call_in_child(lambda: (patterns_of(path), ()), timeout_s=PATTERNS_TIMEOUT_S)
+        return patterns
 
     def reload(self) -> PublicPlan:
         """Read the file again and return the new plan. If this fails, raises `HubError` and changes nothing."""
@@ -171,6 +182,7 @@ class Resolver:
         claims = [claim for claim in after.plan.resources.ports.values() if claim.is_held]
         plan = PublicPlan(
             path=after.config.path,
+            include=after.config.include,
             state_dir=after.config.state_dir,
             children=tuple(children),
             endpoints=after.plan.endpoints,

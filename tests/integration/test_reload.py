@@ -102,7 +102,10 @@ def test_adding_and_removing_cameras_affects_no_other(
     service = recorder()
     hub = both_streaming(start_hub, service)
     street, parking = pids(hub)
-    rewrite(hub, [PARKING, {"id": "crossing", "url": "demo://crossing", "fps": 5}])
+    (hub.folder / "cameras.d").mkdir()
+    crossing = {"id": "crossing", "url": "demo://crossing", "fps": 5}
+    (hub.folder / "cameras.d" / "crossing.yaml").write_text(json.dumps({"cameras": [crossing]}))
+    rewrite(hub, [PARKING], include="cameras.d/*.yaml")
     service.wait_for(3, "crossing")
     hub.wait_until(lambda: street is not None and not psutil.pid_exists(street))
     ended = len(service.received("street"))

@@ -75,6 +75,44 @@ def test_cameras_can_be_removed_while_no_descriptor_is_free(
     assert camera_names(reloader) == ["camera:camera0"]
 
 
+def test_changes_of_included_files_are_detected(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    folder = tmp_path / "cameras.d"
+    folder.mkdir()
+    hub.write(tmp_path, [], None, include="cameras.d/*.yaml")
+    resolver = Resolver(tmp_path / "cameras.yaml")
+    including = ConfigReloader(resolver, resolver.start())
+
+    def changed() -> bool:
+        """Call the reloader as the supervisor does: a change must be the same in two calls."""
+        first, second = including.reload(requested=False), including.reload(requested=False)
+        assert first is None, "the change has not settled"
+        return second is not None
+
+    assert camera_names(including) == []
+    assert not changed()
+    (folder / "a.yaml").write_text("cameras: [{id: a, url: 'rtsp://10.0.0.1/'}]")
+    assert changed(), including.rejected
+    (folder / "b.yaml").write_text("cameras: [{id: b, url: 'rtsp://10.0.0.2/'}]")
+    assert changed(), including.rejected
+    assert camera_names(including) == ["camera:a", "camera:b"]
+    (folder / "a.yaml").write_text("cameras: [{id: b, url: 'rtsp://10.0.0.2/'}]  # twice")
+    assert not changed()
+    assert f"{folder / 'b.yaml'}:1:16: cameras[0].id: duplicates the id on line 1" in (including.rejected or "")
+    (folder / "a.yaml").unlink()
+    assert changed(), including.rejected
+    assert camera_names(including) == ["camera:b"]
+    # The reloader also watches the files of a changed pattern, even if it rejected the change.
+    (tmp_path / "more.yaml").write_text("cameras: 0")
+    hub.write(tmp_path, [], None, include=["more.yaml"])
+    assert not changed()
+    assert f"{tmp_path / 'more.yaml'}:1:10: cameras: must be a list" in (including.rejected or "")
+    (tmp_path / "more.yaml").write_text("cameras: [{id: c, url: 'rtsp://10.0.0.3/'}]")
+    assert changed(), including.rejected
+    assert camera_names(including) == ["camera:c"]
+    assert including.reload(requested=True) is not None, including.rejected
+
+
 def test_a_reload_that_fails_for_lack_of_descriptors_is_tried_again(
     limit_descriptors: Callable[[int], None], reloader: ConfigReloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

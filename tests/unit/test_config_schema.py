@@ -50,6 +50,9 @@ def test_the_schema_accepts_the_files_of_the_repository() -> None:
         "cameras: [{id: '${ID}', url: '${URL}', fps: '${FPS}', jpeg_quality: '${Q:-8}5', when: '${WHEN}'}]",
         "cameras: [{id: a, url: 'usb:0', max_width: '${W}', masks: [[['${X}', 0], [1, 0], [1, 1]]]}]",
         CAMERA + "defaults: {max_width: null, username: 1234, labels: {floor: 1}}\n",
+        "include: cameras.d/*.yaml",
+        CAMERA + "include: [cameras.d/*.yaml, more.yaml]\n",
+        "include: a.yaml\ncameras: []\n",
         CAMERA + "defaults:\nwebhooks:\nredis:\nnvision:\n",
         CAMERA + "nvision: {url: '${U}', service: '${S}', output_cropped_image: '${C}', streaming_key: '${K:-}'}\n",
         CAMERA + "gateway: {listen: '${LISTEN}'}\nversion: ${V:-1}\n",
@@ -78,6 +81,10 @@ def test_the_schema_accepts_what_the_loader_accepts(text: str) -> None:
         CAMERA + "defaults: {masks: [[[0, 0], [1, 2]]]}",
         CAMERA + "redis: {url: http://x}",
         CAMERA + "version: 2",
+        CAMERA + "include: /etc/cameras.yaml",
+        CAMERA + "include: ../*.yaml",
+        CAMERA + "include: cameras.d/",
+        CAMERA + "include: [1, {}]",
     ],
 )
 def test_the_schema_rejects_what_the_loader_rejects(tmp_path: Path, text: str) -> None:

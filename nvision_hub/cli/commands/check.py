@@ -9,6 +9,7 @@ import click
 from nvision_hub.cli.camera_probe import known_certificates, probe_cameras, rounded
 from nvision_hub.cli.options import command, config_argument, json_option, only_option, select_cameras, start_command
 from nvision_hub.cli.terminal import columns, console, plural, print_json
+from nvision_hub.config.include_pattern import matching_files
 from nvision_hub.control_characters import printable
 from nvision_hub.errors import EXIT_OK, EXIT_UNAVAILABLE, ConfigError
 from nvision_hub.hub import override_store
@@ -62,6 +63,7 @@ def check(config_path: Path, only: tuple[str, ...], *, opens: bool, as_json: boo
         facts: dict[str, object] = {
             "ok": not failures,
             "file": str(config.path),
+            "included_files": _included_files(config),
             "site": config.site,
             "cameras": [camera.shown() for camera in cameras],
             "redis": config.redis.model_dump(mode="json"),
@@ -92,8 +94,17 @@ def _print_plan(config: Config, cameras: Sequence[Camera], warnings: Sequence[st
     out.print(f"\nrequests  {sum(camera.fps for camera in cameras):g} per second in total, one per frame")
     out.print(f"results   {_results(config)}")
     out.print(f"state     {config.state_dir}")
+    if config.include:
+        out.print(
+            f"include   {plural(len(_included_files(config)), 'file')}: {', '.join(_included_files(config)) or 'none'}"
+        )
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow")
+
+
+def _included_files(config: Config) -> list[str]:
+    """Return the included files, relative to the folder of cameras.yaml."""
+    return matching_files(config.path.parent, config.include)
 
 
 def _results(config: Config) -> str:

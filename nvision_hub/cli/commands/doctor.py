@@ -30,7 +30,7 @@ from nvision_hub.control_characters import printable
 from nvision_hub.errors import EXIT_CONFIG, EXIT_OK, EXIT_UNAVAILABLE, ConfigError, HubError
 from nvision_hub.hub import composition, override_store
 from nvision_hub.hub.gateway_access import access_warnings
-from nvision_hub.hub.plan_warnings import login_warning, tls_warning
+from nvision_hub.hub.plan_warnings import include_warnings, login_warning, tls_warning
 from nvision_hub.hub.state_dir import read_endpoints
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _run_checks(config_path: Path, only: Sequence[str], *, opens: bool) -> Itera
         return
     running = read_endpoints(config.state_dir)
     yield passed(_CONFIG, f"{config.path} is valid ({plural(len(cameras), 'camera')})")
+    yield from (warning("included files", sentence) for sentence in include_warnings(config))
     yield from machine.check_libraries(plan)
     yield run_check("sandbox", machine.sandbox_status, required=False)
     yield run_check("semaphores", machine.semaphore_status)

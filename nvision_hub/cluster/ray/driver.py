@@ -27,7 +27,8 @@ from nvision_hub.cluster.ray.connection import connect
 from nvision_hub.cluster.ray.group_actor import GroupActor
 from nvision_hub.cluster.ray.reconcile import GroupAction, reconcile
 from nvision_hub.cluster.ray.split_config import GroupSpec, SplitResult, split_config
-from nvision_hub.config.load import file_fingerprint, load
+from nvision_hub.config.include_pattern import file_fingerprint
+from nvision_hub.config.load import load, patterns_of
 from nvision_hub.errors import ConfigError, Diagnostic, HubError, UnavailableError
 from nvision_hub.redaction import redact
 
@@ -237,6 +238,8 @@ class RayDriver:
 def run(path: Path, address: str | None, *, insecure: bool) -> signal.Signals:
     """Create the groups, then update them whenever the file changes, until SIGTERM or SIGINT arrives."""
     driver = _connected_driver(path, address, insecure=insecure)
+    include = patterns_of(path) or ()
+    seen = loaded = file_fingerprint(path, include)
     driver.load()
     stop = threading.Event()
     received = [signal.SIGTERM]
@@ -247,12 +250,13 @@ def run(path: Path, address: str | None, *, insecure: bool) -> signal.Signals:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    seen = loaded = file_fingerprint(path)
     settled, reconciled_at = False, float("-inf")
     while not stop.wait(POLL_INTERVAL_S if settled else POLL_INTERVAL_S / 4):
-        before, seen = seen, file_fingerprint(path)
+        before, seen = seen, file_fingerprint(path, include)
         if seen is not None and seen == before and seen != loaded:
-            loaded = seen
+            if (patterns := patterns_of(path)) is not None:
+                include = patterns
+            seen = loaded = file_fingerprint(path, include)
             settled = not _reload(driver, path)
         if not settled or time.monotonic() - reconciled_at > RECONCILE_INTERVAL_S:
             was_settled, settled, reconciled_at = settled, driver.reconcile(), time.monotonic()

@@ -11,6 +11,7 @@ from nvision_hub.cluster.group_config import HUB_MILLICORES, SHARED_SECTIONS, gr
 from nvision_hub.cluster.identity import CONTROL
 from nvision_hub.cluster.placement import group_cameras
 from nvision_hub.config.load import load, resolved
+from nvision_hub.errors import ConfigError, Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,9 @@ def split_config(
     `default_key` returns the fleet key if the file contains none.
     """
     config = load(path)
+    if not config.cameras:
+        message = "no file that `include` names contains a camera, so there is no group to run"
+        raise ConfigError([Diagnostic(code="missing_key", message=message, path=("cameras",), file=str(path))])
     data: dict[str, Any] = resolved(path).plain()
     if config.redis.fleet_key is None and default_key is not None:
         data["redis"] = {**(data.get("redis") or {}), "fleet_key": default_key(config).reveal()}
