@@ -52,8 +52,8 @@ def entry(head: bytes, value: object) -> bytes:
     return head + b"\n" + json.dumps(value).encode()
 
 
-def queued(attempts: object, once: object, body: object) -> bytes:
-    return entry(json.dumps({"attempts": attempts, "once": once}).encode(), body)
+def queued(attempts: object, once: object, any_age: object, body: object) -> bytes:
+    return entry(json.dumps({"attempts": attempts, "once": once, "any_age": any_age}).encode(), body)
 
 
 def result(changes: dict[str, Any], detection: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def result(changes: dict[str, Any], detection: dict[str, Any], origin: dict[str,
 SAMPLES: Final = (
     Delivery(id=ID, body=result_events.encode(RESULT), attempts=3).encode(),
     Delivery(id=ID, body=result_events.encode(event(2, faces=True)), once=True).encode(),
+    Delivery(id=ID, body=result_events.encode(TRACK_EVENT), is_cloud_event=True, any_age=True).encode(),
     entry(b"lobby", RESULT),
     entry(b"dock", TRACK_EVENT),
     Delivery(id=ID, body=result_events.encode(TRACK_EVENT), is_cloud_event=True).encode(),
@@ -93,7 +94,7 @@ RESULTS: Final = st.builds(
     st.dictionaries(st.sampled_from([*RESULT["hub"]]), VALUES, max_size=1),
 )
 BUILT: Final = st.one_of(
-    st.builds(queued, st.integers(-1, 1001) | VALUES, st.booleans() | VALUES, RESULTS),
+    st.builds(queued, st.integers(-1, 1001) | VALUES, st.booleans() | VALUES, st.booleans() | VALUES, RESULTS),
     st.builds(entry, st.sampled_from([b"lobby", b"ghost", b"", b"\xff", b"a:b", b"x" * 200]), RESULTS),
     RESULTS.map(json.dumps).map(str.encode),
     st.dictionaries(st.sampled_from([*TRACK]), VALUES, max_size=2)
@@ -126,6 +127,7 @@ def check_queue(data: bytes) -> None:
         return
     assert Delivery.decode(ID, delivery.encode()) == delivery
     assert 0 <= delivery.attempts <= 1000
+    delivery.is_expired(0.0, 1.0)
     check_event(delivery.body)
 
 

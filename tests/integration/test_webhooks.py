@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 
-FAST = DeliveryLimits(schedule_s=(0, 0.05, 0.1), timeout_s=1.0)
+FAST = DeliveryLimits(schedule_s=(0, 0.05, 0.1), timeout_s=PATIENCE_S)
 
 
 def call_admin(url: str, function: Callable[[Any], Awaitable[Any]]) -> Any:

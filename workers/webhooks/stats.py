@@ -78,10 +78,10 @@ class WebhookStats:
         self._meter.count(catalogue.WEBHOOK_DEAD_TOTAL, webhook=self.webhook.id)
 
     def on_expired(self) -> None:
-        """Count a delivery that is not sent, because its event is older than the webhook's `max_age`."""
+        """Count a delivery whose event is older than `max_age`, or would be at the next attempt."""
         self._meter.count(catalogue.WEBHOOK_SKIPPED_TOTAL, webhook=self.webhook.id, reason=MAX_AGE)
         log.warning(
-            "webhook %s: event not sent, because it is older than max_age (%g s)",
+            "webhook %s: event dropped: it is older than max_age (%g s), or would be at the next attempt",
             self.webhook.id,
             self.webhook.max_age,
             extra={"event": "webhook_event_expired"},
