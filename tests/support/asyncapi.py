@@ -1,4 +1,4 @@
-"""Check the hub's messages against docs/asyncapi.yaml, and check that file with the AsyncAPI reference parser."""
+"""Checks of the hub's messages against docs/asyncapi.yaml, and of that file with the AsyncAPI reference parser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 _PARSER: Final = Path(__file__).parents[1] / "asyncapi"
 _PARSE_S: Final = 120
-_WARNING: Final = 1  # the parser's severities: 0 is an error, 1 a warning, 2 and 3 are notes
+_WARNING: Final = 1  # severities of the parser: 0 is an error, 1 a warning, 2 and 3 are notes
 
 
 @functools.cache
@@ -67,7 +67,7 @@ def _validator(schema: str) -> jsonschema.Draft7Validator:
 
 
 def _closed(schema: Any) -> Any:
-    """Return the schema in a form that forbids additional keys.
+    """Return a variant of the schema that forbids additional keys.
 
     Consumers ignore unknown keys, but the document must describe every key.
     """

@@ -1,4 +1,4 @@
-"""One hub with healthy peers, the measurement of their rates under attacks, and the search for the hub's secrets."""
+"""One hub with healthy peers, measurements of their rates during attacks, and a search for the hub's secrets."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ SMALL: Final = clips.ClipSpec(codec="h264", width=640, height=360, kbit_s=800, g
 HEALTHY: Final = ("door", "hall", "lobby", "yard")
 GUEST: Final = "guest"  # the camera whose service is hostile
 FPS: Final = 1.0
-MIN_WINDOW_S: Final = 15.0  # several times the peak of the longest attack on a busy machine
-MIN_SHARE: Final = 0.5  # of the rate before the attacks; the machine may be busy
+MIN_WINDOW_S: Final = 15.0  # several times the duration of the longest attack's peak on a busy machine
+MIN_SHARE: Final = 0.5  # fraction of the rate before the attacks; low, because the machine may be busy
 _WEBHOOK: Final = ("webhookSecret", "otherWebhookSecret")
 SECRETS: Final[dict[str, str]] = {
     **{name: f"{name}Kx81vQ{name}Zw47mT" for name in ("cameraPassword", "addedPassword", "redis", "mqtt")},
@@ -48,11 +48,11 @@ SECRETS: Final[dict[str, str]] = {
 
 @dataclass(kw_only=True)
 class AttackedSite:
-    """A running hub. `rates` holds the frames per second that each healthy camera sent, by attack."""
+    """A running hub. `rates` contains, by attack, the frames per second that each healthy camera sent."""
 
     folder: Path
     running: Running
-    client: httpx2.Client  # with the token of the role `admin`
+    client: httpx2.Client  # uses the token of the role `admin`
     receiver: Receiver
     mosquitto: Mosquitto
     redis: redis.Redis | None  # client of the shared Redis; None with the embedded broker
@@ -81,7 +81,7 @@ class AttackedSite:
             self.search.search(path, f"{answer.headers}{answer.text}")
 
     def counts(self, metric: str, label: str) -> dict[str, float]:
-        """Return the values of a counter by a label, from the metrics. Other labels must not occur more than once."""
+        """Return the values of a counter in the metrics, by one label. No other label may occur more than once."""
         text = self.client.get("/metrics").raise_for_status().text
         found = re.findall(rf'^nvision_hub_{metric}\{{.*{label}="([^"]+)".*\}} (\S+)$', text, re.MULTILINE)
         return {name: float(value) for name, value in found}
@@ -91,11 +91,11 @@ class AttackedSite:
         return self.counts("frames_sent_total", "camera")
 
     def rejected(self) -> float:
-        """Return how many entries of Redis the hub has rejected."""
+        """Return the number of Redis entries that the hub has rejected."""
         return sum(self.counts("redis_entries_rejected_total", "source").values())
 
     def received(self) -> tuple[float, ...]:
-        """Return how much each healthy receiver has: the webhook, the MQTT broker and the viewer."""
+        """Return the number of messages of each healthy receiver: the webhook, the MQTT broker and the viewer."""
         published = self.counts("mqtt_published_total", "outcome").get("published", 0.0)
         return len(self.receiver.accepted()), published, len(self._live)
 
@@ -115,14 +115,14 @@ class AttackedSite:
             time.sleep(0.1)
 
     def settle(self) -> None:
-        """Wait until all healthy peers receive something. Remember the processes, and start a viewer."""
+        """Wait until all healthy peers receive messages. Record the processes, and start a viewer."""
         self.wait_for(lambda: all(self.frames_sent().get(camera, 0) >= 2 for camera in (*HEALTHY, GUEST)))
         self.wait_for(lambda: {each.event["hub"]["camera"] for each in self.receiver.deliveries()} >= {*HEALTHY})
         self.before = self.processes()
         threading.Thread(target=self._view, daemon=True).start()
 
     def _view(self) -> None:
-        """Watch the healthy cameras, as an open page does, and keep what arrives."""
+        """Watch the healthy cameras like an open page, and record the messages."""
         with connect(self.url.replace("http", "ws") + "/api/v1/live", proxy=None, max_size=None) as socket:
             first = {"token": SECRETS["view"], "watch": [*HEALTHY, "ghost"], "width": 320, "fps": 1}
             socket.send(json.dumps(first))
@@ -134,9 +134,9 @@ class AttackedSite:
                 return
 
     def during(self, name: str, attack: Callable[[], None], *, done: Callable[[], object] = lambda: True) -> None:
-        """Attack once, then wait until `done`. Assert that the healthy peers kept their rates.
+        """Run an attack, and wait until `done` returns true. Assert that the healthy peers kept their rates.
 
-        The measurement takes at least `MIN_WINDOW_S`, because some attacks go on after the call.
+        The measurement takes at least `MIN_WINDOW_S`, because some attacks continue after the call.
         """
         sent, received, began = self.frames_sent(), self.received(), time.monotonic()
         attack()
@@ -153,7 +153,7 @@ class AttackedSite:
         self.search_api("/metrics", "/api/v1/hub", "/api/v1/cameras", "/api/v1/webhooks")
 
     def search_everything(self) -> None:
-        """Search all outputs of the running hub, stop it, and search its files and logs."""
+        """Search all outputs of the running hub. Then stop the hub, and search its files and logs."""
         cameras = [each["id"] for each in self.get("/api/v1/cameras")["cameras"]]
         parts = [f"cameras/{camera}{part}" for camera in cameras for part in ("", "/history")]
         self.search_api("/", "/api/openapi.json", *(f"/api/v1/{path}" for path in ("webhooks/dead-letters", *parts)))
@@ -169,18 +169,18 @@ class AttackedSite:
         assert self.running.wait() == 0
         self.search.search("stdout and stderr of `start`", self.running.out + self.running.err)
         for file in (each for each in self.state_dir.rglob("*") if each.is_file()):
-            if file.name != "run-time.json":  # the private file that restores added cameras
+            if file.name != "run-time.json":  # skip the private file that restores added cameras
                 self.search.search(str(file), file.read_bytes())
         assert "Traceback" not in self.running.err
 
     def lowest_rate(self) -> float:
-        """Return the lowest rate of a healthy camera during an attack, as a share of the configured rate."""
+        """Return the lowest rate of any healthy camera during an attack, as a fraction of the configured rate."""
         return min(rate for rates in self.rates.values() for rate in rates.values()) / FPS
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthyPeers:
-    """Healthy peers of the hub, except its service."""
+    """The healthy peers of the hub, except its service."""
 
     cameras: GstCamera
     receiver: Receiver
@@ -217,7 +217,7 @@ def attacked_site(
         *, shared: DebianRedis | None = None, guest: Recorder | None = None, webhook: str | None = None
     ) -> AttackedSite:
         healthy, mqtt = healthy_peers.receiver, healthy_peers.mosquitto
-        # The user name and the password of the cameras are in `defaults`.
+        # `defaults` contains the user name and the password of the cameras.
         cameras: list[dict[str, Any]] = [
             {"id": name, "url": f"rtsp://127.0.0.1:{healthy_peers.cameras.port}/{name}"} for name in (*HEALTHY, GUEST)
         ]

@@ -1,4 +1,4 @@
-"""Changes of H.264 bitstreams that no encoder offers."""
+"""Changes to H.264 bitstreams that no encoder can produce."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SPS: Final = 7  # H.264, table 7-1
 
 
 def without_reordering_limits(unit: bytes) -> bytes:
-    """Return a coded frame whose sequence parameter set does not say how many frames a decoder holds back.
+    """Return a coded frame whose sequence parameter set omits how many frames a decoder must hold back.
 
-    Many cameras leave this out (H.264, E.2.1: bitstream_restriction_flag), so decoders have to guess.
+    Many cameras omit this information (H.264, E.2.1: bitstream_restriction_flag), so decoders have to guess.
     """
     head, *nals = unit.split(_START_CODE)
     return _START_CODE.join((head, *(_without_vui(nal) if nal[0] & 31 == _SPS else nal for nal in nals)))
@@ -59,7 +59,7 @@ class _Bits:
         return int(self.text[self.at - count : self.at], 2)
 
     def ue(self) -> int:
-        """Return the next number in Exp-Golomb code."""
+        """Return the next number, decoded from the Exp-Golomb code."""
         zeros = self.text.index("1", self.at) - self.at
         self.at += zeros
         return self.skip(zeros + 1) - 1

@@ -32,19 +32,20 @@ expect.set_options(timeout=PATIENCE_S * 1000)
 
 @dataclass(kw_only=True)
 class View:
-    """A tab with the page, in a fresh profile."""
+    """A tab that shows the page, in a new profile."""
 
     page: Page
     hub: Hub
     problems: list[str] = field(default_factory=list)  # console errors, and requests to other hosts
-    preview_requests: list[dict[str, Any]] = field(default_factory=list)  # as sent over the WebSocket, oldest first
+    # requests sent over the WebSocket, oldest first
+    preview_requests: list[dict[str, Any]] = field(default_factory=list)
 
     def previewed(self) -> set[str]:
         """Return the cameras in the last preview request."""
         return set(self.preview_requests[-1]["watch"]) if self.preview_requests else set()
 
     def wait_until(self, condition: Callable[[], bool], description: str) -> None:
-        """Let the page run until the condition holds."""
+        """Let the page run until the condition is true."""
         waited_ms = 0
         while not condition():
             assert waited_ms < PATIENCE_S * 1000, f"not within {PATIENCE_S} s: {description}"
@@ -121,7 +122,10 @@ def demo_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 @contextmanager
 def open_pages(browser: Browser, hub: Hub, *, token: str | None = None) -> Iterator[Callable[..., View]]:
-    """Yield `open_page`: `open_page("#/cameras/street")`. Fail if a page without `allow_problems` had problems."""
+    """Yield `open_page`, as in `open_page("#/cameras/street")`.
+
+    Fail if a page had problems, unless `allow_problems`.
+    """
     opened: list[tuple[View, bool]] = []
 
     def open_page(

@@ -36,15 +36,15 @@ class Cable:
             raise
 
     def pull(self) -> None:
-        """Take the link down in the namespace, so that this machine gets no event."""
+        """Take the link down inside the namespace, so that this machine gets no event."""
         self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "down")
 
     def plug_in(self) -> None:
         self._run("ip", "-n", self.namespace, "link", "set", self._theirs, "up")
 
     def remove(self) -> None:
-        # Delete the pair first, because deleting the namespace removes its interface only later. After a failed start,
-        # the pair may not exist.
+        # Delete the pair first, because deleting the namespace removes the interface only after a delay. If the start
+        # failed, the pair may not exist.
         subprocess.run(["ip", "link", "del", self._ours], check=False, capture_output=True)
         self._run("ip", "netns", "del", self.namespace)
 

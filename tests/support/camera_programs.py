@@ -1,6 +1,6 @@
-"""Programs that act as cameras: Motion, uStreamer, VLC, nginx, rtsp-server-perl, and npm's rtsp-streaming-server.
+"""Programs that serve as cameras: Motion, uStreamer, VLC, nginx, rtsp-server-perl, and npm's rtsp-streaming-server.
 
-Each program runs in a folder of its own, with free ports. It ends with the test.
+Each program runs in its own folder with free ports. It ends with the test.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ _PEERS: Final = Path(__file__).parents[1] / "peers"
 
 
 class CameraPrograms:
-    """The programs of one test. Every method returns once its program accepts connections."""
+    """The programs of one test. Every method returns when its program accepts connections."""
 
     def __init__(self, folder: Path, resources: contextlib.ExitStack) -> None:
         self._folder = folder
         self._resources = resources
 
     def motion(self, source_url: str) -> int:
-        """Start Motion, which shows the MJPEG stream `source_url` to `viewer`, with Digest. Return its port."""
+        """Start Motion, which serves the MJPEG stream `source_url` to the user `viewer` with Digest.
+
+        Return its port.
+        """
         port, config = free_port(), self._folder / "motion.conf"
         settings = {
             "daemon": "off",
@@ -62,7 +65,7 @@ class CameraPrograms:
         return port
 
     def ustreamer(self) -> int:
-        """Start uStreamer, which shows its NO SIGNAL frame to `viewer`, with Basic. Return its port."""
+        """Start uStreamer, which serves its NO SIGNAL frame to the user `viewer` with Basic. Return its port."""
         port = free_port()
         login = ("--user", "viewer", "--passwd", "right")
         program = needs.program("ustreamer", "ustreamer")
@@ -70,7 +73,7 @@ class CameraPrograms:
         return port
 
     def vlc(self, spec: clips.ClipSpec) -> int:
-        """Start VLC, whose RTSP server sends the clip as `/cam`, over UDP only. Return its port."""
+        """Start VLC, whose RTSP server sends the clip at `/cam` over UDP only. Return its port."""
         port = free_port()
         file = _recording(spec, self._folder)
         program = needs.program("cvlc", "vlc-bin vlc-plugin-base")
@@ -99,7 +102,7 @@ class CameraPrograms:
         return port
 
     def nginx(self, jpeg: bytes, certificate: ServerCertificate) -> int:
-        """Start nginx, which serves the JPEG as `/still.jpg` over TLS. Return its port."""
+        """Start nginx, which serves the JPEG at `/still.jpg` over TLS. Return its port."""
         port, config = free_port(), self._folder / "nginx.conf"
         (self._folder / "still.jpg").write_bytes(jpeg)
         config.write_text(
@@ -112,7 +115,7 @@ class CameraPrograms:
         return port
 
     def rtsp_streaming_server(self, spec: clips.ClipSpec) -> int:
-        """Start npm's rtsp-streaming-server, which sends the clip as `/cam` to `viewer`, over UDP only."""
+        """Start npm's rtsp-streaming-server, which sends the clip at `/cam` to the user `viewer` over UDP only."""
         npm.install(_PEERS)
         publish_port, port = free_port(), free_port()
         script = _PEERS / "rtsp_server.cjs"
@@ -123,7 +126,7 @@ class CameraPrograms:
         return port
 
     def rtsp_server_perl(self, spec: clips.ClipSpec) -> int:
-        """Start Debian's rtsp-server-perl, which sends the clip as `/cam`, over UDP only. Return its port."""
+        """Start Debian's rtsp-server-perl, which sends the clip at `/cam` over UDP only. Return its port."""
         publish_port, port = free_port(), free_port()
         settings = {
             "clientport": port,
@@ -159,7 +162,7 @@ class CameraPrograms:
 
 
 class Publisher:
-    """Thread that publishes a clip to an RTSP server with ANNOUNCE, at the live rate, until `close`."""
+    """Thread that publishes a clip to an RTSP server with ANNOUNCE at the live rate, until `close` is called."""
 
     def __init__(self, url: str, spec: clips.ClipSpec) -> None:
         self._stopped = threading.Event()
@@ -186,7 +189,7 @@ class Publisher:
 
 
 def _recording(spec: clips.ClipSpec, folder: Path) -> Path:
-    """Write an H.264 clip, many times in a row, to an MPEG-TS file. VLC ends its streams at the end of a file."""
+    """Write an H.264 clip many times in a row to an MPEG-TS file, because VLC ends its streams at the end of a file."""
     (folder / "raw").write_bytes(b"".join(clips.access_units(spec)) * _REPETITIONS)
     file = folder / "clip.ts"
     with av.open(str(folder / "raw"), format="h264") as raw, av.open(str(file), "w") as target:
@@ -199,7 +202,7 @@ def _recording(spec: clips.ClipSpec, folder: Path) -> Path:
 
 
 def free_port() -> int:
-    """Return a TCP port that no program uses at the moment."""
+    """Return a TCP port that no program uses at present."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -217,7 +220,7 @@ def _end(program: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 def camera_programs() -> Iterator[CameraPrograms]:
     with contextlib.ExitStack() as resources:
-        # Unlike pytest's folders, other users can read this one. VLC runs as another user.
+        # Other users can read this folder, unlike pytest's folders. VLC runs as another user.
         folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
         yield CameraPrograms(folder, resources)

@@ -1,4 +1,4 @@
-"""A real worker of one camera. A thread of the test replaces the supervisor."""
+"""A real worker of one camera, with a thread of the test in place of the supervisor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class CameraWorker:
-    """A worker and all status reports it has sent."""
+    """A worker and all status reports that it has sent."""
 
     settings: CameraWorkerSettings
     statuses: list[Status] = field(default_factory=list)
@@ -50,7 +50,7 @@ class CameraWorker:
         self._thread.start()
 
     def _supervise(self) -> None:
-        """Collect statuses and grant reconnect turns, as the supervisor does."""
+        """Collect statuses and grant reconnect turns like the supervisor."""
         turns = ConnectionTurns()
         with contextlib.suppress(EOFError):
             while not self._ended.is_set():
@@ -79,7 +79,10 @@ class CameraWorker:
         assert self.child.send(RequestPreview(width=width, fps=fps, duration_s=for_s))
 
     def wait_for(self, condition: Callable[[Status], bool], timeout_s: float = PATIENCE_S) -> Status:
-        """Return the next status that meets the condition. Statuses that no earlier call has checked count as well."""
+        """Return the next status that meets the condition.
+
+        The search includes statuses that no earlier call has checked.
+        """
         deadline = time.monotonic() + timeout_s
         with self._changed:
             self._seen = max(self._seen, len(self.statuses) - 1)
@@ -94,7 +97,7 @@ class CameraWorker:
         return self.wait_for(lambda status: status.state == state)
 
     def end(self) -> None:
-        """Request a stop. Kill the worker if it does not exit."""
+        """Request a stop. If the worker does not exit, kill it."""
         self.child.send(Drain())
         if not self.child.ended_within(10):
             self.child.kill()
@@ -104,7 +107,7 @@ class CameraWorker:
 
 
 def counted(status: Status, metric: str, **labels: str) -> float:
-    """Return a counter in a status, summed over all series with at least these labels."""
+    """Return the value of a counter in a status: the sum of all series with at least these labels."""
     return series_sum(status.metrics.counters, metric, labels)
 
 

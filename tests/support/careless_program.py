@@ -1,4 +1,4 @@
-"""Program that writes a camera's password in every way in which a library might: in this process and in a worker.
+"""Program that writes a camera's password in every way that a library might, in this process and in a worker.
 
 Usage: `python -m tests.support.careless_program cameras.yaml`
 """

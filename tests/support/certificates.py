@@ -1,4 +1,4 @@
-"""Certificates for TLS servers in tests: an authority, and certificates that it has signed, possibly invalid ones."""
+"""Certificates for TLS servers in tests: an authority, and the certificates that it signs, some of them invalid."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Authority:
         )
 
     def certify(self, host: str, *, self_signed: bool = False, days: int = 2) -> ServerCertificate:
-        """Return a new certificate for a host name or an IP address. With `days` below 0, it has expired."""
+        """Return a new certificate for a host name or an IP address. With negative `days`, it has already expired."""
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"camera {self._count}")])

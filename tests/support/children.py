@@ -1,4 +1,4 @@
-"""Healthy and faulty children for a real supervisor. Each function is an entry point. Its settings are plain JSON."""
+"""Healthy and faulty children for a real supervisor. Each function is an entry point with plain JSON settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def steady(_settings: None, pipe: SupervisorPipe) -> None:
 
 
 def slow_to_drain(seconds: float, pipe: SupervisorPipe) -> None:
-    """Drain for `seconds`. Then log that the drain has ended."""
+    """Drain for `seconds`, and then log that the drain has ended."""
     steady(None, pipe)
     threading.Event().wait(seconds)
     log.info("drained")
@@ -57,7 +57,10 @@ def ends(code: int, _pipe: SupervisorPipe) -> int:
 
 
 def ends_after(settings: dict[str, Any], pipe: SupervisorPipe) -> int:
-    """At the n-th start, run for the n-th (or the last) value of `lives_s`. The file `lives` has one byte per start."""
+    """At the n-th start, run for the n-th value of `lives_s` (or the last one).
+
+    The file `lives` gets one byte per start.
+    """
     with Path(settings["lives"]).open("ab") as file:
         file.write(b".")
         life = file.tell()
@@ -90,7 +93,7 @@ def logs_secrets(text: str, pipe: SupervisorPipe) -> None:
     thread = threading.Thread(target=_raise, args=(text,), name="capture")
     thread.start()
     thread.join()
-    # Libraries attach objects to log records. A pipe cannot transport these objects.
+    # Libraries attach objects to log records. A pipe cannot carry these objects.
     logging.getLogger("websockets.client").warning("closed by %s", text, extra={"websocket": threading.Lock()})
     logging.getLogger("library").error(ValueError(text))
     print("a library's own words")
@@ -149,7 +152,7 @@ def holds_the_gil(marker: str, pipe: SupervisorPipe) -> None:
 
 
 def loop_stuck(marker: str, pipe: SupervisorPipe) -> None:
-    """Block the event loop while a thread continues to report, but only in the first process that starts."""
+    """Block the event loop while a thread still reports, but only in the first process that starts."""
     moved = time.monotonic()
 
     def report() -> None:
@@ -190,11 +193,11 @@ def floods(_settings: None, pipe: SupervisorPipe) -> NoReturn:
 
 
 def sends_invalid(_settings: None, pipe: SupervisorPipe) -> None:
-    """Send messages that are not valid statuses, then run."""
+    """Send messages that are not valid statuses, and then continue to run."""
     assert pipe._pipe is not None
     for nonsense in (b"{", b"[]", b"\xff\xfe", b"Status {}", b'Status {"state": "x", "deadlines": {"a": {"at": 1}}}'):
         pipe._pipe.send(nonsense)
-    threading.Event().wait(0.5)  # otherwise the supervisor reads only the later status
+    threading.Event().wait(0.5)  # otherwise, the supervisor would read only the later status
     steady(None, pipe)
 
 
@@ -212,13 +215,13 @@ def descriptors(_settings: None, pipe: SupervisorPipe) -> None:
     """Report the open descriptors."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the descriptor that listed the others has been closed
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing itself is already closed
             found[entry.name] = str(entry.readlink())
     asyncio.run(pipe.serve(lambda: _status(error=json.dumps(found))))
 
 
 def counts(_settings: None, pipe: SupervisorPipe) -> None:
-    """Count three frames before the first report, and log each request."""
+    """Before the first report, count three frames. Log each request."""
     meter = Meter()
     meter.count(catalogue.FRAMES_SENT_TOTAL, by=3)
     meter.count(catalogue.FRAMES_DROPPED_TOTAL, reason="replaced")
@@ -231,7 +234,7 @@ def counts(_settings: None, pipe: SupervisorPipe) -> None:
 
 
 def subscribes(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
-    """Append each received message to the file `received`. Send each new line of the file `requests`."""
+    """Append each received message to the file `received`. Send each new line of the file `requests` as a request."""
     sent = 0
 
     def on_message(message: Message) -> None:
@@ -253,7 +256,7 @@ def subscribes(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
 
 
 def connects(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
-    """Connect `times` times for `connected_s` each. Append start and end (CLOCK_MONOTONIC) to the file `spans`."""
+    """Connect `times` times for `connected_s` each. Append each start and end (CLOCK_MONOTONIC) to the file `spans`."""
     slot = ConnectSlot(pipe.request)
 
     def connect() -> None:
@@ -278,7 +281,7 @@ def connects(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
 
 
 def broker(settings: dict[str, Any], pipe: SupervisorPipe) -> None:
-    """Run the broker worker. Its directory is relative to the fleet's directory."""
+    """Run the broker worker. The path of its directory is relative to the fleet's directory."""
     directory = Path(settings["directory"]).resolve()
     passwords = load_passwords(directory / PASSWORDS_NAME) or BrokerPasswords()
     broker = EmbeddedBroker(directory=directory, port=settings["port"], prefix="nvision", passwords=passwords)

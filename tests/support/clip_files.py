@@ -1,4 +1,4 @@
-"""Clips as files. A source reads hours of video in seconds, with the timestamps of a live camera."""
+"""Clips as files. A source reads hours of video within seconds, with the timestamps of a live camera."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Clip(StreamSource):
-    """Source that reads a file at full speed and gives each packet the arrival time of a live camera."""
+    """Source that reads a file at full speed but gives each packet the arrival time of a live camera."""
 
     began = 0.0
 
@@ -51,7 +51,7 @@ def file_of(spec: clips.ClipSpec, folder: Path) -> Clip:
 def reordered(
     spec: clips.ClipSpec, folder: Path, *, encoder: Literal["libx264", "libx265"] = "libx264", options: str = ""
 ) -> Clip:
-    """Return a source that plays the clip, re-encoded with B-frames. `options` are encoder options."""
+    """Return a source that plays the clip re-encoded with B-frames. `options` are encoder options."""
     source = file_of(spec, folder)
     with contextlib.closing(source), av.open(str(folder / "b.mkv"), "w") as target:
         stream = target.add_stream(encoder, rate=spec.fps)

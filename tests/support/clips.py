@@ -1,9 +1,10 @@
-"""Clips for test cameras: moving scenes with sensor noise, encoded once per machine, one access unit per frame.
+"""Clips for test cameras: moving scenes with sensor noise, encoded once per machine with one frame per access unit.
 
-A clip consists of two files. `<name>.bin` holds the concatenated access units. H.264 and H.265 are in Annex B format
-with parameter sets in every keyframe. MJPEG consists of plain JPEGs. `<name>.json` holds the sizes of the access units.
-The RTSP server runs under the system's Python and can read both files without a codec. Frame n shows the number n,
-drawn by `workers.demo.counter`. Cameras repeat a clip, so `tests.support.counter` matches numbers with frames sent.
+A clip consists of two files. `<name>.bin` contains the concatenated access units. H.264 and H.265 are in Annex B format
+with parameter sets in every keyframe. MJPEG consists of plain JPEGs. `<name>.json` contains the sizes of the access
+units. The RTSP server runs under the system's Python, and can read both files without a codec. Frame n shows the number
+n, which `workers.demo.counter` draws. Cameras repeat a clip, so `tests.support.counter` matches the numbers with sent
+frames.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 2  # increase it when the drawing or the encoding changes
+VERSION: Final = 2  # increment when the drawing or the encoding changes
 
 Codec = Literal["h264", "h265", "mjpeg"]
 
@@ -49,13 +50,13 @@ class ClipSpec:
     noise: float = 2.5
     jpeg_quality: int = 80
     chroma: Literal["4:2:0", "4:2:2"] = "4:2:0"  # only for H.264 and H.265
-    # Intervals (seconds) in which a person crosses an otherwise empty street. The bitrate is constant, so the sizes of
-    # the packets do not reveal the motion. None: the demo's busy street.
+    # Intervals in seconds in which a person crosses an otherwise empty street. The bitrate is constant, so packet sizes
+    # do not reveal the motion. None means the demo's busy street.
     crossings: tuple[tuple[float, float], ...] | None = None
 
     @property
     def name(self) -> str:
-        """Return a name that is unique to the values of this specification."""
+        """Return a name that is unique to this specification."""
         values = asdict(self)
         chroma, crossings = values.pop("chroma"), values.pop("crossings")
         name = "-".join(str(value) for value in values.values()) + ("" if chroma == "4:2:0" else "-422")
@@ -73,7 +74,7 @@ H264_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080)
 H264_720P: Final = ClipSpec(codec="h264", width=1280, height=720, kbit_s=2000)
 H265_720P: Final = ClipSpec(codec="h265", width=1280, height=720, kbit_s=1500)
 H265_1080P: Final = ClipSpec(codec="h265", width=1920, height=1080, kbit_s=3000)
-# An empty street at night: the only changes are noise, with packets as large as during motion.
+# An empty street at night: the only changes are noise, but the packets are as large as during motion.
 STILL_1080P: Final = ClipSpec(codec="h264", width=1920, height=1080, noise=4, crossings=())
 MJPEG_720P: Final = ClipSpec(codec="mjpeg", width=1280, height=720)
 
@@ -84,7 +85,7 @@ def directory() -> Path:
 
 
 def make(spec: ClipSpec) -> Path:
-    """Return the path of the clip's `.json` file. Encode the clip first (takes seconds) if this machine lacks it."""
+    """Return the path of the clip's `.json` file. If this machine lacks the clip, encode it first (takes seconds)."""
     folder = directory() / f"v{VERSION}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     index = folder / f"{spec.name}.json"
@@ -98,7 +99,7 @@ def make(spec: ClipSpec) -> Path:
         "keyframes": [number for number, (_, keyframe) in enumerate(units) if keyframe],
     }
     write(folder / f"{spec.name}.bin", b"".join(data for data, _ in units))
-    write(index, json.dumps(content).encode())  # written last, because the index marks a complete clip
+    write(index, json.dumps(content).encode())  # written last, because the presence of the index marks a complete clip
     return index
 
 

@@ -1,4 +1,4 @@
-"""The command line as users run it: in its own process, connected to pipes or to a terminal."""
+"""The command line in the form that users run: in a separate process, connected to pipes or to a terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         kept.pop(name, None)
     kept["TERM"] = "xterm-256color"
-    kept["NVISION_HUB_LOG_FORMAT"] = "text"  # the default on a pipe is JSON, which few tests expect
+    kept["NVISION_HUB_LOG_FORMAT"] = "text"  # the default on a pipe is JSON, but most tests expect text
     path = os.pathsep.join(filter(None, [(extra or {}).get("PYTHONPATH"), str(_ROOT)]))
     return {**kept, **(extra or {}), "PYTHONPATH": path}
 
@@ -65,7 +65,10 @@ def run(
 
 @dataclass(kw_only=True)
 class Running:
-    """A command that runs in the background of the test, in its own process group like a shell's foreground job."""
+    """A command that runs in the background of the test.
+
+    Like a shell's foreground job, it has its own process group.
+    """
 
     process: subprocess.Popen[bytes]
     master: int | None  # descriptor of its terminal; None with pipes
@@ -93,7 +96,7 @@ class Running:
 
     @property
     def out(self) -> str:
-        """Output on stdout so far; on a terminal, all raw output."""
+        """Output on stdout so far. On a terminal, this is all raw output."""
         return self._text["out"]
 
     @property
@@ -103,12 +106,12 @@ class Running:
 
     @property
     def screen(self) -> str:
-        """Text of all redraws of the terminal so far, in order and without escape sequences."""
+        """Text of all redraws of the terminal so far, in order, without escape sequences."""
         # A carriage return without a line feed starts the next redraw.
         return _ANSI.sub("", self.out).replace("\r\n", "\n").replace("\r", "\n")
 
     def wait_for(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-        """Wait for output until the condition holds."""
+        """Wait for output until the condition is true."""
         end = time.monotonic() + timeout_s
         with self._output:
             while not condition():
@@ -120,14 +123,14 @@ class Running:
                 self._output.wait(0.2)
 
     def record_family(self) -> set[psutil.Process]:
-        """Return the process and all its descendants, including descendants that only earlier calls found."""
+        """Return the process and all its descendants, including descendants that earlier calls found."""
         with contextlib.suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.process.pid)
             self._family |= {leader, *leader.children(recursive=True)}
         return self._family
 
     def survivors(self) -> list[str]:
-        """Describe the recorded processes that still run."""
+        """Return a description of the recorded processes that still run."""
         left = []
         for process in self._family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -182,7 +185,7 @@ class Running:
 
 @pytest.fixture
 def start_command() -> Iterator[Callable[..., Running]]:
-    """Start a command: `start_command("start", cwd=tmp_path)`; `terminal=(80, 24)` runs it on a terminal.
+    """Start a command, as in `start_command("start", cwd=tmp_path)`. `terminal=(80, 24)` runs it on a terminal.
 
     If `ignores_sigint` is set, the command starts with SIGINT ignored, like a background job of a script. `prefix` is a
     program that runs the command, such as `env`.
@@ -251,7 +254,7 @@ def _on_terminal(words: list[str], cwd: Path, env: dict[str, str], size: tuple[i
 
 @pytest.fixture
 def broken_opencv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment like that of a machine without libGL, in which importing cv2 fails."""
+    """Return the environment of a machine without libGL, on which importing cv2 fails."""
     folder = tmp_path_factory.mktemp("no-libgl")
     sentence = "libGL.so.1: cannot open shared object file: No such file or directory"
     (folder / "cv2.py").write_text(f"raise ImportError({sentence!r})\n")

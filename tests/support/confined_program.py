@@ -1,8 +1,8 @@
-"""Run a program under the system call filter of a systemd unit, without systemd. Run with the system's Python.
+"""Run a program under the system call filter of a systemd unit, without systemd. Needs the system's Python.
 
-Usage: `/usr/bin/python3 confined_program.py UNIT PROGRAM ARGUMENT...`. This script applies SystemCallFilter=,
-RestrictAddressFamilies= and MemoryDenyWriteExecute= of the unit, as `man systemd.exec` describes them. A filtered call
-fails with EPERM. All other settings need a service manager.
+Usage: `/usr/bin/python3 confined_program.py UNIT PROGRAM ARGUMENT...`. This script applies the unit's
+SystemCallFilter=, RestrictAddressFamilies= and MemoryDenyWriteExecute= as `man systemd.exec` describes them. A filtered
+call fails with EPERM. All other settings would need a service manager.
 
 This script does not import pytest. It needs only Debian's python3-seccomp and systemd.
 """
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXIT_UNAVAILABLE = 69  # a requirement is not installed; the last line on stderr names the package
+EXIT_UNAVAILABLE = 69  # a requirement is missing; the last line on stderr names its package
 
 try:
     import seccomp
@@ -30,12 +30,12 @@ MAX_FAMILIES = 46  # linux/socket.h, AF_MAX
 
 
 def values(unit: str, key: str) -> list[str]:
-    """Return the values of a key in the unit, one for each line with this key."""
+    """Return the values of a key in the unit, one per line with this key."""
     return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{key}=")]
 
 
 def members(group: str) -> set[str]:
-    """Return the system calls of a group, for example @system-service."""
+    """Return the system calls of a group such as @system-service."""
     listed = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
     words = [line.strip() for line in listed.stdout.splitlines()[1:]]
     found: set[str] = set()
@@ -59,7 +59,7 @@ def confine(unit: str) -> None:
     """Confine this process and its future children."""
     libc = ctypes.CDLL(None, use_errno=True)
     if "yes" in values(unit, "MemoryDenyWriteExecute"):
-        libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)  # kernels before 6.3 do not know this option
+        libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)  # kernels before 6.3 reject this option
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     families = {FAMILIES[word] for value in values(unit, "RestrictAddressFamilies") for word in value.split()}
     rules = seccomp.SyscallFilter(defaction=seccomp.ERRNO(EPERM))

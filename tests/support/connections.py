@@ -1,4 +1,4 @@
-"""Clients that hold many connections to a server open and send nothing, or only a part of a request."""
+"""Clients that keep many connections to a server open but send nothing, or only part of a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ConnectionFlood:
 
     address: tuple[str, int]
     count: int
-    first_bytes: bytes = b""  # sent on each connection
+    first_bytes: bytes = b""  # data to send on each connection
     sources: tuple[str, ...] = ("127.0.0.1",)  # addresses of this machine, used in turn
     opened: int = 0
     _selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
@@ -33,7 +33,7 @@ class ConnectionFlood:
         return self
 
     def refill(self, timeout_s: float = 0.0) -> None:
-        """Wait up to `timeout_s` until the server closes connections, and open new ones in their place."""
+        """Wait up to `timeout_s` for the server to close connections. Open new connections in their place."""
         for key, _ in self._selector.select(timeout_s):
             self._close(key.fileobj)
         while len(self._selector.get_map()) < self.count:
@@ -43,7 +43,7 @@ class ConnectionFlood:
             self.opened += 1
             try:
                 connection.sendall(self.first_bytes)
-            except OSError:  # the server has closed it already
+            except OSError:  # the server has already closed the connection
                 self._close(connection)
 
     def _close(self, connection: object) -> None:

@@ -1,4 +1,4 @@
-"""Read the frame counter in JPEGs and decoded frames, and match received frames with the frames that a camera sent."""
+"""Reader of the frame counter in JPEGs and decoded frames, which matches received frames with sent frames."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def of_frame(frame: av.VideoFrame) -> int | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Push:
-    """One frame that a camera sent. `at` is CLOCK_MONOTONIC just before the camera sent the frame."""
+    """One frame that a camera sent. `at` is CLOCK_MONOTONIC just before the send."""
 
-    serial: int  # counts all frames since the camera's start, across loops of the clip
+    serial: int  # number of the frame since the camera's start, across loops of the clip
     number: int  # the counter in the frame
     at: float
 
 
 def pushes(log: Path, mount: str) -> list[Push]:
-    """Return the frames that the camera at `mount` has sent so far, in order. Ignore an incomplete last line."""
+    """Return the frames that the camera at `mount` has sent so far in order. Ignore an incomplete last line."""
     lines = log.read_text().split("\n")[:-1]
     records = [json.loads(line) for line in lines]
     return [
@@ -52,9 +52,9 @@ def pushes(log: Path, mount: str) -> list[Push]:
 
 
 class Unwrapper:
-    """Match received frames of a looping clip with the frames that the camera sent.
+    """Matcher of received frames of a looping clip with the frames that the camera sent.
 
-    Frames must arrive in the order in which they were sent and less than one loop of the clip apart. The first received
+    Frames must arrive in the order in which they were sent, less than one loop of the clip apart. The first received
     frame matches the latest sent frame with the same number.
     """
 

@@ -1,4 +1,7 @@
-"""RTSP camera that sends media only over UDP, packet by packet as a test says, and records what the hub sends."""
+"""RTSP camera that sends media only over UDP.
+
+The test chooses each packet, and the camera records the hub's packets.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _CLIENT_PORTS: Final = re.compile(r"client_port=(\d+)-(\d+)")
 
 
 def rtp(number: int, payload: bytes, *, time: int = 0, last: bool = True, ssrc: bytes = SSRC) -> bytes:
-    """Return an RTP packet of video."""
+    """Return an RTP packet with video."""
     kind = 96 | (0x80 if last else 0)
     return bytes([0x80, kind]) + (number % 2**16).to_bytes(2) + (time % 2**32).to_bytes(4) + ssrc + payload
 
@@ -30,7 +33,7 @@ def rtp(number: int, payload: bytes, *, time: int = 0, last: bool = True, ssrc: 
 class DatagramCamera:
     """Camera for one client at a time.
 
-    `source` is an address that the camera names in its Transport header, and `refusal` its response to TCP.
+    `source` is the address in the camera's Transport header, and `refusal` is its response to a request for TCP.
     """
 
     def __init__(
@@ -41,14 +44,14 @@ class DatagramCamera:
         self._listener = socket.create_server((host, 0), family=self._family)
         self.port: int = self._listener.getsockname()[1]
         self.rtp, self.rtcp = self.bind(), self.bind()
-        self.requests: queue.Queue[str] = queue.Queue()  # each one without its last line
-        self.at_play: list[bytes] = []  # what the hub had sent to the ports for RTP and RTCP before PLAY arrived
-        self.client = ("", 0)  # address for RTP; the next port is the one for RTCP
+        self.requests: queue.Queue[str] = queue.Queue()  # requests, each without its last line
+        self.at_play: list[bytes] = []  # packets from the hub to the RTP and RTCP ports before PLAY
+        self.client = ("", 0)  # address for RTP; the next port is for RTCP
         self._source, self._timeout_s, self._refusal = source, timeout_s, refusal
         threading.Thread(target=self._accept, daemon=True).start()
 
     def bind(self, host: str = "") -> socket.socket:
-        """Return another socket of the camera, or of another machine if there is a host."""
+        """Return another socket of the camera or, if `host` is given, of another machine."""
         end = socket.socket(self._family, socket.SOCK_DGRAM)
         end.bind((host or self.host, 0))
         end.settimeout(PATIENCE_S)

@@ -40,7 +40,7 @@ def webhook(webhook_id: str, url: str, **more: Any) -> Webhook:
 
 
 def event(number: int = 0, *found: tuple[str, float], camera: str = "lobby", faces: bool = False) -> dict[str, Any]:
-    """Return a result event with detections that have these names and confidences."""
+    """Return a result event. Each detection has one of these names and confidences."""
     box = {"left": 10, "top": 20, "right": 110, "bottom": 220}
     detections = [{"name": n, "parent": "", "confidence": c, "bounding_box": box} for n, c in found]
     own_id = result_events.new_id()
@@ -68,7 +68,7 @@ class Dispatcher:
     def start(self, since: datetime | None = None) -> None:
         """Start the process and return once its consumer groups exist.
 
-        `since` is the time at which the webhooks were configured; None means now.
+        `since` is the time at which the webhooks were configured; None means the present.
         """
         settings = WebhooksSettings(
             webhooks=tuple(self.webhooks),
@@ -149,7 +149,7 @@ class Dispatcher:
         return [each["id"] for each in published]
 
     def enable(self, webhook_id: str) -> None:
-        """Enable a webhook like an operator."""
+        """Enable a webhook like an operator does."""
 
         async def enable() -> None:
             client = connect(self.url)
@@ -159,7 +159,7 @@ class Dispatcher:
         asyncio.run(enable())
 
     def kill(self) -> None:
-        """Kill the process abruptly, like a power cut."""
+        """Kill the process abruptly, like a power failure."""
         if self.child is not None:
             self.child.kill()
             self._end()

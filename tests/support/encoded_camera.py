@@ -1,4 +1,4 @@
-"""Cameras of every structure that encoders use, from files on a virtual clock, and a judgement of the frames sent."""
+"""Cameras with every stream structure that encoders use, on a virtual clock, and a check of the sent frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources import Packet
     from tests.support.encodings import Encoding, Unit
 
-MIN_PSNR_DB: Final = 24.0  # in the worst part of a frame; encoding alone leaves more, and damage leaves less
+# in the worst part of a frame; undamaged frames are above this value, and damaged frames below it
+MIN_PSNR_DB: Final = 24.0
 _BEGAN: Final = 1000.0
 _TRAVEL_S: Final = 0.05
 
@@ -43,17 +44,17 @@ class VirtualCamera(StreamSource):
 
 @dataclass(kw_only=True)
 class Seen:
-    """What the hub has made of a camera's video."""
+    """The frames that the hub sent for a camera's video."""
 
     sent: list[tuple[int, float]] = field(default_factory=list)  # number and capture time in seconds of each frame
-    torn: list[int] = field(default_factory=list)  # places of sent frames that differ from their originals
+    torn: list[int] = field(default_factory=list)  # positions of the sent frames that differ from their originals
     worst_db: float = 99.0
     decoded: int = 0
     dropped: dict[str, int] = field(default_factory=dict)  # by reason
 
 
 def write_file(encoding: Encoding, units: Sequence[Unit], path: Path) -> Path:
-    """Write the units to a file that FFmpeg parses like packets of an RTSP camera, and return its path."""
+    """Write the units to a file, and return its path. FFmpeg parses the file like packets of an RTSP camera."""
     raw = path.with_suffix(".raw")
     raw.write_bytes(units[0].data)
     form = {"h264": "h264", "h265": "hevc"}[encoding.codec]

@@ -1,6 +1,7 @@
-"""Short videos in every structure that encoders of cameras use, and the quality of each frame that arrives.
+"""Short videos with every stream structure that camera encoders use, and the quality of each received frame.
 
-Frame n shows the number n over a texture that moves, so a part that is missing, old or gray differs from the original.
+Frame n shows the number n over a moving texture. Any part that is missing, old or gray therefore differs from the
+original.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-VERSION: Final = 4  # increase it when the drawing or the encoding changes
+VERSION: Final = 4  # increment when the drawing or the encoding changes
 WIDTH: Final = 320
 HEIGHT: Final = 192
 FPS: Final = 25
@@ -53,12 +54,12 @@ class Encoding:
 
     name: str
     encoder: Encoder = "libx264"
-    options: str = ""  # of the encoder, separated by colons
+    options: str = ""  # options of the encoder, separated by colons
     gop: int = 25
-    has_keyframes: bool = True  # apart from the first frame
-    first: int = 0  # the hub connects at this frame, so it receives no earlier one
+    has_keyframes: bool = True  # whether there are keyframes after the first frame
+    first: int = 0  # the hub connects at this frame and receives no earlier frame
     interlaced: bool = False  # the hub sends one field of each frame
-    hides_reordering: bool = False  # the stream does not say how many frames the decoder has to hold back
+    hides_reordering: bool = False  # whether the stream omits how many frames the decoder must hold back
 
     @property
     def codec(self) -> Literal["h264", "h265"]:
@@ -108,7 +109,7 @@ def original(number: int) -> NDArray[np.uint8]:
 
 
 def quality(frame: av.VideoFrame, number: int) -> float:
-    """Return the PSNR in dB of the worst part of a frame, compared with the original of this number."""
+    """Return the PSNR in dB of the worst part of a frame, compared with the original frame of this number."""
     plane = frame.planes[0]
     luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:HEIGHT, :WIDTH]
     errors = (luma.astype(np.int32) - original(number)) ** 2
@@ -117,7 +118,7 @@ def quality(frame: av.VideoFrame, number: int) -> float:
 
 
 def make(encoding: Encoding, seconds: int = SECONDS) -> list[Unit]:
-    """Return a video that begins with frame `encoding.first`. It is encoded once per machine."""
+    """Return a video that begins with frame `encoding.first`. The video is encoded once per machine."""
     content = json.loads(index(encoding, seconds).read_text())
     with (_folder() / content["data"]).open("rb") as file:
         frames = zip(content["sizes"], content["numbers"], content["shown_later"], strict=True)
@@ -191,7 +192,7 @@ def _unit(packet: av.Packet[Any]) -> Unit:
 
 
 def _openh264(frames: int, gop: int) -> list[bytes]:
-    """Return the coded frames of GStreamer's OpenH264, which Debian's Python runs."""
+    """Return the coded frames from GStreamer's OpenH264 encoder, which runs under Debian's Python."""
     if not _SYSTEM_PYTHON.exists():
         needs.missing(f"{_SYSTEM_PYTHON} is not installed; `apt-get install python3 python3-gi` brings it")
     gray = bytes([128]) * (WIDTH * HEIGHT // 2)

@@ -1,4 +1,4 @@
-"""API client for commands, with the responses of a gateway that does not run."""
+"""API client for tests of commands, with the responses of a gateway that is not running."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FakeApi:
-    """Stand-in for `ApiClient`. `bodies` are the JSON bodies of the responses by path, without `/api/v1`."""
+    """Stand-in for `ApiClient`. `bodies` contains the JSON bodies of the responses by path (without `/api/v1`)."""
 
     def __init__(self, bodies: Mapping[str, dict[str, Any]]) -> None:
         self._bodies = bodies

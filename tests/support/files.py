@@ -1,4 +1,4 @@
-"""Video files with known pixels for `file:` cameras: colors over the full range, and a number in each frame."""
+"""Video files with known pixels for `file:` cameras: colors of the full range, and a number in each frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FPS: Final = 25
 
 
 def write(path: Path, *, full_range: bool, frames: int = 50, b_frames: int = 0) -> None:
-    """Write an H.264 clip with a keyframe each second. Luma and chroma vary smoothly over their full range."""
+    """Write an H.264 clip with one keyframe per second. Luma and chroma vary smoothly over their full range."""
     low, high, chroma = (0, 255, 255) if full_range else (16, 235, 240)
     x, y = np.arange(WIDTH), np.arange(HEIGHT)
     with av.open(str(path), "w") as container:
@@ -49,7 +49,7 @@ def write(path: Path, *, full_range: bool, frames: int = 50, b_frames: int = 0) 
 
 
 def expected_jpeg_planes(path: Path, number: int, *, full_range: bool) -> list[NDArray[np.float64]]:
-    """Return Y, Cb and Cr of one frame of the file, in full range (BT.601, 2.5.1, but with 0..255 as in JFIF)."""
+    """Return Y, Cb and Cr of one frame of the file in full range (BT.601, 2.5.1, but 0..255 as in JFIF)."""
     with av.open(str(path)) as container:
         frame = next(frame for index, frame in enumerate(container.decode(video=0)) if index == number)
     luma, blue, red = planes_of(frame)
@@ -65,7 +65,7 @@ def planes_of_jpeg(jpeg: bytes) -> list[NDArray[np.float64]]:
 
 
 def planes_of(frame: av.VideoFrame) -> list[NDArray[np.float64]]:
-    """Return the planes of a planar frame, with the padding of each row removed."""
+    """Return the planes of a planar frame without the padding of the rows."""
     return [
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width] / 1.0
         for plane in frame.planes
@@ -73,7 +73,7 @@ def planes_of(frame: av.VideoFrame) -> list[NDArray[np.float64]]:
 
 
 def psnr(one: list[NDArray[np.float64]], other: list[NDArray[np.float64]]) -> float:
-    """Return the PSNR of two frames of the same size over all samples, in dB; infinity if the frames are equal."""
+    """Return the PSNR of two frames of equal size over all samples in dB; infinity if the frames are equal."""
     squares = [np.square(np.clip(a, 0, 255) - np.clip(b, 0, 255)) for a, b in zip(one, other, strict=True)]
     error = sum(float(square.sum()) for square in squares) / sum(square.size for square in squares)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

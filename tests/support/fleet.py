@@ -1,4 +1,4 @@
-"""A supervisor with real children, in a separate process that prints its reports."""
+"""A supervisor with real children. It runs in a separate process that prints its reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOP_S: Final = 10.0  # service managers send SIGKILL after this time
 
 @dataclass(kw_only=True)
 class Fleet(Server):
-    """A running supervisor. Its processes use `folder` as working directory."""
+    """A running supervisor. `folder` is the working directory of its processes."""
 
     folder: Path
     children: list[dict[str, Any]]
@@ -66,7 +66,7 @@ class Fleet(Server):
                     self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
-        """Wait until the condition holds. Return the seconds waited."""
+        """Wait until the condition is true. Return the seconds waited."""
         began = time.monotonic()
         with self._changed:
             while not condition():
@@ -77,16 +77,16 @@ class Fleet(Server):
 
     @property
     def shown(self) -> list[dict[str, Any]]:
-        """Every printed record of the children (`members`) and of the supervisor's own resources (`own`)."""
+        """All printed records of the children (`members`) and of the supervisor's own resources (`own`)."""
         return [line for line in self.records if "members" in line]
 
     @property
     def members(self) -> dict[str, Any]:
-        """The children in the last record, by name."""
+        """The children by name, from the last record."""
         return self.shown[-1]["members"] if self.shown else {}
 
     def pid(self, name: str) -> int | None:
-        """Return a child's pid in the last record."""
+        """Return a child's pid from the last record."""
         pid: int | None = self.members.get(name, {}).get("pid")
         return pid
 
@@ -114,12 +114,12 @@ class Fleet(Server):
         return self.log_file.read_text(encoding="utf-8")
 
     def lines(self, name: str) -> list[str]:
-        """Return the log lines of a process, without time and level."""
+        """Return the log lines of a process without time and level."""
         found = (line.split(maxsplit=3) for line in self.log().splitlines())
         return [parts[3] for parts in found if len(parts) == 4 and parts[2] == name]
 
     def processes(self) -> list[psutil.Process]:
-        """Return all processes whose working directory is below `folder`: the supervisor and its descendants."""
+        """Return all processes with a working directory below `folder`: the supervisor and its descendants."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -128,7 +128,7 @@ class Fleet(Server):
         return found
 
     def wait_until_gone(self, target_s: float) -> None:
-        """Wait until no process is left, and check that this takes at most `target_s` (see `is_on_time`)."""
+        """Wait until no process is left. Check that this takes at most `target_s` (see `is_on_time`)."""
         began = time.monotonic()
         _, left = psutil.wait_procs(self.processes(), timeout=PATIENCE_S)
         assert not left
@@ -148,9 +148,10 @@ class Fleet(Server):
 
 @pytest.fixture
 def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    """Start a supervisor: `start_fleet({"a": "steady", "b": ("logs_secrets", "some text", 1)}, drain_s=1.0)`.
+    """Start a supervisor, as in `start_fleet({"a": "steady", "b": ("logs_secrets", "some text", 1)}, drain_s=1.0)`.
 
-    A child is the name of its entry, or a tuple of this name, the settings and the stage. Other keywords are limits.
+    A child is the name of its entry point, or a tuple of this name, the settings and the stage. Other keywords are
+    limits.
     """
     started: list[Fleet] = []
     numbers = itertools.count()

@@ -1,7 +1,7 @@
-"""Counters of a fleet across the restarts of its workers, checked against the records of the service.
+"""Counters of a fleet across restarts of its workers, checked against the records of the service.
 
-The counters of a killed worker are known only up to its last report. The report balances, but the outcome of the frames
-in flight stays unknown. The service's records show which frames the worker sent after its last report.
+The counters of a killed worker are known only up to its last report. This report balances, but the outcome of the
+frames in flight is unknown. The service's records show which frames the worker sent after the report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Life:
     began: float  # CLOCK_MONOTONIC
     ledger: Ledger = field(default_factory=Ledger)
     last_frame_id: str | None = None
-    ended_well: bool = False  # True if the last report is from a regular stop
+    ended_well: bool = False  # whether the last report comes from a regular stop
     reports: int = 0
 
 
@@ -37,14 +37,14 @@ class Life:
 class Account:
     """Final counters of the fleet."""
 
-    known: Ledger  # the sum of all last reports
-    killed: int  # workers without a regular stop
+    known: Ledger  # sum of all last reports
+    killed: int  # number of workers without a regular stop
     frames_unknown: int  # frames in flight in the last reports of killed workers
-    results_unknown: int  # results waiting in these reports, and not recovered from the spool by the next worker
-    results_waiting: int  # results left in the spool by a stopped worker, and not recovered by the next worker
+    results_unknown: int  # results waiting in these reports that the next worker did not recover from the spool
+    results_waiting: int  # results that a stopped worker left in the spool and the next worker did not recover
     after_last_report: int  # frames that the service received but that no report of a killed worker contains
     arrived: int  # frames that the service received
-    never_arrived: int  # frames that were sent, but lost with their connection
+    never_arrived: int  # frames that were sent but lost with their connection
     streamed: int  # distinct results in the stream
     problems: list[str] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ class Account:
 
 
 class FleetLedger:
-    """The last report of each worker. `on_report` receives every report of a `Hub`."""
+    """Last report of each worker. `on_report` receives every report of a `Hub`."""
 
     def __init__(self) -> None:
         self._lives: dict[tuple[str, int], Life] = {}
@@ -111,8 +111,8 @@ class FleetLedger:
     def account(self, arrived: Iterable[tuple[str, str]], streamed: Sequence[str]) -> Account:
         """Return the final account.
 
-        `arrived` holds the camera and the frame id of each frame that the service received. `streamed` holds the frame
-        ids of the results in the stream.
+        `arrived` contains the camera and the frame id of each frame that the service received. `streamed` contains the
+        frame ids of the results in the stream.
         """
         lives = sorted(self._lives.values(), key=lambda life: life.began)
         names: dict[str, list[str]] = {}
@@ -140,7 +140,10 @@ class FleetLedger:
         return account
 
     def _check(self, account: Account, lives: Sequence[Life], names: Iterable[str]) -> None:
-        """Check a camera's workers against the service's records. The time in a frame id shows which worker sent it."""
+        """Check the workers of a camera against the service's records.
+
+        The time in a frame id shows which worker sent it.
+        """
         wall = time.time() - time.monotonic()
         ends = [life.began + wall for life in lives[1:]] + [float("inf")]
         waiting = sorted(names)
@@ -164,7 +167,7 @@ class FleetLedger:
 
 
 def _left(life: Life, lives: Sequence[Life]) -> int:
-    """Return how many results waited at a worker's last report and were not recovered by the next worker."""
+    """Return the number of results that waited at a worker's last report and that the next worker did not recover."""
     following = [other for other in lives if other.camera == life.camera and other.began > life.began]
     return max(0, life.ledger.waiting - (following[0].ledger.recovered if following else 0))
 
@@ -175,7 +178,7 @@ def _made(name: str) -> float:
 
 
 def _began(pid: int) -> float | None:
-    """Return the start time of a process (CLOCK_MONOTONIC, to 10 ms); None if the process has exited."""
+    """Return the start time of a process (CLOCK_MONOTONIC, accurate to 10 ms); None if the process has exited."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""A supervisor with children from `children.py`. The plan is JSON on the command line. Each report is a line of JSON.
+"""A supervisor with children from `children.py`. The plan is JSON on the command line. Each report is one line of JSON.
 
 {"children": [{"name": "a", "stage": 0, "entry": "steady", "settings": null}], "limits": {"drain_s": 1.0}}
 """

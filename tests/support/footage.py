@@ -1,4 +1,4 @@
-"""Real footage with known content. Tests skip without it."""
+"""Real footage with known content. Without the footage, tests are skipped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ASTRONAUT_FACE: Final[Edges] = (122, 58, 210, 178)
 
 
 def opencv_clip(name: str) -> Path:
-    """Return the path of a clip in Debian's package opencv-doc."""
+    """Return the path of a clip from Debian's package opencv-doc."""
     path = OPENCV_DOC / name
     if not path.is_file():
         needs.missing(f"{path} does not exist; `apt-get install opencv-doc` brings it")
@@ -54,7 +54,7 @@ def packaged(model: PackagedModel = packaged_models.OBJECTS) -> PackagedModel:
 
 
 def frames(path: Path, step: int = 1) -> Iterator[tuple[int, Pixels]]:
-    """Yield every `step`-th frame of a clip with its number, from 0."""
+    """Yield every `step`-th frame of a clip, with its number counted from 0."""
     capture = cv2.VideoCapture(os.fspath(path))
     number = 0
     while capture.grab():
@@ -67,7 +67,7 @@ def frames(path: Path, step: int = 1) -> Iterator[tuple[int, Pixels]]:
 
 
 def reference_people(min_confidence: float = 0.7) -> dict[int, list[Edges]]:
-    """Return the people that a Faster R-CNN has detected in each frame of vtest.avi (see the README of the data)."""
+    """Return the people that a Faster R-CNN detected in each frame of vtest.avi (see the README of the data)."""
     people: dict[int, list[Edges]] = {}
     for line in data_file("pets09-s2l1.detections.txt").read_text(encoding="ascii").splitlines():
         frame, _, left, top, width, height, confidence, *_ = map(float, line.split(","))
@@ -92,7 +92,7 @@ def edges(box: Box) -> Edges:
 
 
 def are_right(detections: Sequence[Detection], reference: Sequence[Edges], min_overlap: float) -> list[bool]:
-    """Return for each detection whether it matches a reference box. The most confident detection chooses first."""
+    """Return for each detection whether it matches a reference box. More confident detections choose first."""
     free = list(reference)
     right = [False] * len(detections)
     for number in sorted(range(len(detections)), key=lambda number: -detections[number].confidence):

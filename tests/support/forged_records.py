@@ -1,4 +1,4 @@
-"""Records that no hub writes: what another program with access to Redis may put into the registry of a fleet."""
+"""Records that no hub writes, but that another program with access to Redis may write to a registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def valid_record(name: str = NAME) -> RegistryRecord:
 
 
 def _changed(path: str, value: object) -> bytes:
-    """Return the valid record with one value replaced or removed. `path` separates keys and indexes with dots."""
+    """Return the valid record with one value replaced or removed. Dots separate keys and indexes in `path`."""
     record = json.loads(valid_record().encode())
     *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     section: Any = record

@@ -1,4 +1,4 @@
-"""A real gateway process. The test acts as its supervisor and sends process descriptions, statuses and replies."""
+"""A real gateway process. The test acts as its supervisor, and sends process descriptions, statuses and replies."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def status(pid: int, meter: Meter, *, state: str = "streaming", error: str | Non
 
 @dataclass(kw_only=True)
 class SupervisedGateway:
-    """One gateway and its supervisor. `answer` carries out a request and returns the error; None means success."""
+    """One gateway and its supervisor. `answer` performs a request and returns the error; None means success."""
 
     settings: GatewaySettings
     answer: Callable[[Request], str | None] = lambda _request: None
-    is_silent: bool = False  # if True, requests get no reply
+    is_silent: bool = False  # whether requests get no reply
     requests: list[Request] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
     child: ChildProcess = field(init=False)
@@ -153,12 +153,12 @@ class SupervisedGateway:
         self._wait_until_read()
 
     def report(self, name: str, status: Status) -> None:
-        """Send the status of a process."""
+        """Send a process's status."""
         self.report_bytes(name, encode(status))
         self._wait_until_read()
 
     def report_bytes(self, name: str, record: bytes) -> None:
-        """Send an encoded status without waiting until the gateway has read it."""
+        """Send an encoded status. Does not wait until the gateway has read it."""
         assert self.child.send(status_reported(name, record))
 
     def remove_process(self, name: str) -> None:
@@ -191,7 +191,7 @@ class SupervisedGateway:
 def start_gateway(kept_valkey: Callable[..., KeptValkey]) -> Iterator[Callable[..., SupervisedGateway]]:
     """Start a gateway with its own broker: `start_gateway(token="...", callback_token="...")`.
 
-    `tokens` contains more tokens with their roles. Each token has its role as its name.
+    `tokens` contains additional tokens by role. The name of each token is its role.
     """
     started: list[SupervisedGateway] = []
 

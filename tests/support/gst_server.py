@@ -1,19 +1,19 @@
-"""RTSP camera: GStreamer's server, fed frame by frame at the live rate. Run with the system's Python.
+"""RTSP camera: GStreamer's server, fed frame by frame at the live rate. Needs the system's Python.
 
 Usage: `/usr/bin/python3 gst_server.py CONFIG`, where CONFIG is a JSON file:
 
     {"port": 0, "mounts": {"/cam": "<clip>.json"}, "push_log": "<file>",
      "address": "127.0.0.1", "user": null, "password": null, "auth": "digest", "accepts": null, "second_track": null}
 
-The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. Each mount is one
-live camera: all its clients see the same frame. The server pushes frame `serial` (0, 1, ... since the start) when the
-frame is due on the monotonic clock. This frame has the number `serial % length` in its clip. The push log contains a
-line of JSON for each frame: `{"mount", "serial", "number", "at"}`, where `at` is CLOCK_MONOTONIC just before the push.
-The line `{"mount": "/cam", "clip": "<clip>.json"}` on standard input switches this camera to another clip of the same
-codec and rate, within the session.
+When the program accepts connections, it prints one line of JSON, `{"port": N}`. It exits on SIGTERM. Each mount is one
+live camera, and all its clients see the same frame. The server pushes frame `serial` (0, 1, ... since the start) when
+the frame is due on the monotonic clock. This frame has the number `serial % length` in its clip. The push log contains
+one line of JSON per frame: `{"mount", "serial", "number", "at"}`, where `at` is CLOCK_MONOTONIC just before the push.
+The line `{"mount": "/cam", "clip": "<clip>.json"}` on standard input switches this camera, within the session, to
+another clip with the same codec and rate.
 
-`accepts` limits the transports: "UDP", "TCP", "UDP_MCAST", or "SRTP" for encrypted media over all of them. The camera
-refuses others with status 461. `second_track` adds a track to each mount: "audio" or "metadata".
+`accepts` limits the transports: "UDP", "TCP", "UDP_MCAST", or "SRTP" for encrypted media over any of them. The camera
+refuses other transports with status 461. `second_track` adds a track to each mount: "audio" or "metadata".
 
 The program does not import pytest. It needs only Debian's python3-gi and gir1.2-gst-rtsp-server-1.0.
 """
@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-EXIT_UNAVAILABLE = 69  # a requirement is not installed; the last line on stderr names the package
+EXIT_UNAVAILABLE = 69  # a requirement is missing; the last line on stderr names its package
 
 try:
     import gi
@@ -41,7 +41,7 @@ except (ImportError, ValueError):
     print("`apt-get install python3-gi gir1.2-gst-rtsp-server-1.0` brings GStreamer's RTSP server", file=sys.stderr)
     sys.exit(EXIT_UNAVAILABLE)
 
-# config-interval=0, because every keyframe already contains the parameter sets. The source buffers half a second and
+# config-interval is 0, because every keyframe already contains the parameter sets. The source buffers half a second and
 # then drops the oldest frames, like a camera whose client has not sent PLAY.
 _SOURCE = "appsrc is-live=true format=time max-time=500000000 max-buffers=0 max-bytes=0 leaky-type=downstream"
 _PAYLOADERS = {
@@ -54,14 +54,14 @@ _CAPS = {
     "h265": "video/x-h265,stream-format=byte-stream,alignment=au",
     "mjpeg": "image/jpeg",
 }
-# Silence. The source of a track fails if no client has set up the track.
+# Silence. The source of a track fails if no client sets up the track.
 _TRACK_CAPS = "audio/x-mulaw,rate=8000,channels=1"
 _TRACK_PAYLOADERS = {"audio": "rtppcmupay name=pay1 pt=0", "metadata": "rtpgstpay name=pay1 pt=107"}
 _TRACK_BYTES_PER_S = 8000
 
 
 class Clip:
-    """A clip's access units in memory, and which of them are keyframes."""
+    """A clip's access units in memory, with a mark for keyframes."""
 
     def __init__(self, index: str) -> None:
         content = json.loads(Path(index).read_text())
@@ -70,7 +70,7 @@ class Clip:
         self.fps: int = content["fps"]
         self.caps = f"{_CAPS[self.codec]},width={content['width']},height={content['height']},framerate={self.fps}/1"
         self.keyframes = frozenset(content["keyframes"])
-        # The frames are in decoding order. Frame n is shown `shown_later[n]` frames after that, and shows this number.
+        # The frames are in decoding order. Frame n is shown `shown_later[n]` frames later, and shows that number.
         self.shown_later: list[int] = content.get("shown_later") or [0] * len(content["sizes"])
         self.numbers: list[int] = content.get("numbers") or list(range(len(content["sizes"])))
         self.units: list[bytes] = []
@@ -96,7 +96,7 @@ class Viewer:
             self.first = (serial, max(0, clock.get_time() - self.source.get_base_time()))
         serial_before, began = self.first
         frame = Gst.Buffer.new_wrapped(data)
-        # Timestamps are evenly spaced, like those of an encoder, and do not depend on when this thread wakes up.
+        # Timestamps are evenly spaced like those of an encoder, and do not depend on when this thread wakes up.
         frame.dts = began + (serial - serial_before) * Gst.SECOND // fps
         frame.pts = began + (serial - serial_before + later) * Gst.SECOND // fps
         frame.duration = Gst.SECOND // fps
@@ -130,11 +130,11 @@ class Camera:
         return factory
 
     def switch_clip(self, clip: Clip) -> None:
-        """Switch to `clip`, starting with its first frame."""
+        """Switch to `clip`, beginning with its first frame."""
         self._next_clip = clip
 
     def live(self) -> None:
-        """Push frames forever. This runs in a separate thread, because the main loop answers requests."""
+        """Push frames forever. Runs in a separate thread, because the main loop answers requests."""
         began, offset = time.monotonic(), 0
         serial = 0
         while True:

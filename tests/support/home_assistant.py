@@ -28,7 +28,7 @@ ROOT_VARIABLE: Final = "NVISION_HUB_HOME_ASSISTANT"  # the folder that tests/pee
 _INSTALL_S: Final = 600  # the first start installs the packages of the integrations
 _STAMP: Final = "2026-01-01T00:00:00+00:00"
 _KEY: Final = "0" * 64
-# The mounts are in a namespace of their own, so they end with the program.
+# The mounts are in a separate namespace, so they end with the program.
 _ENTER: Final = """
 mkdir -p "$1/srv/config" && mount --bind "$2" "$1/srv/config"
 mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev"
@@ -112,7 +112,7 @@ def _mqtt_entry(port: int) -> dict[str, Any]:
 
 
 def _auth() -> dict[str, Any]:
-    """Return an owner with a token that does not expire."""
+    """Return an owner account with a token that does not expire."""
     user = {"id": "owner", "group_ids": ["system-admin"], "is_owner": True, "is_active": True, "name": "test"}
     token = {
         "id": "token",

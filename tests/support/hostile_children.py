@@ -1,4 +1,4 @@
-"""Children that behave as if an attacker had taken control of them. Each function is an entry point."""
+"""Children that behave as if an attacker controlled them. Each function is an entry point."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Exploit:
 
 
 def log_queue() -> Any:
-    """Return the queue whose pipe transports this child's log records."""
+    """Return the queue whose pipe carries this child's log records."""
     (handler,) = logging.getLogger().handlers
     assert isinstance(handler, ChildLog)
     return handler.queue
@@ -85,7 +85,7 @@ def log_line(**changes: Any) -> bytes:
 
 
 def invalid_records(canary: str) -> dict[str, bytes]:
-    """Return attacks on the log pipe. Each consists of complete lines, and no line is a valid record."""
+    """Return attacks on the log pipe. Each attack consists of complete lines, none of which is a valid record."""
     exploit = pickle.dumps(_Exploit(canary))
     record = logging.makeLogRecord({"msg": FORGED, "processName": "hub"})
     return {
@@ -130,9 +130,9 @@ def invalid_records(canary: str) -> dict[str, bytes]:
 
 
 def forges_log_records(canary: str, pipe: SupervisorPipe) -> None:
-    """Write every attack to the log pipe, then a valid record that pretends to have more lines, then log as usual."""
+    """Write every attack and a valid record that pretends to have more lines to the log pipe. Then log as usual."""
     attacks = invalid_records(canary)
-    log_queue()._sem.acquire()  # a queue in the supervisor would unpickle only if an item is counted
+    log_queue()._sem.acquire()  # a queue in the supervisor would unpickle an item only if the item is counted
     for attack in attacks.values():
         write_all(attack)
     write_all(log_line(message=f"%s\n2026-11-30T12:00:00.000Z WARNING hub  {FORGED}\n"))
@@ -141,14 +141,14 @@ def forges_log_records(canary: str, pipe: SupervisorPipe) -> None:
 
 
 def floods_its_log(_settings: None, _pipe: SupervisorPipe) -> NoReturn:
-    """Write long records in an endless loop. Their text makes the redaction of addresses as slow as possible."""
+    """Write long records in an endless loop. Redacting addresses in their text is as slow as possible."""
     line = log_line(message=("a" * 31 + "://") * (MAX_MESSAGE_CHARACTERS // 34))
     while True:
         write_all(line)
 
 
 def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> None:
-    """Attempt what the sandbox denies, and log the error name of each attempt (null if it succeeded) as JSON."""
+    """Attempt each action that the sandbox denies. Log the error name of each (null if it succeeded) as JSON."""
     own, others = Path("own").resolve(), Path("others").resolve()
     own.mkdir()
     others.mkdir()
@@ -178,7 +178,7 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
         "create a network namespace": lambda: _in_a_child(lambda: _call("unshare", 0x4000_0000)),
         "clone into a network namespace": lambda: _in_a_child(lambda: _call("clone", 0x4000_0000 | signal.SIGCHLD)),
     }
-    if settings["restricted"]:  # an attempt that succeeds would stop the supervisor or change the machine
+    if settings["restricted"]:  # without the sandbox, these attempts would stop the supervisor or change the machine
         attempts["trace the supervisor"] = lambda: _call("ptrace", 16, supervisor)  # PTRACE_ATTACH
         attempts["type into the terminal"] = lambda: fcntl.ioctl(0, termios.TIOCSTI, b"x")
         for call in sandbox.DENIED:
@@ -191,7 +191,10 @@ def attempts_system_calls(settings: dict[str, bool], pipe: SupervisorPipe) -> No
 
 
 def opens_files_of_a_hub(_settings: None, pipe: SupervisorPipe) -> None:
-    """Restrict this process like the worker of camera `own`, use the worker's files, and attempt to use other files."""
+    """Restrict this process like the worker of camera `own`.
+
+    Use this worker's files, and attempt to use other files.
+    """
     folder = Path.cwd()
     names = ("cameras.yaml", "state/tokens.json", "state/run-time.json", "state/spool/other/results.sqlite3")
     for name in names:
@@ -234,7 +237,7 @@ def _open(file: str) -> None:
 def _call(name: str, *arguments: int) -> None:
     """Call the kernel. Raises `OSError`."""
     number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
-    if number >= 0:  # otherwise, this architecture lacks the call
+    if number >= 0:  # a negative number means that this architecture lacks the call
         _check(_LIBC.syscall(number, *map(ctypes.c_long, arguments)))
     else:
         raise PermissionError(errno.EPERM, name)
@@ -246,14 +249,14 @@ def _check(result: int) -> None:
 
 
 def _read_memory(pid: int) -> None:
-    """Read memory of the supervisor at an address that the fork copied. Raises `OSError`."""
+    """Read the supervisor's memory at an address that the fork copied. Raises `OSError`."""
     target = ctypes.create_string_buffer(8)
     own, theirs = (_Vector(ctypes.addressof(target), 8), _Vector(id(None), 8))
     _check(_LIBC.process_vm_readv(pid, ctypes.byref(own), 1, ctypes.byref(theirs), 1, 0))
 
 
 def _in_a_child(attempt: Callable[[], object]) -> None:
-    """Attempt something in a forked process that then ends. Raises `OSError`."""
+    """Call `attempt` in a forked process that then ends. Raises `OSError`."""
     if (child := os.fork()) == 0:
         try:
             attempt()

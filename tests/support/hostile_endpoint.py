@@ -1,4 +1,4 @@
-"""HTTP endpoint that answers every request with something that no endpoint should send."""
+"""HTTP endpoint that answers every request with a response that no endpoint should send."""
 
 from __future__ import annotations
 

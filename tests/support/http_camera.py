@@ -37,8 +37,8 @@ class HttpCamera:
     redirect_to: str | None = None  # answer every request with a redirect (302) to this URL
     redirects: dict[str, str] = field(default_factory=dict)  # path -> Location of a redirect (302)
     cut_to: int | None = None  # send only this many bytes of each JPEG
-    requests: list[str] = field(default_factory=list)  # method and path of each request, in order
-    pushes: list[Push] = field(default_factory=list)  # every JPEG sent, to any client
+    requests: list[str] = field(default_factory=list)  # method and path of each request in order
+    pushes: list[Push] = field(default_factory=list)  # every JPEG sent to any client
 
     def __post_init__(self) -> None:
         self.frames = clips.access_units(self.spec)
@@ -58,7 +58,7 @@ class HttpCamera:
 
     @property
     def port(self) -> int:
-        """The port on which the camera listens."""
+        """The port of the camera."""
         return self._server.server_address[1]
 
     def url(self, path: str = "/stream.mjpg", *, credentials: bool = True) -> str:
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
         if camera.auth == "basic":
             return kind == "Basic" and base64.b64decode(given).decode() == f"{camera.user}:{camera.password}"
-        # RFC 7616, section 3.4, with MD5, because cameras use MD5.
+        # RFC 7616, section 3.4, with MD5, which cameras use.
         parts = {name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', given)}
         if kind != "Digest" or parts.get("nonce") != camera.nonce:
             return False

@@ -1,4 +1,4 @@
-"""A real hub in a separate process with its own broker, and the supervisor's reports about its children."""
+"""A real hub in a separate process with its own broker, and the supervisor's reports on its children."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROOT: Final = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraNow:
-    """One camera in the last report. `metrics` holds its counters and gauges. The names include the labels."""
+    """One camera in the last report. `metrics` contains its counters and gauges. The names include the labels."""
 
     state: str
     error: str | None
@@ -47,12 +47,12 @@ class CameraNow:
 
 @dataclass(kw_only=True)
 class Hub(Server):
-    """Running hub. Every method reads the last report. The supervisor reports twice a second."""
+    """Running hub. Methods use the last report. The supervisor reports twice a second."""
 
     folder: Path
-    prefix: Sequence[str] = ()  # command that prepares the environment and executes the hub
-    env: Mapping[str, str] = field(default_factory=dict)  # added to this process's environment
-    # This is called at each report with the reported children.
+    prefix: Sequence[str] = ()  # command that prepares the environment and then executes the hub
+    env: Mapping[str, str] = field(default_factory=dict)  # additions to this process's environment
+    # Called with the reported children at each report.
     on_report: Callable[[dict[str, Any]], None] = lambda _members: None
     process: subprocess.Popen[str] = field(init=False)
     addresses: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Hub(Server):
     _listener: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the hub, or start it again after its end."""
+        """Start the hub, or restart it after its end."""
         if self._listener is not None:
             self._listener.join(PATIENCE_S)
             self._ended, self._members = False, {}
@@ -100,7 +100,7 @@ class Hub(Server):
             self._updated.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], deadline_s: float = PATIENCE_S) -> None:
-        """Wait until the condition holds. Fail after `deadline_s` with the last report and the log."""
+        """Wait until the condition is true. After `deadline_s`, fail with the last report and the log."""
         with self._updated:
             met = self._updated.wait_for(lambda: condition() or self._ended, deadline_s)
             if not (met and condition()):
@@ -124,12 +124,12 @@ class Hub(Server):
         self.wait_until(lambda: self.camera(camera).total("results_published_total") >= count, deadline_s)
 
     def status(self, camera: str) -> dict[str, Any]:
-        """Return a camera's last status as reported; empty before the first report."""
+        """Return a camera's last reported status; empty before the first report."""
         status: dict[str, Any] = self._members.get(f"camera:{camera}", {}).get("status") or {}
         return status
 
     def camera(self, camera: str) -> CameraNow:
-        """Return a camera's last report. Before the first report, the state is `starting` and all numbers are zero."""
+        """Return a camera's last report. Before the first report, the state is `starting` and all numbers are 0."""
         member = self._members.get(f"camera:{camera}", {})
         status = self.status(camera)
         return CameraNow(
@@ -142,7 +142,7 @@ class Hub(Server):
         )
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Return the counters and gauges in the last report of a child. The names include the labels."""
+        """Return the counters and gauges from the last report of a child. The names include the labels."""
         reported = ((self._members.get(name) or {}).get("status") or {}).get("metrics", {})
         metrics = {}
         for metric, labels, value in (*reported.get("counters", ()), *reported.get("gauges", ())):
@@ -178,7 +178,7 @@ class Hub(Server):
         new.replace(file)
 
     def states(self, camera: str) -> list[str]:
-        """Return the observed states of a camera, in order."""
+        """Return the observed states of a camera in order."""
         return [state for _, name, state in list(self._states) if name == f"camera:{camera}"]
 
     def log(self) -> str:
@@ -186,9 +186,9 @@ class Hub(Server):
         return (self.folder / "hub.log").read_text(encoding="utf-8")
 
     def redis(self, user: str = "hub") -> redis.Redis:
-        """Return a client of the hub's broker once the broker responds. The caller closes the client.
+        """Return a client of the hub's broker after the broker responds. The caller closes the client.
 
-        The client has the rights of `user`. The user `hub` connects to the socket in state_dir, other users to TCP.
+        The client has the rights of `user`. The user `hub` connects to the socket in state_dir, and other users to TCP.
         """
         return redis.Redis.from_url(self.broker_url(user), decode_responses=True)
 
@@ -198,12 +198,12 @@ class Hub(Server):
         return str(self.addresses[user])
 
     def gateway(self) -> str:
-        """Return the gateway's URL once the gateway responds."""
+        """Return the gateway's URL after the gateway responds."""
         self.wait_until(lambda: ((self._members.get("gateway") or {}).get("status") or {}).get("ready", False))
         return str(self.addresses["gateway"])
 
     def events(self, camera: str | None = None, *, user: str = "hub") -> list[dict[str, Any]]:
-        """Return the events in the hub's result stream, of one camera or of all cameras, oldest first."""
+        """Return the events in the hub's result stream, for one camera or for all cameras, oldest first."""
         with self.redis(user) as client:
             entries: Any = client.xrange("nvision:results")
         events = [(fields["camera"], json.loads(fields["event"])) for _, fields in entries]
@@ -219,7 +219,7 @@ class Hub(Server):
 
 
 def broker_url(state: Path, user: BrokerUser = BrokerUser.HUB) -> str:
-    """Return the URL of the broker of the hub with this state_dir, including the password of `user`.
+    """Return the broker URL of the hub with this state_dir, including the password of `user`.
 
     The broker may not listen yet.
     """
@@ -238,7 +238,7 @@ def write(
     gateway: bool | dict[str, Any] = False,
     **more: Any,
 ) -> None:
-    """Write a cameras.yaml (as JSON) with an embedded broker on a free port. `service` None means the local service.
+    """Write a cameras.yaml (as JSON) with an embedded broker on a free port. Without a `service`, use the local one.
 
     If `gateway` is True, the hub has a gateway on a free port, without a token.
     """

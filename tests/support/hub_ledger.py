@@ -1,4 +1,4 @@
-"""Account of the results of a running hub's cameras, which must balance in every report."""
+"""Account of the results of a running hub's cameras. The account must balance in every report."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def ledger(hub: Hub, names: Sequence[str]) -> Ledger:
-    """Return the sum of these cameras' accounts. Each account must balance."""
+    """Return the sum of the accounts of these cameras. Each account must balance."""
     accounts = [Ledger.of(hub.status(name).get("metrics", {})) for name in names]
     assert all(each.balanced for each in accounts), accounts
     return sum(accounts, Ledger())
 
 
 def stop_results(hub: Hub, service: Recorder, names: Sequence[str]) -> Ledger:
-    """Stop the service's results, wait until the existing results are published, and return the account."""
+    """Stop the service's results, wait until all earlier results are published, and return the account."""
     service.set_behavior(answer="none")
     hub.wait_until(lambda: ledger(hub, names).waiting == 0, PATIENCE_S)
-    # After two more reports from each camera, no report is older than the change.
+    # After two more reports from each camera, all reports are newer than the change.
     for _ in range(2):
         seen = {name: hub.status(name)["at"] for name in names}
         hub.wait_until(lambda seen=seen: all(hub.status(name)["at"] > seen[name] for name in names))  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""Hub for tests: run a cameras.yaml, and twice a second print the state of all children as a line of JSON.
+"""Hub for tests: runs a cameras.yaml, and twice a second prints the state of all children as a line of JSON.
 
 Unlike the command line, this program prints complete statuses for other programs. The environment variable
-SLOT_TIMEOUT_S sets three limits, in seconds: for holding a connect slot, for waiting for a slot, and for the delay
+SLOT_TIMEOUT_S sets three limits in seconds: for holding a connect slot, for waiting for a slot, and for the delay
 before a child restarts. ALSO_WRITABLE names a directory whose files restricted workers may open.
 """
 

@@ -1,4 +1,4 @@
-"""Several hubs on one Redis, as an engine starts them. Each hub is a separate program with its own state_dir."""
+"""Several hubs on one Redis, started like an engine starts them: each is a separate program with its own state_dir."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLEET_KEY: Final = "bQ7xV2mZ9tLw4RkY8sPf1HdC6nJ3gAe5"
 
 
 def announced_gateway(client: redis.Redis) -> str:
-    """Return the gateway's address in Redis, below its seal; empty if there is none."""
+    """Return the gateway's address from Redis, without its seal; empty if there is none."""
     value = client.get("nvision:fleet:gateway")
     text = value.decode() if isinstance(value, bytes) else str(value or "")
     return text.rpartition("\n")[2]
@@ -78,7 +78,7 @@ class Hubs:
         return None if holder is None else str(holder).partition(" ")[0]
 
     def shown(self) -> dict[str, Any]:
-        """Return the camera as the fleet's gateway shows it."""
+        """Return the camera in the form that the fleet's gateway shows."""
         with httpx2.Client(base_url=announced_gateway(self.redis), trust_env=False) as client:
             found: dict[str, Any] = client.get("/api/v1/cameras/lobby").raise_for_status().json()
             return found

@@ -1,4 +1,4 @@
-"""Account of frames and results, read from a worker's metrics, with a check that it balances exactly.
+"""Account of frames and results from a worker's metrics, with a check that the account balances exactly.
 
     frames_sent_total = frames_answered_total + frames_unanswered_total{reason} + frames_in_flight
     results_received_total + results_recovered_total
@@ -26,7 +26,7 @@ class Ledger:
     unanswered: Counter[str] = field(default_factory=Counter)  # by reason
     in_flight: int = 0
     received: int = 0
-    recovered: int = 0  # received by an earlier process and found in that process's spool
+    recovered: int = 0  # received by an earlier process and recovered from its spool
     published: int = 0
     lost: Counter[str] = field(default_factory=Counter)  # by reason
     waiting: int = 0
@@ -73,12 +73,12 @@ class Ledger:
 
     @property
     def frames_off(self) -> int:
-        """Number of frames missing from the account. A negative number means frames counted twice."""
+        """Number of frames missing from the account. A negative number means that frames were counted twice."""
         return self.sent - self.answered - self.unanswered.total() - self.in_flight
 
     @property
     def results_off(self) -> int:
-        """Number of results missing from the account. A negative number means results counted twice."""
+        """Number of results missing from the account. A negative number means that results were counted twice."""
         return self.received + self.recovered - self.published - self.lost.total() - self.waiting
 
     @property

@@ -1,7 +1,7 @@
-"""Relay between a client and an RTSP camera. The relay drops, corrupts and alters packets, and records requests.
+"""Relay between a client and an RTSP camera that drops, corrupts and alters packets, and records requests.
 
 The relay runs on loopback in front of a real server. Over TCP, it parses the interleaved packets (RFC 2326, 10.12).
-Over UDP, it replaces the ports in SETUP with its own ports and forwards the datagrams that arrive there.
+Over UDP, it replaces the ports in SETUP with its own ports, and forwards the datagrams that arrive at these ports.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def _unchanged(packet: bytearray, _rtcp: bool, /) -> bytearray:  # noqa: FBT001 
 
 @dataclass(kw_only=True)
 class Line:
-    """Relay to `port_behind`. `alter` may be replaced at any time. `requests` holds the method of each request."""
+    """Relay to `port_behind`. `alter` may change at any time. `requests` contains the method of each request."""
 
     port_behind: int
     alter: Alter = _unchanged
-    requests: list[tuple[str, bool]] = field(default_factory=list)  # method, and whether the request carried a password
+    # method, and whether the request contained a password
+    requests: list[tuple[str, bool]] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)  # path -> target of the redirect (302)
     packets: int = 0  # number of RTP packets received from the camera
 
@@ -120,7 +121,7 @@ class Line:
         return self.alter(packet, rtcp)
 
     def _relay_datagrams(self, rtp_port: int, rtcp_port: int) -> tuple[int, int]:
-        """Open two ports and forward their datagrams to the client's ports."""
+        """Open two ports, and forward the datagrams that arrive there to the client's ports."""
         ours = []
         for port, rtcp in ((rtp_port, False), (rtcp_port, True)):
             end = self._kept(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -29,7 +29,7 @@ KEY: Final = "fedcba9876543210-service"
 
 @dataclass(kw_only=True)
 class LocalService:
-    """One running service. `settings` holds fields of `LocalServiceSettings`, with paths as strings."""
+    """One running service. `settings` contains fields of `LocalServiceSettings`, with paths as strings."""
 
     log: Path
     settings: dict[str, Any]
@@ -43,7 +43,7 @@ class LocalService:
         self.url = info_as(self.status(lambda status: status.ready, deadline_s=PATIENCE_S), ServiceInfo).url
 
     def launch(self, env: Mapping[str, str] | None = None) -> None:
-        """Start the service with `env` added to its environment, without waiting. The start may fail."""
+        """Start the service with `env` added to its environment. Do not wait, because the start may fail."""
         self._pipe, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with child_end, self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -89,7 +89,7 @@ class LocalService:
                 return status
 
     def counted(self, name: str, at_least: float = 1, **labels: str) -> float:
-        """Wait until a counter is at least `at_least`. Return its value."""
+        """Wait until a counter is at least `at_least`, and return its value."""
 
         def value(status: Status) -> float:
             return series_sum(status.metrics.counters, name, labels)
@@ -97,7 +97,7 @@ class LocalService:
         return value(self.status(lambda status: value(status) >= at_least))
 
     def drain(self) -> None:
-        """Request a stop like the supervisor."""
+        """Request a stop like the supervisor does."""
         self._pipe.send(encode(Drain()))
 
     def stop(self) -> int:
@@ -125,7 +125,7 @@ class LocalService:
 def local_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalService]]:
     """Start the real service: `local_service()`, `local_service(latency_s=1.0)`.
 
-    By default, the key is `KEY`, and the service detects moving objects, which costs less CPU than a model.
+    By default, the key is `KEY`. The service detects moving objects, because this needs less CPU time than a model.
     """
     started: list[LocalService] = []
 

@@ -15,7 +15,7 @@ from workers.local_service.settings import LocalServiceSettings
 
 
 def main() -> int:
-    """Run the service. Descriptor FD is inherited and is the service's end of the pipe to the test."""
+    """Run the service. Descriptor FD is the inherited service end of the pipe to the test."""
     given = json.loads(sys.argv[2])
     for name in ("model", "labels", "face_model"):
         if given.get(name) not in {None, "moving"}:

@@ -1,4 +1,4 @@
-"""Read the hash-locked requirements, and compare them with pyproject.toml."""
+"""Reader of the hash-locked requirements, and their comparison with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIN: Final = re.compile(r"==([^,*]+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedPackage:
-    """One release of a package. A package may have several, for different versions of Python."""
+    """One release of a package. A package may have several releases, for different versions of Python."""
 
     name: str
     version: str
@@ -48,7 +48,7 @@ def read_lock(text: str) -> Iterator[LockedPackage]:
 
 
 def declared(project: dict[str, Any], *, extras: Iterable[str] = (), groups: Iterable[str] = ()) -> list[Requirement]:
-    """Return the requirements in pyproject.toml, without extras that refer to the project itself."""
+    """Return the requirements in pyproject.toml, except extras that refer to the project itself."""
     section = project["project"]
     found = list(section["dependencies"]) if extras else []
     for extra in extras:

@@ -32,5 +32,5 @@ def series_sum(series: Series, name: str, labels: Mapping[str, str]) -> float:
 
 
 def snapshot_json(snapshot: MetricSnapshot) -> Any:
-    """Return a snapshot in the JSON form that is sent through the pipe."""
+    """Return a snapshot in the JSON form in which a pipe carries it."""
     return SNAPSHOTS.dump_python(snapshot)

@@ -31,7 +31,7 @@ class Mosquitto(Server):
 
     folder: Path
     options: tuple[str, ...] = ()  # additional lines for the configuration file
-    users: tuple[str, str] | None = None  # name and password; None allows anonymous clients
+    users: tuple[str, str] | None = None  # name and password; if None, the broker accepts anonymous clients
     certificate: Path | None = None  # PEM file with certificate and key; enables TLS
     port: int = field(default_factory=lambda: claim_port(0).port)
     process: subprocess.Popen[str] = field(init=False)
@@ -43,7 +43,7 @@ class Mosquitto(Server):
             f"allow_anonymous {'true' if self.users is None else 'false'}",
             "persistence true",
             f"persistence_location {self.folder}/",
-            "user root",  # otherwise mosquitto drops its privileges and cannot access its folder
+            "user root",  # otherwise, mosquitto would drop its privileges and lose access to its folder
             *self.options,
         ]
         if self.users is not None:
@@ -73,12 +73,12 @@ class Mosquitto(Server):
 
 
 def _program(name: str, package: str) -> str:
-    # Debian installs servers in sbin, and only root's PATH contains sbin.
+    # Debian installs servers in sbin, which only root's PATH contains.
     return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or needs.program(name, package)
 
 
 class Subscriber:
-    """Subscriber to all topics. The broker keeps its session while the subscriber or the broker itself is down."""
+    """Subscriber to all topics. The broker keeps its session while the subscriber or the broker is down."""
 
     def __init__(self, broker: Mosquitto, name: str = "test") -> None:
         self.received: list[paho.MQTTMessage] = []
@@ -102,7 +102,7 @@ class Subscriber:
         self._client.loop_stop()
 
     def wait_until(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-        """Wait for messages until the condition holds."""
+        """Wait for messages until the condition is true."""
         deadline = time.monotonic() + timeout_s
         while not self._collect(0.0) and not condition():
             left_s = deadline - time.monotonic()
@@ -110,7 +110,7 @@ class Subscriber:
             self._collect(min(left_s, 0.2))
 
     def _collect(self, wait_s: float) -> bool:
-        """Collect messages that arrive within `wait_s` or have already arrived. Always return False."""
+        """Collect the messages that have arrived or arrive within `wait_s`. Always return False."""
         try:
             while True:
                 self.received.append(self._arrived.get(block=wait_s > 0, timeout=wait_s or None))
@@ -127,7 +127,7 @@ class Subscriber:
         return next(iter(reversed(self.payloads(topic))), None)
 
     def ids(self, topic: str) -> list[str]:
-        """Return the distinct result ids of one topic, in the order of first arrival."""
+        """Return the distinct result ids of one topic in order of first arrival."""
         return list(dict.fromkeys(json.loads(payload)["hub"]["id"] for payload in self.payloads(topic)))
 
 

@@ -1,4 +1,4 @@
-"""Print the share of killed mutants per module of `[tool.mutmut]`, and fail if a share is below `MIN_SHARE`.
+"""Print the fraction of killed mutants per module of `[tool.mutmut]`. Fail if a fraction is below `MIN_SHARE`.
 
 `make test-release` pipes `mutmut results --all true` to `python -m tests.support.mutation`.
 """

@@ -1,4 +1,4 @@
-"""Programs that tests require on the machine. Without them, a test is skipped locally and fails in CI."""
+"""Programs that tests need on the machine. If a program is missing, the test is skipped locally and fails in CI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test, or fail it in CI. `what` is a sentence that names the missing requirement and the fix."""
+    """Skip the test, or fail it in CI. `what` is a message that names the missing requirement and the fix."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {what}")
     pytest.skip(what)

@@ -1,4 +1,4 @@
-"""npm packages for tests. The first test that needs a package installs it next to its package.json."""
+"""npm packages for tests. The first test that needs a package installs the package next to its package.json."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def install(folder: Path) -> None:
 
 
 def _is_there(installed: Path, required: str) -> bool:
-    """Return whether a package is installed in the required version. ^ allows any version of the same major."""
+    """Return whether the required version of a package is installed.
+
+    ^ permits any version of the same major version.
+    """
     if not installed.exists():
         return False
     version: str = json.loads(installed.read_text(encoding="utf-8"))["version"]

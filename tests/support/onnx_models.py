@@ -24,10 +24,10 @@ OBJECTNESS: Final = 0.9
 
 
 def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classes: int = 3, box: int = CELL) -> None:
-    """Write a model with one candidate per cell: a box around its center, with its mean red, green and blue as scores.
+    """Write a model with one candidate per cell: a box around the cell's center, with the cell's mean colors as scores.
 
-    With fewer than three classes, the model ignores the last colors. Classes after the third have a score of zero. If
-    `box` is larger than a cell, neighboring boxes overlap.
+    The colors are red, green and blue. With fewer than three classes, the model ignores the last colors. Additional
+    classes have a score of 0. If `box` is larger than a cell, neighboring boxes overlap.
     """
     rows, columns = HEIGHT // CELL, WIDTH // CELL
     cells = rows * columns
@@ -54,7 +54,8 @@ def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classe
     scores = ["colors", "rest"] if classes > 3 else ["colors"]
     if layout == "end to end":
         constants["corners"] = np.concatenate([middles[:, :2] - box / 2, middles[:, :2] + box / 2], 1)
-        constants["number"] = np.full((1, 1, cells), min(classes - 1, 1), np.float32)  # the last class, at most 1 (car)
+        # the last class, but at most 1 (car)
+        constants["number"] = np.full((1, 1, cells), min(classes - 1, 1), np.float32)
         nodes.append(helper.make_node("ReduceMax", ["colors"], ["best"], axes=[1], keepdims=1))
         parts = ["corners", "best", "number"]
     elif layout.startswith("v5"):
@@ -86,7 +87,8 @@ def red_faces(path: Path) -> None:
     """Write a model with YuNet's twelve outputs. Each red cell of 8 pixels yields a face of 32 pixels around it.
 
     OpenCV's FaceDetectorYN defines the output names and their meaning. The outputs for each stride are a class score,
-    an objectness score, a box and five points. A box has its center's offset and the logarithm of its size, in cells.
+    an objectness score, a box and five points. A box consists of its center's offset and the logarithm of its size, in
+    cells.
     """
     nodes, outputs = [], []
     constants: dict[str, npt.NDArray[Any]] = {

@@ -1,7 +1,7 @@
 """Virtual ONVIF cameras on an isolated network.
 
-The `ipycam` package provides the cameras. Each camera has its own process, because `ipycam` supports only one camera
-per process. The cameras listen on every address, so their network has only a loopback interface.
+The `ipycam` package provides the cameras. Each camera runs in its own process, because `ipycam` supports only one
+camera per process. The cameras listen on every address, so their network has only a loopback interface.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OnvifNetwork:
         return [needs.program("nsenter", "util-linux"), f"--net=/proc/{self._network.pid}/ns/net"]
 
     def add(self, **config: Any) -> None:
-        """Start a camera with these settings of `onvif_camera_program`. Return once the camera answers."""
+        """Start a camera with these settings of `onvif_camera_program`, and return when the camera answers."""
         words = [*self._inside(), sys.executable, "-m", "tests.support.onvif_camera_program", json.dumps(config)]
         log = (self.folder / f"camera{len(self._cameras)}.log").open("w")
         with log:
@@ -71,7 +71,7 @@ class OnvifNetwork:
         )
 
     def close(self) -> None:
-        """End the cameras. The network disappears with the last process in it."""
+        """End the cameras. The network disappears together with its last process."""
         for process in (*self._cameras, self._network):
             process.kill()
             process.wait()

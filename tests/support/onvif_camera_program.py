@@ -1,10 +1,9 @@
 """Virtual ONVIF camera.
 
-The settings are JSON on the command line: fields of `ipycam.CameraConfig`, and `xaddrs` for a hostile camera, which
-announces this text as its addresses. The program prints `up` once it listens, and exits when stdin closes.
+The settings are JSON on the command line: fields of `ipycam.CameraConfig`, and `xaddrs` for a hostile camera. A hostile
+camera announces this text as its addresses. The program prints `up` when it listens, and exits when stdin closes.
 
-The program runs only the ONVIF part of `ipycam`, because the video part needs a program that is not installed on every
-machine.
+The program runs only the ONVIF part of `ipycam`. The video part needs a program that is missing on some machines.
 """
 
 from __future__ import annotations

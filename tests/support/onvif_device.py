@@ -1,6 +1,6 @@
-"""ONVIF device on a real socket, with the device, media and events services of a camera as their WSDL describes them.
+"""ONVIF device on a real socket, with a camera's device, media and events services as their WSDL describes them.
 
-The device checks the namespace and the login of every request. Its streams are those of other test cameras.
+The device checks the namespace and the login of every request. Its streams come from other test cameras.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Subscription:
 
 @dataclass(kw_only=True)
 class OnvifDevice:
-    """A device. `login` is how it asks for the password: "digest" (HTTP), "token" (in the body), or "basic"."""
+    """A device. `login` is the method for the password: "digest" (HTTP), "token" (in the body), or "basic"."""
 
     profiles: tuple[Profile, ...]
     user: str | None = None
@@ -79,10 +79,10 @@ class OnvifDevice:
     has_media2: bool = False
     has_events: bool = True
     subscription_s: float = 60.0
-    answers: dict[str, bytes] = field(default_factory=dict)  # raw responses instead of the usual ones, by operation
-    operations: list[str] = field(default_factory=list)  # of all requests, in order
+    answers: dict[str, bytes] = field(default_factory=dict)  # raw responses that replace the usual ones, by operation
+    operations: list[str] = field(default_factory=list)  # operations of all requests in order
     refused_logins: int = 0
-    closes: bool = False  # closes the connection after each response
+    closes: bool = False  # whether the device closes the connection after each response
 
     def __post_init__(self) -> None:
         self.nonce = secrets.token_hex(8)
@@ -101,7 +101,7 @@ class OnvifDevice:
 
     @property
     def port(self) -> int:
-        """The port of all services."""
+        """The port that all services share."""
         return self._server.server_address[1]
 
     @property
@@ -110,7 +110,7 @@ class OnvifDevice:
         return f"onvif://127.0.0.1:{self.port}"
 
     def set_moving(self, *, is_moving: bool) -> float:
-        """Report that motion begins or ends to all subscribers. Return the time (monotonic)."""
+        """Report to all subscribers that motion begins or ends. Return the time (monotonic)."""
         with self.changed:
             self.is_moving = is_moving
             for subscription in self.subscriptions.values():
@@ -119,17 +119,17 @@ class OnvifDevice:
             return time.monotonic()
 
     def drop_subscriptions(self) -> None:
-        """Forget all subscriptions, as a camera does that restarts."""
+        """Forget all subscriptions, like a camera that restarts."""
         with self.changed:
             self.subscriptions.clear()
             self.changed.notify_all()
 
     def count(self, operation: str) -> int:
-        """Return how often an operation was requested."""
+        """Return the number of requests for an operation."""
         return self.operations.count(operation)
 
     def close(self) -> None:
-        """Stop to listen, and end waiting requests."""
+        """Stop listening, and end waiting requests."""
         self.drop_subscriptions()
         self._server.shutdown()
         self._server.server_close()

@@ -1,6 +1,7 @@
-"""Encode raw frames with GStreamer's OpenH264: `/usr/bin/python3 openh264_program.py WIDTH,HEIGHT,FPS,GOP`.
+"""Encode raw frames with GStreamer's OpenH264 encoder: `/usr/bin/python3 openh264_program.py WIDTH,HEIGHT,FPS,GOP`.
 
-Reads I420 frames from standard input. Writes a line of JSON with the size of each coded frame, then the frames.
+The program reads I420 frames from standard input. It writes a line of JSON with the size of each coded frame, then the
+frames.
 """
 
 from __future__ import annotations

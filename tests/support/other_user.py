@@ -1,4 +1,4 @@
-"""Programs that run as another local user, with that user's real UID."""
+"""Programs that run as another local user, under that user's real UID."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 UID: Final = 54_321  # this user needs no entry in /etc/passwd
-# The other user may not be able to read Python's own files, so modules are imported before the user changes.
+# The other user may be unable to read Python's own files, so the program imports its modules before it changes the
+# user.
 _CHANGE_USER: Final = f"""
 import encodings.idna, encodings.latin_1, json, os, socket, sys
 os.setgroups([])
@@ -29,9 +30,9 @@ os.setuid({UID})
 
 
 def run_as_other_user(program: str, *arguments: object) -> str:
-    """Run a Python program that imports at most json, os, socket and sys. Return its output, and fail if it fails.
+    """Run a Python program that imports at most json, os, socket and sys. Return its output. A failure fails the test.
 
-    Skip the test unless it runs as root, because only root can change the user.
+    Without root privileges, skip the test, because only root can change the user.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can run a program as another user; run this test as root")
@@ -50,7 +51,7 @@ def run_as_other_user(program: str, *arguments: object) -> str:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Provide a folder that every local user can enter, unlike `tmp_path`."""
+    """Yield a folder that every local user can enter, unlike `tmp_path`."""
     folder = Path(tempfile.mkdtemp(prefix="nvision-hub-test-"))
     folder.chmod(0o755)
     yield folder

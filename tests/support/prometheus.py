@@ -62,7 +62,7 @@ class Prometheus(Server):
             return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the current vector of an expression. Raise an error if the expression is invalid."""
+        """Return the current vector of an expression. Raises an error for an invalid expression."""
         answer = self.client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}: {answer}"
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -74,7 +74,7 @@ class Prometheus(Server):
         return [rule for group in groups for rule in group["rules"]]
 
     def wait_for(self, condition: Callable[[], object], description: str) -> None:
-        """Poll until the condition holds."""
+        """Poll until the condition is true."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {description}"

@@ -1,4 +1,4 @@
-"""Generate nvision_pb2.py and its stubs from nvision.proto: `python -m tests.support.protobuf_code`."""
+"""Generator of nvision_pb2.py and its stubs from nvision.proto: `python -m tests.support.protobuf_code`."""
 
 from __future__ import annotations
 

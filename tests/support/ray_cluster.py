@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT: Final = Path(__file__).parents[2]
-_REPLY_TIMEOUT_S: Final = 240.0  # enough for all attempts to start a node
+_REPLY_TIMEOUT_S: Final = 240.0  # long enough for all attempts to start a node
 
 
 @dataclass(kw_only=True)
@@ -33,7 +33,8 @@ class RayCluster(Server):
     """A head node without CPUs, and the nodes added to it, all on loopback."""
 
     folder: Path
-    token: str | None = field(default_factory=lambda: secrets.token_hex(32), repr=False)  # None: no authentication
+    # if None, the cluster requires no authentication
+    token: str | None = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     address: str = ""
     process: subprocess.Popen[str] = field(init=False)
 
@@ -44,7 +45,8 @@ class RayCluster(Server):
         return {
             **mode,
             **({} if self.token is None else {"RAY_AUTH_TOKEN": self.token}),
-            # Otherwise Ray replaces loopback with the machine's network address, on which this cluster does not listen.
+            # Otherwise, Ray would replace loopback with the machine's network address, on which this cluster does not
+            # listen.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
             "XDG_STATE_HOME": str(self.folder / "state"),
@@ -74,7 +76,7 @@ class RayCluster(Server):
         self.command({"remove": name})
 
     def status(self, group: str, site: str = "test") -> dict[str, Any]:
-        """Return the status of a group's actor; {"error": ...} if it does not answer."""
+        """Return the status of a group's actor; {"error": ...} if the actor does not answer."""
         return self.command({"status": f"{site}/{group}"})
 
     def command(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class EngineDriver:
         return self.log_file.read_text(encoding="utf-8")
 
     def wait_until_settled(self, times: int, timeout_s: float = _REPLY_TIMEOUT_S) -> None:
-        """Wait until the log has reported `times` times that all groups run the configuration."""
+        """Wait until the log has reported `times` times that all groups run their current configuration."""
         deadline = time.monotonic() + timeout_s
         while self.log().count("all groups run") < times:
             assert self.process.poll() is None, self.log()

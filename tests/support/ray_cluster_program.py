@@ -1,7 +1,7 @@
 """Ray cluster on one machine, in its own process: a head node without CPUs, and nodes with labels.
 
-Usage: `python -m tests.support.ray_cluster_program`, with Ray's variables such as RAY_AUTH_MODE in the environment. The
-program prints a line of JSON, `{"address": ...}`, when the head node runs. It answers each line on standard input:
+Usage: `python -m tests.support.ray_cluster_program`, with Ray's variables such as RAY_AUTH_MODE in the environment.
+When the head node runs, the program prints a line of JSON, `{"address": ...}`. It answers each line on standard input:
 
     {"add": "east", "labels": {"zone": "east"}, "cpus": 4}    {"remove": "east"}    {"status": "<actor's name>"}
 
@@ -22,7 +22,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayError
 
-# Ray ends a node whose agents need more than 15 s to start (node_manager.cc), as they do on a busy machine.
+# Ray ends a node whose agents need more than 15 s to start (node_manager.cc), as on a busy machine.
 START_ATTEMPTS: Final = 5
 
 
@@ -33,7 +33,7 @@ class Nodes:
 
     def add(self, cpus: int, labels: dict[str, str]) -> Any:
         for _ in range(START_ATTEMPTS - 1):
-            with contextlib.suppress(Exception):  # Ray raises no other class
+            with contextlib.suppress(Exception):  # Ray raises no more specific class
                 return self._add(cpus, labels)
         return self._add(cpus, labels)
 
@@ -44,7 +44,7 @@ class Nodes:
             node_ip_address="127.0.0.1",
             object_store_memory=80 * 2**20,
             include_dashboard=False,
-            include_log_monitor=False,  # fewer processes, so that the agents start sooner
+            include_log_monitor=False,  # fewer processes make the agents start sooner
             no_monitor=True,
         )
 

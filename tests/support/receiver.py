@@ -51,7 +51,7 @@ class Delivery:
 
 @dataclass(kw_only=True)
 class Receiver(Server):
-    """One receiver. `behaviors` maps each path to the fields of its `receiver_server.Behavior`."""
+    """One receiver. `behaviors` maps each path to fields of its `receiver_server.Behavior`."""
 
     folder: Path
     behaviors: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Receiver(Server):
         return self._send({path: behavior})
 
     def count(self) -> int:
-        """Return the number of requests so far, including requests that were not recorded."""
+        """Return the number of requests so far, including requests that the receiver did not record."""
         return self._send({})
 
     def _send(self, order: dict[str, Any]) -> int:
@@ -99,12 +99,12 @@ class Receiver(Server):
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}{path}"
 
     def deliveries(self, path: str | None = None) -> list[Delivery]:
-        """Return the requests so far, to one path or to all, in order of arrival."""
+        """Return the requests so far (to one path or to all) in order of arrival."""
         found = [Delivery(**fields) for fields in _lines(self.folder / "requests.jsonl")]
         return [each for each in found if path in {None, each.path}]
 
     def accepted(self, path: str | None = None) -> list[str]:
-        """Return the webhook-ids answered with 2xx, in order of arrival."""
+        """Return the webhook-ids with a 2xx response, in order of arrival."""
         return [each.id for each in self.deliveries(path) if 200 <= each.status < 300]
 
     def connections(self) -> int:
@@ -112,7 +112,7 @@ class Receiver(Server):
         return len(_lines(self.folder / "connections.jsonl"))
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-        """Wait until the condition holds. Fail after `timeout_s`."""
+        """Wait until the condition is true. Fail after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"not met within {timeout_s} s; {len(self.deliveries())} requests so far"
@@ -120,13 +120,13 @@ class Receiver(Server):
                 self.process.wait(0.05)
 
     def wait_for(self, count: int, path: str | None = None, timeout_s: float = PATIENCE_S) -> list[Delivery]:
-        """Return the requests once there are `count`."""
+        """Wait until there are `count` requests, and return them."""
         self.wait_until(lambda: len(self.deliveries(path)) >= count, timeout_s)
         return self.deliveries(path)
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """Parse a file of JSON lines. An incomplete last line is left for the next call."""
+    """Parse a file of JSON lines. Leave an incomplete last line for the next call."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]

@@ -1,10 +1,10 @@
-"""Webhook receiver in a separate process. It records POST requests and answers them as configured.
+"""Webhook receiver in a separate process. It records POST requests and answers them according to its configuration.
 
     python receiver_server.py CONFIG.json
 
-The configuration has `port`, `folder`, `certificate` and `behaviors`. Each line on stdin is a JSON object that maps
-paths to their new `Behavior`. The reply is the number of requests so far. The program contains a minimal HTTP/1.1
-server, so that the receiver does not dominate benchmarks.
+The configuration contains `port`, `folder`, `certificate` and `behaviors`. Each line on stdin is a JSON object that
+maps paths to their new `Behavior`. The reply is the number of requests so far. The program contains a minimal HTTP/1.1
+server, because a complete server would dominate benchmarks.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Behavior:
     headers: list[list[str]] = field(default_factory=list)
     body: str = ""
     delay_s: float = 0.0
-    hang: bool = False  # reads the request and sends no response
-    drip: bool = False  # sends the headers, then one byte of the body every 0.1 s
-    cut: bool = False  # closes the connection in the middle of the response
-    fail_every: int = 0  # answers every n-th request with 500; 0: no request
+    hang: bool = False  # whether the receiver reads the request but sends no response
+    drip: bool = False  # whether it sends the headers, and then one byte of the body every 0.1 s
+    cut: bool = False  # whether it closes the connection in the middle of the response
+    fail_every: int = 0  # if above 0, it answers every n-th request with 500
     record: bool = True
 
 

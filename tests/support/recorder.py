@@ -27,7 +27,7 @@ KEY: Final = "0123456789abcdef-recorder"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """One received message. `at` is CLOCK_MONOTONIC when the service had received the complete message."""
+    """One received message. `at` is CLOCK_MONOTONIC at the time when the message was complete."""
 
     at: float
     source_id: str
@@ -57,7 +57,7 @@ class Handshake:
 
 @dataclass(kw_only=True)
 class Recorder(Server):
-    """One service. `behavior` holds fields of `recorder_server.Behavior`."""
+    """One service. `behavior` contains fields of `recorder_server.Behavior`."""
 
     folder: Path
     behavior: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Recorder(Server):
         self.port = json.loads(self._line())["port"]
 
     def set_behavior(self, **behavior: Any) -> None:
-        """Change the service's behavior. Return once the change is active."""
+        """Change the service's behavior. Returns when the change is active."""
         self.behavior |= behavior
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(behavior) + "\n")
@@ -107,7 +107,7 @@ class Recorder(Server):
         return f"{'wss' if self.certificate else 'ws'}://127.0.0.1:{self.port}/api"
 
     def received(self, source_id: str | None = None) -> list[Received]:
-        """Return the messages so far, of one camera or of all, in order of arrival."""
+        """Return the messages so far (of one camera or of all) in order of arrival."""
         records = [Received(**fields) for fields in _lines(self.folder / "messages.jsonl")]
         return [record for record in records if source_id in {None, record.source_id}]
 
@@ -122,7 +122,7 @@ class Recorder(Server):
             return file.read(record.size)
 
     def wait_for(self, count: int, source_id: str | None = None, deadline_s: float = PATIENCE_S) -> list[Received]:
-        """Return the messages once there are `count`. Fail after `deadline_s`."""
+        """Wait until there are `count` messages, and return them. Fail after `deadline_s`."""
         end = time.monotonic() + deadline_s
         while len(records := self.received(source_id)) < count:
             assert time.monotonic() < end, f"{len(records)} of {count} messages after {deadline_s} s"
@@ -132,7 +132,7 @@ class Recorder(Server):
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """Parse a file of JSON lines. An incomplete last line is left for the next call."""
+    """Parse a file of JSON lines. Leave an incomplete last line for the next call."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]

@@ -1,4 +1,4 @@
-"""Nvision service for tests. It records the messages that it receives, and answers or misbehaves as configured.
+"""Nvision service for tests. It records received messages, and answers or misbehaves according to its configuration.
 
 Usage: `python recorder_server.py CONFIG`, where CONFIG is a JSON file:
 
@@ -6,8 +6,8 @@ Usage: `python recorder_server.py CONFIG`, where CONFIG is a JSON file:
 
 With a certificate (a PEM file that also contains the key), the service uses TLS.
 
-The program prints one line of JSON, `{"port": N}`, once it accepts connections. It exits on SIGTERM. A line on standard
-input is a JSON object with the fields of `Behavior` to change. The change takes effect immediately, and the reply is an
+When the program accepts connections, it prints one line of JSON, `{"port": N}`. It exits on SIGTERM. A line on standard
+input is a JSON object with fields of `Behavior` to change. The change takes effect immediately, and the reply is an
 empty line. `folder` contains:
 
     messages.jsonl     one line for each message, after its frame is written: the message's fields without the frame,
@@ -15,7 +15,7 @@ empty line. `folder` contains:
     frames.bin         the frames' bytes, end to end
     connections.jsonl  one line for each handshake: `at`, `path`, `key` (the subprotocol offered), `status`
 
-The service is a separate process, so that other work in a test or benchmark does not delay its clock readings.
+The service is a separate process, so other work in a test or benchmark does not delay its clock readings.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _MAX_MESSAGE_BYTES: Final = 100 * 2**20
 class Behavior:
     """Behavior of the service."""
 
-    latency_s: float = 0.0  # from a message to its result
+    latency_s: float = 0.0  # time from a message to its result
     status: int = 101  # status of a handshake; any status other than 101 rejects the handshake
     headers: tuple[tuple[str, str], ...] = ()  # headers of a rejection
-    # Close all connections with this code. Close new connections at their first message, or immediately if
+    # Close all connections with this code. Close new connections at their first message, or immediately with
     # `close_immediately`.
     close_code: int | None = None
     close_immediately: bool = False
@@ -65,7 +65,7 @@ class Behavior:
 
 
 def answer(request: NvisionRequest, kind: str, oversize_bytes: int = 0) -> bytes | str | None:
-    """Return the answer to a frame. By default, this is one person in the upper left corner."""
+    """Return the answer to a frame. By default, the answer is one person in the upper left corner."""
     if kind == "none" or (kind == "half" and int(request.frame_id[-1], 16) % 2):
         return None
     if kind == "text":

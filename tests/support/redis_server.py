@@ -36,17 +36,17 @@ class Server(Protocol):
 
     @property
     def url(self) -> str:
-        """URL for the hub's own processes, which may do everything that the tests do."""
+        """URL for the hub's own processes, with all rights that the tests need."""
 
     @property
     def consumer_url(self) -> str:
         """URL for programs that consume results, over TCP."""
 
     def start(self) -> None:
-        """Start the server and return once it answers. A restarted server keeps its data."""
+        """Start the server, and return when it answers. After a restart, the server still has its data."""
 
     def kill(self) -> None:
-        """Kill the server abruptly, so that it cannot save data, like a power cut."""
+        """Kill the server abruptly, like a power failure. The server cannot save data."""
 
     def close(self) -> None:
         """End the server, even if it is frozen or killed."""
@@ -89,7 +89,7 @@ class DebianRedis:
         program = needs.program("redis-server", "redis-server")
         options = {"port": self.port, "bind": self.address, "dir": self.folder, "appendonly": "yes", "save": ""}
         if self.namespace is not None:
-            options["protected-mode"] = "no"  # otherwise redis-server serves only loopback
+            options["protected-mode"] = "no"  # otherwise, redis-server would serve only loopback
         if self.password:
             options["requirepass"] = self.password
         arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
@@ -103,7 +103,7 @@ class DebianRedis:
             self.process.wait()
 
     def freeze(self) -> None:
-        """Freeze the server: it accepts connections but sends no replies."""
+        """Freeze the server. It then accepts connections but sends no replies."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
@@ -117,7 +117,7 @@ class DebianRedis:
 
 @dataclass(kw_only=True)
 class KeptValkey:
-    """Embedded Valkey, run by a broker worker that is a real child of this process."""
+    """Embedded Valkey. A broker worker, which is a real child of this process, runs it."""
 
     folder: Path
     port: int = field(default_factory=lambda: claim_port(0).port)
@@ -228,7 +228,7 @@ def redis_server(
     kept_valkey: Callable[..., KeptValkey],
     debian_redis: Callable[..., DebianRedis],
 ) -> Server:
-    """Start a server. Each test with this fixture runs once with each kind of server."""
+    """Start a server. Each test with this fixture runs once per kind of server."""
     return _start(request.param, kept_valkey, debian_redis)
 
 
@@ -242,7 +242,7 @@ async def redis_client(
 ) -> AsyncIterator[redis.asyncio.Redis]:
     """Create a client. Each test with this fixture runs with an in-memory Redis and with both kinds of server."""
     if request.param == "memory":
-        client: redis.asyncio.Redis = InMemoryHub().async_redis(protocol=2)  # as `connect` does
+        client: redis.asyncio.Redis = InMemoryHub().async_redis(protocol=2)  # the same protocol as in `connect`
     else:
         client = connect(_start(request.param, kept_valkey, debian_redis).url)
     yield client

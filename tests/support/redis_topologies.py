@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 MASTER: Final = "mymaster"
-# A node of a Cluster also listens on its port + 10,000. Neither is a port that the kernel chooses for connections.
+# A node of a Cluster also listens on its port + 10,000. The kernel chooses neither of these ports for connections.
 _CLUSTER_PORTS_FROM: Final = 17_000
 
 
@@ -34,9 +34,9 @@ class Process:
 
     folder: Path
     options: Mapping[str, object] = field(default_factory=dict)
-    lines: tuple[str, ...] = ()  # lines whose directives may repeat
+    lines: tuple[str, ...] = ()  # lines with directives that may occur several times
     sentinel: bool = False
-    certificate: Path | None = None  # PEM file with certificate and key: the server then accepts only TLS
+    certificate: Path | None = None  # PEM file with certificate and key; if given, the server accepts only TLS
     authority: Path | None = None
     client_certificates: str = "no"  # `yes` if the server requires a certificate from each client
     password: str = ""
@@ -59,10 +59,10 @@ class Process:
         return redis.Redis.from_url(self.url, decode_responses=True, protocol=2)
 
     def start(self) -> None:
-        """Start the process, or start it again with its data, and wait until it replies."""
+        """Start the process, or restart it with its data. Wait until it replies."""
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "redis.conf"
-        if not file.exists():  # Sentinels and masters rewrite their file
+        if not file.exists():  # Sentinels and masters rewrite their configuration file
             values: dict[str, object] = {
                 "port": self.port,
                 "bind": HOST,
@@ -75,7 +75,7 @@ class Process:
                 files = {"tls-cert-file": self.certificate, "tls-key-file": self.certificate}
                 files["tls-ca-cert-file"] = self.authority or self.certificate
                 values |= {"port": 0, "tls-port": self.port, "tls-auth-clients": self.client_certificates, **files}
-                values |= {"tls-replication": "yes", "tls-cluster": "yes"}  # servers use TLS among themselves
+                values |= {"tls-replication": "yes", "tls-cluster": "yes"}  # the servers also use TLS among themselves
             lines = [f"{name} {value}" for name, value in {**values, **self.options}.items()]
             file.write_text("\n".join([*lines, *self.lines, ""]))
         program = needs.program("redis-server", "redis-server")
@@ -95,7 +95,7 @@ class Process:
 
 
 def freeze(process: Process) -> None:
-    """Freeze a server: it accepts connections but sends no replies."""
+    """Freeze a server. It then accepts connections but sends no replies."""
     process.signal(signal.SIGSTOP)
 
 
@@ -104,12 +104,12 @@ def scheme(process: Process) -> str:
 
 
 def login(password: str) -> str:
-    """Return a password as it appears in an address; empty for none."""
+    """Return a password in the form of an address; empty if there is none."""
     return f":{quote(password, safe='')}@" if password else ""
 
 
 def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Wait until a condition holds. An error of Redis counts as False."""
+    """Wait until a condition is true. An error from Redis counts as False."""
     deadline = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(RedisError, OSError):
@@ -133,7 +133,7 @@ class SentinelSet:
 
     @property
     def address(self) -> str:
-        """The address as written in cameras.yaml."""
+        """The address in the form of cameras.yaml."""
         return self.url
 
     @property
@@ -146,7 +146,7 @@ class SentinelSet:
         return next(each for each in self.servers if each.port == int(found[1]))
 
     def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
-        """Stop the master with `cause`, and return the new master."""
+        """Stop the master with `cause`. Return the new master."""
         old = self.master()
         cause(old)
         until(lambda: self.master() is not old and self.master().client().role()[0] == "master")
@@ -155,7 +155,7 @@ class SentinelSet:
 
 @dataclass(kw_only=True)
 class Cluster:
-    """Three masters, and one replica of the master that has the slot of `tag`."""
+    """Three masters, and one replica of the master with the slot of `tag`."""
 
     nodes: list[Process]
     tag: str = "{nvision}"
@@ -166,11 +166,11 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """The address as written in cameras.yaml."""
+        """The address in the form of cameras.yaml."""
         return f"{scheme(self.nodes[0])}+cluster://{','.join(f'{HOST}:{each.port}' for each in self.nodes)}"
 
     def owner(self, *, not_from: Process | None = None) -> Process:
-        """Return the node that has the slot, as another node than `not_from` reports it."""
+        """Return the node with the slot, according to a node other than `not_from`."""
         asked = next(node for node in self.nodes if node is not not_from)
         with asked.client() as client:
             slot: Any = client.execute_command("CLUSTER", "KEYSLOT", self.tag)
@@ -180,7 +180,7 @@ class Cluster:
         raise AssertionError("no node has the slot")
 
     def fail_over(self, cause: Callable[[Process], None] = Process.kill) -> Process:
-        """Stop the node that has the slot with `cause`, and return the node that takes over."""
+        """Stop the node with the slot with `cause`. Return the node that takes over."""
         old = self.owner()
         cause(old)
         until(lambda: self.owner(not_from=old) is not old)
@@ -204,10 +204,10 @@ def _sentinel(folder: Path, master: Process, own_password: str, tls: Mapping[str
 def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
     """Start a set: `sentinel_set()`, `sentinel_set(password="...", sentinel_password="...")`.
 
-    A busy machine can delay the replies of a master for so long that the Sentinels choose another one. The first master
-    then accepts writes for eight more seconds, which are lost when it becomes a replica. By default, the servers have
-    the settings of docs/deployment.md, "Failover", which prevent this. `accepts_alone=True` omits these settings: a
-    master then also accepts writes without a replica. Other keywords are the files of `Process` for TLS.
+    A busy machine can delay the replies of a master so long that the Sentinels choose another one. The first master
+    then accepts writes for eight more seconds, and these writes are lost when it becomes a replica. By default, the
+    servers have the settings of docs/deployment.md, "Failover", which prevent this. `accepts_alone=True` omits these
+    settings: a master then also accepts writes without a replica. Other keywords are the TLS files of `Process`.
     """
     made: list[Process] = []
 
@@ -248,7 +248,7 @@ def sentinel_set(tmp_path: Path) -> Iterator[Callable[..., SentinelSet]]:
 
 @pytest.fixture
 def redis_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Start a Cluster: `redis_cluster()`. The keywords are the files of `Process` for TLS."""
+    """Start a Cluster: `redis_cluster()`. The keywords are the TLS files of `Process`."""
     made: list[Process] = []
 
     def start(**tls: Any) -> Cluster:
@@ -277,7 +277,7 @@ def redis_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
         )  # fmt: skip
         until(lambda: owner.client().info("replication")["connected_slaves"] == 1)
         until(lambda: replica.client().info("replication")["master_link_status"] == "up")
-        # All masters must know the replica, because they vote for it.
+        # All masters must know the replica, because all of them vote for it.
         until(lambda: all(_knows_replica(each, replica) for each in masters))
         return Cluster(nodes=[*masters, replica])
 

@@ -1,8 +1,8 @@
-"""Generate docs/reliability.md from the measurements of the fault tests.
+"""Generator of docs/reliability.md from the measurements of the fault tests.
 
 A fault test calls `measured` after its last assertion. If the environment variable `NVISION_HUB_RELIABILITY` names a
-file, `measured` appends the row to this file as JSON. `python -m tests.support.reliability FILE` writes the page from
-the file. `make reliability` does both.
+file, `measured` appends the row to this file as JSON. `python -m tests.support.reliability FILE` generates the page
+from this file. `make reliability` performs both steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ figures are those of the last passing run, on a {cores}-core machine with {syste
 | # | fault | injected by | target | measured |
 |---|---|---|---|---|
 """
-# Attacks have a table of their own, from this case on.
+# Attacks have a separate table, which starts at this case.
 FIRST_ATTACK: Final = 56
 SECURITY: Final = """
 ## Security: what was sent, and what came back
@@ -60,7 +60,7 @@ class Line:
 
 
 def measured(case: int, fault: str, *, injected: str, target: str, measured: str) -> None:
-    """Append a row of the page to the file that the environment variable names."""
+    """Append a row for the page to the file that the environment variable names."""
     if file_name := os.environ.get(VARIABLE):
         line = Line(case=case, fault=fault, injected=injected, target=target, measured=measured)
         with Path(file_name).open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""RTSP cameras for tests: GStreamer's server with clips, and the demo server, each a real process."""
+"""RTSP cameras for tests: GStreamer's server with clips, and the demo server. Each is a real process."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _EXIT_UNAVAILABLE: Final = 69
 
 
 class Server:
-    """A server in a separate process. Every method that ends the process may be called twice."""
+    """A server in a separate process. A second call of a method that ends the process has no effect."""
 
     process: subprocess.Popen[str]
 
     def suspend(self) -> None:
-        """Freeze the process: connections stay open without data."""
+        """Freeze the process. Its connections stay open without data."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill the process like a power cut, without properly closed connections."""
+        """Kill the process without closing its connections, like a power failure."""
         self.process.kill()
         self.process.wait(PATIENCE_S)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -76,11 +76,11 @@ class GstCamera(Server):
     user: str | None = None
     password: str | None = None
     auth: str = "digest"
-    accepts: str | None = None  # the only accepted transports, as in gst_server.py
-    second_track: str | None = None  # beside the video, as in gst_server.py
+    accepts: str | None = None  # the only accepted transports (see gst_server.py)
+    second_track: str | None = None  # track in addition to the video (see gst_server.py)
     port: int = 0
     address: str = "127.0.0.1"
-    namespace: str | None = None  # name of the network namespace; None: the namespace of this process
+    namespace: str | None = None  # name of the network namespace; None for the namespace of this process
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> None:
@@ -121,7 +121,7 @@ class GstCamera(Server):
         self.port = json.loads(line)["port"]
 
     def url(self, mount: str = "/cam", *, user: str | None = None, password: str | None = None) -> str:
-        """Return the camera's URL, with the camera's own credentials unless others are given."""
+        """Return the camera's URL, with the given credentials or else the camera's own."""
         user, password = (self.user, self.password) if user is None else (user, password)
         who = "" if user is None else f"{quote(user, safe='')}:{quote(password or '', safe='')}@"
         return f"rtsp://{who}{self.address}:{self.port}{mount}"
@@ -138,7 +138,7 @@ class GstCamera(Server):
 
     @property
     def push_log(self) -> Path:
-        """The file in which the server records the frames it sends."""
+        """The file to which the server logs its sent frames."""
         return self.folder / "pushes.jsonl"
 
 
@@ -170,7 +170,7 @@ class DemoServer(Server):
     status: Status | None = None
 
     def wait_until(self, condition: Callable[[Status], bool], deadline_s: float = PATIENCE_S) -> Status:
-        """Return the first future status that meets the condition."""
+        """Return the first new status that meets the condition."""
         end = time.monotonic() + deadline_s
         while True:
             self.pipe.settimeout(max(0.01, end - time.monotonic()))
@@ -212,13 +212,13 @@ except HubError as error:
 
 
 def demo_cache() -> Path:
-    """Return the cache folder of the hubs that this user starts, so that each clip is drawn once per machine."""
+    """Return the cache folder that this user's hubs share, so that each clip is rendered once per machine."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nvision-hub"
 
 
 @pytest.fixture
 def demo_server() -> Iterator[Callable[..., DemoServer]]:
-    """Start a demo server: `demo_server()`. Clips are drawn once per machine unless `cache_dir` is given."""
+    """Start a demo server: `demo_server()`. Without `cache_dir`, clips are rendered once per machine."""
     started: list[DemoServer] = []
 
     def start(

@@ -1,4 +1,4 @@
-"""Hostile camera: answers every RTSP or HTTP request on its port with one fixed response."""
+"""Hostile camera that answers every RTSP or HTTP request on its port with one fixed response."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ScriptedCamera:
-    """Camera whose response has this status, these header lines and this body. If `closes`, it then disconnects."""
+    """Camera with a fixed status, header lines and body. With `closes`, it disconnects after the response."""
 
     status: bytes
     headers: tuple[bytes, ...] = ()
     body: bytes = b""
     closes: bool = False
-    raw: bytes | None = None  # the complete response; None: one with the status, the headers and the body
+    raw: bytes | None = None  # the complete response; if None, a response with the status, the headers and the body
     host: str = "127.0.0.1"
-    requests: list[bytes] = field(default_factory=list)  # the head of each request, in order
+    requests: list[bytes] = field(default_factory=list)  # the head of each request in order
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server((self.host, 0))

@@ -1,4 +1,4 @@
-"""The official SDKs for tests, used by small applications in separate processes. `base` is `127.0.0.1:PORT/api`."""
+"""The official SDKs for tests, in small applications that run in separate processes. `base` is `127.0.0.1:PORT/api`."""
 
 from __future__ import annotations
 

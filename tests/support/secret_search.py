@@ -1,4 +1,4 @@
-"""Search for secrets in everything that a hub writes, shows or sends."""
+"""Search for secrets in all output of a hub: files, logs, displays and messages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import psutil
 
 USER: Final = "viewer"
-SEPARATOR: Final = "@/:#?"  # a leak may contain only one of the parts around these characters
+SEPARATOR: Final = "@/:#?"  # a leak may contain only one of the parts between these characters
 
 
 def forms(secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return every form of each secret to search for (plain, encoded, reversed), with the name of the secret."""
+    """Return all forms of each secret to search for (plain, encoded, reversed), with the name of the secret."""
     found: dict[str, str] = {}
     for name, secret in secrets.items():
         parts = {part for part in secret.split(SEPARATOR) if part} | {secret}
@@ -34,7 +34,7 @@ def forms(secrets: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class SecretSearch:
-    """Search for `secrets` (values by name): the places searched so far, and the secrets found there."""
+    """Search for `secrets` (values by name). It records the searched places and the secrets found there."""
 
     secrets: Mapping[str, str]
     places: int = 0

@@ -1,4 +1,4 @@
-"""A service manager's end of the notify protocol: a socket that records each message with its sender and its time."""
+"""Service manager's end of the notify protocol: a socket that records each message with its sender and time."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Notification:
 
 
 class ServiceManager:
-    """A service manager that listens until it is closed. `address` is the value of NOTIFY_SOCKET."""
+    """A service manager that listens until `close`. `address` is the value of NOTIFY_SOCKET."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Listen on a socket at `path`; None means an abstract socket, which has no file."""
+        """Listen on a socket at `path`. None means an abstract socket, which has no file."""
         self.address = f"@nvision-hub-test-{secrets.token_hex(8)}" if path is None else str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -66,7 +66,7 @@ class ServiceManager:
         return [it for it in recent if any(line.startswith(beginning) for line in it.lines)]
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-        """Wait until the condition holds. Fail with the notifications so far."""
+        """Wait until the condition is true. On failure, show the notifications so far."""
         with self._arrived:
             assert self._arrived.wait_for(condition, timeout_s), self._notifications
 
@@ -82,6 +82,6 @@ class ServiceManager:
     def __exit__(self, *_: object) -> None:
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
-            to.sendto(b"", address)  # wakes the listener, which stops at a message from its own process
+            to.sendto(b"", address)  # wakes the listener, which stops when it receives a message from its own process
         self._thread.join(10)
         self._socket.close()

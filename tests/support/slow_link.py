@@ -1,4 +1,4 @@
-"""TCP relay with a long round trip, like a satellite link or a congested mobile network."""
+"""TCP relay with a long round-trip time, like a satellite link or a congested mobile network."""
 
 from __future__ import annotations
 

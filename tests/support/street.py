@@ -81,5 +81,5 @@ def _draw_car(image: Pixels, car: Car) -> None:
 
 
 def as_jpeg(image: Pixels) -> bytes:
-    """Encode the image as a JPEG like a camera."""
+    """Encode the image as JPEG, like a camera."""
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

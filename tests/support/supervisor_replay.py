@@ -1,4 +1,4 @@
-"""A fleet for tests of the supervisor's policy: no processes, and a fake clock."""
+"""A fleet for tests of the supervisor's policy, without processes and with a fake clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def nothing(_settings: Any, _pipe: SupervisorPipe) -> None:
 
 
 class Replay:
-    """A fleet without processes. It carries out the actions that `decide` returns. The test controls the children."""
+    """A fleet without processes. It performs the actions that `decide` returns. The test controls the children."""
 
     def __init__(self, *stages: int, limits: SupervisorLimits = LIMITS) -> None:
         self.limits = limits
@@ -49,7 +49,7 @@ class Replay:
         return next(member for member in self.members if member.spec.name == name)
 
     def turn(self, by_s: float = TICK_S) -> list[Action]:
-        """Run one tick, `by_s` seconds later. The children in `reporting` report first."""
+        """Run one tick after `by_s` seconds. First, the children in `reporting` report."""
         self.now += by_s
         for name in self.reporting:
             if self[name].alive:
@@ -94,7 +94,7 @@ class Replay:
         self.stopping = Stopping(self.now if self.stopping is None else self.stopping.since, hurry)
 
     def until(self, condition: Callable[[], bool], timeout_s: float) -> float:
-        """Run ticks until the condition holds. Return the seconds on the fake clock."""
+        """Run ticks until the condition is true. Return the elapsed seconds of the fake clock."""
         began = self.now
         while not condition():
             assert self.now - began <= timeout_s, f"not within {timeout_s} s"
@@ -102,7 +102,7 @@ class Replay:
         return self.now - began
 
     def crash_after(self, name: str, seconds: float, times: int) -> list[float]:
-        """Let a child report and crash `times` times, `seconds` after each start. Return the restart delays."""
+        """Let a child report and then crash `seconds` after its start, `times` times. Return the restart delays."""
         pauses = []
         for _ in range(times):
             self.until(lambda: self[name].phase is Phase.RUNNING, 100)

@@ -1,7 +1,8 @@
-"""Synthetic people and cars for the development of the tracker, and a detector with known errors.
+"""Synthetic people and cars for developing the tracker, and a detector with known errors.
 
-They move, stop and turn on a plane that a camera sees in perspective. A person behind another one or behind a post is
-hidden or cut off, as a real detector reports it. Nothing here is fitted to the footage that the tracker is judged by.
+They move, stop and turn on a plane that a camera sees in perspective. If a person is behind another person or a post,
+the detector misses the person or cuts off the box, like a real detector. None of this is fitted to the footage on which
+the tracker is evaluated.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 WIDTH: Final = 1280
 HEIGHT: Final = 720
 STEP_S: Final = 0.05
-MARGIN: Final = 100.0  # where objects appear and disappear, outside the image
+MARGIN: Final = 100.0  # distance outside the image at which objects appear and disappear
 LONG_MISS_S: Final = 1.5
-HIDDEN_SHARE: Final = 0.65  # a person of whom others hide more is missed
+HIDDEN_SHARE: Final = 0.65  # the detector misses a person of whom others hide a larger fraction
 PERSON_M: Final = (0.7, 1.75)  # width and height in meters
 CAR_M: Final = (4.2, 1.5)
 CAR_SHARE: Final = 0.2
@@ -29,11 +30,11 @@ Real = list[tuple[int, "Xywh"]]
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Errors of the detector. Shares are 0 to 1; `jitter` is in shares of the box."""
+    """Errors of the detector. Shares are from 0 to 1. `jitter` is a fraction of the box."""
 
     misses: float = 0.15
-    long_misses: float = 0.06  # share of periods of `LONG_MISS_S` in which a person is not detected at all
-    doubles: float = 0.03  # second, shifted box of the same person
+    long_misses: float = 0.06  # fraction of the periods of `LONG_MISS_S` in which a person is not detected at all
+    doubles: float = 0.03  # second, shifted box for the same person
     false_boxes: float = 0.05
     jitter: float = 0.05
 
@@ -70,7 +71,7 @@ class _Walker:
 def walk(seed: int, seconds: float, people: float, *, low: bool = False) -> list[tuple[float, Real]]:
     """Return (time, real boxes from near to far) every `STEP_S` seconds. `people` is the mean number in the image.
 
-    A camera that is `low` looks along the ground, so that people are large and hide each other.
+    With `low`, the camera looks along the ground, so people are large and hide each other.
     """
     rng = random.Random(seed)  # noqa: S311 - a simulation
     horizon, near = (
@@ -80,7 +81,7 @@ def walk(seed: int, seconds: float, people: float, *, low: bool = False) -> list
     frames: list[tuple[float, Real]] = []
     count = 0
     for step in range(int(seconds / STEP_S)):
-        if rng.random() < people * STEP_S / 10:  # a person stays for about ten seconds
+        if rng.random() < people * STEP_S / 10:  # a person stays about ten seconds
             count += 1
             walkers.append(_Walker(count, rng, horizon))
         boxes: Real = []
@@ -99,7 +100,7 @@ def detect(
 ) -> list[tuple[Xywh, float]]:
     """Return boxes and confidences that a detector reports for `real`, which is ordered from near to far.
 
-    A post at column `post_x` hides people, too.
+    A post at column `post_x` also hides people.
     """
     found: list[tuple[Xywh, float]] = []
     nearer: list[Xywh] = [] if post_x is None else [(post_x - 25, 0, 50, HEIGHT)]
@@ -135,7 +136,7 @@ def _inside(box: Xywh) -> float:
 
 
 def _covered(box: Xywh, other: Xywh) -> float:
-    """Return the share of `box` that `other` covers."""
+    """Return the fraction of `box` that `other` covers."""
     width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
     return max(0.0, width) * max(0.0, height) / (box[2] * box[3])

@@ -1,10 +1,10 @@
-"""Generate docs/tested-with.md: the programs of others that the tests run, with their versions and results.
+"""Generator of docs/tested-with.md: third-party programs that the tests run, with their versions and results.
 
-The marker `peer(kind, name, source)` names a program at the tests that run it. If the environment variable
-`NVISION_HUB_TESTED_WITH` names a file, this plugin appends a line of JSON for each of these tests that ran.
-`python -m tests.support.tested_with FILE` writes the page from the file. `make tested-with` does both.
+The marker `peer(kind, name, source)` names a program on the tests that run it. If the environment variable
+`NVISION_HUB_TESTED_WITH` names a file, this plugin appends a line of JSON for each of these tests that ran. `python -m
+tests.support.tested_with FILE` generates the page from this file. `make tested-with` performs both steps.
 
-`source` says where the version comes from: `debian:PACKAGE`, `pypi:PACKAGE`, `npm:FOLDER:PACKAGE` with a folder of this
+`source` names the origin of the version: `debian:PACKAGE`, `pypi:PACKAGE`, `npm:FOLDER:PACKAGE` with a folder of this
 project, or `home-assistant`.
 """
 
@@ -43,12 +43,12 @@ page. The versions are those of the last run, on {system} with Python {python}. 
 
 @dataclass(frozen=True, kw_only=True)
 class PeerTest:
-    """One test with one program of others."""
+    """One test with one third-party program."""
 
     kind: str
     name: str
     version: str
-    test: str  # the name of the test function, without parameters
+    test: str  # name of the test function without parameters
     outcome: str  # passed, failed or skipped
 
 
@@ -73,7 +73,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def version(source: str) -> str:
-    """Return the installed version of a program; a dash if it is not installed."""
+    """Return the installed version of a program, or a dash if the program is not installed."""
     kind, _, rest = source.partition(":")
     match kind:
         case "debian":
@@ -99,7 +99,7 @@ def _npm_version(package: Path) -> str:
 
 
 def page(tests: Iterable[PeerTest]) -> str:
-    """Return the content of the page: one row per program."""
+    """Return the content of the page, with one row per program."""
     rows: defaultdict[tuple[str, str, str], list[PeerTest]] = defaultdict(list)
     for each in tests:
         rows[each.kind, each.name, each.version].append(each)

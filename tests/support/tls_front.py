@@ -1,4 +1,4 @@
-"""TLS front of a camera: decrypts connections, records what clients send, and forwards it to a plain server."""
+"""TLS front of a camera, which decrypts connections, records the clients' data, and forwards it to a plain server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class TlsFront:
-    """Server on `port` of 127.0.0.1 that presents `certificate`, which may be replaced at any time."""
+    """Server on `port` of 127.0.0.1 that presents `certificate`. The certificate may change at any time."""
 
     port_behind: int
     certificate: ServerCertificate
     received: list[bytes] = field(default_factory=list)  # decrypted bytes from clients
-    handshakes: int = 0  # attempted, including those that clients aborted
+    handshakes: int = 0  # number of attempts, including those that clients aborted
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +73,7 @@ class TlsFront:
                 self._forward(client, camera)
 
     def _forward(self, client: ssl.SSLSocket, camera: socket.socket) -> None:
-        """Forward in one thread, because OpenSSL does not allow reads and writes in two threads."""
+        """Forward in one thread, because OpenSSL does not support reads and writes of one connection in two threads."""
         client.settimeout(0.0)
         while True:
             if not client.pending():

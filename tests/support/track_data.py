@@ -1,8 +1,8 @@
 """Detections and ground truth of real footage, and the score IDF1.
 
-The detections come from the folder in NVISION_HUB_TEST_DATA, and the ground truth from the PyPI package motmetrics,
-which is not a dependency of this project. This module needs only the standard library, so that programs which compare
-other trackers can use it in an environment of their own.
+The detections come from the folder in NVISION_HUB_TEST_DATA. The ground truth comes from the PyPI package motmetrics,
+which is not a dependency of this project. This module needs only the standard library. Programs that compare other
+trackers can therefore use it in their own environments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MIN_OVERLAP: Final = 0.5  # a box with less overlap does not count as the object, as in MOTChallenge
+MIN_OVERLAP: Final = 0.5  # a box with less overlap does not count as the object (as in MOTChallenge)
 Xywh = tuple[float, float, float, float]  # left, top, width, height in pixels
 
 
@@ -44,13 +44,16 @@ CAMPUS: Final = Clip(name="TUD-Campus", fps=25, frames=71, width=640, height=480
 
 
 def data_folder() -> Path | None:
-    """Return the folder with the test data; None if there is none."""
+    """Return the folder with the test data; None if it is missing."""
     text = os.environ.get("NVISION_HUB_TEST_DATA")
     return Path(text) if text and Path(text).is_dir() else None
 
 
 def read_mot(file: Path) -> dict[int, list[tuple[int, Xywh, float]]]:
-    """Read a file in MOTChallenge format: by frame number, the id, the box and the confidence of each line."""
+    """Read a file in MOTChallenge format.
+
+    The result contains, by frame number, the id, box and confidence of each line.
+    """
     found: dict[int, list[tuple[int, Xywh, float]]] = {}
     for line in file.read_text(encoding="ascii").splitlines():
         frame, identity, left, top, width, height, confidence, *_ = (float(text) for text in line.split(","))
@@ -59,7 +62,7 @@ def read_mot(file: Path) -> dict[int, list[tuple[int, Xywh, float]]]:
 
 
 def detections(clip: Clip) -> dict[int, list[tuple[Xywh, float]]]:
-    """Return the boxes and confidences of a detector, by frame number."""
+    """Return the boxes and confidences from a detector, by frame number."""
     folder = data_folder()
     assert folder is not None, "set NVISION_HUB_TEST_DATA to the folder with the test data"
     return {frame: [(box, sure) for _, box, sure in lines] for frame, lines in read_mot(folder / clip.file).items()}
@@ -78,7 +81,7 @@ def idf1(
     found: Mapping[int, Sequence[tuple[Any, Xywh]]],
     frames: Sequence[int],
 ) -> float:
-    """Return the IDF1 of tracks (id and box by frame), computed by motmetrics."""
+    """Return the IDF1 of tracks (id and box by frame) according to motmetrics."""
     motmetrics: Any = importlib.import_module("motmetrics")
 
     account = motmetrics.MOTAccumulator(auto_id=True)
@@ -91,7 +94,7 @@ def idf1(
 
 
 def _distance(one: Xywh, other: Xywh) -> float:
-    """Return 1 - IoU; NaN, which means never the same object, below `MIN_OVERLAP`."""
+    """Return 1 - IoU. Below `MIN_OVERLAP`, return NaN, which means that the boxes cannot be the same object."""
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)

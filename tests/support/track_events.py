@@ -1,4 +1,4 @@
-"""Events of tracks, as a camera's worker publishes them."""
+"""Events of tracks in the form that a camera's worker publishes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STATE: Final = TrackState(
 
 
 def event(change_type: ChangeType = ChangeType.UPDATED, **changes: Any) -> dict[str, Any]:
-    """Return an event of the track `STATE`, with changes of the track, as the worker passes it to its publisher."""
+    """Return an event of the track `STATE` with `changes`, in the form that the worker passes to its publisher."""
     return stored_event(Change(type=change_type, at=NOW + 1, track=replace(STATE, **changes)), ORIGIN)
 
 

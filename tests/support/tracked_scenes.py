@@ -1,4 +1,4 @@
-"""True boxes of the demo's scenes, a detector with known errors, and the true zone visits and line crossings."""
+"""True boxes of the demo scenes, a detector with known errors, and the true zone visits and line crossings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from workers.demo.scene import Actor, Scene
 
 FINE_S: Final = 0.02
-VISIBLE_SHARE: Final = 0.4  # of a figure's width must be inside the image before a detector may report it
+# fraction of a figure's width that must be inside the image before a detector may report the figure
+VISIBLE_SHARE: Final = 0.4
 FLIPS: Final = {"person": "dog", "car": "truck"}
 PARENTS: Final = {"person": "human", "dog": "animal", "car": "vehicle", "truck": "vehicle"}
 
@@ -31,7 +32,7 @@ Place = tuple[float, float]  # foot point as fractions of the width and the heig
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorErrors:
-    """Errors of a detector; shares are 0 to 1, and `jitter` is relative to the box."""
+    """Errors of a detector. Shares are from 0 to 1, and `jitter` is relative to the box."""
 
     misses: float = 0.2
     false_boxes: float = 0.05
@@ -41,7 +42,7 @@ class DetectorErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class Visible:
-    """One object in one frame. Each run of an actor through the scene is a separate object."""
+    """One object in one frame. Each pass of an actor through the scene is a separate object."""
 
     id: int
     name: str
@@ -49,7 +50,7 @@ class Visible:
 
 
 class TrueScene:
-    """A demo scene with its loop repeated. Objects that leave and come back count again."""
+    """A demo scene whose loop repeats. Objects that leave and return count again."""
 
     def __init__(self, name: str) -> None:
         self._scene: Scene = SCENES[name]
@@ -134,9 +135,9 @@ def _detection(name: str, box: ObjectBox, confidence: float) -> DetectedObject:
 
 
 def true_visits(path: Sequence[tuple[float, Place]], polygon: Sequence[Place], least_s: float) -> int:
-    """Return how often a foot point stayed inside a polygon for `least_s` seconds or longer.
+    """Return how many times a foot point stayed inside a polygon for at least `least_s` seconds.
 
-    The test of a point is the winding number, so that it shares nothing with the product.
+    The function tests points by their winding number, so it shares no code or method with the product.
     """
     count, since, counted = 0, None, False
     for at, place in path:
@@ -150,7 +151,7 @@ def true_visits(path: Sequence[tuple[float, Place]], polygon: Sequence[Place], l
 
 
 def true_crossings(path: Sequence[tuple[float, Place]], a: Place, b: Place) -> dict[str, int]:
-    """Return how often a foot point crossed the line in each direction."""
+    """Return how many times a foot point crossed the line in each direction."""
     counts = {"in": 0, "out": 0}
     places = [place for _, place in path if _side(a, b, place) != 0]
     for one, other in itertools.pairwise(places):

@@ -1,4 +1,4 @@
-"""A camera that speaks correct RTSP, but whose SDP names a codec that does not exist."""
+"""A camera that speaks correct RTSP but whose SDP names a nonexistent codec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ a=control:track
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # clients disconnect at any time
+        with contextlib.suppress(ConnectionError):  # clients may disconnect at any time
             self._answer_all()
 
     def _answer_all(self) -> None:

@@ -61,7 +61,7 @@ class Feed:
         return int(self.meter.value(counter(metric), **labels) if labels else self.meter.total(counter(metric)))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
-        """Wait until the condition holds. Return the time (CLOCK_MONOTONIC). Fail if the account does not balance."""
+        """Wait until the condition is true. Return the time (CLOCK_MONOTONIC). Fail if the account does not balance."""
         end = time.monotonic() + timeout_s
         while not condition():
             assert self.ledger.balanced, self.ledger
@@ -70,7 +70,7 @@ class Feed:
         return time.monotonic()
 
     async def answered(self, more: int = 1, timeout_s: float = PATIENCE_S) -> float:
-        """Wait until this many more frames are answered."""
+        """Wait until the service has answered this many more frames."""
         wanted = self.ledger.answered + more
         return await self.until(lambda: self.ledger.answered >= wanted, timeout_s)
 
@@ -136,5 +136,5 @@ async def feeding(
     for end in ends:
         assert isinstance(end, asyncio.CancelledError), end
     assert feed.ledger.settled, feed.ledger
-    # Every offered frame was sent or counted as dropped, except one frame that may be left in the slot.
+    # Each offered frame was sent or counted as dropped, except possibly one frame that remains in the slot.
     assert 0 <= feed.offered - feed.ledger.sent - feed.ledger.dropped.total() <= 1

@@ -1,8 +1,9 @@
 """Several uplinks of a hub in one process: `python -m tests.support.uplinks_program URL FD FIRST COUNT`.
 
-Each uplink streams one small frame per second with the product's limits. Each uplink has its own key, `KEY-N`, so that
+Each uplink streams one small frame per second with the product's limits. Each uplink has its own key, `KEY-N`, by which
 the service can distinguish the uplinks. FD is an inherited pipe to the hub's supervisor. On SIGTERM, the program prints
-a line of JSON with the number of sent frames, whether every account is settled and the turns of the uplinks, and exits.
+a line of JSON and exits. The line contains the number of sent frames, whether every account is settled, and the turns
+of the uplinks.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class RecordedTurn(ReconnectTurn):
-    """Turn that counts its waits, and those that ended before the turn."""
+    """Turn that counts its waits, and the waits that ended before the turn."""
 
     def __init__(self, send: Callable[[TurnRequest], bool], service: str) -> None:
         super().__init__(send, service)
@@ -99,7 +100,8 @@ async def main(url: str, pipe: socket.socket, first: int, count: int) -> None:
             {
                 "waits": turn.waits,
                 "ended_early": turn.ended_early,
-                # A connected uplink has waited after each failure; another one may be about to wait after the last one.
+                # A connected uplink has waited after each failure. Another uplink may be about to wait after its last
+                # failure.
                 "without_wait": feed.counted("uplink_reconnects_total") - turn.waits - (not feed.uplink.connected),
             }
             for turn, feed in zip(turns, feeds, strict=True)

@@ -1,8 +1,8 @@
-"""Check the locked packages for known vulnerabilities, with pip-audit and a list of accepted ones.
+"""Check of the locked packages for known vulnerabilities, with pip-audit and a list of accepted vulnerabilities.
 
 `python -m tests.support.vulnerabilities` exits with 1 if a package has a vulnerability that is not accepted, or if an
-entry of the list is incomplete or has expired. If the database of vulnerabilities cannot be reached, the program prints
-the reason and checks only the list.
+entry of the list is incomplete or has expired. If the vulnerability database is unreachable, the program prints the
+reason and checks only the list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALLOWED: Final = FOLDER / "allowed-vulnerabilities.toml"
-# The first lock is small and shows whether the database can be reached. The last one contains all packages.
+# The first lock is small and shows whether the database is reachable. The last one contains all packages.
 LOCKS: Final = ("build.txt", "dev.txt")
 TIMEOUT_S: Final = 300
 
@@ -62,14 +62,14 @@ class _Report(BaseModel):
 
 @dataclass(kw_only=True)
 class Verdict:
-    """Sentences about the packages. Any failure fails the audit."""
+    """Messages about the packages. Any failure fails the audit."""
 
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def read_allowances(text: str, today: date) -> tuple[list[Allowance], list[str]]:
-    """Return the accepted vulnerabilities, and a sentence for each entry that is incomplete or has expired."""
+    """Return the accepted vulnerabilities, and a message for each entry that is incomplete or has expired."""
     accepted, failures = [], []
     for number, entry in enumerate(tomllib.loads(text).get("allowed", []), start=1):
         try:
@@ -112,7 +112,7 @@ def judge(packages: Iterable[AuditedPackage], accepted: Sequence[Allowance]) -> 
 
 
 def unreachable(packages: Sequence[AuditedPackage]) -> str | None:
-    """Return why no package was checked; None if at least one was. pip-audit reports neither as an error."""
+    """Return why no package was checked; None if at least one was. pip-audit reports neither case as an error."""
     if all(package.skip_reason is not None for package in packages):
         return next((package.skip_reason for package in packages), "the lock is empty")
     return None

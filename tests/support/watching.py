@@ -1,4 +1,4 @@
-"""Test harness for a camera's capture: runs a real source in a thread, and records its frames and states."""
+"""Test harness for a camera's capture. It runs a real source in a thread, and records its frames and states."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class CapturedFrame:
 
     @property
     def number(self) -> int | None:
-        """The number shown in the frame; None if the frame has no number."""
+        """The number in the frame; None if the frame has no number."""
         return counter.of_jpeg(self.frame.jpeg)
 
 
 @dataclass(kw_only=True)
 class _ObservedCapture(Capture):
-    """A capture that reports each state change."""
+    """A capture that reports each change of its state."""
 
     on_state: Callable[[CameraState], None]
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "state" and "_reconnects" in self.__dict__:  # skip the initial state, set during construction
+        if name == "state" and "_reconnects" in self.__dict__:  # skip the initial state from the constructor
             self.on_state(value)
 
 
@@ -87,7 +87,7 @@ class Watching:
             self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], deadline_s: float = PATIENCE_S) -> None:
-        """Wait until the condition holds. Fail after `deadline_s` with the state at that time."""
+        """Wait until the condition is true. After `deadline_s`, fail with the current state."""
         with self._changed:
             if not self._changed.wait_for(condition, deadline_s):
                 raise AssertionError(
@@ -101,7 +101,7 @@ class Watching:
         self.wait_until(lambda: len(self.frames) >= wanted, deadline_s)
 
     def wait_for_state(self, state: str, deadline_s: float = PATIENCE_S, *, since: float = 0.0) -> tuple[float, str]:
-        """Wait until the camera enters a state at `since` or later. Return the time of the change and the error."""
+        """Wait until the camera enters a state at `since` or later. Return the time of the change, and the error."""
         found: list[tuple[float, str]] = []
 
         def entered() -> bool:
@@ -112,7 +112,7 @@ class Watching:
         return found[0]
 
     def watch_for(self, seconds: float) -> list[CapturedFrame]:
-        """Wait for this long. Return the frames that have arrived in this time."""
+        """Wait for `seconds`. Return the frames that arrived in this time."""
         begin = time.monotonic()
         self._thread.join(seconds)
         return [frame for frame in list(self.frames) if frame.at >= begin]

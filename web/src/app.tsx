@@ -1,4 +1,4 @@
-// Root component. Passes socket messages to the stores and requests previews of the visible cameras.
+// Root component, which passes socket messages to the stores and requests previews of the visible cameras.
 
 import { computed, effect } from "@preact/signals";
 import { apiUrl } from "./api/client";
@@ -22,7 +22,7 @@ import { announceChanges } from "./ui/notifications";
 import { route } from "./ui/router";
 import { isHelpOpen } from "./ui/shortcuts";
 
-const SCROLL_SETTLE_MS = 100; // the page requests previews this long after the last change of the visible cameras
+const SCROLL_SETTLE_MS = 100; // delay between the last change of the visible cameras and the request
 
 const url = apiUrl("live");
 url.protocol = url.protocol.replace("http", "ws");

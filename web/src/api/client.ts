@@ -1,4 +1,4 @@
-// HTTP client for the gateway's API. Every failure becomes an `ApiError`, unless the caller aborted the request.
+// HTTP client for the gateway's API. A failed request throws an `ApiError` unless the caller aborted the request.
 
 import { fieldErrors, type ProblemDetails, problemMessage } from "./problem_details";
 import { promptForToken, token } from "./token";
@@ -6,7 +6,7 @@ import type { CameraDetail, DeadLetter, FrameCost, History, ReplayOutcome, Runti
 
 const REQUEST_TIMEOUT_MS = 15_000;
 
-/** A failed request. The message is shown to the user. */
+/** A failed request. The page shows the message to the user. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -19,7 +19,7 @@ export class ApiError extends Error {
   }
 }
 
-/** URL of an API path, resolved against this page's URL, because a proxy may serve both below a prefix. */
+/** URL of an API path, relative to this page's URL, because a proxy may serve both below a prefix. */
 export function apiUrl(path: string): URL {
   return new URL(`api/v1/${path}`, document.baseURI);
 }
@@ -101,7 +101,7 @@ export async function sendWebhookCommand(id: string, command: "test" | "enable")
   await request(`webhooks/${encodeURIComponent(id)}/${command}`, { method: "POST" });
 }
 
-/** Replay either all results since an instant or all dead letters. */
+/** Replay all results since an instant, or all dead letters. */
 export async function replayWebhook(
   webhook: string,
   selection: { since: string } | { dead: true },

@@ -1,13 +1,13 @@
-// WebSocket to the gateway: authenticates, reconnects with backoff, and requests previews.
+// WebSocket to the gateway. It authenticates, reconnects with backoff, and requests previews.
 
 import { backoffMs } from "./backoff";
 import { isHubReachable } from "./client";
 import type { Message } from "./types";
 
 const CLOSE_UNAUTHORIZED = 4401; // the gateway's close code for a wrong token
-const CLOSE_ROLE_TOO_LOW = 4403; // the token is right, but may not read the page
+const CLOSE_ROLE_TOO_LOW = 4403; // the token is valid, but its role may not read the page
 const HEALTHY_MS = 10_000; // a connection that lasted this long resets the backoff
-const SILENCE_TIMEOUT_MS = 10_000; // after this time without a message, an HTTP request checks that the hub responds
+const SILENCE_TIMEOUT_MS = 10_000; // without a message for this time, check the hub with an HTTP request
 const OPEN_TIMEOUT_MS = 10_000;
 
 /** Times are in milliseconds since the epoch. */
@@ -94,7 +94,7 @@ export class LiveSocket {
     this.timer = window.setTimeout(async () => {
       const isReachable = await isHubReachable();
       if (this.socket !== socket) {
-        return; // another socket replaced this one during the request
+        return; // another socket has replaced this one during the request
       }
       if (isReachable) {
         this.restartSilenceTimer(); // the hub sends no messages while nothing changes

@@ -1,4 +1,4 @@
-// Problem documents (RFC 9457), the gateway's error responses.
+// Problem documents (RFC 9457), which are the gateway's error responses.
 
 export interface ProblemDetails {
   readonly detail?: unknown;

@@ -25,7 +25,7 @@ export function promptForToken(isRoleTooLow = false): void {
   }
 }
 
-/** Forget the token. The page starts again, so that nothing of the hub stays on the screen. */
+/** Forget the token and reload the page, so that no data of the hub stays on the screen. */
 export function signOut(): void {
   sessionStorage.removeItem(KEY);
   window.location.reload();

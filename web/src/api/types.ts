@@ -1,4 +1,4 @@
-// Types of the gateway's API, as in `GET /api/openapi.json`. Instants are ISO 8601 strings, and durations are seconds.
+// Types of the gateway's API (see `GET /api/openapi.json`). Instants are ISO 8601 strings, and durations are seconds.
 
 export type Counts = Readonly<Record<string, number>>;
 
@@ -67,7 +67,7 @@ export interface CameraDetail extends Camera {
   readonly errors: readonly { readonly at: string; readonly error: string }[];
 }
 
-/** The last 30 minutes in steps of `every_s` seconds, newest last; a step without a measurement is null. */
+/** The last 30 minutes in steps of `every_s` seconds, newest last. A step without a measurement is null. */
 export interface History {
   readonly every_s: number;
   readonly until: string;
@@ -79,7 +79,7 @@ export interface History {
   readonly dropped_per_s: readonly (number | null)[];
   /** All dropped frames up to the newest point; null if unknown. */
   readonly dropped: Counts | null;
-  /** Rates of the reasons that occurred. */
+  /** Dropped frames per second, only for reasons that occurred. */
   readonly dropped_by_reason_per_s: Readonly<Record<string, readonly (number | null)[]>>;
 }
 
@@ -109,7 +109,7 @@ export interface Hub {
   readonly redis: string | null;
   readonly broker_up: boolean;
   readonly service_up: boolean;
-  /** What the local service detects objects and faces with. Null without a local service. */
+  /** Display names of the models of the local service; null if there is no local service. */
   readonly models: { readonly objects: string; readonly faces: string } | null;
   readonly config_reloads: Counts;
   readonly reload_error: string | null;
@@ -181,7 +181,7 @@ export interface HubEvent {
 
 export type Role = "metrics" | "view" | "control" | "admin";
 
-/** The signed-in client. A gateway that needs no token serves each client as `local`. */
+/** The signed-in client. If a gateway needs no token, the kind of every client is `local`. */
 export interface Session {
   readonly name: string;
   readonly role: Role | null;
@@ -205,7 +205,7 @@ export type Message =
   | { readonly kind: "news"; readonly event: HubEvent }
   | { readonly kind: "error"; readonly detail: string };
 
-/** Header of a preview. Width and height are those of the frame sent to the service, in pixels. */
+/** Header of a preview. Width and height are the size of the frame sent to the service, in pixels. */
 export interface PreviewHeader {
   readonly camera: string;
   readonly frame_id: string;

@@ -101,7 +101,7 @@ function options(
   };
 }
 
-/** Replace each label that equals the previous one with an empty label, because rounding can make labels equal. */
+/** Replace a label that equals the previous label with an empty label. Rounding can make labels equal. */
 function distinct(labels: readonly string[]): string[] {
   return labels.map((label, index) => (label === labels[index - 1] ? "" : label));
 }

@@ -2,7 +2,7 @@ import type { Signal } from "@preact/signals";
 
 interface Props {
   readonly text: Signal<string>;
-  /** What is filtered, such as `cameras`. */
+  /** Noun for the filtered items, such as `cameras`. */
   readonly subject: string;
   readonly placeholder: string;
 }

@@ -69,7 +69,7 @@ function fitCanvas(canvas: HTMLCanvasElement, container: HTMLElement, { header }
   }
 }
 
-/** Round a size in pixels. Use the available size if fewer than two pixels would remain unused. */
+/** Round a size in pixels. If fewer than two pixels would remain unused, return the available size. */
 function snapToEdge(pixels: number, available: number): number {
   return Math.round(available - pixels < 2 ? available : pixels);
 }

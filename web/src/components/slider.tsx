@@ -7,7 +7,7 @@ interface Props {
   readonly steps: readonly number[];
   readonly format: (value: number) => string;
   readonly onChange: (value: number) => void;
-  /** The value in cameras.yaml if it is known and differs from `value`; else null. */
+  /** The value in cameras.yaml; null if it is unknown or equal to `value`. */
   readonly fileValue: number | null;
 }
 

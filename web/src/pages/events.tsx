@@ -1,4 +1,4 @@
-// Live log of results and hub events of all cameras.
+// Page with a live log of the results and hub events of all cameras.
 
 import { useSignal } from "@preact/signals";
 import { displayName } from "../api/types";

@@ -1,4 +1,4 @@
-// The hub: version, resources, configuration reloads, processes.
+// Page of the hub: version, resources, configuration reloads and processes.
 
 import { type Process, total } from "../api/types";
 import { Badge } from "../components/badge";

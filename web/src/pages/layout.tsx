@@ -1,4 +1,4 @@
-// Layout around every page: navigation, connection status, notices.
+// Layout around every page: navigation, connection status and notices.
 
 import type { ComponentChildren } from "preact";
 import { signOut } from "../api/token";

@@ -1,4 +1,4 @@
-// Position of a detection's box and label on a canvas, in canvas pixels. Pure geometry.
+// Position of a detection's box and label on a canvas, in canvas pixels. Has no side effects.
 
 import type { Detection } from "../api/types";
 
@@ -23,7 +23,7 @@ export function scaleBox(box: Detection["bounding_box"], frame: Size, canvas: Si
   return { left, top, width: right - left, height: bottom - top };
 }
 
-/** Place a label above its box, or inside the box if there is no room above it, and always inside the canvas. */
+/** Place a label above its box or, if there is no room, inside the box. A label never leaves the canvas. */
 export function placeLabel(box: Rect, label: Size, canvas: Size): Rect {
   const above = box.top - label.height;
   return {

@@ -4,7 +4,7 @@ import type { Detection } from "../api/types";
 import { labelText, placeLabel, scaleBox } from "./box_layout";
 import type { DecodedFrame } from "./preview_streams";
 
-// These colors are visible on frames of any brightness. They only distinguish boxes. The labels show the names.
+// These colors are visible on frames of any brightness. They only distinguish the boxes; the labels show the names.
 const BOX_COLORS = ["#ffd23f", "#4cc9f0", "#ff8fab", "#80ed99", "#ffa94d", "#cdb4ff"] as const;
 const LABEL_COLOR = "#10151c";
 const FONT_PX = 12;
@@ -48,7 +48,7 @@ function drawDetection(
   context.fillText(text, label.left + 5 * scale, label.top + label.height / 2 + scale / 2);
 }
 
-/** Choose a color by a hash of the name, so that each name keeps its color. */
+/** Choose a color by a hash of the name, so that a name always has the same color. */
 function colorFor(name: string): string {
   let hash = 0;
   for (const character of name) {

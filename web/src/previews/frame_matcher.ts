@@ -1,7 +1,7 @@
-// Matcher of results and frames of one camera. It decides which frame to show and when.
+// Matcher of a camera's results and frames, which decides when to show which frame.
 //
-// While results arrive, each frame waits for its own result, even if the service is slow. Without results, frames are
-// shown immediately. A frame gets its boxes later if its result arrives before the next frame.
+// While results arrive, each frame waits for its own result, even if the service is slow. Without results, the page
+// shows frames immediately, and adds the boxes later if the result arrives before the next frame.
 
 import type { Preview } from "../api/preview_message";
 import type { Detection } from "../api/types";
@@ -28,7 +28,7 @@ export class FrameMatcher {
 
   constructor(
     private readonly onFrame: (frame: MatchedFrame) => void,
-    /** Maximum time that a frame waits for its result. If no result has arrived for this time, frames do not wait. */
+    /** Maximum time that a frame waits for its result. After this time without any result, frames do not wait. */
     private readonly getMaxWaitMs: () => number,
   ) {}
 
@@ -69,7 +69,7 @@ export class FrameMatcher {
     this.shown = null;
   }
 
-  /** Show a waiting frame and discard older ones, so that frames stay in order. Return false if it is not waiting. */
+  /** Show a waiting frame and discard older ones, which keeps the order. Return false if no such frame waits. */
   private show(frameId: string | undefined, detections: readonly Detection[] | null): boolean {
     const index = this.waiting.findIndex(({ preview }) => preview.header.frame_id === frameId);
     const frame = this.waiting[index];

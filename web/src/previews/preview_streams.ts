@@ -1,4 +1,4 @@
-// Previews of the cameras on the page: matched with results, decoded, and passed to every subscriber.
+// Previews of the cameras on the page. Each preview is matched with its result, decoded, and passed to subscribers.
 
 import type { Preview } from "../api/preview_message";
 import { allDetections, type Detection, type PreviewHeader, type ResultEvent } from "../api/types";
@@ -21,7 +21,7 @@ class PreviewStream {
   readonly listeners = new Set<FrameListener>();
   readonly matcher: FrameMatcher;
   current: DecodedFrame | null = null;
-  private next: MatchedFrame | null = null; // latest-value slot: a newer frame replaces one that is not decoded yet
+  private next: MatchedFrame | null = null; // latest-value slot: a newer frame replaces a frame that waits for decoding
   private isDecoding = false;
 
   constructor(camera: string) {
@@ -89,7 +89,7 @@ async function decodeJpeg({ jpeg }: Preview): Promise<ImageBitmap | null> {
 
 const streams = new Map<string, PreviewStream>();
 
-/** Pass each frame of a camera to a listener. Return a function that ends the subscription. */
+/** Pass every frame of a camera to a listener. Return a function that ends the subscription. */
 export function subscribe(camera: string, listener: FrameListener): () => void {
   const stream = streams.get(camera) ?? new PreviewStream(camera);
   streams.set(camera, stream);

@@ -1,4 +1,4 @@
-// Cameras visible on the screen. The page requests their previews. While the tab is hidden, no camera is visible.
+// Cameras that are visible on the screen, whose previews the page requests. In a hidden tab, no camera is visible.
 
 import { computed, signal } from "@preact/signals";
 import type { PreviewRequest } from "../api/live_socket";
@@ -65,12 +65,12 @@ export function trackVisibility(element: Element, camera: string): () => void {
 
 const WIDTHS = [320, 480, 640, 960, 1280, 1920] as const;
 
-/** The smallest width that covers `pixels` device pixels with at most about 10 % of upscaling; else the largest. */
+/** The smallest width that needs at most about 10 % upscaling to cover `pixels` device pixels; else the largest. */
 function previewWidth(pixels: number): number {
   return WIDTHS.find((width) => width >= pixels * 0.9) ?? 1920;
 }
 
-/** Previews per second for each camera: fewer on a large wall, which serves as an overview. */
+/** Previews per second and camera. A large wall serves as an overview and needs fewer. */
 function previewFps(cameras: number): number {
   if (cameras <= 1) {
     return 10;

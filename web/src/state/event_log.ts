@@ -1,4 +1,4 @@
-// Bounded log of results and hub events, newest first. The user can pause the log to read it.
+// Bounded log of results and hub events, newest first. To read the log, the user can pause it.
 
 import { signal } from "@preact/signals";
 import { allDetections, type HubEvent, type ResultEvent } from "../api/types";
@@ -20,7 +20,7 @@ export interface LogEntry {
 
 export const entries = signal<readonly LogEntry[]>([]);
 export const isPaused = signal(false);
-/** Number of entries discarded because the log is paused. */
+/** Number of entries that the paused log has discarded. */
 export const skipped = signal(0);
 
 let pending: LogEntry[] = [];

@@ -4,12 +4,12 @@ import type { HubEvent } from "../api/types";
 import { formatResults, humanize } from "../ui/format";
 import { cameraStatus, webhookStatus } from "./status";
 
-/** The camera, webhook or process that an event is about; "hub" if the event names none. */
+/** The camera, webhook or process that the event concerns; "hub" if the event names none. */
 export function eventSubject({ camera, webhook, worker }: HubEvent): string {
   return camera ?? webhook ?? worker ?? "hub";
 }
 
-/** An event as one line: what happened, and the cause if it is known. */
+/** An event as one line: what happened and, if known, the cause. */
 export function describeEvent(event: HubEvent): string {
   const cause = [event.reason === undefined ? null : humanize(event.reason), event.error].filter(Boolean).join(", ");
   return cause === "" ? describeKind(event) : `${describeKind(event)}: ${cause}`;

@@ -1,4 +1,4 @@
-// State of the hub as signals, updated from socket messages. Sends no requests.
+// State of the hub as signals, which socket messages update. This module sends no requests.
 
 import { batch, computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { ConnectionState } from "../api/live_socket";
@@ -24,7 +24,7 @@ export const cameras: ReadonlySignal<readonly Camera[]> = computed(() =>
 
 /** The camera with the given id; undefined if no camera has it. */
 export function getCamera(id: string): Camera | undefined {
-  void cameraIds.value; // subscribes the caller to cameras that are added later
+  void cameraIds.value; // subscribes the caller to changes of the list of cameras
   return camerasById.get(id)?.value;
 }
 

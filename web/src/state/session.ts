@@ -1,4 +1,4 @@
-// Who is signed in, and what the role allows. The gateway checks each request again; the page only hides what would fail.
+// Signed-in client and the rights of its role. The page only hides commands that the gateway would reject.
 
 import { signal } from "@preact/signals";
 import type { Role, Session } from "../api/types";

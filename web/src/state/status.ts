@@ -1,8 +1,8 @@
-// How the page shows the states of cameras, webhooks and processes: label, icon shape, tone and urgency.
+// Display of the states of cameras, webhooks and processes: label, icon shape, tone and urgency.
 
 import type { Camera } from "../api/types";
 
-/** Shape of a state's icon, because color must not be the only distinction. */
+/** Shape of a state's icon. Shapes differ, because color must not be the only distinction. */
 export type Shape = "play" | "pause" | "ring" | "cross" | "lock" | "warning" | "question" | "loop" | "stop";
 
 export type Tone = "good" | "waiting" | "idle" | "bad";

@@ -22,7 +22,7 @@ export function formatBytes(count: number): string {
   return `${value.toFixed(value < 10 && unit > 0 ? 1 : 0)} ${UNITS[unit] ?? "B"}`;
 }
 
-/** "0.5", "5.0", "25", "1,200" */
+/** A rate per second as text: "0.5", "5.0", "25", "1,200". */
 export function formatRate(perSecond: number): string {
   return perSecond < 9.95 ? perSecond.toFixed(1) : formatCount(perSecond);
 }
@@ -31,7 +31,7 @@ export function formatCount(value: number): string {
   return Math.round(value).toLocaleString("en");
 }
 
-/** "1 attempt", "3 attempts" */
+/** A count with its noun: "1 attempt", "3 attempts". */
 export function pluralize(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
@@ -94,7 +94,7 @@ export function toDatetimeLocal(instant: number): string {
   return new Date(instant - date.getTimezoneOffset() * MINUTE).toISOString().slice(0, "2026-11-22T14:05".length);
 }
 
-/** "auth_failed" as "auth failed". */
+/** A machine-readable name as words: "auth_failed" becomes "auth failed". */
 export function humanize(name: string): string {
   return name.replaceAll("_", " ");
 }

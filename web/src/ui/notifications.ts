@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { type Camera, displayName } from "../api/types";
 import { cameraStatus } from "../state/status";
 
-const MAX_ANNOUNCED = 3; // if more cameras change at once, the page announces only their number
+const MAX_ANNOUNCED = 3; // if more cameras change at the same time, the page announces only their number
 const NOTICE_MS = 6000;
 
 /** Text of the polite live region. */
@@ -32,7 +32,7 @@ function describe(camera: Camera): string {
   return `${displayName(camera)}: ${cameraStatus(camera.state).label.toLowerCase()}.${error}`;
 }
 
-/** Show a notice. A failure stays until it is dismissed or replaced. */
+/** Show a notice. A failure notice stays until the user dismisses it or another notice replaces it. */
 export function notify(text: string, tone: Notice["tone"] = "good"): void {
   window.clearTimeout(timer);
   notice.value = { text, tone };
@@ -43,7 +43,7 @@ export function notify(text: string, tone: Notice["tone"] = "good"): void {
   }
 }
 
-/** Run an action, and show its error or the notice `success`, which may be a function of the result. */
+/** Run an action, and show its error or else the notice `success`, which may be a function of the result. */
 export async function runAction<T>(
   action: () => Promise<T>,
   success?: string | ((result: T) => string),

@@ -1,4 +1,4 @@
-// Keyboard shortcuts. They do not interfere with form fields, open dialogs or the browser's own shortcuts.
+// Keyboard shortcuts, which do not interfere with form fields, open dialogs or the browser's own shortcuts.
 
 import { signal } from "@preact/signals";
 import { navigate, route } from "./router";

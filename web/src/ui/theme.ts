@@ -1,4 +1,4 @@
-// Light or dark theme: the system's, unless the user chose one in this browser.
+// Light or dark theme. The system's theme applies unless the user has chosen a theme in this browser.
 
 import { computed, effect, signal } from "@preact/signals";
 import { loadChoice } from "./stored_choice";

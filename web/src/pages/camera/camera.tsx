@@ -103,7 +103,7 @@ function useDetail(id: string, camera: Camera | undefined): [CameraDetail | null
   return [detail?.id === id ? detail : null, () => setReloads((count) => count + 1)];
 }
 
-/** Seconds in the current state; at least 1, because the clocks of the hub and of this machine may differ. */
+/** Seconds in the current state, but at least 1, because the hub's clock may differ from this machine's clock. */
 function secondsInState(camera: Camera, nowMs: number): number {
   return Math.max(1, (nowMs - Date.parse(camera.since)) / 1000);
 }

@@ -1,4 +1,4 @@
-// Charts of a camera's last 30 minutes: history from the hub, continued with live values.
+// Charts of a camera's last 30 minutes, with the history from the hub and, after it, live values.
 
 import { useEffect, useState } from "preact/hooks";
 import { getHistory } from "../../api/client";
@@ -89,7 +89,7 @@ export function Charts({ id }: { readonly id: string }) {
   );
 }
 
-/** Drops by reason; a single line at zero if there were none. */
+/** Dropped frames by reason; a single line at zero if no frame was dropped. */
 function DropsChart({ series, group }: { readonly series: HistorySeries; readonly group: string }) {
   const columns = largestColumns(series.dropped, LINE_STYLES.length);
   const reasons = columns.size > 0 ? [...columns] : [["any reason", series.values.dropped_per_s] as const];

@@ -1,4 +1,4 @@
-// A camera's last 30 minutes as chart columns: the hub's history, continued with live samples. Pure.
+// A camera's last 30 minutes as chart columns: the hub's history and, after it, live samples. Has no side effects.
 
 import type { Camera, Counts, History } from "../../api/types";
 
@@ -12,7 +12,7 @@ export class HistorySeries {
   /** Seconds since the epoch. */
   readonly times: number[] = [];
   readonly values = Object.fromEntries(COLUMNS.map((name) => [name, []])) as unknown as Record<Column, Points>;
-  /** Dropped frames per second, by reason; contains only reasons that occurred. */
+  /** Dropped frames per second by reason, only for reasons that occurred. */
   readonly dropped = new Map<string, Points>();
   private previous: { readonly dropped: Counts; readonly at: number } | null = null;
 
@@ -71,7 +71,7 @@ export class HistorySeries {
   }
 }
 
-/** Return at most `max` columns: those with the largest sums, and one named "others" that adds up the rest. */
+/** Return at most `max` columns: the ones with the largest sums, and "others" with the sum of the rest. */
 export function largestColumns(columns: ReadonlyMap<string, Points>, max: number): ReadonlyMap<string, Points> {
   const sum = (points: Points) => points.reduce<number>((all, value) => all + (value ?? 0), 0);
   const ranked = [...columns].sort(([, a], [, b]) => sum(b) - sum(a));

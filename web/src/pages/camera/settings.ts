@@ -1,4 +1,4 @@
-// A camera's settings: current values, changes, and selectable values of the run-time settings. Pure.
+// A camera's settings: current values, changes, and selectable run-time values. Has no side effects.
 
 import type { CameraDetail, Json, RuntimeSettings } from "../../api/types";
 
@@ -29,7 +29,7 @@ export function changedSettings(active: RuntimeSettings, draft: RuntimeSettings)
   );
 }
 
-/** Settings as pairs of path and value; nested settings have a path such as "nvision.service". */
+/** Settings as pairs of path and value. The path of a nested setting has a form such as "nvision.service". */
 export function flattenSettings(
   settings: Readonly<Record<string, Json>>,
   prefix = "",

@@ -8,7 +8,7 @@ import { Slider } from "../../components/slider";
 import { formatBytes, formatCount } from "../../ui/format";
 import { activeSettings, changedSettings, FPS, QUALITIES, THRESHOLDS, WIDTHS } from "./settings";
 
-const DRAG_SETTLE_MS = 250; // the form requests an estimate this long after the last change
+const DRAG_SETTLE_MS = 250; // delay between the last change and the request for an estimate
 const RETRY_MS = 5000; // after an error, for example because the camera has no frame yet
 const UNLIMITED = Number.POSITIVE_INFINITY; // slider value if `max_width` is null
 
@@ -93,7 +93,7 @@ function TuningForm({ detail, active, onChanged }: Props & { readonly active: Ru
   );
 }
 
-/** Cost with the draft settings, measured by the hub on the camera's last frame. */
+/** Cost under the draft settings, which the hub measures on the camera's last frame. */
 function CostEstimate({ id, draft }: { readonly id: string; readonly draft: RuntimeSettings }) {
   const [cost, setCost] = useState<FrameCost | string | null>(null); // a string is an error message
   const { fps, jpeg_quality, max_width } = draft;

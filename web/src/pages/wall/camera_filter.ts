@@ -1,4 +1,4 @@
-// Filter and sort order of the cameras on the wall. Pure.
+// Filter and sort order of the cameras on the wall. Has no side effects.
 
 import { type Camera, displayName, total } from "../../api/types";
 import { cameraStatus, type Tone, urgency } from "../../state/status";
@@ -24,7 +24,7 @@ const COMPARE: Readonly<Record<SortOrder, (a: Camera, b: Camera) => number>> = {
   age: (a, b) => (b.age_s?.p50 ?? -1) - (a.age_s?.p50 ?? -1),
 };
 
-/** Return the sorted cameras that match the status and all filter words; ties keep the order of cameras.yaml. */
+/** Return the cameras that match the status and all words, sorted. Equal cameras stay in the file's order. */
 export function filterAndSort(
   cameras: readonly Camera[],
   words: string,

@@ -1,4 +1,4 @@
-// One camera on the wall.
+// Tile of one camera on the wall.
 
 import { sendCameraCommand } from "../../api/client";
 import { type Camera, displayName, total } from "../../api/types";

@@ -1,4 +1,4 @@
-// All cameras. By default, cameras with problems come first.
+// Wall of all cameras. By default, cameras with problems come first.
 
 import type { Signal } from "@preact/signals";
 import { FilterInput } from "../../components/filter_input";

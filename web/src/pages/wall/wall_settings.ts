@@ -1,4 +1,4 @@
-// Filter, sort order and tile size of the wall. The browser stores sort order and tile size.
+// Filter, sort order and tile size of the wall. The browser stores the sort order and the tile size.
 
 import { computed, effect, signal } from "@preact/signals";
 import { cameras } from "../../state/fleet";

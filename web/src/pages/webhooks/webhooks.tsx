@@ -87,7 +87,7 @@ function ReplayForm({ webhook }: { readonly webhook: string }) {
   const since = useSignal(toDatetimeLocal(Date.now() - HOUR_MS));
   const submit = (event: Event) => {
     event.preventDefault();
-    const instant = new Date(since.value); // the field holds local time
+    const instant = new Date(since.value); // the field contains a local time
     if (Number.isNaN(instant.getTime())) {
       notify("Enter the date and time from which to replay.", "bad");
       return;
