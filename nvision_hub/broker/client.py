@@ -240,7 +240,7 @@ def open_tracks_key(prefix: str, camera: str) -> str:
 
 
 def trim_keys(stream: str) -> tuple[str, str]:
-    """Return the keys that the script results_trim uses: the stream, and the hash with the sizes of its entries."""
+    """Return the keys that the script results_trim uses: the results, and the stream with their sizes."""
     return stream, f"{stream}:sizes"
 
 

@@ -187,7 +187,7 @@ class Spool:
                 database.executescript(_SCHEMA)
             elif version != _SCHEMA_VERSION:
                 reason = f"its version is {version}, and this program reads version {_SCHEMA_VERSION}"
-                raise _UnreadableError(self._failure(reason))  # noqa: TRY301 - below, the database is closed
+                raise _UnreadableError(self._failure(reason))  # noqa: TRY301 - the handler closes the file
             self._discard_damaged(database)
             count, payload_bytes = database.execute(
                 "SELECT count(*), coalesce(sum(length(payload)), 0) FROM waiting WHERE position > ?", (self._done_to,)

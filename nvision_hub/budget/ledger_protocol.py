@@ -14,7 +14,7 @@ from typing import Annotated, Final, get_args
 from pydantic import Field, TypeAdapter, ValidationError
 
 from nvision_hub.budget.fair_queue import Priority  # noqa: TC001 - pydantic reads the annotation
-from nvision_hub.budget.periods import Period  # noqa: TC001 - likewise
+from nvision_hub.budget.periods import Period  # noqa: TC001 - pydantic reads the annotation
 from nvision_hub.metrics.snapshot import StrictData
 
 SOCKET_NAME: Final = "socket"

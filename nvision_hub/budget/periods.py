@@ -1,7 +1,7 @@
 """Hours, days and months in a time zone, as spans of seconds since the epoch.
 
-Spans of the same period follow each other without gaps, even when clocks change for summer time. On that day, the span
-of the day lasts 23 or 25 hours, and an hour that the clock repeats has two spans.
+Spans of the same period follow each other without gaps, even when clocks change for summer time. The span of the day
+of a change lasts 23 or 25 hours. An hour that the clock repeats has two spans.
 """
 
 from __future__ import annotations

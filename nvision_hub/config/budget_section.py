@@ -77,9 +77,9 @@ class Budget(PeriodLimits):
     """Limits of the images that all cameras of the site send together, and the time zone of schedules."""
 
     images_per_second: Annotated[ServiceRates, _RatesOrNumber] = ServiceRates()
-    """Images in any second: a number for all cameras together, or one for each service; no limit if omitted."""
+    """Images per second: one number for all cameras together, or one for each service; no limit if omitted."""
     pacing: Literal["even", "none"] = "even"
-    """Spread the images over what is left of the period (`even`), or send until they are used up (`none`)."""
+    """Spread the images over the rest of the period (`even`), or send until the limit is reached (`none`)."""
     time_zone: Annotated[TimeZoneName | None, NoneIfEmpty] = None
     """Time zone of schedules, days and months, such as Asia/Bangkok; the machine's if omitted."""
     price_per_image: _Price = None

@@ -47,7 +47,7 @@ class GatewayToken(Section):
     """A token with a role."""
 
     role: RoleName
-    """`metrics` reads /metrics, `view` also the API; `control` also controls cameras; `admin` may do everything."""
+    """`metrics` reads /metrics, `view` also the API; `control` also controls cameras; `admin` has all rights."""
     token: Annotated[SafeToken, AfterValidator(_given)]
     """The token, with at least 128 random bits."""
 

@@ -37,7 +37,7 @@ from nvision_hub.config.gateway_section import Gateway
 from nvision_hub.config.redis_section import Redis
 from nvision_hub.config.schedule_section import ScheduleEntry  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.server_addresses import MqttAddress, ServiceAddress, WebhookAddress
-from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - likewise
+from nvision_hub.config.tls_policy import TlsPolicy  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.config.tracking_section import Lines, NamedSections, Tracking, TrackingOrOff, WebhookEvent, Zones
 from nvision_hub.config.value_types import Labels, Secret, ServiceName
 from nvision_hub.errors import InvalidValueError
@@ -58,15 +58,15 @@ class Nvision(Section):
     confidence_threshold: Fraction = 0.1
     """Minimum confidence of the detections that are reported, 0 to 1."""
     model: Annotated[Literal["moving"] | FilePath | None, NoneIfEmpty] = None
-    """What the local service detects objects with: an ONNX model of the YOLO family, or `moving` to report what moves.
+    """Object detector of the local service: an ONNX model of the YOLO family, or `moving` to detect moving objects.
 
-    If left out, the model that comes with nvision-hub. Applies to all cameras."""
+    By default, the model that comes with nvision-hub. This setting applies to all cameras."""
     labels: Annotated[FilePath | None, NoneIfEmpty] = None
     """Names of the classes of `model`: a text file with one name per line.
 
-    If left out, the names in the file of the model, or those of COCO."""
+    By default, the names in the model's file, or else the names of COCO."""
     face_model: Annotated[FilePath | None, NoneIfEmpty] = None
-    """A YuNet ONNX model for the local service. If left out, the model that comes with nvision-hub."""
+    """A YuNet ONNX model for the local service. By default, the model that comes with nvision-hub."""
     output_cropped_image: bool = False
     """Return an image of each detection."""
     output_visualized_image: bool = False
@@ -87,7 +87,7 @@ class Motion(Section):
     idle_fps: PerSecond = 0.1
     """Frames per second sent while nothing moves."""
     ignore: Annotated[tuple[Polygon, ...], EmptyIfNull] = ()
-    """Polygons in which motion is ignored; points are fractions (0 to 1) of the width and the height."""
+    """Polygons in which the hub ignores motion; points are fractions (0 to 1) of the width and the height."""
 
 
 class CameraOptions(Section):
@@ -127,9 +127,9 @@ class CameraOptions(Section):
     motion: Motion = Motion()
     """Motion detection for `when: motion`."""
     schedule: Annotated[tuple[ScheduleEntry, ...], EmptyIfNull] = ()
-    """Times at which the camera sends at another rate, or not at all; the first entry that applies wins."""
+    """Times at which the camera sends at another rate or not at all. The first entry that applies takes effect."""
     priority: Literal["low", "normal", "high"] = "normal"
-    """Which cameras send first when the site's budget is not enough for all."""
+    """Priority of the camera when the site's budget is not enough for all cameras."""
     budget: PeriodLimits = PeriodLimits()
     """Limits of the images that this camera sends."""
     tracking: TrackingOrOff = Tracking()
@@ -216,7 +216,7 @@ class Webhook(Section):
     secret: Annotated[WebhookSecrets, AsList]
     """The Standard Webhooks secret (whsec_...) that signs each delivery; a list of two during a rotation."""
     events: Annotated[tuple[WebhookEvent, ...], Field(min_length=1)] = ("result",)
-    """What is sent: results, the default, or events of tracks, each as a CloudEvent."""
+    """Kinds of events to send: results (the default), or events of tracks, each as a CloudEvent."""
     cameras: Names | None = None
     """Ids of the cameras whose results and events are sent; all if omitted."""
     classes: Names | None = None

@@ -53,7 +53,7 @@ class Tracking(Section):
     lost_after: Seconds = 4.0
     """Seconds without a detection after which a track ends. An object that reappears earlier keeps its track."""
     update_interval: Seconds = 5.0
-    """Seconds between two `track.updated` events of a track, at least."""
+    """Minimum number of seconds between two `track.updated` events of a track."""
     min_confidence: Fraction = 0.4
     """Minimum confidence of a detection that begins a track, 0 to 1. Any detection continues a track."""
     anchor: Literal["foot", "center"] = "foot"
@@ -69,7 +69,7 @@ class ObjectFilter(Section):
     min_confidence: Fraction = 0.0
     """Minimum mean confidence of the objects that count, 0 to 1."""
     inertia: Annotated[int, Field(ge=1, le=100)] = 2
-    """Results in a row that must agree before an object counts as inside, outside or on the other side."""
+    """Number of consecutive results that must agree before an object counts as inside, outside or across the line."""
 
 
 class Zone(ObjectFilter):

@@ -57,7 +57,7 @@ def render(source: SourceConfig, image: str) -> dict[str, Any]:
 def _health(listen: ListenAddress) -> Iterator[str]:
     """If the gateway has a separate listener for health checks, yield the variable that selects the listener."""
     if not listen.off:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - compared, not bound
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - no socket binds to it
         yield f"{_HEALTH}=http://{f'[{host}]' if ':' in host else host}:{listen.port}/healthz"
 
 

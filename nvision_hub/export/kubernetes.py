@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 APP: Final = "nvision-hub"
 SECRETS_DIR: Final = "/run/secrets/nvision-hub"
 SHARED: Final = "shared"
-_TOKEN: Final = "NVISION_HUB_TOKEN"  # noqa: S105 - a variable's name
-_VARIABLES_SECRET: Final = "nvision-hub"  # noqa: S105 - an object's name
-_FILES_SECRET: Final = "nvision-hub-files"  # noqa: S105 - an object's name
+_TOKEN: Final = "NVISION_HUB_TOKEN"  # noqa: S105 - the name of a variable
+_VARIABLES_SECRET: Final = "nvision-hub"  # noqa: S105 - the name of an object
+_FILES_SECRET: Final = "nvision-hub-files"  # noqa: S105 - the name of an object
 # fsGroup makes the volume /var/lib/nvision-hub group-writable, but the hub needs a folder that only it can access.
 _STATE_DIR: Final = "/var/lib/nvision-hub/state"
 _INSECURE_REASON: Final = "TLS ends at the ingress; the network policy admits only this namespace and Prometheus"

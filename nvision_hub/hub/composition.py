@@ -213,7 +213,7 @@ def _local_service(cameras: Sequence[Camera], resources: HubResources) -> Proces
     if not local:
         return None
     from workers import local_service  # noqa: PLC0415 - only hubs that run the service load it
-    from workers.local_service.settings import LocalServiceSettings  # noqa: PLC0415 - likewise
+    from workers.local_service.settings import LocalServiceSettings  # noqa: PLC0415 - as above
 
     given = {nvision.streaming_key.reveal() for nvision in local if nvision.streaming_key is not None}
     keys, port = (resources.service_key, *sorted(given)), resources.port("service", LOCAL_PORTS_FROM)
@@ -281,7 +281,7 @@ def _gateway(
 
 def _base_url(settings: GatewaySettings) -> str:
     """Return the gateway's address for programs on this machine."""
-    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - no socket binds to it
     scheme = "http" if settings.tls is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 

@@ -160,7 +160,7 @@ class ChildLog(MultiProcessingHandler):  # type: ignore[misc]  # the library has
 
     def _write(self, pickled: bytes) -> None:
         """Write one line to the pipe. Runs in the thread of the queue, which pickles every object that it sends."""
-        line = memoryview(pickle.loads(pickled))  # noqa: S301 - pickled in this process, by the queue
+        line = memoryview(pickle.loads(pickled))  # noqa: S301 - the queue pickled it in this process
         while line:
             line = line[os.write(self.queue._writer.fileno(), line) :]
         self.queue._sem.release()

@@ -25,7 +25,7 @@ from pydantic_core import PydanticSerializationError
 
 from nvision_hub.errors import Diagnostic  # noqa: TC001 - pydantic reads the annotation
 from nvision_hub.metrics.snapshot import MetricSnapshot, StrictData
-from nvision_hub.runtime.memory_file import MemoryFile  # noqa: TC001 - likewise
+from nvision_hub.runtime.memory_file import MemoryFile  # noqa: TC001 - pydantic reads it at run time
 from nvision_hub.runtime.status import Status
 
 MAX_RECORD_BYTES: Final = 128 * 1024  # a packet larger than Linux's default socket buffer cannot be sent

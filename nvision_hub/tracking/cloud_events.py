@@ -1,4 +1,4 @@
-"""Events of tracks in the format CloudEvents 1.0 (structured JSON), and the parser that restores tracks from them.
+"""Events of tracks in the format CloudEvents 1.0 (structured JSON), and the parser that restores tracks.
 
 All events have the same structure of `data`, so a consumer needs only one schema. The `subject` is the track's id. It
 keeps the events of one object in order. A resent event keeps its id.

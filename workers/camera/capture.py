@@ -110,7 +110,7 @@ class Capture:
                 failure = CameraState.UNSUPPORTED, str(error)
             except MemoryError:
                 pass
-            except Exception as error:  # noqa: BLE001 - anything may come from a camera
+            except Exception as error:  # noqa: BLE001 - a camera may cause any error
                 failure = CameraState.UNSUPPORTED, self._internal_error(error)
             if failure is None:
                 # Check outside the exception handler. Inside it, the traceback would keep the stream and all its frames

@@ -210,7 +210,7 @@ class CameraTracks:
                 try:
                     state = stored_track(payload)
                     if state.id.encode() != track_id:
-                        raise ValueError("the event of another track")  # noqa: TRY301 - handled like the others
+                        raise ValueError("the event of another track")  # noqa: TRY301 - one handler for all errors
                 except ValueError:
                     invalid.append(track_id)
                 else:

@@ -333,7 +333,7 @@ class Uplink:
         options = replace(self.service.options, confidence_threshold=confidence_threshold)
         self.service = replace(self.service, options=options)
 
-    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - a setting
+    def set_paused(self, paused: bool) -> None:  # noqa: FBT001 - it is a setting
         """Pause or resume sending. A change drops the frames in the slot and the frame that waits for a permit."""
         if paused != self.paused:
             self._drop_held("paused")

@@ -231,7 +231,7 @@ class _Worker:
         if self._permits is not None:
             self._permits.set_fps(0.0 if self._control.paused else self._rate.fps)
 
-    def _pause(self, paused: bool) -> None:  # noqa: FBT001 - a setting
+    def _pause(self, paused: bool) -> None:  # noqa: FBT001 - it is a setting
         if paused is self._control.paused:
             return
         if paused:

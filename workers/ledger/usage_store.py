@@ -71,8 +71,8 @@ CREATE TABLE IF NOT EXISTS hold (  -- of budgets that have noticed a jump of the
 _ADDED: Final = """
 ON CONFLICT DO UPDATE SET images = images + excluded.images, written_off = written_off + excluded.written_off
 """
-_ADD: Final = f"INSERT INTO usage VALUES (?, ?, ?, ?) {_ADDED}"  # noqa: S608 - constants
-_ADD_TO_DAY: Final = f"INSERT INTO day VALUES (?, ?, ?, ?) {_ADDED}"  # noqa: S608 - likewise
+_ADD: Final = f"INSERT INTO usage VALUES (?, ?, ?, ?) {_ADDED}"  # noqa: S608 - inserts constants only
+_ADD_TO_DAY: Final = f"INSERT INTO day VALUES (?, ?, ?, ?) {_ADDED}"  # noqa: S608 - inserts constants only
 _SUM_DAY: Final = """
 INSERT INTO day SELECT ?, camera, sum(images), sum(written_off) FROM usage WHERE slot >= ? AND slot < ? GROUP BY camera
 """
@@ -191,7 +191,7 @@ class UsageStore:
         if self._is_midnight(begin) and self._is_midnight(end):
             bounds = (self._date(begin), self._date(end))
             table, column = "day", "date"
-        query = f"SELECT coalesce(sum(images + written_off), 0) FROM {table} "  # noqa: S608 - constants
+        query = f"SELECT coalesce(sum(images + written_off), 0) FROM {table} "  # noqa: S608 - inserts constants only
         query += f"WHERE {column} >= ? AND {column} < ?"
         if camera is None:
             return int(self._reader.execute(query, bounds).fetchone()[0])

@@ -151,7 +151,7 @@ class _Ledger:
             stored = self._store.count(camera, begin, end)
         except sqlite3.Error as error:
             if self._read_error is None:
-                log.error("the usage of images cannot be read: %s", error, extra={"event": "usage_not_read"})  # noqa: TRY400 - for people
+                log.error("the usage of images cannot be read: %s", error, extra={"event": "usage_not_read"})  # noqa: TRY400 - no traceback
             self._read_error = f"the usage of images cannot be read: {error}; check the disk of state_dir"
             raise
         self._read_error = None
@@ -308,7 +308,7 @@ class _Ledger:
             await asyncio.to_thread(self._store.commit, self._saving, reserves, now, holds)
         except sqlite3.Error as error:
             self._error = f"the usage of images cannot be stored: {error}; check the space and permissions of state_dir"
-            log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - for people
+            log.error("%s", self._error, extra={"event": "usage_not_stored"})  # noqa: TRY400 - no traceback
         else:
             self._saving = {}
             # The rows do not contain grants during the commit, but the reserve on disk covers them.

@@ -40,7 +40,7 @@ class CenterFace:
         self._nets = PerThread(lambda: _load(model))
         self._nets.prepare()
 
-    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - the interface
         height, width = pixels.shape[:2]
         factor = min(MAX_SIDE / max(width, height), 1.0)
         size = tuple(max(-int(-side * factor // _MULTIPLE), 1) * _MULTIPLE for side in (width, height))

@@ -1,4 +1,4 @@
-"""Decision when to report that the service is slower than its clients. Performs no I/O.
+"""Monitor that decides when to report that the service is slower than its clients. Performs no I/O.
 
 Without a limit, each skipped image would cause a log line. A short overload is normal, for example while threads load
 their models, so the first report comes only after `FIRST_REPORT_S`. An overload ends after `MAX_GAP_S` without a

@@ -65,7 +65,7 @@ class SsdMobilenet:
         self._nets = PerThread(lambda: _Network(model))
         self._nets.prepare()
 
-    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - the interface
         blob, size = _prepare(pixels)
         offsets, logits = self._nets.get().run(blob)
         scores = 1 / (1 + np.exp(-logits[:, 1:]))  # excludes the background

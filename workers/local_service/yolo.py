@@ -75,7 +75,7 @@ class YoloModel:
                 f"{wanted.pop()} classes; write one name per class."
             )
 
-    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - the interface
         blob, scale, margins = self._letterbox(pixels)
         boxes, scores, classes = read_output(self._run(blob), self._layout, threshold=threshold)
         detections = []

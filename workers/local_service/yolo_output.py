@@ -104,4 +104,4 @@ def _is_end_to_end(table: Floats, stated: int | None) -> bool:
     numbers = table[:, 5]
     are_numbers = (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers < (stated or np.inf))
     are_corners = (table[:, 2:4] >= table[:, :2]).all(axis=1)
-    return bool(are_numbers.all() and are_corners.mean() > 0.5)  # noqa: PLR2004 - most of the rows
+    return bool(are_numbers.all() and are_corners.mean() > 0.5)  # noqa: PLR2004 - more than half of the rows

@@ -39,7 +39,7 @@ class YunetFaces:
         )
         self.detect(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8), 0.0, 1.0)
 
-    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - stateless
+    def detect(self, pixels: Pixels, at: float, threshold: float) -> list[Detection]:  # noqa: ARG002 - the interface
         small, factor = downscale(pixels, MAX_SIDE)
         try:
             detector = self._detectors.get()

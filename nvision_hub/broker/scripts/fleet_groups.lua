@@ -1,4 +1,4 @@
--- Return the names of the groups in a fleet, and repair a registry that something else than a hub has written.
+-- Return the names of the groups in a fleet. Repair the registry if a program other than a hub has written it.
 --
 -- KEYS[1]  the registry: a set of names of groups
 -- ARGV[1]  the longest name of a group in bytes

@@ -1,4 +1,4 @@
--- Return the records of one group, and remove what is too large for the reader.
+-- Return the records of one group, and remove entries that are too large for the reader.
 --
 -- KEYS[1]  the records: a hash of process -> record
 -- ARGV[1]  the longest name of a process in bytes

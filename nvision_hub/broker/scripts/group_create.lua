@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the stream
 -- ARGV[1]  the group
--- ARGV[2]  '0' to start at the oldest entry that is left, '$' to start after the newest
+-- ARGV[2]  '0' to start at the oldest remaining entry, '$' to start after the newest entry
 --
 -- Returns nil. Fails with BUSYGROUP if the group exists.
 --

@@ -8,7 +8,7 @@
 -- Defines:
 --   stream      the reply of XINFO STREAM as a table
 --   gone        the number of entries that were trimmed since the stream was created
---   first       the id of the oldest entry that is left; nil if the stream is empty
+--   first       the id of the oldest remaining entry; nil if the stream is empty
 --   gap         the number of trimmed entries that the group never received; -1 if Redis lost count of the entries read
 --   parts(id)   splits an entry id into milliseconds and sequence number
 

@@ -13,8 +13,8 @@
 -- `repaired` is 1 if this script has replaced an entry that no hub writes.
 --
 -- An epochs record younger than one term may have replaced a record that Redis lost. In that case, an earlier holder
--- may still be active. A replaced entry therefore starts a new record as well. A replica that has taken over may lack
--- the newest lease, so a change of the server starts a new record, too.
+-- may still be active. For this reason, a replaced entry also starts a new record. A replica that has taken over may
+-- lack the newest lease, so a change of the server also starts a new record.
 
 local function is_hash(key)
   local kind = redis.call('TYPE', key).ok

@@ -35,7 +35,7 @@ local function remove_to(id)
 end
 local function set(id, total) redis.call('XADD', KEYS[2], id, 'bytes', string.format('%.0f', total)) end
 
--- Another program may have written anything. An error here would make a caller repeat its transaction.
+-- Another program may have written arbitrary data. An error here would make a caller repeat its transaction.
 local kind = redis.call('TYPE', KEYS[2])['ok']
 if kind ~= 'stream' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
 local last = newest(KEYS[1])

@@ -1,4 +1,4 @@
-"""`models`: the detection models that come with nvision-hub."""
+"""`models`: show the detection models that come with nvision-hub."""
 
 from __future__ import annotations
 

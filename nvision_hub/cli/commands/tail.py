@@ -1,4 +1,4 @@
-"""`tail`: read results or events of tracks from Redis, as any other consumer does, and show them as they arrive."""
+"""`tail`: read results or track events from Redis like any other consumer, and show them as they arrive."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class MotionGate:
         return DecodeBatch(packets=packets, after_gap=True)
 
     def is_check_due(self, at: float) -> bool:
-        """Return whether to check a frame for motion that is decoded for another reason."""
+        """Return whether to check for motion in a frame that is decoded for another reason."""
         return at - self._checked >= FRAME_CHECK_INTERVAL_S
 
     def check(self, frame: Any, at: float) -> bool | None:

@@ -44,7 +44,7 @@ class RtpHeader(NamedTuple):
 
 def parse(packet: bytes) -> RtpHeader | None:
     """Return the header and the payload; None if the packet is not an RTP packet."""
-    if len(packet) < _HEADER_BYTES or packet[0] >> 6 != 2:  # noqa: PLR2004 - the version
+    if len(packet) < _HEADER_BYTES or packet[0] >> 6 != 2:  # noqa: PLR2004 - the version of RTP
         return None
     begin = _HEADER_BYTES + 4 * (packet[0] & 15)
     if packet[0] & 0x10:  # the packet has an extension, whose third and fourth bytes contain its length in words

@@ -146,8 +146,8 @@ def camera_control_routes(control: FleetControl) -> APIRouter:
     async def add(camera: Annotated[NewCamera, Body()], request: Request, response: Response) -> schemas.CameraSummary:
         """Add a camera without interrupting the others.
 
-        It inherits `defaults` of cameras.yaml, but the user name and password only if `gateway.camera_hosts` lists its
-        host. `nvision.url` is not allowed.
+        It inherits `defaults` of cameras.yaml, but inherits the user name and password only if `gateway.camera_hosts`
+        lists its host. `nvision.url` is not allowed.
         """
         request.state.audit.camera = camera.id
         rejected_status = 422 if control.fleet.camera(camera.id) is None else 409

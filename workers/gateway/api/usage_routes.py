@@ -156,7 +156,7 @@ def usage_report(
         # column of the table that `workers.ledger.usage_store` describes
         column = "camera" if by == "camera" else "date"
         found = database.execute(
-            f"SELECT {column}, sum(images + written_off), sum(written_off) FROM day "  # noqa: S608 - constants
+            f"SELECT {column}, sum(images + written_off), sum(written_off) FROM day "  # noqa: S608 - only constants
             f"WHERE date BETWEEN ? AND ? GROUP BY {column} ORDER BY {column}",
             (first.isoformat(), last.isoformat()),
         ).fetchall()

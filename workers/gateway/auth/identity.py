@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.gateway")
 
 # Name of the token without a name in cameras.yaml. No named token can have this name.
-SINGLE_TOKEN: Final = "gateway.token"  # noqa: S105 - a name
+SINGLE_TOKEN: Final = "gateway.token"  # noqa: S105 - the name of a token
 FORWARDED_FOR: Final = "x-forwarded-for"
 MAX_NAME_CHARACTERS: Final = 100
 UNKNOWN_ADDRESS: Final = "unknown"

@@ -108,7 +108,7 @@ class AbandonedTracks:
                 try:
                     ends = end_events(payload, camera, reason)
                     if ends[-1]["subject"].encode() != track_id:
-                        raise ValueError("the event of another track")  # noqa: TRY301 - handled like the others
+                        raise ValueError("the event of another track")  # noqa: TRY301 - one handler for all errors
                 except ValueError:
                     invalid.append(track_id)
                 else:

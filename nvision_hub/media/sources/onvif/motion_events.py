@@ -68,7 +68,7 @@ class MotionEvents:
                 self._follow()
             except SourceError as error:
                 self._fail(error.state, str(error))
-            except Exception as error:  # noqa: BLE001 - anything may come from a camera
+            except Exception as error:  # noqa: BLE001 - a camera may cause any error
                 sentence = f"the hub cannot handle the events of {self._camera.address.shown} ({type(error).__name__})"
                 self._fail(CameraState.UNSUPPORTED, sentence)
 
