@@ -11,7 +11,7 @@ from typing import Final
 from nvision_hub.errors import InvalidValueError
 
 _ANY: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# all control characters except tabs and line feeds
+# All control characters except tabs and line feeds.
 _ANY_BUT_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LEFT_BY_JSON: Final = re.compile(r"[\x7f-\x9f]")
 

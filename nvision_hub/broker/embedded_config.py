@@ -47,7 +47,7 @@ class EmbeddedBroker:
     is_open: bool = False  # whether a connection without a password has all rights
     stream_max_bytes: int = DEFAULT_STREAM_BYTES  # the result stream is trimmed to about this size
     webhooks: int = 0  # number of webhooks, because each has a queue
-    # name of the socket's directory if `directory` is too long; if empty, derived from `directory`
+    # Name of the socket's directory if `directory` is too long; if empty, derived from `directory`.
     socket_name: str = ""
 
     @property

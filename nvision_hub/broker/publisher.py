@@ -45,9 +45,9 @@ MAX_HUB_EVENTS: Final = 200
 RECENT_S: Final = 5.0
 MAX_RECENT_EVENTS: Final = 1_000
 MAX_RECENT_BYTES: Final = 4 * 2**20
-# maximum time to wait for a reply from Redis while the buffer is more than half full
+# Maximum time to wait for a reply from Redis while the buffer is more than half full.
 FULL_BUFFER_TIMEOUT_S: Final = 1.0
-# while Redis is unavailable; a process that is killed loses the results since the last save
+# Interval while Redis is unavailable. A process that is killed loses the results since the last save.
 SAVE_INTERVAL_S: Final = 0.2
 SAVE_TIMEOUT_S: Final = 1.0  # extra time at the end of a drain, for a slow disk
 DRAIN_RETRY_INTERVAL_S: Final = 0.1

@@ -22,7 +22,7 @@ class Forecast:
     images: int
     per_second: float  # average rate of the recent time
     is_limit_reached: bool = False  # whether the period's images have used up the limit
-    # seconds until the limit is reached; None if the limit is already reached or not expected to be reached
+    # Seconds until the limit is reached; None if the limit is already reached or not expected to be reached.
     runs_out_s: float | None = None
 
 

@@ -36,7 +36,7 @@ RENEWALS_PER_TERM: Final = 4
 RELEASE_TIMEOUT_S: Final = 0.5
 _MAX_INTEGER: Final = 2**53
 _MAX_HOLDER_BYTES: Final = 200
-# fraction of a term; the holder stops this much earlier, because clocks drift and frames may be in transit
+# Fraction of a term; the holder stops this much earlier, because clocks drift and frames may be in transit.
 MARGIN: Final = 1 / 6
 
 

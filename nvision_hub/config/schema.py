@@ -64,7 +64,7 @@ def schema_at(path: KeyPath) -> Schema:
             inner = schema.get("prefixItems", [])
             schema = inner[part] if part < len(inner) else schema.get("items", {})
         else:
-            # schema of the entries that users name
+            # Schema of the entries that users name.
             named = next(iter(schema.get("patternProperties", {}).values()), None)
             schema = schema.get("properties", {}).get(part) or named or schema.get("additionalProperties") or {}
         schema = resolved(schema)

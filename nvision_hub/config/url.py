@@ -50,7 +50,7 @@ class Address(ConfigString):
     port: int | None = None
     path: str = ""  # everything after the port: path, query and fragment, as written
 
-    # allowed schemes with their default ports; if empty, any scheme is allowed
+    # Allowed schemes with their default ports; if empty, any scheme is allowed.
     schemes: ClassVar[Mapping[str, int]] = {}
     word: ClassVar[str | None] = None  # word that users may write in place of an address; also used as the scheme
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nvision_hub.export.source_config import SourceConfig
 
 UNIT: Final = "nvision-hub.service"
-# folder in which systemd stores credentials (systemd.exec, "CREDENTIALS")
+# Folder in which systemd stores credentials (systemd.exec, "CREDENTIALS").
 CREDENTIALS: Final = f"/run/credentials/{UNIT}"
 ENVIRONMENT: Final = "hub.env"
 _STATES: Final = PurePosixPath("/var/lib")

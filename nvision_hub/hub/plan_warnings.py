@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 IMAGE_BYTES: Final = 100_000  # size of an image in a result: the JPEG of a busy 1280x720 frame (70 kB) in base64
-# minimum time for which results should be kept; consumers can then catch up after an outage of this length
+# Minimum time for which results should be kept; consumers can then catch up after an outage of this length.
 MIN_KEPT_S: Final = 3600.0
 
 

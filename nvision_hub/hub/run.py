@@ -99,7 +99,7 @@ class _HubObserver(ConfigReloader):
 
     def reload(self, *, requested: bool) -> Sequence[ProcessSpec] | None:
         if requested and self._had_terminal and not _has_terminal():
-            # the terminal has disappeared, so this SIGHUP means that the user closed it
+            # The terminal has disappeared, so this SIGHUP means that the user closed it.
             signal.raise_signal(signal.SIGTERM)
             return None
         return super().reload(requested=requested)

@@ -37,7 +37,7 @@ class SdNotifier:
     """Sender of messages to the service manager's socket."""
 
     address: str | None = None  # if None, there is no service manager, and the hub sends nothing
-    # the service manager restarts this process after this time without a message; None if never
+    # The service manager restarts this process after this time without a message; None if never.
     watchdog_s: float | None = None
 
     @classmethod

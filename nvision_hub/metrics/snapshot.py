@@ -47,7 +47,7 @@ class StrictData:
         strict=True,
         extra="forbid",
         ser_json_inf_nan="constants",
-        # so that the OpenAPI description lists all fields as required
+        # The OpenAPI description then lists all fields as required.
         json_schema_serialization_defaults_required=True,
     )
 

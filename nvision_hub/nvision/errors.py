@@ -101,7 +101,7 @@ def _by_status(error: InvalidStatus, url: str, now: float) -> ConnectionFailure:
 
 
 def _by_close_code(error: ConnectionClosed, url: str) -> ConnectionFailure:
-    # this side closed the connection first, or the connection broke
+    # This side closed the connection first, or the connection broke.
     if error.rcvd is None or error.rcvd_then_sent is False:
         match error.sent.code if error.sent else CloseCode.ABNORMAL_CLOSURE:
             case CloseCode.INTERNAL_ERROR:  # the code that the keepalive of websockets sends

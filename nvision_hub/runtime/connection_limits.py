@@ -24,10 +24,10 @@ class ConnectionLimits:
 
     max_connections: int = 512
     max_per_address: int = 256  # also applies to a proxy, which uses one address for all its clients
-    # for the complete headers of a request, from the start of the connection or the last response
+    # For the complete headers of a request, from the start of the connection or the last response.
     header_timeout_s: float = 10.0
     request_timeout_s: float = 300.0  # from a request's headers to the end of its response
-    # maximum number of unread messages of a WebSocket, and of fragments of one message
+    # Maximum number of unread messages of a WebSocket, and of fragments of one message.
     max_queued_messages: int | None = 64
 
 
@@ -40,7 +40,7 @@ class ConnectionPhase(enum.IntEnum):
 
     IDLE = 0  # the server waits for a request
     READING = 1  # the body of a request is arriving
-    # a response is in progress, or the connection is a WebSocket; can be closed only if the client does not read
+    # A response is in progress, or the connection is a WebSocket; can be closed only if the client does not read.
     BUSY = 2
 
 

@@ -33,7 +33,7 @@ def open_descriptors() -> Descriptors:
     """Return the open descriptors of this process. The listing needs a free one; otherwise it raises `OSError`."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
-        # the descriptor of this listing, or of an ended log thread, is already closed
+        # The descriptor of this listing, or of an ended log thread, is already closed.
         with contextlib.suppress(OSError):
             found[int(entry.name)] = identity(int(entry.name))
     return found

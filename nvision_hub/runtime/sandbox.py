@@ -121,7 +121,7 @@ _SYSTEM_PATHS: Final = (
 )
 ALSO_WRITABLE: list[Path] = []  # more directories for tests, for example to measure coverage
 
-# signal calls whose first argument is a pid
+# Signal calls whose first argument is a pid.
 _SIGNALS: Final = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 _TERMINAL_INPUT: Final = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX: ioctls that insert input into a shell's terminal
 _NEW_NAMESPACES: Final = (  # flags of clone(2)

@@ -139,7 +139,7 @@ class Status(StrictData):
 
     state: str
     pid: int = field(default_factory=os.getpid)
-    # monotonic seconds, comparable between the processes of one machine
+    # Monotonic seconds, comparable between the processes of one machine.
     at: float = field(default_factory=time.monotonic)
     ready: bool = False
     error: str | None = None

@@ -39,7 +39,7 @@ class SupervisorLimits:
     crash_loop_exits: int = 5  # this number of exits within `crash_loop_window_s` counts as a crash loop
     crash_loop_window_s: float = 60.0
     crash_loop_pause_s: float = 60.0
-    # mean delay before the next attempt if a process cannot start for lack of process slots, memory or descriptors
+    # Mean delay before the next attempt if a process cannot start for lack of process slots, memory or descriptors.
     start_failure_delay_s: float = 4.0
     drain_s: float = 4.0
     terminate_s: float = 1.5
@@ -72,7 +72,7 @@ class ProcessState:
     status: Status | None = None  # the last status; after an exit, it stays until the next process reports
     fresh: bool = False  # whether `status` belongs to the current process
     restarts: int = 0  # unrequested restarts
-    # number of all restarts, requested or not, by reason
+    # Number of all restarts, requested or not, by reason.
     restart_reasons: Counter[str] = field(default_factory=Counter)
     past: MetricSnapshot = field(default_factory=MetricSnapshot)  # metrics of the earlier processes
     crash_loop: bool = False

@@ -86,7 +86,7 @@ class Supervisor:
     def _carry_out_all(self, actions: Sequence[Action], now: float) -> bool:
         """Execute actions for at most one tick. Return False if some actions are left for the next tick."""
         for action in actions:
-            # a hundred forks take seconds; the supervisor must read status reports in between
+            # A hundred forks take seconds; the supervisor must read status reports in between.
             if time.monotonic() - now > TICK_S:
                 return False
             self._carry_out(action, now)

@@ -32,7 +32,7 @@ OTHER_PARENT_COST: Final = 3.0
 LOW_CONFIDENCE_COST: Final = 3.5  # cost of a detection with confidence 0; falls to 0 at `min_confidence`
 MIN_STILL_OVERLAP: Final = 0.5  # minimum overlap of an object that has stayed in place
 MAX_STILL_REACH: Final = 0.5  # in sizes; up to this reach, the object's place is too uncertain for its motion model
-# unless the object is stationary; after several results, other objects may have come to its place
+# Unless the object is stationary; after several results, other objects may have come to its place.
 MAX_STILL_MISSES: Final = 1
 MAX_OVERLAP: Final = 0.75  # if two boxes overlap more than this, the service has reported one object twice
 MAX_START_OVERLAP: Final = 0.3  # a box that overlaps a tracked box more than this starts no track

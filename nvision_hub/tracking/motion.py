@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SPEED_SIGMA: Final = 0.9  # standard deviation of speeds, in sizes per second; a walking person moves at about 1.2
 FAST_FACTOR: Final = 2.0  # objects that are wider than tall, such as cars, are faster relative to their size
-# subtracted from the costs of wide objects, because few other objects are near, relative to their size
+# Subtracted from the costs of wide objects, because few other objects are near, relative to their size.
 RELIEF: Final = 1.0
 SPEED_MEMORY_S: Final = 5.0  # time after which an object's speed hardly depends on its earlier speed
 POSITION_SIGMA: Final = 0.11  # standard deviation of a detected foot point, in sizes

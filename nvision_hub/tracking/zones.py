@@ -58,7 +58,7 @@ class _Visit:
 
     def __init__(self) -> None:
         self.inside, self.entered_at, self.dwelled = False, 0.0, False
-        # number and start time of consecutive results that contradict `inside`
+        # Number and start time of consecutive results that contradict `inside`.
         self.streak, self.streak_began_at = 0, 0.0
 
 
@@ -69,7 +69,7 @@ class _Side:
 
     def __init__(self, place: Place, side: bool) -> None:  # noqa: FBT001 - a value
         self.place, self.side = place, side  # last place on the settled side; `side` is True on the right of the line
-        # number of consecutive results on the other side, and the first place there
+        # Number of consecutive results on the other side, and the first place there.
         self.streak, self.streak_place = 0, place
 
 

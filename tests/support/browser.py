@@ -37,7 +37,7 @@ class View:
     page: Page
     hub: Hub
     problems: list[str] = field(default_factory=list)  # console errors, and requests to other hosts
-    # requests sent over the WebSocket, oldest first
+    # Requests sent over the WebSocket, oldest first.
     preview_requests: list[dict[str, Any]] = field(default_factory=list)
 
     def previewed(self) -> set[str]:

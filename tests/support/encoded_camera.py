@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nvision_hub.media.sources import Packet
     from tests.support.encodings import Encoding, Unit
 
-# in the worst part of a frame; undamaged frames are above this value, and damaged frames below it
+# PSNR of the worst part of a frame; undamaged frames are above this value, and damaged frames below it.
 MIN_PSNR_DB: Final = 24.0
 _BEGAN: Final = 1000.0
 _TRAVEL_S: Final = 0.05

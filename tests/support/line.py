@@ -34,7 +34,7 @@ class Line:
 
     port_behind: int
     alter: Alter = _unchanged
-    # method, and whether the request contained a password
+    # Method, and whether the request contained a password.
     requests: list[tuple[str, bool]] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)  # path -> target of the redirect (302)
     packets: int = 0  # number of RTP packets received from the camera

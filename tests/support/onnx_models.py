@@ -54,7 +54,7 @@ def color_model(path: Path, layout: Layout, *, names: str | None = NAMES, classe
     scores = ["colors", "rest"] if classes > 3 else ["colors"]
     if layout == "end to end":
         constants["corners"] = np.concatenate([middles[:, :2] - box / 2, middles[:, :2] + box / 2], 1)
-        # the last class, but at most 1 (car)
+        # The last class, but at most 1 (car).
         constants["number"] = np.full((1, 1, cells), min(classes - 1, 1), np.float32)
         nodes.append(helper.make_node("ReduceMax", ["colors"], ["best"], axes=[1], keepdims=1))
         parts = ["corners", "best", "number"]

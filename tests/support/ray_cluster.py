@@ -33,7 +33,7 @@ class RayCluster(Server):
     """A head node without CPUs, and the nodes added to it, all on loopback."""
 
     folder: Path
-    # if None, the cluster requires no authentication
+    # If None, the cluster requires no authentication.
     token: str | None = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     address: str = ""
     process: subprocess.Popen[str] = field(init=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workers.demo.scene import Actor, Scene
 
 FINE_S: Final = 0.02
-# fraction of a figure's width that must be inside the image before a detector may report the figure
+# Fraction of a figure's width that must be inside the image before a detector may report the figure.
 VISIBLE_SHARE: Final = 0.4
 FLIPS: Final = {"person": "dog", "car": "truck"}
 PARENTS: Final = {"person": "human", "dog": "animal", "car": "vehicle", "truck": "vehicle"}

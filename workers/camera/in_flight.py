@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nvision_hub.nvision.result_events import SentFrame
 
 MAX_FRAMES: Final = 1_000
-# settled frames to remember, which lets the worker distinguish late and duplicate results from unknown results
+# Settled frames to remember, which lets the worker distinguish late and duplicate results from unknown results.
 MAX_SETTLED: Final = 500
 
 
@@ -29,7 +29,7 @@ class InFlightFrames:
         self._meter = meter
         self._sent: dict[str, SentFrame] = {}
         self._last_answered = 0  # sequence number of the newest answered frame
-        # by frame id: the reason for which another result would be lost
+        # By frame id: the reason for which another result would be lost.
         self._settled: OrderedDict[str, str] = OrderedDict()
         meter.set_gauge(catalogue.FRAMES_IN_FLIGHT, 0)
 

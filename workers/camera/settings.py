@@ -28,13 +28,13 @@ class CameraWorkerSettings:
     service: ServiceEndpoint
     stream: RedisSettings
     spool: SpoolSettings | None = None  # where results wait while Redis is unavailable; if None, they wait in memory
-    # directory with the known fingerprints of cameras; if None, they are kept only in memory
+    # Directory with the known fingerprints of cameras; if None, they are kept only in memory.
     certificates: Path | None = None
     camera_hosts: tuple[CameraHost, ...] = ()  # hosts to which an ONVIF camera may refer for its stream
     paused: bool = False  # if True, the worker neither connects to the camera nor sends frames
     ledger: LedgerAccess | None = None  # None if the site has no budget
     time_zone: str = "UTC"  # time zone of the camera's schedule
-    # the worker sends frames only while it holds this lease; if None, it always sends
+    # The worker sends frames only while it holds this lease; if None, it always sends.
     lease: LeaseSettings | None = None
 
 

@@ -194,7 +194,7 @@ class CameraTracks:
                 except (RedisError, OSError, TimeoutError) as error:
                     log.debug("the open tracks cannot be read: %s", type(error).__name__)
                 else:
-                    # otherwise, the tracks in Redis may be older than the tracks of the tracker
+                    # Otherwise, the tracks in Redis may be older than the tracks of the tracker.
                     if queued == self._queued:
                         self._publish(tracker.restore(stored))
                         self._outdated.clear()

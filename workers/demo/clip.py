@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from workers.demo.scene import Scene
 
-# increment when the scenes, the counter or the encoding change, so that the clips are rendered again
+# Increment when the scenes, the counter or the encoding change, so that the clips are rendered again.
 VERSION: Final = 2
 GOP_S: Final = 2
 _GRAIN_MEAN: Final = 2  # offset of the unsigned noise, which allows the noise to also darken pixels
 _DRAFT: Final = ".draft-"
 _MAX_DRAFT_AGE_S: Final = 600  # much longer than rendering takes
-# standard deviation of sensor noise in daylight; stronger noise would only raise the bitrate
+# Standard deviation of sensor noise in daylight; stronger noise would only raise the bitrate.
 _NOISE_LEVELS: Final = 0.5
 _ENCODER: Final = {
     "preset": "ultrafast",  # the preset that encodes and decodes fastest

@@ -46,7 +46,7 @@ class GatewaySettings:
     site: str
     stream: RedisSettings
     tokens: tuple[AccessToken, ...] = ()  # tokens from cameras.yaml
-    # directory of the tokens from `nvision-hub token` and of the audit log; if None, there are neither
+    # Directory of the tokens from `nvision-hub token` and of the audit log; if None, there are neither.
     state_dir: Path | None = None
     proxy: GatewayProxy | None = None
     tls: GatewayTls | None = None

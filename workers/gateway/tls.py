@@ -28,7 +28,7 @@ def server_context(tls: GatewayTls) -> ssl.SSLContext:
         except OSError as error:
             raise InvalidValueError(f"the file of `{name}` cannot be read ({error.strerror})", "correct it") from error
     try:
-        # without this password function, OpenSSL would prompt for a password
+        # Without this password function, OpenSSL would prompt for a password.
         context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         raise InvalidValueError(

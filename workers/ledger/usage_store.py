@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SLOT_S: Final = 900
 KEPT_S: Final = 400 * 86400
 PRUNE_INTERVAL_S: Final = 3 * 3600
-# maximum time span of rows to delete at once, so that a wrong clock deletes little until it is corrected
+# Maximum time span of rows to delete at once, so that a wrong clock deletes little until it is corrected.
 MAX_PRUNED_S: Final = 86400
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SCHEMA_VERSION: Final = 1
@@ -187,7 +187,7 @@ class UsageStore:
         """Return the images of a camera (None: all cameras) from `begin` up to `end` (seconds since the epoch)."""
         bounds: tuple[object, object] = (begin, end)
         table, column = "usage", "slot"
-        # use the table of days, because a month of 200 cameras has 600,000 slots
+        # Use the table of days, because a month of 200 cameras has 600,000 slots.
         if self._is_midnight(begin) and self._is_midnight(end):
             bounds = (self._date(begin), self._date(end))
             table, column = "day", "date"

@@ -91,7 +91,7 @@ class _Ledger:
         self._wanted: dict[str, CameraBudget] = {}
         self._unsaved: defaultdict[UsageKey, UsedImages] = defaultdict(UsedImages)
         self._saving: dict[UsageKey, UsedImages] = {}  # usage in the current commit; empty while no commit runs
-        # number of images that each camera may still receive before the next commit
+        # Number of images that each camera may still receive before the next commit.
         self._reserves: dict[str, int] = {}
         self._must_commit = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -281,7 +281,7 @@ class _Ledger:
             if self._unsaved or reserves != self._reserves:
                 await self._commit(reserves)
                 self._grant()
-                # otherwise, cameras without a reserve would immediately request another commit
+                # Otherwise, cameras without a reserve would immediately request another commit.
                 if self._error is not None:
                     await asyncio.sleep(COMMIT_INTERVAL_S)
 
@@ -302,7 +302,7 @@ class _Ledger:
         self._saving, self._unsaved = dict(self._unsaved), defaultdict(UsedImages)
         before, now = dict(self._reserves), _now()
         try:
-            # the allocator must notice a jump of the clock before the store saves the new clock
+            # The allocator must notice a jump of the clock before the store saves the new clock.
             self._allocator.update(now)
             holds = self._allocator.holds(now)
             await asyncio.to_thread(self._store.commit, self._saving, reserves, now, holds)

@@ -27,7 +27,7 @@ WARM_UP_IMAGES: Final = 2  # the first images yield no detections, because objec
 FORGET_S: Final = 60.0  # a new static object becomes background after about a third of this time
 YOUNG_FORGET_S: Final = 10.0  # for a new background; increases to FORGET_S as the background ages
 EQUAL_WEIGHT_IMAGES: Final = 8
-# the most frequent colors of a pixel are background if together they account for this share
+# The most frequent colors of a pixel are background if together they account for this share.
 BACKGROUND_SHARE: Final = 0.7
 MIXTURES: Final = 3  # colors per pixel; at 60 bytes per pixel, a source needs 5 MB of memory
 SENSITIVITY: Final = 25.0  # minimum squared distance from the background, in variances of the pixel

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 STREAM_DRAIN_TIMEOUT_S: Final = 0.7
 MAX_SOURCES: Final = 128  # above this number, the handler drops the least recently used source
-# the handler drops a source that is idle for this time, because the camera's view may have changed
+# The handler drops a source that is idle for this time, because the camera's view may have changed.
 MAX_IDLE_S: Final = 600.0
 
 _log = logging.getLogger("nvision_hub.service")

@@ -19,7 +19,7 @@ class KeyRateLimiter:
     def __init__(self, keys: tuple[str, ...], rate_limit_per_s: float | None) -> None:
         self._keys = tuple(key.encode() for key in keys)
         self._rate = rate_limit_per_s
-        # by key: number of tokens, and the time of this number
+        # By key: number of tokens, and the time of this number.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_accepted(self, key: str) -> bool:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from nvision_hub.nvision.nvision_pb2 import NvisionRequest
     from workers.local_service.handler import RequestHandler
 
-# requests of one stream; at this limit, the session stops reading until one request is answered
+# Requests of one stream; at this limit, the session stops reading until one request is answered.
 MAX_PENDING: Final = 64
 MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
 SEND_TIMEOUT_S: Final = 20.0  # maximum time to send one result; after that, the service closes the stream

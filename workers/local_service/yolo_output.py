@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_CANDIDATES: Final = 3_000
 BOX_VALUES: Final = 4  # center x, center y, width, height
 _END_TO_END_VALUES: Final = 6  # left, top, right, bottom, confidence, class number
-# minimum ratio of candidates to values per candidate; below it, the shape does not show which side is which
+# Minimum ratio of candidates to values per candidate; below it, the shape does not show which side is which.
 _MIN_RATIO: Final = 2
 
 
@@ -25,7 +25,7 @@ class Layout:
 
     is_in_columns: bool = False  # whether each column is one candidate
     has_objectness: bool = False  # whether one more score precedes the class scores
-    # whether NMS is built in: a row is a box (left, top, right, bottom), a confidence and a class
+    # Whether NMS is built in: a row is a box (left, top, right, bottom), a confidence and a class.
     is_end_to_end: bool = False
 
     def classes(self, shape: tuple[int, ...]) -> int | None:

@@ -40,7 +40,7 @@ log = logging.getLogger("nvision_hub.mqtt")
 
 BATCH_EVENTS: Final = 64
 ARRIVAL_TIMEOUT_S: Final = 2.0  # must be less than the command timeout of the Redis client
-# number of consecutive refusals of one event; after one more refusal, the forwarder skips the event
+# Number of consecutive refusals of one event; after one more refusal, the forwarder skips the event.
 MAX_REFUSALS: Final = 3
 MAX_SKIPPED: Final = 3  # number of consecutive skipped events after which the forwarder skips all events for a time
 BLOCKED_S: Final = 3_600.0

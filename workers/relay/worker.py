@@ -112,7 +112,7 @@ class _Relay:
                 self._statuses.pop(name, None)
                 self._due.add(name)
             case Reply():
-                # if the queue is full, the sender of the request times out
+                # If the queue is full, the sender of the request times out.
                 with contextlib.suppress(asyncio.QueueFull):
                     self._replies.put_nowait(message)
 

@@ -37,7 +37,7 @@ HUB_OPEN_FILES: Final = 40  # open files of the supervisor, with a margin
 # Per child process: its pipe, log, sentinel and settings (measured: 5), and its new settings during a reload (1).
 CHILD_OPEN_FILES: Final = 6
 TEST_FILE_BYTES: Final = 2**20
-# space for 100,000 results in the embedded broker, a rewrite of its log, and a spool
+# Space for 100,000 results in the embedded broker, a rewrite of its log, and a spool.
 MIN_FREE_BYTES: Final = 256 * 2**20
 _TCP_LISTEN: Final = "0A"  # the LISTEN state in /proc/net/tcp
 _LOOPBACK: Final = "127.0.0.1"

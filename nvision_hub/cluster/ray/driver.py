@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nvision_hub.engine")
 
 POLL_INTERVAL_S: Final = 1.0
-# the driver looks for lost groups at this interval, even if the file does not change
+# The driver looks for lost groups at this interval, even if the file does not change.
 RECONCILE_INTERVAL_S: Final = 15.0
 REPLY_TIMEOUT_S: Final = 5.0
 APPLY_TIMEOUT_S: Final = 20.0  # a Ray worker takes seconds to start

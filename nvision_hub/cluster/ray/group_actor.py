@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nvision_hub.engine")
 
-# the actor stores the configuration again at this interval, in case Redis has lost its data
+# The actor stores the configuration again at this interval, in case Redis has lost its data.
 STORE_INTERVAL_S: Final = 30.0
 
 

@@ -104,7 +104,7 @@ class Planner:
         self._previous: float | None = None
         self._interval = 0.0  # smoothed time between packets, in seconds
         self._advance_s = self._period / 2  # seconds by which `_align` may still make the due time earlier
-        # capture time of the first late packet; None after a keyframe that was on time
+        # Capture time of the first late packet; None after a keyframe that was on time.
         self._late_since: float | None = None
         self._buffer: list[Packet] = []
         self._buffered_bytes = 0

@@ -18,7 +18,7 @@ from typing import Final
 WINDOW_S: Final = 10.0
 _MIN_WAITED: Final = 0.2  # minimum share of a window that the reader must have spent waiting for packets
 _MAX_AHEAD_S: Final = 2.0
-# media times may go back this far, because packets arrive in decoding order (16 frames; H.264, A.3.1)
+# Media times may go back this far, because packets arrive in decoding order (16 frames; H.264, A.3.1).
 MAX_BACK_S: Final = 1.0
 
 
@@ -30,7 +30,7 @@ class MediaClock:
         self._waited_s = 0.0  # time waited in the current window
         self._min_delay = float("inf")  # smallest delay in the current window
         self._previous_min_delay = float("inf")  # smallest delay in the previous window
-        # media time of the previous packet; with this initial value, the first packet counts as a jump
+        # Media time of the previous packet; with this initial value, the first packet counts as a jump.
         self._media = float("-inf")
         self._arrival = 0.0  # arrival time of the previous packet
 

@@ -32,10 +32,10 @@ _NOISE_FACTOR: Final = 4.0  # a change below this multiple of the pixel's usual 
 # Thresholds at sensitivities 0, 0.5 and 1: the change in a pixel's luma (0..255), and the share of changed pixels.
 _LEVELS: Final = (48.0, 10.0, 4.0)
 _SHARES: Final = (0.05, 0.0007, 0.0002)
-# number of changed pixels required among a pixel and its eight neighbors, because single pixels are noise
+# Number of changed pixels required among a pixel and its eight neighbors, because single pixels are noise.
 _NEIGHBORS: Final = 4
 MIN_WIDTH: Final = 160  # minimum width after scaling, in pixels; narrower frames keep their size
-# samples per output pixel in each direction; the mean of 4 x 4 samples reduces the noise to a quarter
+# Samples per output pixel in each direction; the mean of 4 x 4 samples reduces the noise to a quarter.
 _SAMPLES: Final = 4
 
 

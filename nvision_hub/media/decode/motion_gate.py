@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nvision_hub.config.models import Camera
     from nvision_hub.media.sources import Packet
 
-# counted back from the last check without motion, because that check may have missed small motion
+# Counted back from the last check without motion, because that check may have missed small motion.
 PRE_ROLL_S: Final = 1.0
 KEYFRAME_CHECK_INTERVAL_S: Final = 0.95  # more than one check per second reveals no additional motion
 INTRA_CHECK_INTERVAL_S: Final = 0.45  # for cameras that send keyframes more often than this

@@ -52,7 +52,7 @@ class DecodePipeline:
         self._has_gap = False  # whether packets since the last decoded packet were skipped
         self._whole_from_s: float | None = None  # frames with an earlier media time build on skipped packets
         self._sent = float("-inf")  # capture time of the last frame sent
-        # start time while the pre-roll and its backlog are decoded; otherwise None
+        # Start time while the pre-roll and its backlog are decoded; otherwise None.
         self._catching_up_since: float | None = None
         self._worked_s = 0.0  # seconds spent on the last packet
         self._done = self.now()  # time at which the pipeline finished the last packet

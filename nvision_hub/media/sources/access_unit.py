@@ -24,7 +24,7 @@ class _Codec(NamedTuple):
     sei: int
     slices: range
     keyframes: range
-    # position of the size of a NAL unit's length in the decoder configuration record of MP4 and Matroska
+    # Position of the size of a NAL unit's length in the decoder configuration record of MP4 and Matroska.
     length_at: int
 
 

@@ -92,7 +92,7 @@ class CameraTrust:
     """Knowledge of one process about one camera. The process keeps this object across reconnects."""
 
     certificates: KnownCertificates = field(default_factory=KnownCertificates)
-    # transport of the last stream; None if there was no stream or if it did not open
+    # Transport of the last stream; None if there was no stream or if it did not open.
     transport: Transport | None = None
     offered_digest: bool = False  # whether the camera has ever offered Digest; the hub then never answers Basic
     onvif_offered_digest: bool = False  # the same for the camera's ONVIF service

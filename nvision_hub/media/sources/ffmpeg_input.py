@@ -31,7 +31,7 @@ class FfmpegInput(Protocol):
 
     failure: SourceError | None  # why the input ended; None if FFmpeg's own error explains the end
     fingerprint: str | None  # SHA-256 of the camera's certificate; None without TLS
-    # the transport that the camera accepted; None before that and for sources other than RTSP
+    # The transport that the camera accepted; None before that and for sources other than RTSP.
     transport: Transport | None
     marks: LossMarks | None  # marks in place of lost packets; None for sources other than RTSP
 

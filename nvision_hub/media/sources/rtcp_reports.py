@@ -26,7 +26,7 @@ class ReceiverReports:
     def __init__(self) -> None:
         self.source: bytes | None = None  # SSRC of the camera's stream; None before the first packet
         self._own = secrets.token_bytes(4)  # the hub's SSRC
-        # random name without meaning for the camera (RFC 7022, 4.2)
+        # Random name without meaning for the camera (RFC 7022, 4.2).
         self._name = base64.b64encode(secrets.token_bytes(12))
         self._restart(b"", 0)
 
@@ -37,7 +37,7 @@ class ReceiverReports:
         self._received = 0
         self._reported = (0, 0)  # packets expected and received at the time of the last report
         self._jitter, self._transit = 0.0, 0.0
-        # middle 32 bits of the report's NTP time, and the time of its arrival
+        # Middle 32 bits of the report's NTP time, and the time of its arrival.
         self._sender_report, self._sender_report_at = b"", 0.0
 
     def on_rtp(self, packet: bytes, now: float) -> bool:

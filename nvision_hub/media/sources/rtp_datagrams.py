@@ -85,7 +85,7 @@ class DatagramTrack:
     def _send(self, number: int, packet: bytes) -> None:
         """Send a packet to the camera's host, and never to another host in the camera's response."""
         if self._ports is not None:
-            # a failure has the same effect as packet loss in the network
+            # A failure has the same effect as packet loss in the network.
             with contextlib.suppress(OSError, OverflowError):
                 address = (self._peer[0], self._ports[number], *self._peer[2:])
                 (self.rtp, self.rtcp)[number].sendto(packet, address)
@@ -101,7 +101,7 @@ class DatagramTrack:
             if sender[0] not in self._hosts:
                 continue  # ignore other senders, because another machine could insert frames
             if source is self.rtcp:
-                # check the stream, because an earlier stream could end this one (BYE)
+                # Check the stream, because an earlier stream could end this one (BYE).
                 if self._reports.on_rtcp(data, now):
                     yield self.channel + 1, data
             elif parse(data) is not None and self._is_sender(sender[:2], now):

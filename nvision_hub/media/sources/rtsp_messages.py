@@ -19,7 +19,7 @@ _DOLLAR: Final = 0x24
 _PACKET_HEAD_BYTES: Final = 4
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _MAX_BODY_BYTES: Final = 64 * 1024
-# limit for Content-Length, because `int` raises `ValueError` for a number of more than 4,300 digits
+# Limit for Content-Length, because `int` raises `ValueError` for a number of more than 4,300 digits.
 _MAX_LENGTH_DIGITS: Final = 9
 _START: Final = re.compile(rb"[A-Z_]{1,16}(?:[ /]|\Z)")  # start of a message, or the part of it that has arrived
 _START_BYTES: Final = 17

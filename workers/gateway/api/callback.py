@@ -233,6 +233,6 @@ def _is_detection(detection: Any) -> bool:
             "bounding_box": {"left": left, "top": top, "right": right, "bottom": bottom},
         }:
             numbers = (confidence, left, top, right, bottom)
-            # a bool is not a number here
+            # A bool is not a number here.
             return all(type(number) in {int, float} and math.isfinite(number) for number in numbers)
     return False

@@ -153,7 +153,7 @@ def usage_report(
         if first > last:
             wrong = FieldError.at("query", ["from"], code="after_to", detail=f"is after `to`, {last}")
             raise ProblemError(422, "request_invalid", "`from` is after `to`.", errors=[wrong])
-        # column of the table that `workers.ledger.usage_store` describes
+        # Column of the table that `workers.ledger.usage_store` describes.
         column = "camera" if by == "camera" else "date"
         found = database.execute(
             f"SELECT {column}, sum(images + written_off), sum(written_off) FROM day "  # noqa: S608 - only constants

@@ -22,7 +22,7 @@ REFILL_S: Final = 6.0  # time until one more wrong token from an address is allo
 GLOBAL_BURST: Final = 100
 GLOBAL_REFILL_S: Final = 0.1
 MAX_RETRY_AFTER_S: Final = 60
-# minimum time between reports on one address; also report the first failure beyond the limit
+# Minimum time between reports on one address; also report the first failure beyond the limit.
 REPORT_INTERVAL_S: Final = 60.0
 GLOBAL_REPORTS: Final = 60  # maximum number of reports per interval for all addresses together
 MAX_ADDRESSES: Final = 1024  # above this number, the limiter forgets the address with the oldest last failure

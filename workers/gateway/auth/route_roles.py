@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CALLBACK: Final = "/callback/"  # the path contains its own token, and Nvision may use any host name
-# the first message contains the token, because a page cannot set the headers of a WebSocket
+# The first message contains the token, because a page cannot set the headers of a WebSocket.
 LIVE: Final = "/api/v1/live"
 _CAMERA: Final = "/api/v1/cameras/(?P<camera>[^/]+)"
 _WEBHOOK: Final = "/api/v1/webhooks/(?P<webhook>[^/]+)"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 INTERVAL_S: Final = 1.0
 FIRST_MESSAGE_TIMEOUT_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 10.0
-# minimum time between two messages of a viewer, because each may change subscriptions
+# Minimum time between two messages of a viewer, because each may change subscriptions.
 MIN_MESSAGE_INTERVAL_S: Final = 0.05
 MAX_VIEWERS: Final = 100
 MAX_UNAUTHENTICATED: Final = 32  # maximum connections without a token; a new connection replaces the oldest
@@ -93,7 +93,7 @@ class _Viewer:
     results: dict[str, deque[str]] = field(default_factory=dict)
     events: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     previews: dict[str, bytes] = field(default_factory=dict)
-    # monotonic time of the last preview that was kept, by camera
+    # Monotonic time of the last preview that was kept, by camera.
     accepted_at: dict[str, float] = field(default_factory=dict)
     awake: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -46,7 +46,7 @@ class MonitoredProcess:
     history: MetricHistory = field(default_factory=MetricHistory)
     result_at: float | None = None  # arrival time of the last result by callback, which the worker does not see
     result_names: tuple[str, ...] = ()  # names of the detections in that result
-    # whether all counts are known; False until each process older than the gateway has reported
+    # Whether all counts are known; False until each process older than the gateway has reported.
     is_complete: bool = True
     _metrics: MetricSnapshot | None = None
     _last_error: str | None = None

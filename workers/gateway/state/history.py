@@ -58,7 +58,7 @@ class MetricHistory:
         self._samples: deque[_Sample] = deque()
         # Arrays of four-byte floats: half an hour of one camera needs 22 kB. NaN means unknown.
         self._points = {name: array("f") for name in HistoryPoints.__annotations__}
-        # dropped frames per second, by reason, for all reasons that have occurred
+        # Dropped frames per second, by reason, for all reasons that have occurred.
         self._dropped: dict[str, array[float]] = {}
         self._next: float | None = None  # time at which the next point is due
 

@@ -265,7 +265,7 @@ class RemoteHubs:
         except MessageError:
             self._rejected.add("reply", channel, RejectedEntryError(RejectionReason.MALFORMED))
         else:
-            # each reply is used only once, because its request is no longer pending after that
+            # Each reply is used only once, because its request is no longer pending after that.
             if isinstance(reply, Reply):
                 self._on_event(reply)
 
