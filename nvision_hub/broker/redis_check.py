@@ -43,7 +43,7 @@ def check_redis(redis: Redis) -> float | None:
 
 
 def failover_warning(redis: Redis) -> str | None:
-    """Return a warning if a failover of this Redis can lose results; None if a failover cannot, or if that is unknown.
+    """Return a warning if a failover of this Redis can lose results; None if it cannot, or if this is unknown.
 
     INFO contains `min_slaves_good_slaves` only if the master is configured to reject writes while replicas are missing.
     """

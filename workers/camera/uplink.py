@@ -56,7 +56,7 @@ CATCH_UP: Final = 3.0  # the worker sends the frames of a pre-roll at this multi
 
 @dataclass(kw_only=True)
 class Uplink:
-    """Connection of one camera to Nvision. The caller runs `run` as a task. `on_result` receives the results."""
+    """Connection of one camera to Nvision. The caller starts `run` as a task. `on_result` receives the results."""
 
     service: ServiceEndpoint
     source_id: str

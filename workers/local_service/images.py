@@ -57,7 +57,7 @@ def jpeg(pixels: Pixels) -> bytes:
 
 
 def downscale(pixels: Pixels, max_side: int) -> tuple[Pixels, float]:
-    """Return `pixels` with no side longer than `max_side`, and the factor from the result back to the original."""
+    """Return `pixels` with no side longer than `max_side`, and the factor that scales the result to the original."""
     height, width = pixels.shape[:2]
     factor = max(width, height) / max_side
     if factor <= 1:

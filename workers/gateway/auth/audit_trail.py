@@ -32,7 +32,7 @@ RETRY_INTERVAL_S: Final = 5.0
 
 
 class AuditTrail:
-    """Writer of audit entries. The caller runs `run` as a task and calls `drain` at the end."""
+    """Writer of audit entries. The caller starts `run` as a task and calls `drain` at the end."""
 
     def __init__(self, state_dir: Path | None, client: redis.asyncio.Redis, prefix: str) -> None:
         self._state_dir = state_dir

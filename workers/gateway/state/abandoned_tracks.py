@@ -39,7 +39,7 @@ SCAN_KEYS: Final = 1000  # number of keys that Redis examines per scan step
 class AbandonedTracks:
     """Task that ends abandoned tracks of this hub's cameras or, in a fleet, of all cameras.
 
-    The caller runs `run` as a task.
+    The caller starts `run` as a task.
     """
 
     def __init__(self, settings: GatewaySettings, fleet: FleetState, client: redis.asyncio.Redis) -> None:

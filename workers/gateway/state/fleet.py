@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nvision_hub.runtime.messages import Message
 
 CAMERA: Final = "camera:"
-HUB: Final = "hub"  # the supervisor itself, which it describes after all other processes
+HUB: Final = "hub"  # the supervisor, which describes itself after all other processes
 MAX_ERRORS: Final = 20
 _NO_STATUS: Final = Status(state=CameraState.STARTING, pid=0)
 _NO_FACTS: Final = CameraFacts(index=sys.maxsize)  # sorts after all known cameras

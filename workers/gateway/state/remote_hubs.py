@@ -98,7 +98,7 @@ class _RemoteProcess:
 
 
 class RemoteHubs:
-    """Client of the other hubs. It passes all messages to `control`. The caller runs `run` as a task."""
+    """Client of the other hubs. It passes all messages to `control`. The caller starts `run` as a task."""
 
     def __init__(
         self,
