@@ -283,7 +283,7 @@ class RedisConnection:
         self._server = fields.get(b"run_id", b"").decode() or str(uuid4())
 
     async def server(self) -> str | None:
-        """Return the run id of the connected Redis process, without waiting; None if there is no usable connection."""
+        """Return the run id of the connected Redis process; None if there is no usable connection. Does not wait."""
         connection = self._connection
         return self._server if connection.is_connected and not await connection.can_read() else None
 

@@ -136,7 +136,7 @@ class PeriodBudget:
         return is_unpaced and self.used < self.limit and self.hold is None
 
     def spend(self, images: int = 1) -> None:
-        """Count images as used. A negative number returns images that were never sent."""
+        """Count images as used. A negative number gives back images that were never sent."""
         self.used += images
         self._level -= images
         mono, bucket_s = self._now.mono, _BUCKETS_S[self.period]

@@ -17,7 +17,7 @@ _COUNTS: Final = ("images", "written_off", "cost")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """Number of images expected for a whole period."""
+    """Expected number of images in a whole period."""
 
     images: int
     per_second: float  # average rate of the recent time

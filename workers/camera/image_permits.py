@@ -147,7 +147,7 @@ class ImagePermits:
             self._send(ImageSent(age_s=age_s))
 
     def on_returned(self) -> None:
-        """Return the permit, because the image was not sent."""
+        """Give the permit back to the ledger, because the image was not sent."""
         self._send(ImageReturned())
 
     def on_withheld(self, now: float) -> None:

@@ -52,8 +52,8 @@ class UsageForecast(TypedDict):
     """Images and cost expected in the whole of the current month, if it continues like the last seven days.
 
     `per_day` is the average of these days. `limit` is `budget.images_per_month`; null if there is none.
-    `limit_reached` is true once the month's images have used up the limit. `runs_out_at` is the time at which this is
-    expected to; null if the limit lasts until the end of the month, or has been reached.
+    `limit_reached` is true once the month's images have used up the limit. `runs_out_at` is the expected time of this;
+    null if the limit will last until the end of the month, or is already reached.
     """
 
     month: str
