@@ -1,4 +1,7 @@
-"""Probe that explains why Redis closed a connection without a reason, for example because only one side uses TLS."""
+"""Probe that finds out why Redis closed a connection without an error message.
+
+For example, only one side may use TLS.
+"""
 
 from __future__ import annotations
 

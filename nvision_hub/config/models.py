@@ -112,7 +112,7 @@ class CameraOptions(Section):
     password: Annotated[Secret | None, NoneIfEmpty] = None
     """The camera's password; unlike in the URL, special characters need no escapes."""
     tls: Annotated[TlsPolicy | None, NoneIfEmpty] = None
-    """How to identify a camera with rtsps:// or https://: `verify`, `fingerprint:<sha256>` or `insecure`.
+    """How to verify the identity of a camera that uses TLS: `verify`, `fingerprint:<sha256>` or `insecure`.
 
     By default, the hub verifies the certificates of cameras with host names. It remembers the certificate of a camera
     with an IP address, and later accepts only that certificate."""

@@ -62,7 +62,7 @@ def check_semaphores() -> None:
     except OSError as error:
         raise UnavailableError(
             f"The directory /dev/shm cannot be written ({error.strerror or error}), and the hub's processes need "
-            "semaphores there; mount a writable tmpfs at /dev/shm, in a container with --tmpfs /dev/shm"
+            "semaphores there; mount a writable tmpfs at /dev/shm (for a container, use the option --tmpfs /dev/shm)"
         ) from error
 
 

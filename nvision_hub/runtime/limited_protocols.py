@@ -71,7 +71,7 @@ class LimitedServerState(ServerState):
             replaced = self.table.add(connection)
         except NoRoomError:
             log.warning(
-                "connection of %s rejected: all %d connections are busy",
+                "connection from %s rejected: all %d connections are busy",
                 connection.client,
                 len(self.table),
                 extra={"event": "connection_rejected"},
@@ -79,7 +79,7 @@ class LimitedServerState(ServerState):
             return None
         if replaced is not None:
             log.warning(
-                "connection of %s closed: too many connections are open; a new one replaces it",
+                "connection from %s closed: too many connections are open; a new one replaces it",
                 replaced.client,
                 extra={"event": "connection_replaced"},
             )

@@ -72,7 +72,7 @@ def test_sign_out_forgets_the_token(open_page: Callable[..., View]) -> None:
     expect(dialog).to_contain_text("requires a token")
     dialog.get_by_label("Token").fill(ROLES["metrics"])
     dialog.get_by_role("button", name="Connect").click()
-    expect(dialog).to_contain_text("may not read the page")
+    expect(dialog).to_contain_text("does not allow you to view this page")
     dialog.get_by_label("Token").fill(ROLES["control"])
     dialog.get_by_role("button", name="Connect").click()
     expect(view.page.locator(".session")).to_contain_text("control-desk")

@@ -112,11 +112,11 @@ def test_last_hour_is_replayed(open_page: Callable[..., View], receiver: Receive
     view = open_page("#/webhooks")
     first = receiver.wait_for(5, "/till")[0].id
     card(view, "till").get_by_role("button", name="Replay").click()
-    expect(view.page.get_by_text(re.compile(r"^Queued \d+ results for till\.$"))).to_be_visible()
+    expect(view.page.get_by_text(re.compile(r"^Queued \d+ events for till\.$"))).to_be_visible()
     receiver.wait_until(lambda: receiver.accepted("/till").count(first) == 2)
     card(view, "till").get_by_label("Results since").fill("2050-01-01T00:00")
     card(view, "till").get_by_role("button", name="Replay").click()
-    expect(view.page.get_by_text("No results to replay to till.")).to_be_visible()
+    expect(view.page.get_by_text("No events to replay to till.")).to_be_visible()
     card(view, "till").get_by_label("Results since").fill("")
     card(view, "till").get_by_role("button", name="Replay").click()
     expect(view.page.get_by_text("Enter the date and time")).to_be_visible()
@@ -145,7 +145,7 @@ def test_dead_letters_are_listed_and_replayed(open_page: Callable[..., View], hu
     expect(details.locator(".dead-letters li").last).to_contain_text(event["detected_objects"][0]["name"])
     expect(details.locator(".dead-letters li").last).to_contain_text("HTTP 503, 10 attempts")
     details.get_by_role("button", name="Replay dead letters").click()
-    expect(view.page.get_by_text("Queued 1 result for till.")).to_be_visible()
+    expect(view.page.get_by_text("Queued 1 event for till.")).to_be_visible()
     expect(details.locator(".dead-letters li")).to_have_count(1)  # the unreadable one
     receiver.wait_until(lambda: event_letter in receiver.accepted("/till"))
     assert letters.keys() & set(receiver.accepted("/till")) == {event_letter}

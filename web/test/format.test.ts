@@ -71,9 +71,9 @@ test("a datetime field holds local time", () => {
 });
 
 test("describes the outcome of a replay, also with a full queue", () => {
-  expect(describeReplay("alarms", { queued: 0, rest_from: null })).toBe("No results to replay to alarms.");
-  expect(describeReplay("alarms", { queued: 1, rest_from: null })).toBe("Queued 1 result for alarms.");
+  expect(describeReplay("alarms", { queued: 0, rest_from: null })).toBe("No events to replay to alarms.");
+  expect(describeReplay("alarms", { queued: 1, rest_from: null })).toBe("Queued 1 event for alarms.");
   expect(describeReplay("alarms", { queued: 10_000, rest_from: "2026-11-22T14:05:00Z" })).toMatch(
-    /^Queued 10,000 results for alarms; its queue is full. Replay from [-\d]{10} \d\d:05 later\.$/,
+    /^Queued 10,000 events for alarms; its queue is full. Replay from [-\d]{10} \d\d:05 later\.$/,
   );
 });

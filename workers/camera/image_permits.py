@@ -94,7 +94,7 @@ class ImagePermits:
             case ImageDelayed(limited_by=reason):
                 self._reason = reason
             case _:
-                raise ValueError(f"unexpected message of the ledger: {type(message).__name__}")
+                raise ValueError(f"unexpected message from the ledger: {type(message).__name__}")
 
     def _send(self, message: LedgerMessage) -> None:
         if self._writer is not None:

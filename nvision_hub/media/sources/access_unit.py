@@ -2,7 +2,8 @@
 
 Some cameras send no keyframes. With intra-refresh, each frame contains a few columns without references to earlier
 frames. After a number of frames, the camera has renewed the whole image. The SEI message "recovery point" marks the
-first frame of this refresh. In H.264, FFmpeg reports this frame as a keyframe, but it does not show the whole image.
+first frame of this refresh. In H.264, FFmpeg reports this frame as a keyframe, although it does not contain the whole
+image.
 """
 
 from __future__ import annotations

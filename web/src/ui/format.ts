@@ -42,9 +42,9 @@ export const formatResults = (count: number): string => pluralize(count, "result
 export function describeReplay(webhook: string, { queued, rest_from }: ReplayOutcome): string {
   if (rest_from !== null) {
     const since = toDatetimeLocal(Date.parse(rest_from)).replace("T", " ");
-    return `Queued ${formatResults(queued)} for ${webhook}; its queue is full. Replay from ${since} later.`;
+    return `Queued ${pluralize(queued, "event")} for ${webhook}; its queue is full. Replay from ${since} later.`;
   }
-  return queued === 0 ? `No results to replay to ${webhook}.` : `Queued ${formatResults(queued)} for ${webhook}.`;
+  return queued === 0 ? `No events to replay to ${webhook}.` : `Queued ${pluralize(queued, "event")} for ${webhook}.`;
 }
 
 /** Seconds as "84 ms", "1.2 s", "3 min", "2 h 5 min", "4 d 1 h". */

@@ -24,7 +24,7 @@ CONTROL_PROBLEMS: Final = documented(404, 503)
 
 
 class ReplayRequest(BaseModel):
-    """Deliveries to replay: the results published after `since`, or the dead letters if `dead` is true."""
+    """Deliveries to replay: events of the webhook from `since` on, or its dead letters if `dead` is true."""
 
     model_config = ConfigDict(extra="forbid")
 

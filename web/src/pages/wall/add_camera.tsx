@@ -89,7 +89,7 @@ function AddCameraDialog({ onClose }: { readonly onClose: () => void }) {
             Cancel
           </button>
         </div>
-        <p class="hint">The hub keeps this camera across restarts until you remove it here.</p>
+        <p class="hint">The hub keeps this camera across restarts until you remove it on the camera's page.</p>
       </form>
     </Dialog>
   );
