@@ -130,12 +130,14 @@ async def replay(
     wanted: WebhookFilter,
     since: datetime,
     any_age: bool = True,
+    max_age: float | None = None,
     begun: dict[str, None] | None = None,
 ) -> ReplayResult:
     """Queue the events from `since` on that are still in their stream and match the filter. Events keep their ids.
 
     The webhook's `max_age` does not apply to them if `any_age`, as for a replay by an operator. The function updates
-    `begun`, the tracks and stays in zones whose end the webhook must receive.
+    `begun`, the tracks and stays in zones whose end the webhook must receive. Events older than `max_age` seconds do
+    not count for `begun`, because the sender drops them.
     """
     keys = WebhookKeys(prefix, webhook)
     start = f"{max(0, int(since.timestamp() * 1000))}-0"
@@ -150,9 +152,11 @@ async def replay(
                 return None
             if delivery is None:
                 return None
-            known.update(dict.fromkeys(delivery.begins))
+            delivery = replace(delivery, any_age=any_age or delivery.any_age)
+            if not delivery.is_expired(time.time(), max_age):
+                known.update(dict.fromkeys(delivery.begins))
             known.pop(delivery.ends or "", None)
-            return replace(delivery, any_age=any_age or delivery.any_age)
+            return delivery
 
         found = await _queue_entries(client, keys, _pages(client, f"{prefix}:{stream}", start), choose)
         queued += found.queued

@@ -135,9 +135,12 @@ class Delivery:
 def put(pipe: Pipeline, keys: WebhookKeys, delivery: Delivery, *, due: float, only_new: bool = False) -> None:
     """Store a delivery. `due` is in seconds since the epoch. If `only_new`, keep an existing delivery with the same id.
 
+    However, a delivery that may have any age replaces an existing one, which could be too old. It keeps the time at
+    which the existing one is due.
+
     This function adds two commands to the pipeline. The reply to the first command is 1 if the delivery is new.
     """
-    store = pipe.hsetnx if only_new else pipe.hset
+    store = pipe.hsetnx if only_new and not delivery.any_age else pipe.hset
     pipe.zadd(keys.due, {delivery.id: due}, nx=only_new)
     store(keys.waiting, delivery.id, delivery.encode())
 

@@ -39,16 +39,20 @@ class IncludePattern(ConfigString):
     def shown(self) -> str:
         return os.path.join(self.folder, self.name)  # noqa: PTH118 - the same form as the found names
 
-    def matches(self, directory: Path) -> list[str]:
+    def matches(self, directory: Path, listed: dict[str, list[str]] | None = None) -> list[str]:
         """Return the matching files relative to `directory`, the folder of cameras.yaml. Raises `OSError`.
 
-        As in a shell, a wildcard at the beginning does not match a dot.
+        As in a shell, a wildcard at the beginning does not match a dot. Several calls with the same `listed` read each
+        folder once.
         """
-        try:
-            names = os.listdir(directory / self.folder)  # noqa: PTH208 - names are enough
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        found = (name for name in names if fnmatch.fnmatchcase(name, self.name))
+        listed = {} if listed is None else listed
+        if (names := listed.get(self.folder)) is None:
+            try:
+                names = os.listdir(directory / self.folder)  # noqa: PTH208 - names are enough
+            except (FileNotFoundError, NotADirectoryError):
+                names = []
+            listed[self.folder] = names
+        found = fnmatch.filter(names, self.name)
         is_hidden = self.name.startswith(".")
         return [os.path.join(self.folder, name) for name in found if is_hidden or not name.startswith(".")]  # noqa: PTH118
 
@@ -72,14 +76,15 @@ class IncludePattern(ConfigString):
 
 def matching_files(directory: Path, patterns: Iterable[IncludePattern]) -> list[str]:
     """Return the files that match any of the patterns, sorted, relative to `directory`. Raises `OSError`."""
-    return sorted({name for pattern in patterns for name in pattern.matches(directory)})
+    listed: dict[str, list[str]] = {}
+    return sorted({name for pattern in patterns for name in pattern.matches(directory, listed)})
 
 
 def file_fingerprint(path: Path, include: Iterable[IncludePattern] = ()) -> Fingerprint | None:
     """Return a value that differs whenever cameras.yaml or an included file changes; None if `path` is inaccessible.
 
     The value consists of the resolved path of cameras.yaml, the names of the included files, and the inode,
-    modification time (ns) and size (bytes) of each file.
+    modification time (ns), size (bytes), permissions and owner of each file.
     """
     try:
         real = path.resolve()
@@ -99,6 +104,6 @@ def file_fingerprint(path: Path, include: Iterable[IncludePattern] = ()) -> Fing
     return tuple(found)
 
 
-def _facts(path: Path) -> tuple[int, int, int]:
+def _facts(path: Path) -> tuple[int, ...]:
     facts = path.stat()
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size, facts.st_mode, facts.st_uid, facts.st_gid

@@ -6,6 +6,7 @@ An included file contains only `cameras`. The limits of cameras.yaml apply to al
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -57,13 +58,22 @@ def include_patterns(tree: YamlNode) -> tuple[IncludePattern, ...]:
     return () if include is None else tuple(_patterns(include)[0])
 
 
-def own_path(tree: YamlNode, path: KeyPath) -> KeyPath:
-    """Return the path of a value in its own file. `path` leads to the value in `tree`, with all files' cameras."""
-    match path:
-        case ("cameras", int(index), *rest) if (camera := tree.at((_KEY, index))) is not None:
-            before = tree.entries[_KEY].items[:index]
-            return (_KEY, sum(other.file == camera.file for other in before), *rest)
-    return path
+class OwnPaths:
+    """Paths of values in their own files, for paths that lead to the values in a tree with all files' cameras."""
+
+    def __init__(self, tree: YamlNode) -> None:
+        cameras = tree.child(_KEY)
+        counts: Counter[str | None] = Counter()
+        self._indexes: list[int] = []  # index of each camera in its own file
+        for camera in () if cameras is None else cameras.items:
+            self._indexes.append(counts[camera.file])
+            counts[camera.file] += 1
+
+    def own(self, path: KeyPath) -> KeyPath:
+        match path:
+            case ("cameras", int(index), *rest) if index < len(self._indexes):
+                return (_KEY, self._indexes[index], *rest)
+        return path
 
 
 class _IncludedFiles:

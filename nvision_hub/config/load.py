@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from nvision_hub.access.token_store import TokenStore
 from nvision_hub.config.added_cameras import camera_hosts, with_inherited
 from nvision_hub.config.checks import checks
-from nvision_hub.config.included_files import include_patterns, own_path, with_included
+from nvision_hub.config.included_files import OwnPaths, include_patterns, with_included
 from nvision_hub.config.messages import describe_errors
 from nvision_hub.config.models import Config
 from nvision_hub.config.secret_values import secret_values
@@ -194,7 +194,8 @@ def _config_error(path: Path, diagnostics: Iterable[Diagnostic], tree: YamlNode 
     )  # fmt: skip
     # A problem in `defaults` recurs in every camera. Report each problem once.
     unique: dict[object, Diagnostic] = {}
+    paths = None if tree is None else OwnPaths(tree)
     for found in ordered:
-        located = found if tree is None else replace(found, path=own_path(tree, found.path))
+        located = found if paths is None else replace(found, path=paths.own(found.path))
         unique.setdefault((found.file, found.line, found.column, found.text), located)
     return ConfigError(unique.values())

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from nvision_hub.config.included_files import own_path
+from nvision_hub.config.included_files import OwnPaths
 from nvision_hub.config.load import as_written, configuration
 from nvision_hub.config.redis_address import RedisAddress
 from nvision_hub.config.variables import REFERENCE, VariableError, substitute
@@ -143,6 +143,7 @@ def _rewritten(node: YamlNode, loc: KeyPath, change: Change) -> YamlNode:
 def _without_literals(tree: YamlNode, path: Path) -> tuple[YamlNode, tuple[Literal, ...]]:
     """Return a copy of the tree with a reference in place of each literal secret. Equal secrets share one reference."""
     literals: dict[str, Literal] = {}  # by secret
+    paths = OwnPaths(tree)
     used = {found["name"] for _, it in tree.scalars() for found in REFERENCE.finditer(it.text or "")}
 
     def referenced(loc: KeyPath, scalar: YamlNode) -> str | None:
@@ -154,7 +155,7 @@ def _without_literals(tree: YamlNode, path: Path) -> tuple[YamlNode, tuple[Liter
             used.add(name)
             file = path.name if scalar.file is None else os.path.relpath(scalar.file, path.parent)
             where = f"{file}:{scalar.line}:{scalar.column}"
-            literals[text] = Literal(name=name, where=where, key=format_key_path(own_path(tree, loc)))
+            literals[text] = Literal(name=name, where=where, key=format_key_path(paths.own(loc)))
         return f"${{{literals[text].name}}}"
 
     return _rewritten(tree, (), referenced), tuple(literals.values())

@@ -13,6 +13,7 @@ import pytest
 
 from nvision_hub.backoff import Backoff
 from nvision_hub.errors import UnavailableError
+from nvision_hub.hub import resolver as resolver_module
 from nvision_hub.hub.reload import ConfigReloader
 from nvision_hub.hub.resolver import Resolver
 from nvision_hub.runtime.process_resources import open_descriptors
@@ -75,7 +76,8 @@ def test_cameras_can_be_removed_while_no_descriptor_is_free(
     assert camera_names(reloader) == ["camera:camera0"]
 
 
-def test_changes_of_included_files_are_detected(tmp_path: Path) -> None:
+def test_changes_of_included_files_are_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "PATTERNS_TIMEOUT_S", PATIENCE_S)
     (tmp_path / "state").mkdir(mode=0o700)
     folder = tmp_path / "cameras.d"
     folder.mkdir()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -49,3 +52,28 @@ async def test_every_answer_ends_the_attempt(
         await client.aclose()
     assert (attempt.outcome, attempt.error) == (outcome, error)
     assert len(endpoint.requests) == 1
+
+
+async def test_a_peer_that_answers_without_reading_gets_a_new_connection() -> None:
+    """Otherwise, the requests that it never reads would fill the memory."""
+    accepted: list[socket.socket] = []
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):  # the test ends
+            while True:
+                accepted.append(listener.accept()[0])
+                accepted[-1].sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        webhook = Webhook.model_validate({"id": "hook", "url": url, "secret": SECRET, "allow_private": True})
+        client = WebhookClient(webhook, connections=1, timeout_s=TIMEOUT_S)
+        try:
+            outcomes = [(await client.post("id", bytes(32 * 2**20))).outcome for _ in range(2)]
+        finally:
+            await client.aclose()
+    assert outcomes == [Outcome.DELIVERED] * 2
+    assert len(accepted) == 2
+    for connection in accepted:
+        connection.close()

@@ -250,6 +250,7 @@ def test_the_fingerprint_changes_with_every_file() -> None:
     steps: list[Callable[[], object]] = [
         lambda: write(INCLUDE, b=SOUTH),
         lambda: write(INCLUDE, b=NORTH + SOUTH),
+        lambda: Path("cameras.d", "b.yaml").chmod(0o400),
         lambda: Path("cameras.d", "b.yaml").rename("cameras.d/c.yaml"),
         Path("cameras.d", "c.yaml").unlink,
         lambda: Path("cameras.d", "d.yaml").symlink_to("nowhere"),

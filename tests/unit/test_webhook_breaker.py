@@ -81,8 +81,8 @@ def test_a_retry_after_opens_the_breaker_immediately() -> None:
         (ACTIVE, 70, 0, Capacity(due=0, new=0)),
         (OPEN, 0, 0, Capacity(due=0, new=0)),
         (DISABLED, 0, 0, Capacity(due=0, new=0)),
-        (HALF_OPEN, 0, 0, Capacity(due=1, new=1)),
-        (HALF_OPEN, 1, 0, Capacity(due=0, new=0)),
+        (HALF_OPEN, 0, 0, Capacity(due=32, new=64)),
+        (HALF_OPEN, 64, 0, Capacity(due=0, new=0)),
     ],
 )
 def test_the_capacity_depends_on_the_state_and_the_deliveries_in_hand(

@@ -253,6 +253,31 @@ async def test_the_end_of_a_track_that_began_during_the_first_start_arrives(clie
     assert ids_of(await successor.read()) == expected
 
 
+async def test_an_old_end_is_dropped_if_the_first_start_finds_only_old_events(client: redis.asyncio.Redis) -> None:
+    reader = Reader(client, LIFE, max_age=MAX_AGE_S)
+    expected = await publish(client, *(track_events.event(kind) for kind in (ChangeType.STARTED, ChangeType.ENDED)))
+    await reader.consumer.open()
+    await reader.write()
+    await reader.consumer.read_due(10)
+    found = reader.accepted()
+    assert sorted(ids_of(found)) == sorted(expected)
+    assert not any(each.any_age for each in found), "the sender drops them"
+    assert await client.exists(KEYS.begun) == 0
+
+
+async def test_a_replay_exempts_events_that_already_wait(client: redis.asyncio.Redis) -> None:
+    reader = Reader(client, LIFE, max_age=MAX_AGE_S)
+    expected = await publish(client, track_events.event(ChangeType.STARTED))
+    await reader.consumer.open()
+    wanted = WebhookFilter.of({"events": LIFE})
+    done = await webhook_admin.replay(client, PREFIX, "alarms", wanted=wanted, since=reader.consumer._since)
+    assert done.queued == 0, "the event was queued by the first start"
+    await reader.consumer.read_due(10)
+    found = reader.accepted()
+    assert ids_of(found) == expected
+    assert all(each.any_age for each in found)
+
+
 async def test_a_replay_sends_events_of_any_age(client: redis.asyncio.Redis) -> None:
     reader = Reader(client, LIFE, max_age=MAX_AGE_S)
     await reader.consumer.open()

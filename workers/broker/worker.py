@@ -142,8 +142,8 @@ def _prepare(settings: embedded_config.EmbeddedBroker, file: Path) -> None:
         # If all users can write to the parent directory, another user may have created this directory.
         if not embedded_config.is_private_directory(beside):
             raise UnavailableError(
-                f"the path of state_dir is too long for a socket, so the socket is in {beside}, but other users can access "
-                "this directory; remove it, or shorten the path of state_dir"
+                f"the path of state_dir is too long for a socket, so the socket is in {beside}, but other users can "
+                "access this directory; remove it, or shorten the path of state_dir"
             )
     # A killed Valkey leaves its socket file behind. No other Valkey uses it, because the hub has locked state_dir.
     settings.socket_path.unlink(missing_ok=True)

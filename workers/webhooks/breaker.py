@@ -73,13 +73,12 @@ class Capacity:
 def capacity(state: EndpointState, *, in_hand: int, in_hand_max: int, due_in_hand: int) -> Capacity:
     """Return the free capacity.
 
-    There is none while the breaker is open or the endpoint is disabled. While the breaker is half open, there is room
-    for one probe.
+    There is none while the breaker is open or the endpoint is disabled. While the breaker is half open, the sender
+    sends one delivery as a probe, and the others wait: an entry that is too old to be sent must not delay the probe.
 
     Due deliveries may fill half of the capacity, so a long replay never blocks new results.
     """
     if state in {EndpointState.OPEN, EndpointState.DISABLED}:
         return Capacity(due=0, new=0)
-    limit = 1 if state is EndpointState.HALF_OPEN else in_hand_max
-    free = max(0, limit - in_hand)
-    return Capacity(due=min(free, max(0, (limit + 1) // 2 - due_in_hand)), new=free)
+    free = max(0, in_hand_max - in_hand)
+    return Capacity(due=min(free, max(0, (in_hand_max + 1) // 2 - due_in_hand)), new=free)

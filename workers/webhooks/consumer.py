@@ -132,7 +132,14 @@ class DeliveryConsumer:
         """Queue the events since the webhook was configured."""
         keys, begun = self._keys, dict(self._begun)
         await webhook_admin.replay(
-            self._client, keys.prefix, keys.webhook, wanted=wanted, since=self._since, any_age=False, begun=begun
+            self._client,
+            keys.prefix,
+            keys.webhook,
+            wanted=wanted,
+            since=self._since,
+            any_age=False,
+            max_age=self._stats.webhook.max_age,
+            begun=begun,
         )
         kept = dict(list(begun.items())[-_MAX_BEGUN:])
         self._acks.save_begun(added=kept.keys() - self._begun.keys(), removed=self._begun.keys() - kept.keys())

@@ -116,10 +116,14 @@ class TcpConnection(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Return information about the transport. For `is_readable`, return whether `read` would return immediately.
+        """Return information about the transport. The pool discards an idle connection that is readable.
 
-        The pool discards an idle connection that is readable.
+        An idle connection also counts as readable if its peer answered before it read the whole request. Otherwise,
+        a peer that never reads could fill the memory with requests.
         """
         if info == "is_readable":
-            return self._ended or bool(self._received) or self._transport.is_closing()
+            transport = self._transport
+            return (
+                self._ended or bool(self._received) or transport.is_closing() or transport.get_write_buffer_size() > 0
+            )
         return self._transport.get_extra_info(info)
