@@ -134,7 +134,7 @@ def test_the_command_line_exposes_no_secret(
     folder, broker = site.folder, debian_redis(password=PASSWORDS["redis"].replace("@/:#?", "-"))
     hub_support.write(folder, site.cameras, None, **site.more, redis={"url": broker.url})
     seen: list[str] = []
-    with redis.Redis.from_url(broker.url) as client, client.monitor() as monitor:
+    with redis.Redis.from_url(broker.url, socket_timeout=None) as client, client.monitor() as monitor:
 
         def listen() -> None:
             with contextlib.suppress(Exception):  # the server has ended
