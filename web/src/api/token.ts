@@ -19,7 +19,8 @@ export function promptForToken(isRoleTooLow = false): void {
   if (token.value === null && !isRoleTooLow) {
     tokenPrompt.value = "This hub requires a token. To create one, run nvision-hub token create on its machine.";
   } else if (isRoleTooLow) {
-    tokenPrompt.value = "Your role does not allow you to view this page. Enter a token with the role view, control or admin.";
+    tokenPrompt.value =
+      "Your role does not allow you to view this page. Enter a token with the role view, control or admin.";
   } else {
     tokenPrompt.value = "The hub rejected this token. To create another, run nvision-hub token create on its machine.";
   }
