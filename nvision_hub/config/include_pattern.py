@@ -39,22 +39,10 @@ class IncludePattern(ConfigString):
     def shown(self) -> str:
         return os.path.join(self.folder, self.name)  # noqa: PTH118 - the same form as the found names
 
-    def matches(self, directory: Path, listed: dict[str, list[str]] | None = None) -> list[str]:
-        """Return the matching files relative to `directory`, the folder of cameras.yaml. Raises `OSError`.
-
-        As in a shell, a wildcard at the beginning does not match a dot. Several calls with the same `listed` read each
-        folder once.
-        """
-        listed = {} if listed is None else listed
-        if (names := listed.get(self.folder)) is None:
-            try:
-                names = os.listdir(directory / self.folder)  # noqa: PTH208 - names are enough
-            except (FileNotFoundError, NotADirectoryError):
-                names = []
-            listed[self.folder] = names
-        found = fnmatch.filter(names, self.name)
+    def matches(self, names: Iterable[str]) -> list[str]:
+        """Return the names that the file name of the pattern matches. A wildcard at the beginning matches no dot."""
         is_hidden = self.name.startswith(".")
-        return [os.path.join(self.folder, name) for name in found if is_hidden or not name.startswith(".")]  # noqa: PTH118
+        return [name for name in fnmatch.filter(names, self.name) if is_hidden or not name.startswith(".")]
 
     @classmethod
     def parse(cls, text: str) -> IncludePattern:
@@ -75,9 +63,22 @@ class IncludePattern(ConfigString):
 
 
 def matching_files(directory: Path, patterns: Iterable[IncludePattern]) -> list[str]:
-    """Return the files that match any of the patterns, sorted, relative to `directory`. Raises `OSError`."""
-    listed: dict[str, list[str]] = {}
-    return sorted({name for pattern in patterns for name in pattern.matches(directory, listed)})
+    """Return the files that match any of the patterns, sorted, relative to `directory`, the folder of cameras.yaml.
+
+    Raises `OSError` if a folder cannot be read. A folder that does not exist contains no file.
+    """
+    by_folder: dict[str, list[IncludePattern]] = {}
+    for pattern in patterns:
+        by_folder.setdefault(pattern.folder, []).append(pattern)
+    found: set[str] = set()
+    for folder, of_folder in by_folder.items():
+        try:
+            names = os.listdir(directory / folder)  # noqa: PTH208 - names are enough
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        matching = {name for pattern in of_folder for name in pattern.matches(names)}
+        found |= {os.path.join(folder, name) for name in matching}  # noqa: PTH118 - the form of `shown`
+    return sorted(found)
 
 
 def file_fingerprint(path: Path, include: Iterable[IncludePattern] = ()) -> Fingerprint | None:

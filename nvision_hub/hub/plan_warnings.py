@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nvision_hub.cluster.fleet_key import missing_fleet_key
+from nvision_hub.config.include_pattern import matching_files
 from nvision_hub.config.url import is_ip
 from nvision_hub.hub.gateway_access import access_warnings
 from nvision_hub.hub.ledger_plan import has_limits
@@ -67,7 +68,7 @@ def include_warnings(config: Config) -> Iterator[str]:
     """Yield a warning for each pattern of `include` that matches no file."""
     for pattern in config.include:
         with contextlib.suppress(OSError):  # the next reload reports it
-            if not pattern.matches(config.path.parent):
+            if not matching_files(config.path.parent, [pattern]):
                 yield f"include: no file matches {pattern}, so it adds no camera"
 
 

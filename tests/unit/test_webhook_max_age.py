@@ -25,6 +25,7 @@ from tests.support import track_events
 from tests.support.dispatching import PREFIX, event, webhook
 from tests.support.patience import PATIENCE_S
 from tests.unit.test_webhook_consumer import KEYS, OTHER_TRACK, Reader, client, ids_of, publish
+from workers.webhooks.breaker import EndpointState
 from workers.webhooks.outcome_writer import AckWriter
 from workers.webhooks.sender import DeliverySender
 from workers.webhooks.settings import DeliveryLimits
@@ -172,6 +173,14 @@ async def test_an_old_event_is_neither_sent_nor_in_the_way() -> None:
     assert [ack.queued_id for ack in acks.unwritten] == ["old", None, "exempt", "new"]
     assert acks.unwritten[1].entry == StreamEntry("s", b"1-0")
     assert all(ack.due is None and ack.write is None for ack in acks.unwritten), "no dead letter, no retry"
+
+
+async def test_old_events_leave_room_for_a_probe_after_an_outage(client: redis.asyncio.Redis) -> None:
+    reader = Reader(client, LIFE, max_age=MAX_AGE_S)
+    await reader.consumer.open()
+    await publish(client, *[track_events.event(ChangeType.STARTED) for _ in range(3)])
+    assert await reader.read() == [], "the outcomes of the old events are not written yet"
+    assert reader.consumer.capacity(EndpointState.HALF_OPEN, 10).new == 7
 
 
 async def test_without_a_limit_every_event_is_sent() -> None:

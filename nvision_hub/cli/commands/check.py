@@ -95,9 +95,8 @@ def _print_plan(config: Config, cameras: Sequence[Camera], warnings: Sequence[st
     out.print(f"results   {_results(config)}")
     out.print(f"state     {config.state_dir}")
     if config.include:
-        out.print(
-            f"include   {plural(len(_included_files(config)), 'file')}: {', '.join(_included_files(config)) or 'none'}"
-        )
+        included = _included_files(config)
+        out.print(f"include   {plural(len(included), 'file')}: {', '.join(included) or 'none'}")
     for warning in warnings:
         err.print(f"warning: {warning}", style="yellow")
 
