@@ -21,6 +21,7 @@ export function Summary() {
   const tones = all.map((camera) => cameraStatus(camera.state).tone);
   const countOf = (status: StatusFilter) =>
     status === "all" ? all.length : tones.filter((tone) => tone === status).length;
+  const rateOrUnknown = (rate: number) => (hub.value === null ? UNKNOWN : formatRate(rate));
   return (
     <div class="summary">
       <fieldset class="chips">
@@ -40,8 +41,8 @@ export function Summary() {
         ))}
       </fieldset>
       <dl class="stats">
-        <Stat label="Frames/s">{formatRate(all.reduce((sum, camera) => sum + camera.rate_out, 0))}</Stat>
-        <Stat label="Results/s">{formatRate(resultsPerSecond.value)}</Stat>
+        <Stat label="Frames/s">{rateOrUnknown(all.reduce((sum, camera) => sum + camera.rate_out, 0))}</Stat>
+        <Stat label="Results/s">{rateOrUnknown(resultsPerSecond.value)}</Stat>
         <Health label="Redis" isUp={hub.value?.broker_up ?? null} />
         <Health label="Service" isUp={hub.value?.service_up ?? null} />
       </dl>
